@@ -1,0 +1,78 @@
+"""What the benchmark scripts share: real data, figures of merit, records."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from sklearn.metrics import roc_auc_score
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def data_folder() -> Path:
+    """Folder of the real data sets; set SKFCDD_TEST_DATA to name another."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SKFCDD_TEST_DATA", default))
+    if not folder.is_dir():
+        sys.exit(f"No data in {folder}: set SKFCDD_TEST_DATA to the folder with them.")
+    return folder
+
+
+def load_tiles(side: int = 128) -> dict[str, np.ndarray]:
+    """Magnetic tiles, split by tile group: normal images to train on, all to test."""
+    name = "magnetic_tile.npz" if side == 128 else f"magnetic_tile_{side}.npz"
+    with np.load(data_folder() / name, allow_pickle=False) as file:
+        X, mask, kind, split = (file[k] for k in ("X", "mask", "kind", "split_tile"))
+    train, test = split == "train", split == "test"
+    assert (kind[train] == "free").all()
+    return {
+        "X_train": X[train],
+        "X_test": X[test],
+        "mask_test": mask[test],
+        "kind_test": kind[test],
+    }
+
+
+def auroc_by_kind(kind: np.ndarray, score: np.ndarray) -> dict[str, float]:
+    """Image AUROC of all defects, and of each kind, against the good images."""
+    good = kind == "free"
+    figures = {"all": roc_auc_score(~good, score)}
+    for name in np.unique(kind[~good]):
+        rows = good | (kind == name)
+        figures[str(name)] = roc_auc_score(kind[rows] == name, score[rows])
+    return {k: round(float(v), 4) for k, v in figures.items()}
+
+
+def pixel_auroc(mask: np.ndarray, heatmaps: np.ndarray) -> float:
+    """AUROC over all pixels of all images."""
+    value = roc_auc_score(mask.ravel() > 0, heatmaps.ravel())
+    return round(float(value), 4)
+
+
+def machine() -> dict[str, object]:
+    """What a figure depends on beside the code."""
+    return {
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "bfloat16": bool(torch.cpu._is_avx512_bf16_supported()),
+        "python": platform.python_version(),
+        "torch": torch.__version__.split("+")[0],
+        "scikit-learn": sklearn.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def record(name: str, rows: object) -> Path:
+    """Write the results as JSON beside the scripts."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    return path

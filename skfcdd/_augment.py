@@ -1,0 +1,131 @@
+"""Random changes that leave a normal image normal, for whole batches on the device.
+
+Every augmentation takes images (n, c, h, w) in the unit range, masks (n, 1, h, w) and
+a generator, and gives images and masks back; each image draws for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+__all__ = ["AUGMENTATIONS", "Augmentation", "resolve_augment"]
+
+Augmentation = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
+
+# Largest shift, as a share of the image's side.
+_SHIFT = 1 / 16
+# Brightness moves by at most this much of the unit range, contrast by this share.
+_BRIGHTNESS, _CONTRAST = 0.05, 0.1
+
+
+def _draw(images: Tensor, generator: Generator, *shape: int) -> Tensor:
+    return torch.rand(*shape, generator=generator, device=images.device)
+
+
+def _flip(
+    images: Tensor, masks: Tensor, generator: Generator, axis: int
+) -> tuple[Tensor, Tensor]:
+    chosen = _draw(images, generator, len(images), 1, 1, 1) < 0.5
+    return (
+        torch.where(chosen, images.flip(axis), images),
+        torch.where(chosen, masks.flip(axis), masks),
+    )
+
+
+def horizontal_flip(
+    images: Tensor, masks: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Mirror left and right, with probability 1/2."""
+    return _flip(images, masks, generator, 3)
+
+
+def vertical_flip(
+    images: Tensor, masks: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Mirror top and bottom, with probability 1/2."""
+    return _flip(images, masks, generator, 2)
+
+
+def transpose(
+    images: Tensor, masks: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Swap rows and columns of square images, with probability 1/2."""
+    if images.shape[2] != images.shape[3]:
+        return images, masks
+    chosen = _draw(images, generator, len(images), 1, 1, 1) < 0.5
+    return (
+        torch.where(chosen, images.mT, images),
+        torch.where(chosen, masks.mT, masks),
+    )
+
+
+def shift(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Move by up to 1/16 of each side; the border is filled by reflection."""
+    indices = []
+    for n_pixels in images.shape[2:]:
+        reach = int(n_pixels * _SHIFT)
+        offset = _draw(images, generator, len(images), 1) * (2 * reach + 1) - reach
+        position = torch.arange(n_pixels, device=images.device) + offset.floor().long()
+        position = position.abs()
+        indices.append(torch.minimum(position, 2 * (n_pixels - 1) - position))
+    rows, columns = indices[0][:, :, None], indices[1][:, None, :]
+    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    # Advanced indexing puts the indexed axes first: (n, h, w, c).
+    moved = images.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
+    return moved, masks[:, 0][batch, rows, columns][:, None]
+
+
+def jitter(
+    images: Tensor, masks: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Change brightness by up to 0.05 of the unit range and contrast by up to 10 %."""
+    draws = 2 * _draw(images, generator, len(images), 2) - 1
+    brightness = _BRIGHTNESS * draws[:, 0, None, None, None]
+    gain = 1 + _CONTRAST * draws[:, 1, None, None, None]
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return (images - mean) * gain + mean + brightness, masks
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
+    {
+        "horizontal_flip": horizontal_flip,
+        "vertical_flip": vertical_flip,
+        "transpose": transpose,
+        "shift": shift,
+        "jitter": jitter,
+    }
+)
+
+
+def resolve_augment(augment: Any) -> Sequence[Augmentation]:
+    """Augmentations that `augment` names, in order.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+    TypeError
+        If an entry is neither a name nor callable.
+    """
+    if augment is None:
+        return ()
+    entries = [augment] if isinstance(augment, str) or callable(augment) else augment
+    found: list[Augmentation] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            if entry not in AUGMENTATIONS:
+                raise ValueError(
+                    f"Got augment={augment!r}, but expected names of "
+                    f"{sorted(AUGMENTATIONS)}, callables or None."
+                )
+            found.append(AUGMENTATIONS[entry])
+        elif callable(entry):
+            found.append(entry)
+        else:
+            raise TypeError(f"Got {entry!r} in augment, which is no name or callable.")
+    return found

@@ -1,0 +1,307 @@
+"""What all estimators of skfcdd share: parameters, training, scores, heatmaps."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from skorch.callbacks import LRScheduler
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skfcdd._batches import InferenceData
+from skfcdd._calibration import choose_threshold, pool_cells
+from skfcdd._explain import HeatmapMaker
+from skfcdd._images import ImageArray, check_images
+from skfcdd._net import FCDDNet, seeded
+from skfcdd._sklearn import Interval, StrOptions
+from skfcdd._training import Trained, train
+from skfcdd.exceptions import ImageShapeError, ValueRangeWarning
+from skfcdd.objectives import OBJECTIVES, Objective
+from skfcdd.receptive_field import ReceptiveField
+
+__all__ = ["BaseFCDD"]
+
+
+class BaseFCDD(BaseEstimator):  # type: ignore[misc]
+    """Base of the estimators; not for direct use."""
+
+    _parameter_constraints: dict[str, Any] = {
+        "backbone": [str, torch.nn.Module, callable],
+        "loss": [StrOptions(set(OBJECTIVES)), Objective, type],
+        "image_shape": [tuple, list, None],
+        "channels": [StrOptions({"first", "last"}), None],
+        "normalize": [StrOptions({"standard", "contrast"}), tuple, None],
+        "resize": [Interval(Integral, 1, None, closed="left"), tuple, None],
+        "augment": [str, tuple, list, callable, None],
+        "synthetic": [str, tuple, list, callable, None],
+        "outlier_exposure": ["array-like", None],
+        "oe_limit": [Interval(Integral, 1, None, closed="left"), None],
+        "anomaly_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "pixel_loss": [StrOptions({"anomalous", "all"}), None],
+        "score_pooling": [
+            StrOptions({"mean", "max"}),
+            Interval(Real, 0, 1, closed="right"),
+        ],
+        "heatmap_sigma": [Interval(Real, 0, None, closed="neither"), None],
+        "threshold": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "contamination": [Interval(Real, 0, 0.5, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "optimizer": [StrOptions({"adam", "adamw", "sgd"}), type],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "lr_schedule": [StrOptions({"cosine", "onecycle"}), LRScheduler, None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "device": [str],
+        "precision": [
+            StrOptions({"auto", "float64", "float32", "bfloat16", "float16"})
+        ],
+        "compile": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "skorch_params": [dict, None],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        backbone: Any = "auto",
+        loss: Any = "fcdd",
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        channels: str | None = None,
+        normalize: Any = "standard",
+        resize: Any = None,
+        augment: Any = ("shift", "jitter"),
+        synthetic: Any = "confetti",
+        outlier_exposure: Any = None,
+        oe_limit: int | None = None,
+        anomaly_fraction: float = 0.5,
+        pixel_loss: str | None = None,
+        score_pooling: str | float = "mean",
+        heatmap_sigma: float | None = None,
+        threshold: str | float = "auto",
+        contamination: float = 0.05,
+        validation_fraction: float = 0.1,
+        optimizer: Any = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 1e-4,
+        lr_schedule: Any = "onecycle",
+        max_epochs: int = 30,
+        batch_size: int = 64,
+        early_stopping: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+        compile: bool = False,
+        callbacks: Any = None,
+        skorch_params: dict[str, Any] | None = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.loss = loss
+        self.image_shape = image_shape
+        self.channels = channels
+        self.normalize = normalize
+        self.resize = resize
+        self.augment = augment
+        self.synthetic = synthetic
+        self.outlier_exposure = outlier_exposure
+        self.oe_limit = oe_limit
+        self.anomaly_fraction = anomaly_fraction
+        self.pixel_loss = pixel_loss
+        self.score_pooling = score_pooling
+        self.heatmap_sigma = heatmap_sigma
+        self.threshold = threshold
+        self.contamination = contamination
+        self.validation_fraction = validation_fraction
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.callbacks = callbacks
+        self.skorch_params = skorch_params
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- training ------------------------------------------------------------------
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Where ``fit`` fails, an earlier fit is left as it was."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _fit_images(
+        self,
+        images: ImageArray,
+        anomalous: npt.NDArray[np.bool_],
+        masks: npt.NDArray[Any] | None = None,
+        has_mask: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Train on validated images, and set what is learned."""
+        previous = self._previous(images)
+        trained = train(self, images, anomalous, masks, has_mask, previous)
+        earlier = [] if previous is None else self.history_
+        self.net_ = trained.net
+        self.image_shape_ = images.image_shape
+        self.receptive_field_ = trained.receptive_field
+        self.history_ = earlier + list(trained.net.history)
+        self.threshold_ = self._threshold(images, trained)
+
+    def _previous(self, images: ImageArray) -> tuple[FCDDNet, ReceptiveField] | None:
+        """The run that ``warm_start=True`` goes on with."""
+        if not (self.warm_start and hasattr(self, "net_")):
+            return None
+        if self.image_shape_ != images.image_shape:
+            raise ImageShapeError(
+                f"warm_start=True goes on with images of {self.image_shape_}, but X "
+                f"holds images of {images.image_shape}."
+            )
+        return self.net_, self.receptive_field_
+
+    def _threshold(self, images: ImageArray, trained: Trained) -> float:
+        if self.threshold != "auto":
+            return float(self.threshold)
+        split = trained.split
+        # A handful of anomalies is too precious to hold out.
+        few = len(split.held_anomalous) == 0
+        anomalous = split.anomalous if few else split.held_anomalous
+        return choose_threshold(
+            self._scores(images, split.held_normal),
+            self._scores(images, anomalous),
+            contamination=self.contamination,
+        )
+
+    # -- scores and heatmaps -------------------------------------------------------
+
+    def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
+        """Anomaly score of each image; greater is more anomalous.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Mean of the cells of the network's map, or of the greatest of them where
+            `score_pooling` says so. Non-negative.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.ImageShapeError
+            If the images have another shape than those of ``fit``.
+        """
+        return self._scores(self._check_images(X))
+
+    def explain(self, X: Any) -> npt.NDArray[np.float32]:
+        """Heatmap of each image: where it is anomalous, and how much.
+
+        The mean of a heatmap is the mean of the image's cells: with
+        ``score_pooling="mean"`` its pixels add up to the anomaly score.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w), float32
+            Heatmaps at the resolution of X. Non-negative.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.ImageShapeError
+            If the images have another shape than those of ``fit``.
+        """
+        images = self._check_images(X)
+        heatmaps = np.empty((len(images), *images.image_shape[:2]), dtype=np.float32)
+        make = HeatmapMaker(
+            self.net_.module_,
+            self.receptive_field_,
+            images.image_shape[:2],
+            self.heatmap_sigma,
+        )
+        make = make.to(self.net_.device).eval()
+        start = 0
+        with seeded(None, self.net_.device):
+            for batch, _ in self.net_.get_iterator(self._inference_data(images)):
+                heatmaps[start : start + len(batch)] = make(batch).cpu().numpy()
+                start += len(batch)
+        return heatmaps
+
+    def _check_images(self, X: Any) -> ImageArray:
+        """Validate images to be scored."""
+        check_is_fitted(self)
+        images = check_images(
+            self,
+            X,
+            channels=self.channels,
+            image_shape=self.image_shape,
+            fitted_shape=self.image_shape_,
+        )
+        self._warn_about_range(images)
+        return images
+
+    def _warn_about_range(self, images: ImageArray) -> None:
+        """Say so where images of 0 to 255 are now given as 0 to 1, or the reverse."""
+        preprocess = self.net_.module_.preprocess
+        width = preprocess.high - preprocess.low
+        largest = float(images.data.max())
+        if largest > preprocess.low + 50 * width or (
+            images.data.dtype.kind == "f" and width >= 100 and 0 < largest <= 1
+        ):
+            warnings.warn(
+                f"X has values up to {largest:.4g}, but the images given to fit "
+                f"ranged from {preprocess.low:.4g} to {preprocess.high:.4g}: are "
+                f"they on another scale? Scores are meaningless then.",
+                ValueRangeWarning,
+                stacklevel=4,
+            )
+
+    def _inference_data(
+        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
+    ) -> InferenceData:
+        return InferenceData(images, self.net_.module_.preprocess, rows)
+
+    def _scores(
+        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Scores of validated images, or of some rows of them."""
+        data = self._inference_data(images, rows)
+        with seeded(None, self.net_.device):
+            parts = [
+                pool_cells(cells.numpy(), self.score_pooling)
+                for cells in self.net_.forward_iter(data)
+            ]
+        return np.concatenate([np.empty(0), *parts])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags

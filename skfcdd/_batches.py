@@ -1,0 +1,274 @@
+"""Batches on the device: mixed from normal images, real and synthetic anomalies.
+
+An epoch shows every normal image once. Each batch is filled up with anomalies to the
+asked share: real ones first, then exposed outliers, then synthetic anomalies planted
+on the batch's own normal images. All work is on whole tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from skfcdd._augment import Augmentation
+from skfcdd._images import ImageArray
+from skfcdd._preprocess import Preprocess, resize
+
+__all__ = ["InferenceData", "Target", "TrainingData"]
+
+# A real anomaly or an exposed outlier is shown at most this often in an epoch as long
+# as there are others to fill the batches.
+_MAX_REPEATS = 10
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is known of a batch.
+
+    Parameters
+    ----------
+    anomalous : Tensor of shape (n,), bool
+        Which images are anomalies.
+    masks : Tensor of shape (n, 1, h, w), bool
+        Their anomalous pixels.
+    has_mask : Tensor of shape (n,), bool
+        Where `masks` is to be believed.
+    """
+
+    anomalous: Tensor
+    masks: Tensor
+    has_mask: Tensor
+
+
+class InferenceData(Dataset[Any]):
+    """Images in order, in the unit range.
+
+    Parameters
+    ----------
+    images : ImageArray
+    preprocess : Preprocess
+    rows : ndarray of int or None, default=None
+        Which images; None takes all.
+    """
+
+    def __init__(
+        self,
+        images: ImageArray,
+        preprocess: Preprocess,
+        rows: npt.NDArray[np.intp] | None = None,
+    ) -> None:
+        self.images = images
+        self.preprocess = preprocess
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.images if self.rows is None else self.rows)
+
+    def batches(
+        self, batch_size: int, device: torch.device | str
+    ) -> Iterator[tuple[Tensor, None]]:
+        """Yield batches (n, c, h, w)."""
+        for start in range(0, len(self), batch_size):
+            chunk: Any = slice(start, start + batch_size)
+            index = chunk if self.rows is None else self.rows[chunk]
+            yield self.preprocess.unit(self.images.take(index, device)), None
+
+
+@dataclass
+class TrainingData(Dataset[Any]):
+    """Source of training batches.
+
+    Parameters
+    ----------
+    images : ImageArray
+        All images of ``fit``.
+    normal, anomalous : ndarray of int
+        Rows of the normal images and the real anomalies to train on.
+    preprocess : Preprocess
+        Maps raw images to the unit range.
+    generator : torch.Generator
+        On the device; the only source of chance.
+    masks, has_mask : ndarray or None
+        Masks of all images, and where they are known.
+    exposed : ImageArray or None
+        Images of other things.
+    exposed_index : ndarray of int
+        The rows of `exposed` to use.
+    plant : callable or None
+        Makes synthetic anomalies.
+    augment : sequence of callables
+        Applied to images that are normal or really anomalous.
+    anomaly_fraction : float
+        Share of anomalies in a batch.
+    trust_planted : bool
+        Whether the masks of synthetic anomalies and exposed outliers are to be learnt.
+    reseed : int or None
+        Seed for an own generator, so that every epoch is the same.
+    """
+
+    images: ImageArray
+    normal: npt.NDArray[np.intp]
+    anomalous: npt.NDArray[np.intp]
+    preprocess: Preprocess
+    generator: Generator
+    masks: npt.NDArray[Any] | None = None
+    has_mask: npt.NDArray[np.bool_] | None = None
+    exposed: ImageArray | None = None
+    exposed_index: npt.NDArray[np.intp] | None = None
+    plant: Callable[[Tensor, Generator], tuple[Tensor, Tensor]] | None = None
+    augment: Sequence[Augmentation] = ()
+    anomaly_fraction: float = 0.5
+    trust_planted: bool = False
+    reseed: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.normal)
+
+    def n_batches(self, batch_size: int) -> int:
+        """Number of batches of an epoch; all are of equal size within one image."""
+        per_batch = max(1, round(batch_size * (1 - self.anomaly_fraction)))
+        return max(1, round(len(self.normal) / per_batch))
+
+    def batches(
+        self, batch_size: int, device: torch.device | str
+    ) -> Iterator[tuple[Tensor, Target]]:
+        """Yield batches (n, c, h, w) in the unit range and their targets."""
+        if self.reseed is not None:
+            self.generator = Generator(device).manual_seed(self.reseed)
+        n_batches = self.n_batches(batch_size)
+        order = self._permutation(self.normal)
+        ratio = self.anomaly_fraction / (1 - self.anomaly_fraction)
+        plan = self._plan(round(len(order) * ratio))
+        for rows, slots in zip(
+            np.array_split(order, n_batches),
+            np.array_split(plan, n_batches),
+            strict=True,
+        ):
+            yield self._mix(rows, slots, device)
+
+    def _permutation(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        device = self.generator.device
+        order = torch.randperm(len(rows), generator=self.generator, device=device)
+        return rows[order.cpu().numpy()]
+
+    def _recycle(self, rows: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
+        """`count` of `rows` in random order, each as often as the others (within 1)."""
+        rounds = -(-count // max(1, len(rows)))
+        parts = [self._permutation(rows) for _ in range(rounds)]
+        return np.concatenate([rows[:0], *parts])[:count]
+
+    def _plan(self, n_slots: int) -> npt.NDArray[np.intp]:
+        """Where each anomaly of an epoch comes from, in random order.
+
+        Rows (source, index): source 0 is a real anomaly, 1 an exposed outlier, 2 a
+        synthetic anomaly.
+        """
+        exposed = (
+            self.exposed_index
+            if self.exposed_index is not None
+            else np.empty(0, dtype=np.intp)
+        )
+        others = len(exposed) > 0 or self.plant is not None
+        n_real = _quota(len(self.anomalous), n_slots, others)
+        n_exposed = _quota(len(exposed), n_slots - n_real, self.plant is not None)
+        n_planted = n_slots - n_real - n_exposed if self.plant is not None else 0
+        index = np.concatenate(
+            [
+                self._recycle(self.anomalous, n_real),
+                self._recycle(exposed, n_exposed),
+                np.zeros(n_planted, dtype=np.intp),
+            ]
+        )
+        source = np.repeat([0, 1, 2], [n_real, n_exposed, n_planted])
+        order = self._permutation(np.arange(len(index)))
+        return np.stack([source, index], axis=1)[order]
+
+    def _mix(
+        self,
+        rows: npt.NDArray[np.intp],
+        slots: npt.NDArray[np.intp],
+        device: torch.device | str,
+    ) -> tuple[Tensor, Target]:
+        """A batch of the normal images `rows` and the anomalies of `slots`."""
+        real = slots[slots[:, 0] == 0, 1]
+        images, masks, has_mask = self._load(np.concatenate([rows, real]), device)
+        for change in self.augment:
+            images, masks = change(images, masks, self.generator)
+        parts = [(images, masks, has_mask)]
+        exposed = slots[slots[:, 0] == 1, 1]
+        if len(exposed):
+            parts.append(self._expose(exposed, images))
+        n_planted = int((slots[:, 0] == 2).sum())
+        if n_planted and self.plant is not None:
+            chosen = self._recycle(np.arange(len(rows)), n_planted)
+            planted, where = self.plant(
+                images[torch.from_numpy(chosen).to(images.device)], self.generator
+            )
+            parts.append((planted, where, self._trust(where)))
+        batch, masks, has_mask = (torch.cat(part) for part in zip(*parts, strict=True))
+        anomalous = torch.arange(len(batch), device=batch.device) >= len(rows)
+        return batch, Target(anomalous, masks, has_mask | ~anomalous)
+
+    def _load(
+        self, rows: npt.NDArray[np.intp], device: torch.device | str
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Images of ``fit`` with their masks."""
+        images = self.preprocess.unit(self.images.take(rows, device))
+        shape = (len(rows), 1, *images.shape[2:])
+        if self.masks is None or self.has_mask is None:
+            masks = torch.zeros(shape, dtype=torch.bool, device=images.device)
+            return images, masks, torch.zeros_like(masks[:, 0, 0, 0])
+        masks = torch.from_numpy(self.masks[rows] > 0).to(images.device)[:, None]
+        if (
+            masks.shape[2:] != images.shape[2:]
+        ):  # any part of a pixel makes it anomalous
+            masks = resize(masks.float(), shape[2:]) > 0  # type: ignore[arg-type]
+        return images, masks, torch.from_numpy(self.has_mask[rows]).to(images.device)
+
+    def _expose(
+        self, index: npt.NDArray[np.intp], like: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Exposed outliers, brought to the size and channels of `like`."""
+        assert self.exposed is not None
+        raw = self.exposed.take(index, like.device)
+        if self.exposed.data.dtype == np.uint8:
+            images = raw / 255
+        else:
+            images = (raw - self.preprocess.low) / (
+                self.preprocess.high - self.preprocess.low
+            )
+        if images.shape[2:] != like.shape[2:]:
+            images = resize(images, (like.shape[2], like.shape[3]))
+        images = match_channels(images, like.shape[1])
+        masks = torch.ones_like(images[:, :1], dtype=torch.bool)
+        return images, masks, self._trust(masks)
+
+    def _trust(self, masks: Tensor) -> Tensor:
+        return torch.full_like(masks[:, 0, 0, 0], self.trust_planted)
+
+
+def match_channels(images: Tensor, n_channels: int) -> Tensor:
+    """Repeat grey images over channels, or average channels to grey."""
+    if images.shape[1] == n_channels:
+        return images
+    return images.mean(dim=1, keepdim=True).expand(-1, n_channels, -1, -1)
+
+
+def _quota(n_available: int, n_slots: int, others: bool) -> int:
+    """How many slots a source fills: few images must not fill an epoch alone.
+
+    Where other sources can fill up, a source takes at most `_MAX_REPEATS` times its
+    size, and no more than half of the slots unless it has as many images.
+    """
+    if n_available == 0:
+        return 0
+    if not others:
+        return n_slots
+    return min(n_slots, _MAX_REPEATS * n_available, max(n_available, n_slots // 2))

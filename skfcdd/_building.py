@@ -1,0 +1,129 @@
+"""From parameters to the network and the skorch net that trains it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.helper import predefined_split
+from torch import nn
+
+from skfcdd._batches import TrainingData
+from skfcdd._net import FCDDModule, FCDDNet
+from skfcdd._preprocess import Preprocess
+from skfcdd.backbones import make_backbone
+from skfcdd.heatmaps import GaussianUpsampler
+from skfcdd.objectives import resolve_objective
+from skfcdd.receptive_field import ReceptiveField, measure_receptive_field
+
+__all__ = ["build_module", "build_net"]
+
+_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+def build_module(
+    preprocess: Preprocess,
+    image_shape: tuple[int, int, int],
+    backbone: Any,
+    loss: Any,
+    heatmap_sigma: float | None,
+) -> tuple[FCDDModule, ReceptiveField]:
+    """Make the whole network with fresh weights, and measure its receptive field."""
+    h, w = preprocess.size or image_shape[:2]
+    objective = resolve_objective(loss)
+    network = make_backbone(backbone, (h, w, image_shape[2]))
+    with torch.no_grad():
+        features = network.eval()(torch.zeros(1, image_shape[2], h, w))
+    network.train()
+    objective.build(features.shape[1])
+    if not objective.uses_bias:
+        remove_biases(network)
+    field = measure_receptive_field(network, (h, w), image_shape[2])
+    upsample = GaussianUpsampler(
+        (h, w), (features.shape[2], features.shape[3]), field, heatmap_sigma
+    )
+    module = FCDDModule(preprocess, network, objective, upsample)
+    return module.to(memory_format=torch.channels_last), field
+
+
+def remove_biases(module: nn.Module) -> None:
+    """Take the bias terms out of all layers, in place."""
+    for layer in module.modules():
+        if isinstance(getattr(layer, "bias", None), nn.Parameter):
+            layer.register_parameter("bias", None)
+
+
+def build_net(
+    module: FCDDModule,
+    estimator: Any,
+    *,
+    device: str,
+    precision: str,
+    n_batches: int,
+    has_masks: bool,
+    validation: TrainingData | None,
+) -> FCDDNet:
+    """The skorch net with optimiser, schedule and callbacks, not yet initialised."""
+    optimizer = estimator.optimizer
+    if isinstance(optimizer, str):
+        optimizer = _OPTIMIZERS[optimizer]
+    params: dict[str, Any] = {
+        "criterion": nn.Identity,
+        "optimizer": optimizer,
+        "optimizer__weight_decay": estimator.weight_decay,
+        "lr": estimator.lr,
+        "max_epochs": estimator.max_epochs,
+        "batch_size": estimator.batch_size,
+        "device": device,
+        "precision": precision,
+        "pixel_loss": estimator.pixel_loss or ("anomalous" if has_masks else None),
+        "compile": estimator.compile,
+        "train_split": None if validation is None else predefined_split(validation),
+        "callbacks": _callbacks(estimator, n_batches),
+        "verbose": estimator.verbose,
+    }
+    if optimizer is torch.optim.SGD:
+        params |= {"optimizer__momentum": 0.9, "optimizer__nesterov": True}
+    params |= estimator.skorch_params or {}
+    return FCDDNet(module, **params)
+
+
+def _callbacks(estimator: Any, n_batches: int) -> list[Any]:
+    callbacks: list[Any] = []
+    schedule = _schedule(estimator, estimator.max_epochs * n_batches)
+    if schedule is not None:
+        callbacks.append(("lr_schedule", schedule))
+    if estimator.early_stopping:
+        patience = max(5, estimator.max_epochs // 10)
+        stopping = EarlyStopping(patience=patience, load_best=True, sink=_silent)
+        callbacks.append(("early_stopping", stopping))
+    return callbacks + list(estimator.callbacks or [])
+
+
+def _silent(*args: Any) -> None:
+    """Take a message and drop it."""
+
+
+def _schedule(estimator: Any, n_steps: int) -> LRScheduler | None:
+    if estimator.lr_schedule is None:
+        return None
+    if estimator.lr_schedule == "onecycle":
+        return LRScheduler(
+            torch.optim.lr_scheduler.OneCycleLR,
+            step_every="batch",
+            max_lr=estimator.lr,
+            total_steps=n_steps + 1,
+        )
+    if estimator.lr_schedule == "cosine":
+        return LRScheduler(
+            torch.optim.lr_scheduler.CosineAnnealingLR,
+            step_every="batch",
+            T_max=n_steps,
+        )
+    return copy.deepcopy(estimator.lr_schedule)

@@ -1,0 +1,382 @@
+"""FCDDClassifier: images and labels, with few or no anomalies among them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from skfcdd._base import BaseFCDD
+from skfcdd._images import check_images
+from skfcdd._sklearn import fit_context
+from skfcdd._targets import any_anomalous, check_labels, check_masks
+from skfcdd.exceptions import AnomalyLabelWarning
+
+__all__ = ["FCDDClassifier"]
+
+
+class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
+    r"""Classify images as normal or anomalous, and show why.
+
+    Fully convolutional data description [1]_: a fully convolutional network maps an
+    image to a small map :math:`\phi`. The cells :math:`A = \sqrt{\phi^2 + 1} - 1` are
+    low where the image is normal; their mean is the image's anomaly score
+    :math:`s`, and spread over the image by Gaussians they are its heatmap. Training
+    needs normal images alone: anomalies are planted on them. Real anomalies, with or
+    without masks, are used where there are some.
+
+    Parameters
+    ----------
+    backbone : str, torch.nn.Module or callable, default="auto"
+        The network: a name of :func:`skfcdd.backbones.list_backbones`, a module that
+        maps (n, c, h, w) to (n, d, u, v), or a callable without arguments that makes
+        one. "auto" chooses by image size. Change it for images with large structures
+        or where training is too slow.
+    loss : {"fcdd", "hsc", "dsvdd", "bce", "focal"} or Objective, default="fcdd"
+        The objective, see :mod:`skfcdd.objectives`. The others are for comparison;
+        "hsc" and "dsvdd" explain by gradients.
+    anomaly_label : label, default=None
+        The label that means "anomaly". None takes 1 of {0, 1}, True of {False, True},
+        -1 of {-1, 1}, and else the last in sort order with an
+        :class:`~skfcdd.exceptions.AnomalyLabelWarning`.
+    image_shape : tuple of int, default=None
+        Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
+        ``channels="first"``. None takes flat rows for images of one row.
+    channels : {"first", "last"}, default=None
+        Order of the axes of a four-dimensional X. Needed only where both readings are
+        possible.
+    normalize : {"standard", "contrast"}, tuple (mean, std) or None, default="standard"
+        "standard" uses mean and standard deviation of each channel over the normal
+        images; "contrast" brings each image to mean 0 and standard deviation 1, for
+        lighting that varies; a tuple gives values per channel in the unit range.
+    resize : int or tuple of int (h, w), default=None
+        Size to which images are brought for the network. Heatmaps come back at the
+        original size.
+    augment : str, callable, sequence of these, or None, default=("shift", "jitter")
+        Random changes that keep a normal image normal: "shift", "jitter" (brightness
+        and contrast), "horizontal_flip", "vertical_flip", "transpose"; or a callable
+        (images, masks, generator) -> (images, masks). Add flips where they make
+        sense.
+    synthetic : str, callable, sequence of these, or None, default="confetti"
+        Anomalies that are planted on normal images, see :mod:`skfcdd.anomalies`.
+        Choose what resembles the defects that you expect.
+    outlier_exposure : array-like of images, default=None
+        Images of anything else, used as anomalies in training. Brought to the size
+        and channels of X.
+    oe_limit : int, default=None
+        Use at most this many of them, drawn at random.
+    anomaly_fraction : float, default=0.5
+        Share of anomalies in a batch, between 0 and 1. Real ones come first, then
+        exposed outliers, and synthetic ones fill up.
+    pixel_loss : {"anomalous", "all"} or None, default=None
+        Train with the pixel-wise objective where the mask of an anomaly is known, as
+        it is for synthetic ones, see :func:`skfcdd.objectives.pixel_loss`. None
+        trains on image labels alone, except where `masks` are given to ``fit``.
+    score_pooling : {"mean", "max"} or float, default="mean"
+        How the cells of an image make its score. A float is the share of greatest
+        cells to average: small shares find small defects.
+    heatmap_sigma : float, default=None
+        Standard deviation of the Gaussian of a cell in pixels. None uses
+        :func:`skfcdd.heatmaps.default_sigma`.
+    threshold : "auto" or float, default="auto"
+        The score above which an image is anomalous. "auto" sets it on images that the
+        network was not fitted on: the quantile ``1 - contamination`` of normal
+        scores; or with real anomalies ln 2, where the model's probability is 0.5,
+        unless another threshold separates the classes better.
+    contamination : float, default=0.05
+        Share of normal images that "auto" may call anomalous, in [0, 0.5).
+    validation_fraction : float, default=0.1
+        Share of the normal images (and of the anomalies, if there are ten or more) to
+        hold out for the threshold.
+    optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
+        "sgd" has Nesterov momentum 0.9.
+    lr : float, default=1e-3
+        Learning rate; its maximum where a schedule is used.
+    weight_decay : float, default=1e-4
+        Weight decay.
+    lr_schedule : {"onecycle", "cosine"}, skorch LRScheduler or None, \
+            default="onecycle"
+        Course of the learning rate.
+    max_epochs : int, default=30
+        Number of passes over the normal images.
+    batch_size : int, default=64
+        Images in a batch, normal and anomalous together.
+    early_stopping : bool, default=False
+        Stop when the loss on the held-out images no longer falls, and keep the best
+        weights. The threshold is then set on images that have chosen the weights.
+    device : str, default="auto"
+        Where to compute, as torch names it. "auto" takes CUDA where there is one.
+    precision : {"auto", "float64", "float32", "bfloat16", "float16"}, default="auto"
+        Precision of the backbone in training. "auto" takes bfloat16 where the
+        hardware is made for it, and float64 for images of less than 24 x 24 pixels.
+        Scores are computed in float32 at least.
+    compile : bool, default=False
+        Compile the network with torch.compile.
+    callbacks : list of skorch callbacks, default=None
+        Called in training.
+    skorch_params : dict, default=None
+        Further arguments of `skorch.NeuralNet`; they override the others.
+    warm_start : bool, default=False
+        Go on with the network of the last ``fit`` for further `max_epochs`.
+    random_state : int, RandomState instance or None, default=None
+        Same data, parameters and int give the same model. None draws fresh entropy.
+        numpy's and torch's global generators are left as found.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The labels, in sort order.
+    image_shape_ : tuple of int (h, w, c)
+        Shape of the images.
+    n_features_in_ : int
+        h * w * c.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X was a table with names.
+    threshold_ : float
+        An image with a greater score is an anomaly.
+    receptive_field_ : ReceptiveField
+        What a cell of the map sees, in pixels that the network sees.
+    history_ : list of dict
+        Loss and time of each epoch.
+    net_ : skorch.NeuralNet
+        The trained net.
+
+    References
+    ----------
+    .. [1] Liznerski et al., "Explainable Deep One-Class Classification", ICLR 2021.
+
+    Examples
+    --------
+    >>> from skfcdd import FCDDClassifier
+    >>> from skfcdd.datasets import make_defects
+    >>> data = make_defects(n_samples=60, image_size=32, random_state=0)
+    >>> normal = data.images[data.target == 0]
+    >>> model = FCDDClassifier(max_epochs=2, random_state=0).fit(normal)
+    >>> model.predict(data.images).shape
+    (60,)
+    >>> model.explain(data.images[:3]).shape
+    (3, 32, 32)
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        **BaseFCDD._parameter_constraints,
+        "anomaly_label": "no_validation",
+    }
+
+    def __init__(
+        self,
+        backbone: Any = "auto",
+        loss: Any = "fcdd",
+        *,
+        anomaly_label: Any = None,
+        image_shape: tuple[int, ...] | None = None,
+        channels: str | None = None,
+        normalize: Any = "standard",
+        resize: Any = None,
+        augment: Any = ("shift", "jitter"),
+        synthetic: Any = "confetti",
+        outlier_exposure: Any = None,
+        oe_limit: int | None = None,
+        anomaly_fraction: float = 0.5,
+        pixel_loss: str | None = None,
+        score_pooling: str | float = "mean",
+        heatmap_sigma: float | None = None,
+        threshold: str | float = "auto",
+        contamination: float = 0.05,
+        validation_fraction: float = 0.1,
+        optimizer: Any = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 1e-4,
+        lr_schedule: Any = "onecycle",
+        max_epochs: int = 30,
+        batch_size: int = 64,
+        early_stopping: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+        compile: bool = False,
+        callbacks: Any = None,
+        skorch_params: dict[str, Any] | None = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            loss=loss,
+            image_shape=image_shape,
+            channels=channels,
+            normalize=normalize,
+            resize=resize,
+            augment=augment,
+            synthetic=synthetic,
+            outlier_exposure=outlier_exposure,
+            oe_limit=oe_limit,
+            anomaly_fraction=anomaly_fraction,
+            pixel_loss=pixel_loss,
+            score_pooling=score_pooling,
+            heatmap_sigma=heatmap_sigma,
+            threshold=threshold,
+            contamination=contamination,
+            validation_fraction=validation_fraction,
+            optimizer=optimizer,
+            lr=lr,
+            weight_decay=weight_decay,
+            lr_schedule=lr_schedule,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            early_stopping=early_stopping,
+            device=device,
+            precision=precision,
+            compile=compile,
+            callbacks=callbacks,
+            skorch_params=skorch_params,
+            warm_start=warm_start,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.anomaly_label = anomaly_label
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, masks: Any = None) -> FCDDClassifier:
+        """Train on normal images, and on anomalies where there are some.
+
+        Parameters
+        ----------
+        X : array-like
+            Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows; any real
+            type, NumPy, torch or a list of equal images.
+        y : array-like of shape (n,), default=None
+            Two labels; or one, or None, if all images are normal.
+        masks : array-like of shape (n, h, w), or list with None, default=None
+            1 (or 255) at anomalous pixels. Images labelled as anomalies whose mask is
+            None or empty are learnt from by their label. Without y, images with an
+            anomalous pixel are the anomalies.
+
+        Returns
+        -------
+        self : FCDDClassifier
+
+        Raises
+        ------
+        ValueError
+            If X, y or masks cannot be used; the message names what was found.
+
+        Warns
+        -----
+        ~skfcdd.exceptions.AnomalyLabelWarning
+            If the label of anomalies was taken from the sort order.
+        ~skfcdd.exceptions.CollapseWarning
+            If the trained network gives all images nearly the same score.
+        """
+        with self._all_or_nothing():
+            images = check_images(
+                self, X, channels=self.channels, image_shape=self.image_shape
+            )
+            if y is None and masks is not None:
+                y = any_anomalous(masks)
+            labels = check_labels(y, len(images), self.anomaly_label)
+            if labels.warning is not None:
+                warnings.warn(labels.warning, AnomalyLabelWarning, stacklevel=3)
+            known: tuple[Any, Any] = (None, None)
+            if masks is not None:
+                known = check_masks(masks, images.image_shape[:2], labels.anomalous)
+            self._fit_images(images, labels.anomalous, *known)
+            self.classes_ = labels.classes
+            self._anomaly_sign = 1 if labels.anomaly_index == 1 else -1
+        return self
+
+    def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
+        """Distance of the score from the threshold, positive for ``classes_[1]``.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            ``anomaly_score(X) - threshold_``, with the other sign where
+            ``classes_[0]`` means "anomaly".
+        """
+        distance = self.anomaly_score(X) - self.threshold_
+        return distance * self._anomaly_sign
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Label of each image.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Of ``classes_``.
+        """
+        positive = self.decision_function(X) > 0
+        return self.classes_[positive.astype(int)]
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        r"""Probability of each label.
+
+        That of an anomaly is :math:`p = 1 - 2^{-s / t}` with the threshold :math:`t`:
+        0 for a score of 0, and 0.5 exactly at the threshold.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, 2), float64
+            Columns in the order of ``classes_``.
+        """
+        scores = self.anomaly_score(X)
+        normal = np.exp2(-scores / self.threshold_)
+        columns = (normal, 1 - normal)
+        return np.stack(columns[:: self._anomaly_sign], axis=1)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of ``predict(X)``.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+        y : array-like of shape (n,)
+            True labels.
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the images.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If y has a label that ``fit`` did not see.
+        """
+        check_is_fitted(self)
+        unseen = np.setdiff1d(np.asarray(y), self.classes_)
+        if len(unseen):
+            raise ValueError(
+                f"y has the label(s) {list(unseen)}, but the estimator was fitted with "
+                f"{self.classes_.tolist()}."
+            )
+        accuracy: float = super().score(X, y, sample_weight)
+        return accuracy
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags

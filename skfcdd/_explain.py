@@ -1,0 +1,92 @@
+"""Heatmaps of a batch of images, from the map of the network or from gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skfcdd._net import FCDDModule
+from skfcdd._preprocess import resize
+from skfcdd.heatmaps import GaussianUpsampler, default_sigma
+from skfcdd.receptive_field import ReceptiveField
+
+__all__ = ["HeatmapMaker"]
+
+
+class HeatmapMaker(nn.Module):
+    """Heatmaps (n, h, w) at the size of the raw images, whose mean is the score.
+
+    Parameters
+    ----------
+    module : FCDDModule
+        The trained network.
+    receptive_field : ReceptiveField
+        Of its cells.
+    image_shape : tuple of int (h, w)
+        Size of the raw images.
+    sigma : float or None
+        Standard deviation of the Gaussian in pixels of the heatmap.
+    """
+
+    def __init__(
+        self,
+        module: FCDDModule,
+        receptive_field: ReceptiveField,
+        image_shape: tuple[int, int],
+        sigma: float | None,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        fitted = module.upsample
+        cells_shape = (fitted.rows.shape[1], fitted.columns.shape[1])
+        seen = module.preprocess.size or image_shape
+        scale = (image_shape[0] / seen[0], image_shape[1] / seen[1])
+        if not module.objective.spatial:
+            receptive_field, sigma = _pixel_grid(receptive_field, scale, sigma)
+            cells_shape, scale = image_shape, (1.0, 1.0)
+        self.image_shape = image_shape
+        self.upsample = GaussianUpsampler(
+            image_shape, cells_shape, receptive_field, sigma, scale
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Heatmaps of images (n, c, h, w) in the unit range."""
+        if self.module.objective.spatial:
+            with torch.no_grad():
+                heatmaps: Tensor = self.upsample(self.module(images))
+            return heatmaps
+        return self._from_gradient(images)
+
+    def _from_gradient(self, images: Tensor) -> Tensor:
+        """Blurred size of the gradient of the score, scaled to sum to the score.
+
+        The paper's heatmaps for objectives without a map.
+        """
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():
+            s = self.module(images).mean(dim=(1, 2))
+            (gradient,) = torch.autograd.grad(s.sum(), images)
+        size = gradient.abs().sum(dim=1)
+        if size.shape[1:] != self.image_shape:
+            size = resize(size[:, None], self.image_shape)[:, 0]
+        heatmaps = self.upsample(size)
+        mean = heatmaps.mean(dim=(1, 2), keepdim=True)
+        # Where the gradient vanishes, all pixels have an equal share in the score.
+        even = mean <= torch.finfo(mean.dtype).tiny
+        shares = torch.where(even, torch.ones_like(heatmaps), heatmaps / (mean + even))
+        return s.detach()[:, None, None] * shares
+
+
+def _pixel_grid(
+    field: ReceptiveField, scale: tuple[float, float], sigma: float | None
+) -> tuple[ReceptiveField, float]:
+    """Every pixel as a cell, blurred like a map of the network would be."""
+    if sigma is None:
+        sizes = [
+            default_sigma(r * f, j * f)
+            for r, j, f in zip(field.extent, field.stride, scale, strict=True)
+        ]
+        sigma = float(np.mean(sizes))
+    unlimited = ReceptiveField((np.inf, np.inf), (1.0, 1.0), (0.0, 0.0))
+    return unlimited, sigma

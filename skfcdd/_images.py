@@ -1,0 +1,205 @@
+"""What came in as X: shape, order of channels, type of the values.
+
+`check_images` turns every accepted form of X into an `ImageArray`, a view of the
+images where and as they lie: nothing is converted or copied before a batch is taken.
+All errors about the shape of X are raised here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from skfcdd.exceptions import ChannelOrderError, ImageShapeError
+
+__all__ = ["ImageArray", "check_images"]
+
+# An axis of this length is taken for channels: grey, grey and alpha, RGB, RGBA.
+_USUAL_CHANNELS = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """Images as they lie in memory or in a file.
+
+    Parameters
+    ----------
+    data : ndarray of shape (n, h, w, c), or (n, c, h, w) if `channels_first`
+        Any real type.
+    channels_first : bool
+        How the axes lie.
+    """
+
+    data: npt.NDArray[Any]
+    channels_first: bool = False
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and number of channels."""
+        if self.channels_first:
+            c, h, w = self.data.shape[1:]
+        else:
+            h, w, c = self.data.shape[1:]
+        return h, w, c
+
+    def take(self, index: Any, device: torch.device | str = "cpu") -> Tensor:
+        """Float32 batch (k, c, h, w) of the images at `index`, on `device`."""
+        batch = np.ascontiguousarray(self.data[index])
+        if batch.dtype != np.uint8:  # torch knows few other types, and no byte orders
+            batch = batch.astype(np.float32)
+        elif not batch.flags.writeable:
+            batch = batch.copy()
+        images = torch.from_numpy(batch).to(device).float()
+        return images if self.channels_first else images.permute(0, 3, 1, 2)
+
+
+def check_images(
+    estimator: BaseEstimator,
+    X: Any,
+    *,
+    channels: str | None = None,
+    image_shape: tuple[int, ...] | None = None,
+    fitted_shape: tuple[int, int, int] | None = None,
+) -> ImageArray:
+    """Validate X and find out what its axes mean.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets ``n_features_in_`` (and ``feature_names_in_``) where `fitted_shape` is
+        None; is asked for them otherwise.
+    X : array-like
+        Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows.
+    channels : {"first", "last"} or None
+        What a four-dimensional X holds, where the shape alone does not tell.
+    image_shape : tuple or None
+        Layout of flat rows: (h, w), or (h, w, c), or (c, h, w) if `channels` is
+        "first".
+    fitted_shape : tuple (h, w, c) or None
+        The shape that ``fit`` saw.
+
+    Returns
+    -------
+    ImageArray
+
+    Raises
+    ------
+    ImageShapeError, ChannelOrderError
+        If the shape does not fit or has several readings.
+    ValueError
+        If X holds NaN or infinity, text, nothing, or is ragged.
+    """
+    array = _as_array(X)
+    reset = fitted_shape is None
+    if array is None or array.ndim < 3:
+        flat = validate_data(estimator, X if array is None else array, reset=reset)
+        return _unflatten(flat, channels, image_shape, fitted_shape)
+    if array.ndim > 4:
+        raise ImageShapeError(
+            f"Expected images as (n, h, w), (n, h, w, c), (n, c, h, w) or flat rows. "
+            f"Got an array of shape {array.shape}."
+        )
+    first = _is_channels_first(array.shape, channels, fitted_shape)
+    if fitted_shape is not None:
+        _check_fitted_shape(array.shape, first, fitted_shape)
+    flat = array.reshape(len(array), math.prod(array.shape[1:]))
+    flat = validate_data(estimator, flat, reset=reset)
+    data = flat.reshape(array.shape if array.ndim == 4 else (*array.shape, 1))
+    return ImageArray(data, channels_first=first)
+
+
+def _as_array(X: Any) -> npt.NDArray[Any] | None:
+    """X as an array, or None where scikit-learn shall judge of it as a table."""
+    if sparse.issparse(X) or hasattr(X, "iloc") or hasattr(X, "__dataframe__"):
+        return None
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        return np.asarray(X.float() if X.dtype == torch.bfloat16 else X)
+    if isinstance(X, (list, tuple)) and any(isinstance(x, Tensor) for x in X):
+        X = [np.asarray(x.detach().cpu()) if isinstance(x, Tensor) else x for x in X]
+    try:
+        return np.asanyarray(X)
+    except ValueError as error:
+        shapes = sorted({np.shape(x) for x in X}) if _all_have_shape(X) else None
+        found = f"Got shapes {shapes}." if shapes else "Got a ragged list."
+        raise ImageShapeError(
+            f"All images in X must have one shape. {found} Bring them to one size "
+            f"first."
+        ) from error
+
+
+def _all_have_shape(X: Any) -> bool:
+    return isinstance(X, (list, tuple)) and all(hasattr(x, "shape") for x in X)
+
+
+def _unflatten(
+    flat: npt.NDArray[Any],
+    channels: str | None,
+    image_shape: tuple[int, ...] | None,
+    fitted_shape: tuple[int, int, int] | None,
+) -> ImageArray:
+    first = channels == "first" and image_shape is not None
+    if first and image_shape is not None and len(image_shape) == 2:
+        shape = (1, *image_shape)
+    elif image_shape is not None:
+        shape = tuple(image_shape) if len(image_shape) == 3 else (*image_shape, 1)
+    elif fitted_shape is not None:
+        shape = fitted_shape
+    else:
+        shape = (1, flat.shape[1], 1)
+    if math.prod(shape) != flat.shape[1]:
+        raise ImageShapeError(
+            f"X has rows of {flat.shape[1]} values, but image_shape={image_shape} "
+            f"needs {math.prod(shape)}."
+        )
+    return ImageArray(flat.reshape(len(flat), *shape), channels_first=first)
+
+
+def _is_channels_first(
+    shape: tuple[int, ...],
+    channels: str | None,
+    fitted_shape: tuple[int, int, int] | None,
+) -> bool:
+    if len(shape) == 3:
+        return False
+    if fitted_shape is not None:
+        h, w, c = fitted_shape
+        fits_first, fits_last = shape[1:] == (c, h, w), shape[1:] == (h, w, c)
+        if fits_first != fits_last:
+            return fits_first
+    if channels is not None:
+        return channels == "first"
+    first, last = shape[1] in _USUAL_CHANNELS, shape[3] in _USUAL_CHANNELS
+    if first == last:
+        raise ChannelOrderError(
+            f"X of shape {shape} can be read as (n, h, w, c) or as (n, c, h, w). Name "
+            f"the order with channels='last' or channels='first'."
+        )
+    return first
+
+
+def _check_fitted_shape(
+    shape: tuple[int, ...], first: bool, fitted_shape: tuple[int, int, int]
+) -> None:
+    h, w, c = fitted_shape
+    if len(shape) == 3:
+        found: tuple[int, ...] = (*shape[1:], 1)
+    else:
+        found = (shape[2], shape[3], shape[1]) if first else shape[1:]
+    if found != fitted_shape:
+        raise ImageShapeError(
+            f"X holds images of (h, w, c) = {found}, but the estimator was fitted "
+            f"with {fitted_shape}. Bring them to {h}x{w} pixels with {c} channel(s)."
+        )

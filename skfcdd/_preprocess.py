@@ -1,0 +1,115 @@
+"""What the network learns about the values of normal images, and applies to all.
+
+Raw images are first mapped to the unit range of the normal ones (`unit`), in which
+synthetic anomalies are planted, and resized; then normalised (`forward`). Both steps
+are whole-batch tensor operations whose constants are learned in ``fit``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from torch import Tensor, nn
+
+from skfcdd._images import ImageArray
+
+__all__ = ["Preprocess"]
+
+# Images are read in blocks of about this many values to learn their statistics.
+_BLOCK = 1 << 22
+
+
+class Preprocess(nn.Module):
+    """Range, size and normalisation of the images.
+
+    Parameters
+    ----------
+    low, high : float
+        Raw values that become 0 and 1.
+    mean, std : array-like of shape (c,)
+        Of the normal images' channels, in the unit range.
+    contrast : bool
+        Whether each image is brought to mean 0 and standard deviation 1 by itself
+        instead.
+    size : tuple of int (h, w) or None
+        What images are resized to.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        low: float,
+        high: float,
+        mean: Any,
+        std: Any,
+        *,
+        contrast: bool = False,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+        self.contrast = contrast
+        self.size = size
+        self.register_buffer("mean", torch.as_tensor(mean).float()[:, None, None])
+        self.register_buffer("std", torch.as_tensor(std).float()[:, None, None])
+
+    @classmethod
+    def learn(
+        cls,
+        images: ImageArray,
+        index: npt.NDArray[np.intp],
+        normalize: Any,
+        size: tuple[int, int] | None,
+    ) -> Preprocess:
+        """Learn the constants from the normal images at `index`, block by block."""
+        n_channels = images.image_shape[2]
+        ranges, moments = MinMaxScaler(), StandardScaler()
+        step = max(1, _BLOCK // int(np.prod(images.data.shape[1:])))
+        for start in range(0, len(index), step):
+            batch = images.take(index[start : start + step])
+            pixels = batch.permute(0, 2, 3, 1).reshape(-1, n_channels).numpy()
+            ranges.partial_fit(pixels)
+            moments.partial_fit(pixels)
+        low, high = _value_range(images.data.dtype, ranges)
+        width = high - low
+        if normalize is None:
+            mean, std = np.zeros(n_channels), np.ones(n_channels)
+        elif isinstance(normalize, str):
+            mean, std = (moments.mean_ - low) / width, moments.scale_ / width
+        else:
+            mean, std = (np.broadcast_to(v, n_channels).copy() for v in normalize)
+        return cls(low, high, mean, std, contrast=normalize == "contrast", size=size)
+
+    def unit(self, raw: Tensor) -> Tensor:
+        """Raw images (n, c, h, w) in the unit range, at the network's size."""
+        images = (raw - self.low) / (self.high - self.low)
+        return images if self.size is None else resize(images, self.size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise images in the unit range."""
+        if self.contrast:
+            std, mean = torch.std_mean(
+                images, dim=(1, 2, 3), keepdim=True, correction=0
+            )
+            return (images - mean) / (std + 1e-3)
+        return (images - self.mean) / self.std
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resizing of a batch, with smoothing where it shrinks."""
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def _value_range(dtype: np.dtype[Any], ranges: MinMaxScaler) -> tuple[float, float]:
+    """Raw values that become 0 and 1."""
+    if dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = float(ranges.data_min_.min()), float(ranges.data_max_.max())
+    return low, high if high > low else low + 1.0

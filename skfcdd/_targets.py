@@ -1,0 +1,204 @@
+"""What came in as y and masks: which images, and which pixels, are anomalous."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d
+
+from skfcdd.exceptions import ImageShapeError
+
+__all__ = ["Labels", "check_labels", "check_masks"]
+
+# Masks are read in blocks of about this many values, so that a file stays a file.
+_BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which label means what, and which images are anomalies.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (2,)
+        Both labels in sort order.
+    anomaly_index : {0, 1}
+        Position of the label that means "anomaly".
+    anomalous : ndarray of shape (n,), bool
+        The labels of the images.
+    warning : str or None
+        What the user should be told.
+    """
+
+    classes: npt.NDArray[Any]
+    anomaly_index: int
+    anomalous: npt.NDArray[np.bool_]
+    warning: str | None = None
+
+
+def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
+    """Validate y and find the label that means "anomaly".
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or None
+        Labels; None means that all images are normal.
+    n_samples : int
+        Number of images.
+    anomaly_label : label or None
+        The label of anomalies; None takes 1 of {0, 1}, True of {False, True}, -1 of
+        {-1, 1}, and else the last in sort order, with a warning.
+
+    Returns
+    -------
+    Labels
+
+    Raises
+    ------
+    ValueError
+        If y has another length, more than two labels, a single label of unknown
+        meaning, anomalies alone, or lacks `anomaly_label`.
+    """
+    if y is None:
+        if anomaly_label is not None and anomaly_label != 1:
+            raise ValueError(
+                f"Got anomaly_label={anomaly_label!r} without y, which makes all "
+                f"images normal with label 0 and anomalies 1. Give the labels as y."
+            )
+        return Labels(np.array([0, 1]), 1, np.zeros(n_samples, dtype=bool))
+    y = column_or_1d(y, warn=True)
+    if len(y) != n_samples:
+        raise ValueError(f"X has {n_samples} images, but y has {len(y)} labels.")
+    check_classification_targets(y)
+    if type_of_target(y, input_name="y") == "multiclass" and len(np.unique(y)) > 2:
+        raise ValueError(
+            f"Only binary classification is supported. The type of the target is "
+            f"multiclass: y has the labels {np.unique(y)[:10].tolist()}."
+        )
+    classes, warning = _classes(np.unique(y), anomaly_label)
+    index, told = _anomaly_index(classes, anomaly_label)
+    anomalous: npt.NDArray[np.bool_] = y == classes[index]
+    if anomalous.all():
+        raise ValueError(
+            f"y holds anomalies alone, one class ({classes.tolist()[index]!r}), but "
+            f"normal images are needed to learn from."
+        )
+    return Labels(classes, index, anomalous, warning or told)
+
+
+def _classes(
+    found: npt.NDArray[Any], anomaly_label: Any
+) -> tuple[npt.NDArray[Any], str | None]:
+    """Both labels in sort order, where only one of them may be in y."""
+    if len(found) == 2:
+        return found, None
+    if anomaly_label is not None:
+        both = np.unique(np.array([found[0], anomaly_label]))
+        return (both, None) if len(both) == 2 else (found, None)
+    if found.dtype.kind in "biuf" and found[0] == 0:
+        return np.array([False, True] if found.dtype == bool else [0, 1]), None
+    raise ValueError(
+        f"y holds 1 class, {found.tolist()}, and nothing says whether it means "
+        f"normal. Name the other one with anomaly_label=, or leave y out if all "
+        f"images are normal."
+    )
+
+
+def _anomaly_index(
+    classes: npt.NDArray[Any], anomaly_label: Any
+) -> tuple[int, str | None]:
+    if anomaly_label is not None:
+        match = np.flatnonzero(classes == anomaly_label)
+        if len(match) == 0:
+            raise ValueError(
+                f"Got anomaly_label={anomaly_label!r}, but y has the labels "
+                f"{classes.tolist()}."
+            )
+        return int(match[0]), None
+    known = classes.tolist()
+    if known == [-1, 1]:
+        return 0, None
+    if known == [0, 1]:
+        return 1, None
+    return 1, (
+        f"Taking {known[1]!r} of the labels {known} for the anomalies, because it is "
+        f"the last in sort order. Name the right one with anomaly_label=."
+    )
+
+
+def check_masks(
+    masks: Any, image_shape: tuple[int, int], anomalous: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Validate masks against the images and their labels.
+
+    Parameters
+    ----------
+    masks : array-like of shape (n, h, w), or list of arrays (h, w) and None
+        0 at normal pixels; 1, True or 255 at anomalous ones. None where the mask of
+        an image is unknown.
+    image_shape : tuple (h, w)
+        Size of the images.
+    anomalous : ndarray of shape (n,), bool
+        Labels of the images.
+
+    Returns
+    -------
+    masks : ndarray of shape (n, h, w)
+        As given; greater than 0 at anomalous pixels.
+    known : ndarray of shape (n,), bool
+        Where an image's mask can be learnt from: it is normal, or its mask is given
+        and not empty.
+
+    Raises
+    ------
+    ImageShapeError
+        If the shape differs from that of the images.
+    ValueError
+        If other values than 0 and 1 (or 255) occur, or a normal image has an
+        anomalous pixel.
+    """
+    n, (h, w) = len(anomalous), image_shape
+    if isinstance(masks, (list, tuple)) and any(m is None for m in masks):
+        empty = np.zeros(image_shape, dtype=bool)
+        masks = [empty if m is None else np.asarray(m) for m in masks]
+    array = np.asarray(masks)
+    if array.shape != (n, h, w):
+        raise ImageShapeError(
+            f"masks must have the shape (n, h, w) = {(n, h, w)} of the images. Got "
+            f"{array.shape}."
+        )
+    has_any = np.zeros(n, dtype=bool)
+    step = max(1, _BLOCK // (h * w))
+    for start in range(0, n, step):
+        block = array[start : start + step]
+        _check_mask_values(block)
+        has_any[start : start + step] = (block > 0).any(axis=(1, 2))
+    wrong = np.flatnonzero(has_any & ~anomalous)
+    if len(wrong):
+        raise ValueError(
+            f"masks has anomalous pixels in {len(wrong)} image(s) that y calls "
+            f"normal, the first at row {wrong[0]}."
+        )
+    return array, has_any | ~anomalous
+
+
+def _check_mask_values(block: npt.NDArray[Any]) -> None:
+    """Refuse a block that holds anything but 0 and 1, or 0 and 255."""
+    if block.dtype == bool:
+        return
+    numeric = block.dtype.kind in "iuf"
+    values = set(np.unique(block).tolist()) if numeric else {str(block.dtype)}
+    if not (values <= {0, 1} or values <= {0, 255}):
+        raise ValueError(
+            f"masks must hold 0 for normal and 1 (or 255) for anomalous pixels. Got "
+            f"{sorted(values)[:10]}."
+        )
+
+
+def any_anomalous(masks: Any) -> npt.NDArray[np.int_]:
+    """Label 1 where a mask has an anomalous pixel, else 0 (also where it is None)."""
+    return np.array([m is not None and np.any(np.asarray(m)) for m in masks], dtype=int)

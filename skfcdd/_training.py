@@ -1,0 +1,290 @@
+"""One training run: what is held out, what the batches hold, and what comes of it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from skfcdd._augment import resolve_augment
+from skfcdd._batches import TrainingData
+from skfcdd._building import build_module, build_net
+from skfcdd._calibration import has_collapsed
+from skfcdd._images import ImageArray, check_images
+from skfcdd._net import (
+    FCDDModule,
+    FCDDNet,
+    resolve_device,
+    resolve_precision,
+    seeded,
+)
+from skfcdd._preprocess import Preprocess
+from skfcdd.anomalies import confetti, resolve_synthetic
+from skfcdd.exceptions import CollapseWarning, ReceptiveFieldWarning
+from skfcdd.receptive_field import ReceptiveField
+
+__all__ = ["Split", "Trained", "train"]
+
+# Number of normal images whose scores are watched for collapse.
+_PROBE_SIZE = 32
+# Above this share of both sides of an image, a cell sees nearly everything.
+_BLURRING_SHARE = 0.9
+# Anomalies are held out too where there are at least this many of them.
+_MIN_ANOMALIES_TO_SPLIT = 10
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows to train on, and rows that the network never sees.
+
+    Parameters
+    ----------
+    normal, anomalous : ndarray of int
+        To train on.
+    held_normal, held_anomalous : ndarray of int
+        Held out to set and check the threshold.
+    """
+
+    normal: npt.NDArray[np.intp]
+    anomalous: npt.NDArray[np.intp]
+    held_normal: npt.NDArray[np.intp]
+    held_anomalous: npt.NDArray[np.intp]
+
+    @classmethod
+    def draw(
+        cls,
+        anomalous: npt.NDArray[np.bool_],
+        fraction: float,
+        rng: np.random.RandomState,
+    ) -> Split:
+        """Hold out a share of the normal images, at least one, and of the anomalies."""
+        normal_rows = rng.permutation(np.flatnonzero(~anomalous))
+        anomalous_rows = rng.permutation(np.flatnonzero(anomalous))
+        if len(normal_rows) < 2:
+            raise ValueError(
+                f"At least 2 normal images are needed, one of them to set the "
+                f"threshold. Got n_samples = {len(anomalous)} with "
+                f"{len(normal_rows)} normal, 1 sample too few."
+            )
+        n_normal = max(1, round(fraction * len(normal_rows)))
+        n_anomalous = round(fraction * len(anomalous_rows))
+        if len(anomalous_rows) < _MIN_ANOMALIES_TO_SPLIT:
+            n_anomalous = 0
+        return cls(
+            np.sort(normal_rows[n_normal:]),
+            np.sort(anomalous_rows[n_anomalous:]),
+            np.sort(normal_rows[:n_normal]),
+            np.sort(anomalous_rows[:n_anomalous]),
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run gives.
+
+    Parameters
+    ----------
+    net : FCDDNet
+        The trained net.
+    receptive_field : ReceptiveField
+        In pixels of the images that the network sees.
+    split : Split
+        What was held out.
+    """
+
+    net: FCDDNet
+    receptive_field: ReceptiveField
+    split: Split
+
+
+def train(
+    estimator: Any,
+    images: ImageArray,
+    anomalous: npt.NDArray[np.bool_],
+    masks: npt.NDArray[Any] | None,
+    has_mask: npt.NDArray[np.bool_] | None,
+    previous: tuple[FCDDNet, ReceptiveField] | None,
+) -> Trained:
+    """Train a network with the parameters of `estimator`.
+
+    Parameters
+    ----------
+    estimator : BaseFCDD
+        Its parameters are read, nothing is written.
+    images : ImageArray
+        Normal images and anomalies.
+    anomalous : ndarray of shape (n,), bool
+        Which are anomalies.
+    masks, has_mask : ndarray or None
+        Anomalous pixels, and where they are known.
+    previous : tuple (FCDDNet, ReceptiveField) or None
+        The net to go on with, and its receptive field.
+
+    Returns
+    -------
+    Trained
+    """
+    seeds = _draw_seeds(estimator.random_state)
+    device = resolve_device(estimator.device)
+    split = Split.draw(
+        anomalous, estimator.validation_fraction, np.random.RandomState(seeds[0])
+    )
+    plant = resolve_synthetic(estimator.synthetic)
+    augment = resolve_augment(estimator.augment)
+    exposure = _exposure(estimator, seeds[3])
+    with seeded(seeds[1], device):
+        module, field = _module(estimator, images, split, previous)
+        data = TrainingData(
+            images,
+            split.normal,
+            split.anomalous,
+            module.preprocess,
+            torch.Generator(device).manual_seed(seeds[2]),
+            masks=masks,
+            has_mask=has_mask,
+            plant=plant,
+            augment=augment,
+            anomaly_fraction=estimator.anomaly_fraction,
+            trust_planted=estimator.pixel_loss is not None,
+            **exposure,
+        )
+        net = _net(estimator, module, data, split, device)
+        if previous is None:
+            _start_objective(module, data, estimator.batch_size, device)
+        _fit_watched(net, module, data, split, device)
+    return Trained(net, field, split)
+
+
+def _draw_seeds(random_state: Any) -> list[int]:
+    if random_state is None:  # the global generator of numpy is the caller's
+        return [int(s) for s in np.random.SeedSequence().generate_state(4)]
+    rng = check_random_state(random_state)
+    return [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=4)]
+
+
+def _exposure(estimator: Any, seed: int) -> dict[str, Any]:
+    """Exposed outliers, and the rows of them to use."""
+    if estimator.outlier_exposure is None:
+        return {}
+    exposed = check_images(
+        BaseEstimator(),
+        estimator.outlier_exposure,
+        channels=estimator.channels,
+        image_shape=estimator.image_shape,
+    )
+    rows = np.random.RandomState(seed).permutation(len(exposed))
+    return {"exposed": exposed, "exposed_index": rows[: estimator.oe_limit]}
+
+
+def _module(
+    estimator: Any,
+    images: ImageArray,
+    split: Split,
+    previous: tuple[FCDDNet, ReceptiveField] | None,
+) -> tuple[FCDDModule, ReceptiveField]:
+    """A fresh network, or the present one where training goes on."""
+    if previous is not None:
+        return previous[0].module_, previous[1]
+    size = estimator.resize
+    if size is not None:
+        size = (int(size),) * 2 if isinstance(size, Integral) else tuple(size)
+    preprocess = Preprocess.learn(images, split.normal, estimator.normalize, size)
+    module, field = build_module(
+        preprocess,
+        images.image_shape,
+        estimator.backbone,
+        estimator.loss,
+        estimator.heatmap_sigma,
+    )
+    h, w = size or images.image_shape[:2]
+    share = min(field.share((h, w)))
+    if module.objective.spatial and share > _BLURRING_SHARE and min(h, w) >= 16:
+        warnings.warn(
+            f"A cell of the map sees {field.extent} of {(h, w)} pixels, so the "
+            f"heatmaps cannot tell places apart. Choose a backbone with a smaller "
+            f"receptive field, or larger images.",
+            ReceptiveFieldWarning,
+            stacklevel=6,
+        )
+    return module, field
+
+
+def _net(
+    estimator: Any, module: FCDDModule, data: TrainingData, split: Split, device: str
+) -> FCDDNet:
+    """The net, with a validation set where training may stop early."""
+    h, w = module.preprocess.size or data.images.image_shape[:2]
+    precision = resolve_precision(estimator.precision, device, h * w)
+    module.to(torch.float64 if precision == "float64" else torch.float32)
+    validation = None
+    if estimator.early_stopping:
+        validation = replace(
+            data,
+            normal=split.held_normal,
+            anomalous=split.held_anomalous,
+            augment=(),
+            # The same anomalies in each epoch make the losses comparable.
+            reseed=data.generator.initial_seed(),
+        )
+    return build_net(
+        module,
+        estimator,
+        device=device,
+        precision=precision,
+        n_batches=data.n_batches(estimator.batch_size),
+        has_masks=data.masks is not None,
+        validation=validation,
+    )
+
+
+@torch.no_grad()
+def _start_objective(
+    module: FCDDModule, data: TrainingData, batch_size: int, device: str
+) -> None:
+    """Let the objective look at the features of some normal images."""
+    module.to(device).eval()
+    rows = data.normal[:: max(1, len(data.normal) // (4 * batch_size))]
+    parts = [
+        module.features(data.preprocess.unit(data.images.take(chunk, device)))
+        for chunk in np.array_split(rows, -(-len(rows) // batch_size))
+    ]
+    module.objective.start(torch.cat(parts))
+    module.train()
+
+
+def _fit_watched(
+    net: FCDDNet, module: FCDDModule, data: TrainingData, split: Split, device: str
+) -> None:
+    """Train, and warn if the scores of varied images end up alike."""
+    rows = split.held_normal[:_PROBE_SIZE]
+    generator = torch.Generator(device).manual_seed(0)
+    images = data.preprocess.unit(data.images.take(rows, device))
+    probe = torch.cat([images, confetti(images, generator)[0]])
+    before = _probe_scores(module, probe)
+    net.fit(data, None)
+    after = _probe_scores(net.module_, probe)
+    if has_collapsed(before, after):
+        warnings.warn(
+            f"The network gives nearly the same score to everything: the scores of "
+            f"varied images spread by {after.std():.1e}, and by {before.std():.1e} "
+            f"before training. Train against anomalies (synthetic=, "
+            f"outlier_exposure=, or labels in y), or with a lower lr.",
+            CollapseWarning,
+            stacklevel=6,
+        )
+
+
+@torch.no_grad()
+def _probe_scores(module: FCDDModule, probe: torch.Tensor) -> npt.NDArray[np.float64]:
+    was_training = module.training
+    cells = module.to(probe.device).eval()(probe)
+    module.train(was_training)
+    scores: npt.NDArray[np.float64] = cells.mean(dim=(1, 2)).double().cpu().numpy()
+    return scores

@@ -1,0 +1,141 @@
+"""Random draws, soft shapes and painting, for whole batches."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+# Shapes are drawn on grids of about this many cells along the shorter side and
+# enlarged smoothly, which is their blur.
+_GRID = 64
+# A pixel counts as changed where a channel moved by more than this.
+_VISIBLE = 0.03
+
+
+class Draw:
+    """Random numbers on the device of a generator."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Evenly between `low` and `high`."""
+        draws = torch.rand(
+            *shape, generator=self.generator, device=self.generator.device
+        )
+        return low + (high - low) * draws
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal."""
+        return torch.randn(
+            *shape, generator=self.generator, device=self.generator.device
+        )
+
+    def log_uniform(self, *shape: int, low: float, high: float) -> Tensor:
+        """Evenly in the logarithm: as many small as large ones."""
+        return self.uniform(*shape, low=math.log(low), high=math.log(high)).exp()
+
+    def chance(self, *shape: int, p: float | Tensor = 0.5) -> Tensor:
+        """True with probability `p`."""
+        return self.uniform(*shape) < p
+
+
+def coarse_size(h: int, w: int) -> tuple[int, int]:
+    """Size of the grid on which to draw for images of h x w pixels."""
+    factor = max(1, min(h, w) // _GRID)
+    return -(-h // factor), -(-w // factor)
+
+
+def enlarge(shapes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring drawings (n, k, gh, gw) to the size of the images."""
+    if shapes.shape[2:] == size:
+        return shapes
+    return F.interpolate(shapes, size, mode="bilinear", align_corners=False)
+
+
+def grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Coordinates of the middles of cells, as columns y (gh, 1) and rows x (1, gw)."""
+    gh, gw = size
+    y = torch.arange(gh, device=device)[:, None] + 0.5
+    x = torch.arange(gw, device=device)[None, :] + 0.5
+    return y, x
+
+
+def rectangles(
+    size: tuple[int, int],
+    center: Tensor,
+    extent: Tensor,
+    angle: Tensor,
+) -> Tensor:
+    """Soft coverage (n, k, gh, gw) of rotated rectangles.
+
+    Parameters
+    ----------
+    size : tuple of int (gh, gw)
+        Size of the grid.
+    center, extent : Tensor of shape (n, k, 2)
+        Centres and side lengths (y, x), in cells.
+    angle : Tensor of shape (n, k)
+        Rotation in radians.
+    """
+    y, x = grid(size, center.device)
+    dy = y - center[..., 0, None, None]
+    dx = x - center[..., 1, None, None]
+    cos, sin = angle.cos()[..., None, None], angle.sin()[..., None, None]
+    half = extent[..., None, None] / 2
+    along = half[:, :, 0] - (dy * cos - dx * sin).abs_()
+    across = half[:, :, 1] - (dy * sin + dx * cos).abs_()
+    return along.add_(0.5).clamp_(0, 1).mul_(across.add_(0.5).clamp_(0, 1))
+
+
+def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tensor:
+    """Values (n, k, c) that stand out from the image by at least `least`.
+
+    Half of them are plain: they move all channels alike.
+    """
+    n, c = images.shape[:2]
+    mean = images.mean(dim=(2, 3))[:, None, :].clamp(0, 1)
+    contrast = draw.log_uniform(n, n_shapes, 1, low=least, high=1.0)
+    signs = draw.uniform(n, n_shapes, c, low=-1, high=1)
+    plain = draw.chance(n, n_shapes, 1)
+    signs = torch.where(plain, torch.where(signs[..., :1] < 0, -1.0, 1.0), signs)
+    strongest = signs.abs().amax(dim=2, keepdim=True).clamp(min=1e-3)
+    change = contrast * signs / strongest
+    # Where there is no room on one side of the mean, go to the other.
+    outside = ((mean + change) < 0) | ((mean + change) > 1)
+    return (mean + torch.where(outside, -change, change)).clamp(0, 1)
+
+
+def paint(images: Tensor, coverage: Tensor, values: Tensor) -> Tensor:
+    """Blend values (n, k, c) into images under soft coverages (n, k, gh, gw).
+
+    Where shapes overlap, their colours mix.
+    """
+    total = coverage.sum(dim=1, keepdim=True).clamp_(min=1e-6)
+    opacity = coverage.amax(dim=1, keepdim=True)
+    colour = torch.einsum("nkhw,nkc->nchw", coverage, values) * (opacity / total)
+    layer = enlarge(torch.cat([opacity, colour], dim=1), tuple(images.shape[2:]))
+    return images * (1 - layer[:, :1]) + layer[:, 1:]
+
+
+def finish(images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep visible changes alone, at least one pixel of them an image.
+
+    Returns
+    -------
+    images : Tensor of shape (n, c, h, w)
+        As `images` outside the mask; in the unit range inside.
+    masks : Tensor of shape (n, 1, h, w), bool
+    """
+    changed = changed.clamp(0, 1)
+    change = (changed - images).abs().amax(dim=1, keepdim=True)
+    masks = change > _VISIBLE
+    strongest = change.flatten(1).argmax(dim=1, keepdim=True)
+    only = torch.zeros_like(masks).flatten(1).scatter_(1, strongest, True)
+    only = only.view_as(masks) & ~masks.any(dim=(2, 3), keepdim=True)
+    changed = torch.where(only, (images.clamp(0, 1) + 0.5) % 1, changed)
+    masks = masks | only
+    return torch.where(masks, changed, images), masks

@@ -1,0 +1,174 @@
+"""Kinds by name, mixtures of kinds, and one's own kinds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from skfcdd.anomalies._noise import gaussian, perlin, solid, uniform
+from skfcdd.anomalies._planted import blobs, confetti, cutpaste, scratches
+
+Planter = Callable[[Tensor, Generator], tuple[Tensor, Tensor]]
+"""What plants anomalies: (images, generator) -> (images, masks)."""
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """A batch is shared out at random among several kinds."""
+
+    kinds: tuple[Planter, ...]
+
+    def __call__(self, images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        device = generator.device
+        order = torch.randperm(len(images), generator=generator, device=device)
+        turns = torch.randperm(len(self.kinds), generator=generator, device=device)
+        parts = order.tensor_split(len(self.kinds))
+        changed = torch.empty_like(images)
+        masks = torch.empty_like(images[:, :1], dtype=torch.bool)
+        for turn, part in zip(turns.tolist(), parts, strict=True):
+            if len(part):
+                changed[part], masks[part] = self.kinds[turn](images[part], generator)
+        return changed, masks
+
+
+_MIXED = _Mixture((confetti, blobs, perlin, cutpaste, scratches))
+
+
+def mixed(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Share a batch out among confetti, blobs, perlin, cutpaste and scratches.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, c, h, w), float32
+        In the unit range.
+    generator : torch.Generator
+        On the device of `images`.
+
+    Returns
+    -------
+    images : Tensor of shape (n, c, h, w), float32
+    masks : Tensor of shape (n, 1, h, w), bool
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.anomalies import mixed
+    >>> images = torch.full((10, 1, 64, 64), 0.5)
+    >>> changed, masks = mixed(images, torch.Generator().manual_seed(0))
+    >>> bool(masks.any(dim=(1, 2, 3)).all())
+    True
+    """
+    return _MIXED(images, generator)
+
+
+SYNTHETIC_ANOMALIES: Mapping[str, Planter] = MappingProxyType(
+    {
+        "confetti": confetti,
+        "blobs": blobs,
+        "scratches": scratches,
+        "cutpaste": cutpaste,
+        "perlin": perlin,
+        "mixed": mixed,
+        "solid": solid,
+        "gaussian": gaussian,
+        "uniform": uniform,
+    }
+)
+"""Kinds by the name that ``synthetic=`` takes."""
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A kind of the user's, whose results are looked at."""
+
+    function: Planter
+
+    def __call__(self, images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        result = self.function(images, generator)
+        n, _, h, w = images.shape
+        if not (
+            isinstance(result, tuple)
+            and len(result) == 2
+            and all(isinstance(part, Tensor) for part in result)
+        ):
+            raise ValueError(
+                f"The callable given as synthetic must return a tuple (images, "
+                f"masks) of tensors. Got {type(result).__name__}."
+            )
+        changed, masks = result
+        if changed.shape != images.shape or not changed.is_floating_point():
+            raise ValueError(
+                f"The callable given as synthetic must return images of shape "
+                f"{tuple(images.shape)}, floating. Got {tuple(changed.shape)}, "
+                f"{changed.dtype}."
+            )
+        if masks.shape != (n, 1, h, w) or masks.dtype != torch.bool:
+            raise ValueError(
+                f"The callable given as synthetic must return masks of shape "
+                f"{(n, 1, h, w)}, torch.bool. Got {tuple(masks.shape)}, {masks.dtype}."
+            )
+        if not bool(changed.isfinite().all()):
+            raise ValueError(
+                "The callable given as synthetic returned images with NaN or infinity."
+            )
+        return changed.to(images.dtype), masks
+
+
+def resolve_synthetic(synthetic: Any) -> Planter | None:
+    """Make the function that plants what `synthetic` names.
+
+    Parameters
+    ----------
+    synthetic : str, callable, sequence of these, or None
+        A name of `SYNTHETIC_ANOMALIES`; one's own (images, generator) -> (images,
+        masks); or several, among which each batch is shared out.
+
+    Returns
+    -------
+    callable or None
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or the sequence empty.
+    TypeError
+        If an entry is neither a name nor callable.
+
+    Examples
+    --------
+    >>> from skfcdd.anomalies import confetti, resolve_synthetic
+    >>> resolve_synthetic("confetti") is confetti
+    True
+    """
+    if synthetic is None:
+        return None
+    if isinstance(synthetic, (tuple, list)):
+        if not synthetic:
+            raise ValueError("Got an empty synthetic; use None for no anomalies.")
+        kinds = [_resolve_one(entry, synthetic) for entry in synthetic]
+        return kinds[0] if len(kinds) == 1 else _Mixture(tuple(kinds))
+    return _resolve_one(synthetic, synthetic)
+
+
+def _resolve_one(entry: Any, synthetic: Any) -> Planter:
+    if isinstance(entry, str):
+        if entry in SYNTHETIC_ANOMALIES:
+            return SYNTHETIC_ANOMALIES[entry]
+        near = difflib.get_close_matches(entry, SYNTHETIC_ANOMALIES, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"Got synthetic={synthetic!r}, but expected names of "
+            f"{sorted(SYNTHETIC_ANOMALIES)}, callables or None.{hint}"
+        )
+    if callable(entry):
+        return _Checked(entry)
+    raise TypeError(
+        f"Got synthetic={synthetic!r}, but expected a name, a callable, a sequence of "
+        f"these or None."
+    )

@@ -1,0 +1,193 @@
+"""Anomalies of texture: whole images of noise, and noise-shaped regions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from skfcdd.anomalies._drawing import Draw, coarse_size, enlarge, finish
+
+
+def solid(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Replace each image by a single colour.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, c, h, w), float32
+        In the unit range.
+    generator : torch.Generator
+        On the device of `images`.
+
+    Returns
+    -------
+    images : Tensor of shape (n, c, h, w), float32
+    masks : Tensor of shape (n, 1, h, w), bool
+        True everywhere.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.anomalies import solid
+    >>> changed, masks = solid(torch.rand(2, 3, 8, 8), torch.Generator())
+    >>> float(changed[0, 0].std()), bool(masks.all())
+    (0.0, True)
+    """
+    n, c = images.shape[:2]
+    return _everywhere(Draw(generator).uniform(n, c, 1, 1).expand_as(images).clone())
+
+
+def gaussian(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Replace each image by Gaussian noise around the middle of the range.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, c, h, w), float32
+        In the unit range.
+    generator : torch.Generator
+        On the device of `images`.
+
+    Returns
+    -------
+    images : Tensor of shape (n, c, h, w), float32
+        In the unit range, with a standard deviation of up to 0.3.
+    masks : Tensor of shape (n, 1, h, w), bool
+        True everywhere.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.anomalies import gaussian
+    >>> changed, masks = gaussian(torch.zeros(2, 3, 8, 8), torch.Generator())
+    >>> changed.shape, bool(masks.all())
+    (torch.Size([2, 3, 8, 8]), True)
+    """
+    draw = Draw(generator)
+    spread = draw.uniform(len(images), 1, 1, 1, low=0.1, high=0.3)
+    return _everywhere((0.5 + spread * draw.normal(*images.shape)).clamp_(0, 1))
+
+
+def uniform(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Replace each image by noise that is even over the range.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, c, h, w), float32
+        In the unit range.
+    generator : torch.Generator
+        On the device of `images`.
+
+    Returns
+    -------
+    images : Tensor of shape (n, c, h, w), float32
+    masks : Tensor of shape (n, 1, h, w), bool
+        True everywhere.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.anomalies import uniform
+    >>> changed, masks = uniform(torch.zeros(2, 3, 8, 8), torch.Generator())
+    >>> changed.shape, bool(masks.all())
+    (torch.Size([2, 3, 8, 8]), True)
+    """
+    return _everywhere(Draw(generator).uniform(*images.shape))
+
+
+def _everywhere(images: Tensor) -> tuple[Tensor, Tensor]:
+    return images, torch.ones_like(images[:, :1], dtype=torch.bool)
+
+
+def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Blend other content into regions that are shaped by Perlin noise.
+
+    The content is an enlarged, turned and recoloured image of the batch, or noise
+    with structure (after Zavrtanik et al., "DRAEM", ICCV 2021).
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, c, h, w), float32
+        In the unit range.
+    generator : torch.Generator
+        On the device of `images`.
+
+    Returns
+    -------
+    images : Tensor of shape (n, c, h, w), float32
+    masks : Tensor of shape (n, 1, h, w), bool
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.anomalies import perlin
+    >>> images = torch.full((4, 1, 64, 64), 0.5)
+    >>> changed, masks = perlin(images, torch.Generator().manual_seed(0))
+    >>> bool(masks.any(dim=(1, 2, 3)).all())
+    True
+    """
+    draw, n = Draw(generator), len(images)
+    h, w = images.shape[2:]
+    size = coarse_size(h, w)
+    noise = perlin_noise(draw, n, size)
+    # The threshold sets the share of the image; some share is left in every image.
+    share = draw.uniform(n, 1, 1, 1, low=0.02, high=0.2)
+    level = _upper_quantile(noise, share)
+    coverage = ((noise - level) * 8).clamp_(0, 1)
+    content = torch.where(
+        draw.chance(n, 1, 1, 1), _other_image(images, draw), _structure(images, draw)
+    )
+    opacity = draw.uniform(n, 1, 1, 1, low=0.3)
+    return finish(images, torch.lerp(images, content, enlarge(coverage, (h, w)) * opacity))
+
+
+def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:
+    """Value (n, 1, 1, 1) that a share of each field exceeds."""
+    flat = noise.flatten(1).sort(dim=1, descending=True).values
+    index = (share.flatten(1) * flat.shape[1]).long().clamp(max=flat.shape[1] - 1)
+    return flat.gather(1, index)[..., None, None]
+
+
+def perlin_noise(draw: Draw, n: int, size: tuple[int, int]) -> Tensor:
+    """Gradient noise (n, 1, gh, gw) with 2 to 16 periods a side (Perlin, 1985)."""
+    periods = [int(p) for p in draw.log_uniform(2, low=2, high=16).tolist()]
+    py, px = (min(p, s) for p, s in zip(periods, size, strict=True))
+    angles = draw.uniform(n, py + 1, px + 1, high=2 * math.pi)
+    y, iy = _lattice(size[0], py, angles.device)
+    x, ix = _lattice(size[1], px, angles.device)
+    fade_y, fade_x = (t**3 * (t * (6 * t - 15) + 10) for t in (y[:, None], x[None, :]))
+
+    def corner(a: int, b: int) -> Tensor:
+        angle = angles[:, iy + a][:, :, ix + b]
+        return angle.sin() * (y[:, None] - a) + angle.cos() * (x[None, :] - b)
+
+    top = torch.lerp(corner(0, 0), corner(0, 1), fade_x)
+    bottom = torch.lerp(corner(1, 0), corner(1, 1), fade_x)
+    return torch.lerp(top, bottom, fade_y)[:, None]
+
+
+def _lattice(length: int, periods: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Place within a lattice cell, and its number, along one axis."""
+    position = (torch.arange(length, device=device) + 0.5) * periods / length
+    cell = position.floor()
+    return position - cell, cell.long()
+
+
+def _other_image(images: Tensor, draw: Draw) -> Tensor:
+    """The next image of the batch, enlarged, turned over and recoloured."""
+    n, _, h, w = images.shape
+    part = images[..., : max(1, h // 2), : max(1, w // 2)].flip(0, 2, 3)
+    other = F.interpolate(part, (h, w), mode="bilinear", align_corners=False)
+    gain = draw.uniform(n, 1, 1, 1, low=-1.5, high=1.5)
+    offset = draw.uniform(n, images.shape[1], 1, 1, low=-0.3, high=0.3)
+    mean = other.mean(dim=(2, 3), keepdim=True)
+    return (other - mean) * gain + mean + offset
+
+
+def _structure(images: Tensor, draw: Draw) -> Tensor:
+    """Noise of one random grain and random colours."""
+    n, c, h, w = images.shape
+    grain = max(1, int(draw.log_uniform(1, low=1, high=8)))
+    small = draw.uniform(n, c, -(-h // grain), -(-w // grain))
+    return F.interpolate(small, (h, w), mode="bilinear", align_corners=False)

@@ -1,0 +1,133 @@
+"""The networks of the FCDD paper, and the choice among them by image size.
+
+Layers as in the authors' published code (Liznerski et al., ICLR 2021, appendix F):
+blocks of convolution, batch normalisation, leaky ReLU and max-pooling, all of which
+keep the position of what they see. The 1x1 convolution to a single channel that ends
+each network there belongs to the objective here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+__all__ = ["PAPER_NETWORKS", "auto_name", "make_paper_network"]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A convolution, and what follows it."""
+
+    channels: int
+    kernel: int
+    normalize: bool = True  # batch normalisation and activation
+    pool: int = 0  # kernel of the max-pooling with stride 2; 0 for none
+
+
+PAPER_NETWORKS: dict[str, Sequence[_Block]] = {
+    "tiny": (_Block(32, 3), _Block(64, 3)),
+    "fcdd28": (_Block(8, 5, pool=2), _Block(16, 5, normalize=False, pool=2)),
+    "fcdd28_wide": (_Block(128, 5, pool=2), _Block(128, 5, normalize=False, pool=2)),
+    "fcdd32": (
+        _Block(32, 5, pool=2),
+        _Block(64, 5, pool=2),
+        _Block(128, 5, normalize=False),
+    ),
+    "fcdd32_s": (
+        _Block(32, 3, pool=2),
+        _Block(64, 3, pool=2),
+        _Block(128, 3, normalize=False),
+    ),
+    "fcdd32_lw3k": (
+        _Block(128, 3, pool=2),
+        _Block(256, 3),
+        _Block(256, 3, pool=2),
+        _Block(128, 3, normalize=False),
+    ),
+    "fcdd224": (
+        _Block(8, 5, pool=3),
+        _Block(32, 5, pool=3),
+        _Block(64, 3),
+        _Block(128, 3, pool=3),
+        _Block(128, 3, normalize=False),
+    ),
+    "fcdd224_wide": (
+        _Block(32, 5, pool=3),
+        _Block(128, 5, pool=3),
+        _Block(256, 3),
+        _Block(256, 3, pool=3),
+        _Block(128, 3, normalize=False),
+    ),
+}
+
+
+def auto_name(image_shape: tuple[int, int]) -> str:
+    """Name of the network that suits images of (h, w) pixels.
+
+    The shorter side decides: "tiny" (no pooling) below 8 pixels, "fcdd32_s" below 96,
+    else "fcdd224".
+
+    Parameters
+    ----------
+    image_shape : tuple of int (h, w)
+        Size of the images.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from skfcdd.backbones.paper import auto_name
+    >>> auto_name((1, 2)), auto_name((28, 28)), auto_name((224, 160))
+    ('tiny', 'fcdd32_s', 'fcdd224')
+    """
+    side = min(image_shape)
+    if side < 8:
+        return "tiny"
+    return "fcdd32_s" if side < 96 else "fcdd224"
+
+
+def make_paper_network(name: str, n_channels: int) -> nn.Sequential:
+    """Build a network of the paper with random weights.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PAPER_NETWORKS`.
+    n_channels : int
+        Number of channels of the images.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Maps (n, c, h, w) to (n, d, u, v).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.backbones.paper import make_paper_network
+    >>> net = make_paper_network("fcdd32_lw3k", n_channels=3)
+    >>> net(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 128, 8, 8])
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for i, block in enumerate(PAPER_NETWORKS[name], start=1):
+        layers[f"conv{i}"] = nn.Conv2d(
+            n_channels,
+            block.channels,
+            block.kernel,
+            padding=block.kernel // 2,
+            bias=not block.normalize,  # batch normalisation would take it out again
+        )
+        if block.normalize:
+            layers[f"norm{i}"] = nn.BatchNorm2d(block.channels, eps=1e-4)
+            layers[f"act{i}"] = nn.LeakyReLU()
+        if block.pool:
+            # Windows of 3 reach one pixel over the border, windows of 2 do not.
+            layers[f"pool{i}"] = nn.MaxPool2d(block.pool, 2, padding=block.pool - 2)
+        n_channels = block.channels
+    return nn.Sequential(layers)

@@ -1,0 +1,178 @@
+r"""From the cells of a network to a heatmap over the image.
+
+The heatmap of an image with cells :math:`A` (u x v) is
+
+.. math:: A' = U_h \, A \, U_w^\top ,
+
+where column :math:`k` of :math:`U_h` (h x u) is a Gaussian over the pixel rows around
+the centre of the receptive field of cell row :math:`k`, cut off at the borders of that
+field, and likewise :math:`U_w` for columns. This is the transposed convolution with a
+fixed Gaussian kernel of Liznerski et al. (ICLR 2021, algorithm 1), written as two
+matrix products, for any image size and aspect ratio. The columns are scaled such that
+
+.. math:: \operatorname{mean}(A') = \operatorname{mean}(A) = s :
+
+the pixels of the heatmap sum to the anomaly score, also at the borders of the image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from skfcdd.receptive_field import ReceptiveField
+
+__all__ = ["GaussianUpsampler", "default_sigma", "gaussian_matrix"]
+
+
+def default_sigma(extent: float, stride: float = 1.0) -> float:
+    r"""Width of the Gaussian for cells with receptive fields of `extent` pixels.
+
+    The rule of the authors of FCDD: :math:`\log_{10}(0.45 k + 1) + 0.25` for a field
+    of :math:`k < 32` pixels, else 10; but never less than half the distance between
+    two cells, below which the single Gaussians show as a grid of spots.
+
+    Parameters
+    ----------
+    extent : float
+        Extent of the receptive field in pixels; may be infinite.
+    stride : float, default=1.0
+        Distance between neighbouring cells in pixels.
+
+    Returns
+    -------
+    float
+        Standard deviation in pixels.
+
+    Examples
+    --------
+    >>> from skfcdd.heatmaps import default_sigma
+    >>> round(default_sigma(16), 2), default_sigma(53)
+    (1.16, 10.0)
+    """
+    published = math.log10(0.45 * extent + 1) + 0.25 if extent < 32 else 10.0
+    return max(published, stride / 2)
+
+
+def gaussian_matrix(
+    n_pixels: int,
+    centers: npt.ArrayLike,
+    sigma: float,
+    *,
+    extent: float = math.inf,
+) -> npt.NDArray[np.float64]:
+    """One Gaussian per cell over the pixels of an axis, as the columns of a matrix.
+
+    Parameters
+    ----------
+    n_pixels : int
+        Number of pixels along the axis.
+    centers : array-like of shape (n_cells,)
+        Centre of each cell's receptive field in pixels; 0 is the middle of the first
+        pixel.
+    sigma : float
+        Standard deviation in pixels, greater than 0.
+    extent : float, default=inf
+        Pixels further than half of this from a centre get nothing from that cell.
+
+    Returns
+    -------
+    ndarray of shape (n_pixels, n_cells), float64
+        Non-negative; each column sums to n_pixels / n_cells.
+
+    Raises
+    ------
+    ValueError
+        If `sigma` is not greater than 0.
+
+    Examples
+    --------
+    >>> from skfcdd.heatmaps import gaussian_matrix
+    >>> gaussian_matrix(4, [0.5, 2.5], sigma=1.0, extent=2)
+    array([[1., 0.],
+           [1., 0.],
+           [0., 1.],
+           [0., 1.]])
+    """
+    if not sigma > 0:
+        raise ValueError(f"Got sigma={sigma!r}, but expected a number greater than 0.")
+    distance = np.arange(n_pixels)[:, None] - np.asarray(centers, dtype=np.float64)
+    exponent = -0.5 * (distance / sigma) ** 2
+    # A cell paints at least its nearest pixel, however its field is cut.
+    nearest = np.abs(distance).min(axis=0)
+    seen = np.abs(distance) <= np.maximum((extent - 1) / 2, nearest) + 1e-6
+    exponent = np.where(seen, exponent, -np.inf)
+    weights = np.exp(exponent - exponent.max(axis=0))
+    matrix: npt.NDArray[np.float64] = weights * (
+        n_pixels / (distance.shape[1] * weights.sum(axis=0))
+    )
+    return matrix
+
+
+class GaussianUpsampler(nn.Module):
+    """Heatmaps of full resolution from cells, for one image size.
+
+    Parameters
+    ----------
+    image_shape : tuple of int (h, w)
+        Size of the heatmaps.
+    cells_shape : tuple of int (u, v)
+        Number of cells per axis.
+    receptive_field : ReceptiveField
+        In pixels of the image that the network sees.
+    sigma : float or None, default=None
+        Standard deviation in pixels of the heatmap; None takes
+        :func:`default_sigma` per axis.
+    scale : tuple of float, default=(1.0, 1.0)
+        Pixels of the heatmap per pixel that the network sees, where images are
+        resized on their way in.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.heatmaps import GaussianUpsampler
+    >>> from skfcdd.receptive_field import ReceptiveField
+    >>> field = ReceptiveField(extent=(6, 6), stride=(4, 4), offset=(1.5, 1.5))
+    >>> upsample = GaussianUpsampler((16, 12), (4, 3), field)
+    >>> cells = torch.rand(5, 4, 3)
+    >>> heatmaps = upsample(cells)
+    >>> heatmaps.shape
+    torch.Size([5, 16, 12])
+    >>> torch.allclose(heatmaps.mean(dim=(1, 2)), cells.mean(dim=(1, 2)))
+    True
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int],
+        cells_shape: tuple[int, int],
+        receptive_field: ReceptiveField,
+        sigma: float | None = None,
+        scale: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
+        super().__init__()
+        for axis, name in enumerate(("rows", "columns")):
+            factor = scale[axis]
+            extent = receptive_field.extent[axis] * factor
+            stride = receptive_field.stride[axis] * factor
+            centers = receptive_field.centers(cells_shape[axis], axis)
+            matrix = gaussian_matrix(
+                image_shape[axis],
+                (centers + 0.5) * factor - 0.5,
+                default_sigma(extent, stride) if sigma is None else sigma,
+                extent=extent,
+            )
+            self.register_buffer(name, torch.from_numpy(matrix).float())
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Heatmaps (n, h, w) of cells (n, u, v), in the precision of the cells."""
+        with torch.autocast(cells.device.type, enabled=False):
+            rows, columns = self.rows.to(cells.dtype), self.columns.to(cells.dtype)
+            return rows @ cells @ columns.T

@@ -1,0 +1,49 @@
+r"""Objectives: from the features of a backbone to scores and losses.
+
+Every objective turns the features of a batch into *cells*
+:math:`A \ge 0` of shape (n, u, v). Their mean over an image is its anomaly score
+
+.. math:: s = \frac{1}{uv} \sum_{k,l} A_{kl} \ge 0,
+          \qquad p = 1 - e^{-s},
+
+and :math:`p` is the model's probability of an anomaly. A normal image costs
+:math:`-\log(1 - p) = s`, an anomaly :math:`-\log p = -\log(1 - e^{-s})`. The FCDD
+objective [1]_ is this binary cross-entropy with pseudo-Huber cells.
+
+All of this is computed in float32 (float64 if the input is), also where the
+backbone runs in bfloat16 or float16: the difference :math:`1 - e^{-s}` has no digits
+left in half precision.
+
+References
+----------
+.. [1] Liznerski et al., "Explainable Deep One-Class Classification", ICLR 2021,
+   equations 1 to 3.
+"""
+
+from __future__ import annotations
+
+from skfcdd.objectives._functions import anomaly_nll, pixel_loss, pseudo_huber
+from skfcdd.objectives._objectives import (
+    BCE,
+    DSVDD,
+    FCDD,
+    HSC,
+    OBJECTIVES,
+    Focal,
+    Objective,
+    resolve_objective,
+)
+
+__all__ = [
+    "BCE",
+    "DSVDD",
+    "FCDD",
+    "HSC",
+    "OBJECTIVES",
+    "Focal",
+    "Objective",
+    "anomaly_nll",
+    "pixel_loss",
+    "pseudo_huber",
+    "resolve_objective",
+]

@@ -1,0 +1,131 @@
+"""The formulas of the objectives, each a pure function."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["anomaly_nll", "full_precision", "pixel_loss", "pseudo_huber"]
+
+_LN2 = 0.6931471805599453
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Float32, or float64 where `x` is."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def pseudo_huber(phi: Tensor) -> Tensor:
+    r"""Pseudo-Huber map :math:`A = \sqrt{\phi^2 + 1} - 1`, element-wise.
+
+    Computed as :math:`\phi^2 / (\sqrt{\phi^2 + 1} + 1)`: the form above cancels to
+    exactly 0 in float32 for :math:`|\phi| \le 3 \cdot 10^{-4}`.
+
+    Parameters
+    ----------
+    phi : Tensor of any shape, floating
+        The map of the network.
+
+    Returns
+    -------
+    Tensor of the same shape, float32 (float64 if `phi` is)
+        Non-negative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.objectives import pseudo_huber
+    >>> pseudo_huber(torch.tensor([0.0, 0.75]))
+    tensor([0.0000, 0.2500])
+    """
+    phi = full_precision(phi)
+    square = phi * phi
+    return square / (torch.sqrt(square + 1) + 1)
+
+
+def anomaly_nll(s: Tensor) -> Tensor:
+    r"""Loss of an anomaly with score `s`: :math:`-\log(1 - e^{-s})`.
+
+    The value and its gradient are finite for every :math:`s \ge 0`; at ``s = 0``
+    the score is taken as the smallest normal number of its type.
+
+    Parameters
+    ----------
+    s : Tensor of any shape, floating, non-negative
+        Anomaly scores.
+
+    Returns
+    -------
+    Tensor of the same shape, float32 (float64 if `s` is)
+
+    Examples
+    --------
+    >>> import math
+    >>> import torch
+    >>> from skfcdd.objectives import anomaly_nll
+    >>> anomaly_nll(torch.tensor(math.log(2)))
+    tensor(0.6931)
+    """
+    s = full_precision(s)
+    # Each branch gets arguments for which it is accurate, so that neither can
+    # hand a NaN to the gradient of the other through `where`.
+    near = s.clamp(torch.finfo(s.dtype).tiny, _LN2)
+    far = s.clamp(min=_LN2)
+    return torch.where(
+        s < _LN2, -torch.log(-torch.expm1(-near)), -torch.log1p(-torch.exp(-far))
+    )
+
+
+def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> Tensor:
+    r"""Pixel-wise objective over the heatmap :math:`A'` of each image.
+
+    .. math:: \frac{1}{m}\sum_j (1 - Y_j) A'_j
+              - \log\Bigl(1 - \exp\bigl(-\tfrac{1}{m'}\sum_j Y_j A'_j\bigr)\Bigr)
+
+    after equation 4 of the FCDD paper. The second term counts only for images with
+    an anomalous pixel.
+
+    Parameters
+    ----------
+    heatmaps : Tensor of shape (n, h, w), float32
+        Heatmaps :math:`A'`, non-negative.
+    masks : Tensor of shape (n, h, w), bool
+        True at the anomalous pixels :math:`Y`.
+    over : {"anomalous", "all"}, default="anomalous"
+        What the second mean runs over. "all" is the published form, :math:`m' = m`,
+        with which a tiny defect costs much more than a large one; "anomalous"
+        divides by the number of anomalous pixels instead.
+
+    Returns
+    -------
+    Tensor of shape (n,), float32
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.objectives import pixel_loss
+    >>> heatmaps = torch.full((1, 2, 2), 0.5)
+    >>> masks = torch.tensor([[[True, False], [False, False]]])
+    >>> pixel_loss(heatmaps, masks)
+    tensor([1.3078])
+    """
+    if heatmaps.shape != masks.shape:
+        raise ValueError(
+            f"heatmaps and masks must have one shape (n, h, w). Got "
+            f"{tuple(heatmaps.shape)} and {tuple(masks.shape)}."
+        )
+    heatmaps = full_precision(heatmaps)
+    anomalous = masks.to(heatmaps.dtype)
+    normal_part = (heatmaps * (1 - anomalous)).mean(dim=(1, 2))
+    counts = anomalous.sum(dim=(1, 2))
+    pixels = masks[0].numel() if over == "all" else counts.clamp(min=1)
+    anomalous_part = (heatmaps * anomalous).sum(dim=(1, 2)) / pixels
+    # An image without an anomalous pixel is given a harmless argument and weight 0.
+    has_any = counts > 0
+    safe = torch.where(has_any, anomalous_part, torch.ones_like(anomalous_part))
+    return normal_part + has_any * anomaly_nll(safe)

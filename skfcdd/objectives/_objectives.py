@@ -1,0 +1,339 @@
+"""The objectives, each a head with its cells and its loss."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skfcdd.objectives._functions import anomaly_nll, full_precision, pseudo_huber
+
+__all__ = [
+    "BCE",
+    "DSVDD",
+    "FCDD",
+    "HSC",
+    "OBJECTIVES",
+    "Focal",
+    "Objective",
+    "resolve_objective",
+]
+
+
+class Objective(nn.Module):
+    """Base of all objectives, and the interface of one's own.
+
+    A subclass says in `build` which layer stands between features and cells (by
+    default a 1x1 convolution to one channel), in `cells` how its output becomes a
+    non-negative map, and in `loss` what an image costs.
+
+    Attributes
+    ----------
+    spatial : bool
+        Whether the cells form a map over the image. Otherwise there is one cell per
+        image, and heatmaps are made from the gradient of the score with respect to
+        the input.
+    uses_anomalies : bool
+        Whether anomalies take part in training.
+    uses_bias : bool
+        Whether the network may have bias terms.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.objectives import Objective
+    >>> class SquaredMap(Objective):
+    ...     def cells(self, phi):
+    ...         return phi[:, 0] ** 2
+    >>> objective = SquaredMap()
+    >>> objective.build(channels=8)
+    >>> objective(torch.zeros(2, 8, 4, 4)).shape
+    torch.Size([2, 4, 4])
+    """
+
+    spatial: bool = True
+    uses_anomalies: bool = True
+    uses_bias: bool = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head: nn.Module = nn.Identity()
+
+    def build(self, channels: int) -> None:
+        """Make the head for features with `channels` channels.
+
+        Parameters
+        ----------
+        channels : int
+            Number of channels of the backbone's output.
+        """
+        self.head = nn.Conv2d(channels, 1, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Cells of a batch.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n, d, u, v)
+            Output of the backbone.
+
+        Returns
+        -------
+        Tensor of shape (n, u, v), float32
+            Non-negative; (n, 1, 1) where the objective is not spatial.
+        """
+        phi = self.head(features)
+        with torch.autocast(phi.device.type, enabled=False):
+            return self.cells(full_precision(phi))
+
+    def cells(self, phi: Tensor) -> Tensor:
+        """Non-negative cells (n, u, v) from the output of the head.
+
+        Parameters
+        ----------
+        phi : Tensor
+            Output of the head, float32.
+
+        Returns
+        -------
+        Tensor of shape (n, u, v), float32
+        """
+        raise NotImplementedError
+
+    def loss(self, s: Tensor, anomalous: Tensor) -> Tensor:
+        """Loss of each image: binary cross-entropy in p = 1 - exp(-s).
+
+        Parameters
+        ----------
+        s : Tensor of shape (n,), float32
+            Anomaly scores, non-negative.
+        anomalous : Tensor of shape (n,), bool
+            Which images are anomalies.
+
+        Returns
+        -------
+        Tensor of shape (n,), float32
+        """
+        return torch.where(anomalous, anomaly_nll(s), s)
+
+    def start(self, features: Tensor) -> None:
+        """Learn what must be known before training, from features of normal images.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n, d, u, v)
+            Output of the untrained backbone.
+        """
+
+
+class FCDD(Objective):
+    """Fully convolutional data description: pseudo-Huber cells.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.objectives import FCDD
+    >>> objective = FCDD()
+    >>> objective.cells(torch.full((1, 1, 2, 2), 0.75))
+    tensor([[[0.2500, 0.2500],
+             [0.2500, 0.2500]]])
+    """
+
+    def cells(self, phi: Tensor) -> Tensor:
+        """Pseudo-Huber of the map."""
+        return pseudo_huber(phi[:, 0])
+
+
+class BCE(Objective):
+    r"""Binary cross-entropy on logits, as a map.
+
+    With a logit :math:`z` per cell, :math:`A = \log(1 + e^z)`, so that each cell is
+    normal with probability :math:`e^{-A} = 1 - \sigma(z)`, and the image with the
+    geometric mean of these. With a single cell this is logistic regression.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.objectives import BCE
+    >>> BCE().cells(torch.zeros(1, 1, 1, 1))
+    tensor([[[0.6931]]])
+    """
+
+    def cells(self, phi: Tensor) -> Tensor:
+        """Softplus of the logits."""
+        return F.softplus(phi[:, 0])
+
+
+class Focal(BCE):
+    r"""Focal loss: cross-entropy weighted by the error to the power `gamma`.
+
+    :math:`(1 - p_t)^\gamma` times the cross-entropy, where :math:`p_t` is the
+    probability given to the right answer (Lin et al., "Focal Loss for Dense Object
+    Detection", ICCV 2017). Cells as in :class:`BCE`.
+
+    Parameters
+    ----------
+    gamma : float, default=2.0
+        The exponent; 0 gives :class:`BCE`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.objectives import Focal
+    >>> Focal().loss(torch.tensor([0.6931]), torch.tensor([True]))
+    tensor([0.1733])
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def loss(self, s: Tensor, anomalous: Tensor) -> Tensor:
+        """Focal loss of each image."""
+        s = full_precision(s)
+        error = torch.where(anomalous, torch.exp(-s), -torch.expm1(-s))
+        return error**self.gamma * super().loss(s, anomalous)
+
+
+class _VectorObjective(Objective):
+    """One vector per image: average pooling and a linear layer."""
+
+    spatial = False
+
+    def __init__(self, n_components: int = 64) -> None:
+        super().__init__()
+        self.n_components = n_components
+
+    def build(self, channels: int) -> None:
+        """Pool to one vector, then map it linearly to `n_components` numbers."""
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(channels, self.n_components, bias=self.uses_bias),
+        )
+
+
+class HSC(_VectorObjective):
+    r"""Hypersphere classifier: :math:`s = \sqrt{\|a\|^2 + 1} - 1` of one vector.
+
+    Ruff et al., "Rethinking Assumptions in Deep Anomaly Detection", 2020.
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Length of the vector :math:`a`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.objectives import HSC
+    >>> HSC().cells(torch.tensor([[3.0, 4.0]]))
+    tensor([[[4.0990]]])
+    """
+
+    def cells(self, phi: Tensor) -> Tensor:
+        """Pseudo-Huber of the vector's length."""
+        square = (phi * phi).sum(dim=1)
+        return (square / (torch.sqrt(square + 1) + 1))[:, None, None]
+
+
+class DSVDD(_VectorObjective):
+    r"""Deep support vector data description: :math:`s = \|a - c\|^2`.
+
+    The centre :math:`c` is the mean vector of the normal images under the untrained
+    network, and stays fixed. Trained on normal images alone; the network has no
+    bias terms, for these could reproduce any centre (Ruff et al., "Deep One-Class
+    Classification", ICML 2018).
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Length of the vector :math:`a`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.objectives import DSVDD
+    >>> objective = DSVDD(n_components=2)
+    >>> objective.cells(torch.tensor([[3.0, 4.0]]))
+    tensor([[[25.]]])
+    """
+
+    uses_anomalies = False
+    uses_bias = False
+    center: Tensor
+
+    def __init__(self, n_components: int = 64) -> None:
+        super().__init__(n_components)
+        self.register_buffer("center", torch.zeros(n_components))
+
+    def start(self, features: Tensor) -> None:
+        """Fix the centre; components near 0 are moved to distance 0.1 from it."""
+        center = self.head(features).float().mean(dim=0)
+        sign = torch.where(center < 0, -1.0, 1.0)
+        self.center.copy_(torch.where(center.abs() < 0.1, 0.1 * sign, center))
+
+    def cells(self, phi: Tensor) -> Tensor:
+        """Squared distance to the centre."""
+        return ((phi - self.center) ** 2).sum(dim=1)[:, None, None]
+
+    def loss(self, s: Tensor, anomalous: Tensor) -> Tensor:
+        """Score of normal images; anomalies take no part."""
+        return torch.where(anomalous, torch.zeros_like(s), s)
+
+
+OBJECTIVES: Mapping[str, Callable[[], Objective]] = MappingProxyType(
+    {"fcdd": FCDD, "hsc": HSC, "dsvdd": DSVDD, "bce": BCE, "focal": Focal}
+)
+"""Objectives by the name that ``loss=`` takes."""
+
+
+def resolve_objective(loss: Any) -> Objective:
+    """Make the objective that `loss` names, without its head.
+
+    Parameters
+    ----------
+    loss : str, Objective or a subclass of Objective
+        One of "fcdd", "hsc", "dsvdd", "bce", "focal", or one's own. An instance is
+        copied.
+
+    Returns
+    -------
+    Objective
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If `loss` is neither a name nor an objective.
+
+    Examples
+    --------
+    >>> from skfcdd.objectives import resolve_objective
+    >>> resolve_objective("hsc").spatial
+    False
+    """
+    if isinstance(loss, str):
+        if loss not in OBJECTIVES:
+            near = difflib.get_close_matches(loss, OBJECTIVES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"Got loss={loss!r}, but expected one of {sorted(OBJECTIVES)} or an "
+                f"Objective.{hint}"
+            )
+        return OBJECTIVES[loss]()
+    if isinstance(loss, Objective):
+        return copy.deepcopy(loss)
+    if isinstance(loss, type) and issubclass(loss, Objective):
+        return loss()
+    raise TypeError(
+        f"Got loss={loss!r}, but expected one of {sorted(OBJECTIVES)} or an "
+        f"skfcdd.objectives.Objective."
+    )

@@ -1,0 +1,235 @@
+"""The receptive field of a fully convolutional network, measured on the network.
+
+A NaN in the input reaches exactly those cells of the output that depend on it:
+through convolutions (also where a weight is 0), pooling, activations, branches and
+gates alike. Filling the image with NaN up to some row, and finding by bisection the
+row at which a cell of the output turns NaN, gives the first row which that cell
+sees; filling from the other side gives the last. Nothing is typed in by hand, so any
+module can be measured.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ReceptiveField", "measure_receptive_field"]
+
+# An axis is enlarged up to this many pixels until a cell's field fits inside.
+_MAX_CANVAS = 1024
+# Width of the strip on which the other axis is measured.
+_STRIP = 32
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What a cell of the map sees, per axis (rows, columns), in pixels.
+
+    Parameters
+    ----------
+    extent : tuple of float
+        Number of pixels that a cell depends on; infinite where it depends on all.
+    stride : tuple of float
+        Distance between the centres of neighbouring cells.
+    offset : tuple of float
+        Centre of the first cell; 0 is the middle of the first pixel.
+
+    Examples
+    --------
+    >>> from skfcdd.receptive_field import ReceptiveField
+    >>> field = ReceptiveField(extent=(6, 6), stride=(4, 4), offset=(1.5, 1.5))
+    >>> field.centers(3)
+    array([1.5, 5.5, 9.5])
+    >>> field.share((12, 24))
+    (0.5, 0.25)
+    """
+
+    extent: tuple[float, float]
+    stride: tuple[float, float]
+    offset: tuple[float, float]
+
+    def centers(self, n_cells: int, axis: int = 0) -> npt.NDArray[np.float64]:
+        """Centres of the first `n_cells` cells along an axis, in pixels.
+
+        Parameters
+        ----------
+        n_cells : int
+            Number of cells along the axis.
+        axis : {0, 1}, default=0
+            0 for rows, 1 for columns.
+
+        Returns
+        -------
+        ndarray of shape (n_cells,), float64
+        """
+        centers: npt.NDArray[np.float64] = (
+            self.offset[axis] + np.arange(n_cells) * self.stride[axis]
+        )
+        return centers
+
+    def share(self, image_shape: tuple[int, int]) -> tuple[float, float]:
+        """Extent as a share of an image of (h, w) pixels, at most 1, per axis.
+
+        Parameters
+        ----------
+        image_shape : tuple of int (h, w)
+            Size of the image.
+
+        Returns
+        -------
+        tuple of float
+        """
+        rows, columns = (
+            min(1.0, r / n) for r, n in zip(self.extent, image_shape, strict=True)
+        )
+        return rows, columns
+
+
+def measure_receptive_field(
+    module: nn.Module, image_shape: tuple[int, int], n_channels: int
+) -> ReceptiveField:
+    """Receptive field of the cells of a module's output.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Maps (n, c, h, w) to (n, d, u, v). It is copied, measured on the CPU in
+        evaluation mode, and left as it was.
+    image_shape : tuple of int (h, w)
+        Size of the images. Larger ones are tried too where a field reaches the
+        border, as long as the module takes them.
+    n_channels : int
+        Number of channels of the images.
+
+    Returns
+    -------
+    ReceptiveField
+        An extent is infinite where every cell depends on the whole axis at every size
+        that was tried (as behind global pooling); stride and offset then spread the
+        cells evenly over the image.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfcdd.receptive_field import measure_receptive_field
+    >>> net = nn.Sequential(
+    ...     nn.Conv2d(1, 4, 5, padding=2), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)
+    ... )
+    >>> measure_receptive_field(net, (32, 48), n_channels=1)
+    ReceptiveField(extent=(10.0, 10.0), stride=(2.0, 2.0), offset=(2.5, 2.5))
+    """
+    probe = copy.deepcopy(module).cpu().float().eval()
+    # The plain kernels compute each cell from its own pixels; fused or blocked ones
+    # may let a NaN leak into a neighbour.
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
+        with torch.backends.mkldnn.flags(enabled=False):
+            axes = [
+                _measure_axis(probe, image_shape, n_channels, axis) for axis in (0, 1)
+            ]
+    (r_h, j_h, c_h), (r_w, j_w, c_w) = axes
+    return ReceptiveField(extent=(r_h, r_w), stride=(j_h, j_w), offset=(c_h, c_w))
+
+
+def _measure_axis(
+    probe: nn.Module, image_shape: tuple[int, int], n_channels: int, axis: int
+) -> tuple[float, float, float]:
+    """Extent, stride and offset along one axis."""
+    shape = [n_channels, *image_shape]
+    n_pixels = image_shape[axis]
+    n_cells = _count_cells(probe, shape, axis)
+    assert n_cells is not None  # the module has taken such images before
+    # The other axis does not matter; a narrow strip is quicker.
+    strip = [n_channels, *(min(n, _STRIP) for n in image_shape)]
+    strip[1 + axis] = n_pixels
+    if _count_cells(probe, strip, axis) == n_cells:
+        shape = strip
+    length = n_pixels
+    while length <= max(_MAX_CANVAS, 2 * n_pixels):
+        shape[1 + axis] = length
+        cells = _count_cells(probe, shape, axis)
+        if cells is None:  # a module made for one size only
+            break
+        found = _measure_inside(probe, shape, axis, cells)
+        if found is not None:
+            return found
+        length = max(2 * length, length + 16)
+    stride = n_pixels / n_cells
+    return math.inf, stride, (stride - 1) / 2
+
+
+def _count_cells(probe: nn.Module, shape: list[int], axis: int) -> int | None:
+    """Number of cells along an axis; None where the module refuses the size."""
+    try:
+        return _seen(probe, shape, axis, lambda image: None).shape[0]
+    except RuntimeError:
+        return None
+
+
+def _measure_inside(
+    probe: nn.Module, shape: list[int], axis: int, n_cells: int
+) -> tuple[float, float, float] | None:
+    """Extent, stride and offset if the fields of two cells lie inside the canvas."""
+    first = n_cells // 2
+    field = _cell_range(probe, shape, axis, first)
+    if field is None:
+        return None
+    low, high = field
+    extent, center = high - low + 1.0, (low + high) / 2
+    for other in (n_cells - 2, first + 1, first - 1):  # a far cell is more exact
+        if 0 <= other < n_cells and other != first:
+            neighbour = _cell_range(probe, shape, axis, other)
+            if neighbour is not None:
+                stride = (sum(neighbour) / 2 - center) / (other - first)
+                return extent, stride, center - first * stride
+    return None
+
+
+def _cell_range(
+    probe: nn.Module, shape: list[int], axis: int, cell: int
+) -> tuple[int, int] | None:
+    """First and last pixel that a cell sees; None where that may be cut off."""
+    n_pixels = shape[1 + axis]
+
+    def touched(start: int, stop: int) -> bool:
+        def fill(image: Tensor) -> None:
+            image.narrow(2 + axis, start, stop - start).fill_(math.nan)
+
+        return bool(_seen(probe, shape, axis, fill)[cell])
+
+    if touched(0, 1) or touched(n_pixels - 1, n_pixels):
+        return None
+    low = _bisect(n_pixels, lambda t: touched(0, t)) - 1
+    high = n_pixels - _bisect(n_pixels, lambda t: touched(n_pixels - t, n_pixels))
+    return (low, high) if low <= high else None
+
+
+def _bisect(upper: int, condition: Callable[[int], bool]) -> int:
+    """Smallest t in 1..upper at which a monotone condition holds."""
+    low, high = 0, upper
+    while high - low > 1:
+        middle = (low + high) // 2
+        if condition(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _seen(
+    probe: nn.Module, shape: list[int], axis: int, fill: Callable[[Tensor], None]
+) -> Tensor:
+    """Which rows (or columns) of cells turn NaN when `fill` has put NaN in."""
+    image = torch.zeros(1, *shape)
+    fill(image)
+    output = probe(image)
+    seen: Tensor = output[0].isnan().any(dim=0).any(dim=1 - axis)
+    return seen

@@ -1,0 +1,30 @@
+"""Small images that a small network learns in a second."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skfcdd import FCDDClassifier
+
+
+def make_images(n=40, size=(16, 20), n_anomalous=0, seed=0, dtype=np.uint8):
+    """Noisy grey stripes; anomalies, the last ones, have a bright square.
+
+    Returns images (n, h, w), labels (n,) and masks (n, h, w).
+    """
+    rng = np.random.RandomState(seed)
+    h, w = size
+    stripes = 100 + 20 * np.sin(np.arange(w) / 2)
+    images = stripes + 8 * rng.standard_normal((n, h, w))
+    masks = np.zeros((n, h, w), dtype=np.uint8)
+    for i in range(n - n_anomalous, n):
+        top, left = rng.randint(0, h - 6), rng.randint(0, w - 6)
+        masks[i, top : top + 6, left : left + 6] = 1
+    images = np.clip(images + 100 * masks, 0, 255).astype(dtype)
+    return images, masks.any(axis=(1, 2)).astype(int), masks
+
+
+def quick(**params):
+    """A classifier that trains in a fraction of a second."""
+    defaults = {"max_epochs": 3, "random_state": 0, "device": "cpu"}
+    return FCDDClassifier(**{**defaults, **params})
