@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from skorch.callbacks import LRScheduler
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import LRScheduler
 
 from skfcdd._batches import InferenceData
 from skfcdd._calibration import choose_threshold, pool_cells
@@ -31,6 +31,8 @@ __all__ = ["BaseFCDD"]
 
 class BaseFCDD(BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; not for direct use."""
+
+    history_: list[dict[str, Any]]
 
     _parameter_constraints: dict[str, Any] = {
         "backbone": [str, torch.nn.Module, callable],
@@ -150,8 +152,8 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _fit_images(

@@ -229,7 +229,7 @@ class TrainingData(Dataset[Any]):
         if (
             masks.shape[2:] != images.shape[2:]
         ):  # any part of a pixel makes it anomalous
-            masks = resize(masks.float(), shape[2:]) > 0  # type: ignore[arg-type]
+            masks = resize(masks.float(), shape[2:]) > 0
         return images, masks, torch.from_numpy(self.has_mask[rows]).to(images.device)
 
     def _expose(

@@ -49,7 +49,8 @@ def build_module(
         (h, w), (features.shape[2], features.shape[3]), field, heatmap_sigma
     )
     module = FCDDModule(preprocess, network, objective, upsample)
-    return module.to(memory_format=torch.channels_last), field
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module, field
 
 
 def remove_biases(module: nn.Module) -> None:

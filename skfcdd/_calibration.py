@@ -1,4 +1,4 @@
-"""From scores of held-out images to a threshold, and the look-out for collapse."""
+"""From cells to scores, and from scores of held-out images to a threshold."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_curve
 
-__all__ = ["choose_threshold", "has_collapsed", "pool_cells"]
+__all__ = ["choose_threshold", "pool_cells"]
 
 Scores = npt.NDArray[np.float64]
-
-# Learning to tell anomalies apart spreads the scores; scores that end up with less
-# than this share of their spread before training are on the way to a constant.
-_COLLAPSE_SHARE = 0.25
 
 # The natural threshold is kept unless another one is better by this much in the mean
 # of sensitivity and specificity.
@@ -103,14 +99,3 @@ def _youden_threshold(normal: Scores, anomalous: Scores) -> float:
 
 def _balanced_accuracy(normal: Scores, anomalous: Scores, threshold: float) -> float:
     return float(((normal <= threshold).mean() + (anomalous > threshold).mean()) / 2)
-
-
-def has_collapsed(before: Scores, after: Scores) -> bool:
-    """Whether training has taken nearly all spread out of the scores of a probe.
-
-    Parameters
-    ----------
-    before, after : ndarray of shape (n,)
-        Scores of the same varied images before and after training.
-    """
-    return float(np.std(after)) < _COLLAPSE_SHARE * float(np.std(before))

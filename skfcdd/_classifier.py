@@ -242,7 +242,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         )
         self.anomaly_label = anomaly_label
 
-    @fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None, masks: Any = None) -> FCDDClassifier:
         """Train on normal images, and on anomalies where there are some.
 

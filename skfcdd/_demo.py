@@ -63,9 +63,7 @@ def run_demo(
     scores = model.anomaly_score(data.images[test])
     figures = {
         "image_auroc": float(roc_auc_score(data.target[test], scores)),
-        "pixel_auroc": float(
-            roc_auc_score(data.masks[test].ravel(), heatmaps.ravel())
-        ),
+        "pixel_auroc": float(roc_auc_score(data.masks[test].ravel(), heatmaps.ravel())),
     }
     n_defects = int(data.target[test].sum())
     print(

@@ -150,6 +150,7 @@ def _unflatten(
     image_shape: tuple[int, ...] | None,
     fitted_shape: tuple[int, int, int] | None,
 ) -> ImageArray:
+    shape: tuple[int, ...]
     first = channels == "first" and image_shape is not None
     if first and image_shape is not None and len(image_shape) == 2:
         shape = (1, *image_shape)
@@ -158,7 +159,7 @@ def _unflatten(
     elif fitted_shape is not None:
         shape = fitted_shape
     else:
-        shape = (1, flat.shape[1], 1)
+        shape = (1, int(flat.shape[1]), 1)
     if math.prod(shape) != flat.shape[1]:
         raise ImageShapeError(
             f"X has rows of {flat.shape[1]} values, but image_shape={image_shape} "

@@ -48,6 +48,8 @@ class FCDDModule(nn.Module):
         self.backbone = backbone
         self.objective = objective
         self.upsample = upsample
+        # Spread of the scores of some images before any training.
+        self.initial_spread: float | None = None
 
     def features(self, images: Tensor) -> Tensor:
         """Features (n, d, u, v) of images in the unit range."""
@@ -89,6 +91,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     **kwargs
         As for `skorch.NeuralNet`.
     """
+
+    cuda_dependent_attributes_: list[str]
 
     def __init__(
         self,

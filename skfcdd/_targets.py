@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from skfcdd.exceptions import ImageShapeError
 
@@ -73,6 +73,8 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
     y = column_or_1d(y, warn=True)
     if len(y) != n_samples:
         raise ValueError(f"X has {n_samples} images, but y has {len(y)} labels.")
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
     check_classification_targets(y)
     if type_of_target(y, input_name="y") == "multiclass" and len(np.unique(y)) > 2:
         raise ValueError(

@@ -16,7 +16,6 @@ from sklearn.utils import check_random_state
 from skfcdd._augment import resolve_augment
 from skfcdd._batches import TrainingData
 from skfcdd._building import build_module, build_net
-from skfcdd._calibration import has_collapsed
 from skfcdd._images import ImageArray, check_images
 from skfcdd._net import (
     FCDDModule,
@@ -34,6 +33,9 @@ __all__ = ["Split", "Trained", "train"]
 
 # Number of normal images whose scores are watched for collapse.
 _PROBE_SIZE = 32
+# Learning to tell anomalies apart spreads the scores; scores that end up with less
+# than this share of their spread before training are on the way to a constant.
+_COLLAPSE_SHARE = 0.25
 # Above this share of both sides of an image, a cell sees nearly everything.
 _BLURRING_SHARE = 0.9
 # Anomalies are held out too where there are at least this many of them.
@@ -267,13 +269,14 @@ def _fit_watched(
     generator = torch.Generator(device).manual_seed(0)
     images = data.preprocess.unit(data.images.take(rows, device))
     probe = torch.cat([images, confetti(images, generator)[0]])
-    before = _probe_scores(module, probe)
+    if module.initial_spread is None:
+        module.initial_spread = _spread(module, probe)
     net.fit(data, None)
-    after = _probe_scores(net.module_, probe)
-    if has_collapsed(before, after):
+    spread = _spread(net.module_, probe)
+    if spread < _COLLAPSE_SHARE * module.initial_spread:
         warnings.warn(
             f"The network gives nearly the same score to everything: the scores of "
-            f"varied images spread by {after.std():.1e}, and by {before.std():.1e} "
+            f"varied images spread by {spread:.1e}, and by {module.initial_spread:.1e} "
             f"before training. Train against anomalies (synthetic=, "
             f"outlier_exposure=, or labels in y), or with a lower lr.",
             CollapseWarning,
@@ -282,9 +285,9 @@ def _fit_watched(
 
 
 @torch.no_grad()
-def _probe_scores(module: FCDDModule, probe: torch.Tensor) -> npt.NDArray[np.float64]:
+def _spread(module: FCDDModule, probe: torch.Tensor) -> float:
+    """Standard deviation of the scores of some images."""
     was_training = module.training
     cells = module.to(probe.device).eval()(probe)
     module.train(was_training)
-    scores: npt.NDArray[np.float64] = cells.mean(dim=(1, 2)).double().cpu().numpy()
-    return scores
+    return float(cells.mean(dim=(1, 2)).double().std(correction=0))

@@ -70,10 +70,8 @@ class ReceptiveField:
         -------
         ndarray of shape (n_cells,), float64
         """
-        centers: npt.NDArray[np.float64] = (
-            self.offset[axis] + np.arange(n_cells) * self.stride[axis]
-        )
-        return centers
+        numbers = np.arange(n_cells, dtype=np.float64)
+        return self.offset[axis] + numbers * self.stride[axis]
 
     def share(self, image_shape: tuple[int, int]) -> tuple[float, float]:
         """Extent as a share of an image of (h, w) pixels, at most 1, per axis.

@@ -14,7 +14,7 @@ from torch import nn
 
 from skfcdd.backbones import list_backbones
 from skfcdd.exceptions import AnomalyLabelWarning, CollapseWarning
-from skfcdd.objectives import FCDD, OBJECTIVES, HSC
+from skfcdd.objectives import FCDD, HSC, OBJECTIVES
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,7 @@ def test_objective_may_be_a_class_or_an_instance():
     assert isinstance(mine.head, nn.Identity)  # the parameter is left as given
 
 
+@pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ReceptiveFieldWarning")
 @pytest.mark.parametrize("name", list_backbones())
 def test_every_paper_network_trains(name):
     images, _, _ = make_images(12, size=(32, 36))
@@ -166,6 +167,7 @@ def test_any_number_of_channels(n_channels):
     assert model.explain(images).shape == (20, 12, 14)
 
 
+@pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ReceptiveFieldWarning")
 def test_resized_images_get_heatmaps_of_their_own_size():
     images, y, masks = make_images(60, size=(30, 40), n_anomalous=15)
     model = quick(resize=(20, 24), max_epochs=12).fit(images[:45])
@@ -326,7 +328,7 @@ def test_kinds_of_synthetic_anomalies(kind):
 
 
 def test_outlier_exposure():
-    images, y, _ = make_images(60, n_anomalous=20)
+    images, _, _ = make_images(60, n_anomalous=20)
     others = np.random.RandomState(1).randint(0, 255, (30, 9, 11, 3)).astype(np.uint8)
     model = quick(outlier_exposure=others, oe_limit=10, synthetic=None, max_epochs=8)
     model.fit(images[:40])

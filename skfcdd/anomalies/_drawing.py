@@ -117,7 +117,8 @@ def paint(images: Tensor, coverage: Tensor, values: Tensor) -> Tensor:
     total = coverage.sum(dim=1, keepdim=True).clamp_(min=1e-6)
     opacity = coverage.amax(dim=1, keepdim=True)
     colour = torch.einsum("nkhw,nkc->nchw", coverage, values) * (opacity / total)
-    layer = enlarge(torch.cat([opacity, colour], dim=1), tuple(images.shape[2:]))
+    h, w = images.shape[2:]
+    layer = enlarge(torch.cat([opacity, colour], dim=1), (h, w))
     return images * (1 - layer[:, :1]) + layer[:, 1:]
 
 

@@ -139,7 +139,9 @@ def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         draw.chance(n, 1, 1, 1), _other_image(images, draw), _structure(images, draw)
     )
     opacity = draw.uniform(n, 1, 1, 1, low=0.3)
-    return finish(images, torch.lerp(images, content, enlarge(coverage, (h, w)) * opacity))
+    return finish(
+        images, torch.lerp(images, content, enlarge(coverage, (h, w)) * opacity)
+    )
 
 
 def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:

@@ -58,9 +58,7 @@ def _distance(scene: Scene, center: Floats, stretch: float, angle: float) -> Flo
 def _irregular(rng: np.random.RandomState, scene: Scene, radius: float) -> Floats:
     """Soft coverage (h, w), 0 to 1, of an irregular patch."""
     center = _place(rng, scene, 0.15)
-    distance = _distance(
-        scene, center, rng.uniform(0.8, 1.4), rng.uniform(0, np.pi)
-    )
+    distance = _distance(scene, center, rng.uniform(0.8, 1.4), rng.uniform(0, np.pi))
     noise = ndimage.gaussian_filter(
         rng.standard_normal(scene.image.shape), radius / 2 + 0.5, mode="wrap"
     )
@@ -70,7 +68,11 @@ def _irregular(rng: np.random.RandomState, scene: Scene, radius: float) -> Float
 
 
 def _line(
-    rng: np.random.RandomState, scene: Scene, winding: float, length: float, width: float
+    rng: np.random.RandomState,
+    scene: Scene,
+    winding: float,
+    length: float,
+    width: float,
 ) -> Floats:
     """Soft coverage (h, w), 0 to 1, of a line that winds or does not."""
     n_steps = 4 * int(length) + 8
@@ -80,7 +82,7 @@ def _line(
     path += (_place(rng, scene, 0.2) - path.mean(axis=1))[:, None]
     drawn = np.ones(scene.image.shape, dtype=bool)
     cells = np.floor(path).astype(int)
-    h, w = drawn.shape
+    h, w = scene.image.shape
     inside = (cells >= 0).all(axis=0) & (cells[0] < h) & (cells[1] < w)
     drawn[cells[0, inside], cells[1, inside]] = False
     distance = ndimage.distance_transform_edt(drawn)

@@ -169,17 +169,13 @@ class _Camera:
         self.gain, self.offset, self.noise = gain, offset, noise
 
     @classmethod
-    def draw(
-        cls, rng: np.random.RandomState, n: int, size: tuple[int, int]
-    ) -> _Camera:
+    def draw(cls, rng: np.random.RandomState, n: int, size: tuple[int, int]) -> _Camera:
         """A random slope of the light, and random gain, offset and noise."""
         h, w = size
         y, x = np.linspace(-1, 1, h)[:, None], np.linspace(-1, 1, w)[None, :]
         slope = rng.uniform(-0.12, 0.12, (2, n, 1, 1))
         light = rng.uniform(0.8, 1.2, (n, 1, 1)) + slope[0] * y + slope[1] * x
-        grain = ndimage.gaussian_filter(
-            rng.standard_normal((n, h, w)), (0, 0.4, 0.4)
-        )
+        grain = ndimage.gaussian_filter(rng.standard_normal((n, h, w)), (0, 0.4, 0.4))
         return cls(light, rng.uniform(-0.06, 0.06, (n, 1, 1)), 0.02 * grain)
 
     def develop(
@@ -199,7 +195,7 @@ def _check_size(image_size: Any) -> tuple[int, int]:
     if (
         not isinstance(size, (tuple, list))
         or len(size) != 2
-        or not all(isinstance(s, Integral) and s >= _SMALLEST_SIDE for s in size)
+        or not all(isinstance(s, Integral) and int(s) >= _SMALLEST_SIDE for s in size)
     ):
         raise ValueError(
             f"Got image_size={image_size!r}, but expected an int or (h, w) of at "
@@ -209,9 +205,11 @@ def _check_size(image_size: Any) -> tuple[int, int]:
 
 
 def _check_numbers(n_samples: Any, anomaly_fraction: Any) -> None:
-    if not isinstance(n_samples, Integral) or n_samples < 1:
+    if not isinstance(n_samples, Integral) or int(n_samples) < 1:
         raise ValueError(f"Got n_samples={n_samples!r}, but expected an int above 0.")
-    if not isinstance(anomaly_fraction, Real) or not 0 <= anomaly_fraction <= 1:
+    if not isinstance(anomaly_fraction, Real) or not (
+        0 <= float(anomaly_fraction) <= 1
+    ):
         raise ValueError(
             f"Got anomaly_fraction={anomaly_fraction!r}, but expected a number in "
             f"[0, 1]."

@@ -106,7 +106,7 @@ def brushed_metal(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface
 def wood(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface:
     """Year rings that run along the board, and fine pores."""
     side = min(h, w)
-    v, u = _turned(rng, n, h, w, 6)
+    _, u = _turned(rng, n, h, w, 6)
     bend = _smooth(rng, n, h, w, (side / 3, side / 8))
     rings = u / side * _uniform(rng, n, 6, 10) + 0.35 * bend + _uniform(rng, n, 0, 1)
     phase = rings % 1
