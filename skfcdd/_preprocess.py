@@ -22,6 +22,8 @@ __all__ = ["Preprocess"]
 
 # Images are read in blocks of about this many values to learn their statistics.
 _BLOCK = 1 << 22
+# Images with a shorter side are rows of a table rather than pictures.
+_LEAST_SIDE = 8
 
 
 class Preprocess(nn.Module):
@@ -77,6 +79,9 @@ class Preprocess(nn.Module):
             pixels = batch.permute(0, 2, 3, 1).reshape(-1, n_channels).numpy()
             ranges.partial_fit(pixels)
             moments.partial_fit(pixels)
+        if normalize == "auto":
+            side = min(size or images.image_shape[:2])
+            normalize = "contrast" if side >= _LEAST_SIDE else "standard"
         low, high = _value_range(images.data.dtype, ranges)
         width = high - low
         if normalize is None:

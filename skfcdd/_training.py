@@ -35,7 +35,7 @@ __all__ = ["Split", "Trained", "train"]
 _PROBE_SIZE = 32
 # Learning to tell anomalies apart spreads the scores; scores that end up with less
 # than this share of their spread before training are on the way to a constant.
-_COLLAPSE_SHARE = 0.25
+_COLLAPSE_SHARE = 0.1
 # Above this share of both sides of an image, a cell sees nearly everything.
 _BLURRING_SHARE = 0.9
 # Anomalies are held out too where there are at least this many of them.

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from skfcdd._demo import run_demo  # torch loads slowly; --help need not wait
+    from skfcdd._demo import run_demo
 
     try:
         run_demo(

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 __all__ = ["ReceptiveField", "measure_receptive_field"]
 
-# An axis is enlarged up to this many pixels until a cell's field fits inside.
+# An axis is enlarged between these sizes until a cell's field fits inside.
 _MAX_CANVAS = 1024
+_LEAST_CANVAS = 64
 # Width of the strip on which the other axis is measured.
-_STRIP = 32
+_STRIP = 8
 
 
 @dataclass(frozen=True)
@@ -150,16 +151,20 @@ def _measure_axis(
     strip[1 + axis] = n_pixels
     if _count_cells(probe, strip, axis) == n_cells:
         shape = strip
-    length = n_pixels
+    length = max(n_pixels, _LEAST_CANVAS)
     while length <= max(_MAX_CANVAS, 2 * n_pixels):
-        shape[1 + axis] = length
-        cells = _count_cells(probe, shape, axis)
+        longer = [*shape]
+        longer[1 + axis] = length
+        cells = _count_cells(probe, longer, axis)
         if cells is None:  # a module made for one size only
             break
-        found = _measure_inside(probe, shape, axis, cells)
+        found = _measure_inside(probe, longer, axis, cells, margin=1.0)
         if found is not None:
             return found
-        length = max(2 * length, length + 16)
+        length *= 2
+    found = _measure_inside(probe, shape, axis, n_cells, margin=0.0)
+    if found is not None:
+        return found
     stride = n_pixels / n_cells
     return math.inf, stride, (stride - 1) / 2
 
@@ -173,18 +178,18 @@ def _count_cells(probe: nn.Module, shape: list[int], axis: int) -> int | None:
 
 
 def _measure_inside(
-    probe: nn.Module, shape: list[int], axis: int, n_cells: int
+    probe: nn.Module, shape: list[int], axis: int, n_cells: int, margin: float
 ) -> tuple[float, float, float] | None:
     """Extent, stride and offset if the fields of two cells lie inside the canvas."""
     first = n_cells // 2
-    field = _cell_range(probe, shape, axis, first)
+    field = _cell_range(probe, shape, axis, first, margin)
     if field is None:
         return None
     low, high = field
     extent, center = high - low + 1.0, (low + high) / 2
-    for other in (n_cells - 2, first + 1, first - 1):  # a far cell is more exact
+    for other in (first + n_cells // 4, first + 1, first - 1):  # far is more exact
         if 0 <= other < n_cells and other != first:
-            neighbour = _cell_range(probe, shape, axis, other)
+            neighbour = _cell_range(probe, shape, axis, other, margin)
             if neighbour is not None:
                 stride = (sum(neighbour) / 2 - center) / (other - first)
                 return extent, stride, center - first * stride
@@ -192,9 +197,14 @@ def _measure_inside(
 
 
 def _cell_range(
-    probe: nn.Module, shape: list[int], axis: int, cell: int
+    probe: nn.Module, shape: list[int], axis: int, cell: int, margin: float
 ) -> tuple[int, int] | None:
-    """First and last pixel that a cell sees; None where that may be cut off."""
+    """First and last pixel that a cell sees; None where that may be cut off.
+
+    A dilated field has holes, so a part of it may lie over the border although the
+    pixels next to the border are not seen. A margin, in multiples of what is seen,
+    makes sure that nothing was cut.
+    """
     n_pixels = shape[1 + axis]
 
     def touched(start: int, stop: int) -> bool:
@@ -207,7 +217,8 @@ def _cell_range(
         return None
     low = _bisect(n_pixels, lambda t: touched(0, t)) - 1
     high = n_pixels - _bisect(n_pixels, lambda t: touched(n_pixels - t, n_pixels))
-    return (low, high) if low <= high else None
+    room = margin * (high - low + 1)
+    return (low, high) if room <= low <= high <= n_pixels - 1 - room else None
 
 
 def _bisect(upper: int, condition: Callable[[int], bool]) -> int:

@@ -273,6 +273,7 @@ class DSVDD(_VectorObjective):
         super().__init__(n_components)
         self.register_buffer("center", torch.zeros(n_components))
 
+    @torch.no_grad()
     def start(self, features: Tensor) -> None:
         """Fix the centre; components near 0 are moved to distance 0.1 from it."""
         center = self.head(features).float().mean(dim=0)

@@ -1,0 +1,92 @@
+"""The networks of the paper, and what may stand in their place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from skfcdd.backbones import auto_name, list_backbones, make_backbone
+from skfcdd.exceptions import BackboneError
+
+# Kernel and channels of each convolution, and the number of poolings.
+LAYERS = {
+    "fcdd28": ([(5, 8), (5, 16)], 2),
+    "fcdd28_wide": ([(5, 128), (5, 128)], 2),
+    "fcdd32": ([(5, 32), (5, 64), (5, 128)], 2),
+    "fcdd32_s": ([(3, 32), (3, 64), (3, 128)], 2),
+    "fcdd32_lw3k": ([(3, 128), (3, 256), (3, 256), (3, 128)], 2),
+    "fcdd224": ([(5, 8), (5, 32), (3, 64), (3, 128), (3, 128)], 3),
+    "fcdd224_wide": ([(5, 32), (5, 128), (3, 256), (3, 256), (3, 128)], 3),
+}
+CELLS = {"fcdd28": 7, "fcdd28_wide": 7, "fcdd224": 28, "fcdd224_wide": 28}
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_layers_of_the_paper(name):
+    layers, n_poolings = LAYERS[name]
+    size = int(name[4:].split("_")[0])
+    module = make_backbone(name, (size, size, 3))
+    convolutions = [m for m in module if isinstance(m, nn.Conv2d)]
+    assert [(m.kernel_size[0], m.out_channels) for m in convolutions] == layers
+    assert sum(isinstance(m, nn.MaxPool2d) for m in module) == n_poolings
+    cells = CELLS.get(name, 8)
+    with torch.no_grad():
+        output = module(torch.zeros(2, 3, size, size))
+    assert output.shape == (2, layers[-1][1], cells, cells)
+    # The last convolution goes straight into the objective's.
+    assert isinstance(module[-1], (nn.Conv2d, nn.MaxPool2d))
+
+
+@pytest.mark.parametrize("size", [(1, 2), (2, 1), (1, 500), (7, 7), (8, 9), (28, 28)])
+@pytest.mark.parametrize("n_channels", [1, 5])
+def test_auto_takes_any_small_size(size, n_channels):
+    module = make_backbone("auto", (*size, n_channels))
+    assert module(torch.zeros(2, n_channels, *size)).ndim == 4
+
+
+def test_auto_goes_by_the_shorter_side():
+    sizes = [(1, 2), (7, 90), (8, 8), (95, 400), (96, 96), (512, 512)]
+    names = ["tiny", "tiny", "fcdd32_s", "fcdd32_s", "fcdd224", "fcdd224"]
+    assert [auto_name(size) for size in sizes] == names
+    assert set(names) < set(list_backbones())
+
+
+def test_module_is_copied():
+    mine = nn.Conv2d(1, 2, 3)
+    made = make_backbone(mine, (8, 8, 1))
+    assert made is not mine
+    assert torch.equal(made.weight, mine.weight)
+    assert make_backbone(lambda: mine, (8, 8, 1)) is mine
+
+
+def test_checks_leave_the_mode_alone():
+    mine = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
+    assert make_backbone(mine, (8, 8, 1)).training
+    assert mine[1].num_batches_tracked == 0
+
+
+BAD = [
+    ("fcdd225", BackboneError, "Did you mean 'fcdd224'"),
+    ("resnet", BackboneError, "expected 'auto', one of"),
+    ("fcdd28", BackboneError, "2x2 pixels with 1 channel"),
+    (nn.Flatten(), BackboneError, r"\(n, d, u, v\).*Got \(1, 4\)"),
+    (lambda: "net", TypeError, "returned str"),
+    (7, TypeError, "backbone=7"),
+]
+
+
+@pytest.mark.parametrize(("backbone", "error", "message"), BAD)
+def test_errors(backbone, error, message):
+    with pytest.raises(error, match=message):
+        make_backbone(backbone, (2, 2, 1))
+
+
+class Listed(nn.Module):
+    def forward(self, x):
+        return [x]
+
+
+def test_output_that_is_no_tensor():
+    with pytest.raises(BackboneError, match="Got list"):
+        make_backbone(Listed(), (8, 8, 1))

@@ -1,0 +1,145 @@
+"""Measured receptive fields against the recursion over layers, and odd modules."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from skfcdd.backbones import list_backbones, make_backbone
+from skfcdd.receptive_field import ReceptiveField, measure_receptive_field
+
+# r, j and the first centre by hand, from kernels, strides and paddings.
+BY_HAND = {
+    "tiny": (5, 1, 0.0),
+    "fcdd28": (16, 4, 1.5),
+    "fcdd28_wide": (16, 4, 1.5),
+    "fcdd32": (32, 4, 1.5),
+    "fcdd32_s": (18, 4, 1.5),
+    "fcdd32_lw3k": (22, 4, 1.5),
+    "fcdd224": (59, 8, 0.0),
+    "fcdd224_wide": (59, 8, 0.0),
+}
+
+
+def by_recursion(module):
+    """Extent, stride and first centre from the layers of a sequence."""
+    extent, stride, center = 1.0, 1.0, 0.0
+    for layer in module:
+        if isinstance(layer, (nn.Conv2d, nn.MaxPool2d)):
+            k, s, p = (
+                v[0] if isinstance(v, tuple) else v
+                for v in (layer.kernel_size, layer.stride, layer.padding)
+            )
+            extent += (k - 1) * stride
+            center += ((k - 1) / 2 - p) * stride
+            stride *= s
+    return extent, stride, center
+
+
+@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize("size", [(32, 32), (61, 48)])
+def test_networks_of_the_paper(name, size):
+    module = make_backbone(name, (*size, 1))
+    field = measure_receptive_field(module, size, 1)
+    r, j, c = BY_HAND[name]
+    assert field == ReceptiveField((r, r), (j, j), (c, c))
+    assert by_recursion(module) == (r, j, c)
+
+
+def test_axes_are_measured_apart():
+    module = nn.Sequential(
+        nn.Conv2d(2, 3, (3, 7), stride=(1, 3), padding=(0, 2)), nn.Conv2d(3, 1, (1, 2))
+    )
+    field = measure_receptive_field(module, (40, 50), 2)
+    assert field.extent == (3, 10)
+    assert field.stride == (1, 3)
+    assert field.offset == (1.0, 2.5)
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Conv2d(1, 1, 5, padding=2)
+
+    def forward(self, x):
+        return x + torch.relu(self.wide(x))
+
+
+class Gated(nn.Module):
+    """Squeeze and excitation: every cell sees everything."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 4, 3, stride=2, padding=1)
+
+    def forward(self, x):
+        x = self.layer(x)
+        return x * torch.sigmoid(x.mean(dim=(2, 3), keepdim=True))
+
+
+class OneSize(nn.Module):
+    def forward(self, x):
+        if x.shape[2:] != (16, 16):
+            raise RuntimeError("16 x 16 only")
+        return x[:, :, ::4, ::4]
+
+
+ODD = [
+    (nn.Conv2d(1, 1, 3, dilation=4, padding=4), (9, 1, 0.0)),
+    (nn.Conv2d(1, 1, 3, dilation=8, padding=8), (17, 1, 0.0)),
+    (nn.Conv2d(1, 1, 4, stride=2, padding=1), (4, 2, 0.5)),
+    (nn.Sequential(nn.ZeroPad2d((2, 0, 2, 0)), nn.Conv2d(1, 1, 3)), (3, 1, -1.0)),
+    (Residual(), (5, 1, 0.0)),
+    (nn.Sequential(nn.AvgPool2d(2), nn.Upsample(scale_factor=2)), (2, 1, None)),
+    (OneSize(), (1, 4, 0.0)),
+]
+
+
+@pytest.mark.parametrize(("module", "expected"), ODD)
+def test_other_modules(module, expected):
+    field = measure_receptive_field(module, (16, 16), 1)
+    r, j, c = expected
+    assert field.extent == (r, r)
+    if c is not None:
+        assert field.stride == (j, j)
+        assert field.offset == (c, c)
+
+
+def test_weights_of_zero_count():
+    layer = nn.Conv2d(1, 1, 5)
+    nn.init.zeros_(layer.weight)
+    assert measure_receptive_field(layer, (20, 20), 1).extent == (5, 5)
+
+
+def test_global_modules_are_infinite():
+    field = measure_receptive_field(Gated(), (16, 32), 1)
+    assert field.extent == (math.inf, math.inf)
+    assert field.stride == (2, 2)
+    assert field.share((16, 32)) == (1.0, 1.0)
+
+
+def test_field_larger_than_the_image():
+    module = make_backbone("fcdd224", (24, 24, 1))
+    field = measure_receptive_field(module, (24, 24), 1)
+    assert field.extent == (59, 59)
+    assert field.share((24, 24)) == (1.0, 1.0)
+
+
+def test_module_is_left_as_it_was():
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5))
+    module[1].eval()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    measure_receptive_field(module, (12, 12), 1)
+    assert module.training
+    assert not module[1].training
+    for key, value in module.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_centers():
+    field = ReceptiveField((6, 9), (4, 2), (1.5, -1.0))
+    assert field.centers(3).tolist() == [1.5, 5.5, 9.5]
+    assert field.centers(2, axis=1).tolist() == [-1.0, 1.0]
