@@ -100,9 +100,9 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         Learning rate; its maximum where a schedule is used.
     weight_decay : float, default=1e-4
         Weight decay.
-    lr_schedule : {"onecycle", "cosine"}, skorch LRScheduler or None, \
-            default="onecycle"
-        Course of the learning rate.
+    lr_schedule : str, skorch LRScheduler or None, default="onecycle"
+        Course of the learning rate: "onecycle", "cosine", a skorch callback, or
+        constant.
     max_epochs : int or "auto", default="auto"
         Number of passes over the normal images. "auto" takes between 5 and 50, as
         many as give about 900 steps: about a minute for images of 128 x 128 pixels
@@ -140,7 +140,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         Shape of the images.
     n_features_in_ : int
         h * w * c.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str
         Names of the columns, where X was a table with names.
     threshold_ : float
         An image with a greater score is an anomaly.

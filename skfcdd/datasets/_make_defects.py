@@ -67,16 +67,14 @@ def make_defects(
     Returns
     -------
     sklearn.utils.Bunch
-        images : ndarray of shape (n, h, w), or (n, h, w, 3) in colour, uint8
-        target : ndarray of shape (n,), int64
-            0 normal, 1 anomaly.
-        masks : ndarray of shape (n, h, w), uint8
-            1 where the defect changed the image, else 0.
-        defect : ndarray of shape (n,), str
-            Name of the defect, "good" for none.
-        texture : ndarray of shape (n,), str
-        target_names : list of str
-        DESCR : str
+        With the attributes
+
+        - images: (n, h, w), or (n, h, w, 3) in colour, uint8.
+        - target: (n,), int64; 0 normal, 1 anomaly.
+        - masks: (n, h, w), uint8; 1 where the defect changed the image, else 0.
+        - defect: (n,), name of the defect, "good" for none.
+        - texture: (n,), name of the texture.
+        - target_names, DESCR.
 
     Raises
     ------
