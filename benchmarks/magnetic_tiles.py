@@ -17,6 +17,8 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
 from skfcdd import FCDDClassifier
+from skfcdd._calibration import pool_cells
+from skfcdd._images import ImageArray
 
 POOLINGS = ("mean", 0.1, 0.02, "max")
 FLIPS = ("shift", "jitter", "horizontal_flip", "vertical_flip")
@@ -48,9 +50,10 @@ def run_variant(name: str, tiles: dict[str, np.ndarray], seed: int) -> dict:
     row = {"variant": name, "seed": seed, "fit_s": round(fit_s, 1)}
     row["epochs"] = len(model.history_)
     row["image_auroc"] = {}
+    data = model._inference_data(ImageArray(tiles["X_test"][..., None]))
+    cells = np.concatenate([c.numpy() for c in model.net_.forward_iter(data)])
     for pooling in POOLINGS:
-        model.set_params(score_pooling=pooling)
-        score = model.anomaly_score(tiles["X_test"])
+        score = pool_cells(cells, pooling)
         row["image_auroc"][str(pooling)] = auroc_by_kind(tiles["kind_test"], score)
     row["pixel_auroc"] = pixel_auroc(tiles["mask_test"], model.explain(tiles["X_test"]))
     return row

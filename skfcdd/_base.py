@@ -66,9 +66,7 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "early_stopping": ["boolean"],
         "device": [str],
-        "precision": [
-            StrOptions({"auto", "float64", "float32", "bfloat16", "float16"})
-        ],
+        "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
         "compile": ["boolean"],
         "callbacks": [list, tuple, None],
         "skorch_params": [dict, None],
@@ -171,6 +169,8 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
         trained = train(self, images, anomalous, masks, has_mask, previous)
         earlier = [] if previous is None else self.history_
         self.net_ = trained.net
+        # The threshold holds for this pooling, whatever set_params says later.
+        self._pooling = self.score_pooling
         self.image_shape_ = images.image_shape
         self.receptive_field_ = trained.receptive_field
         self.history_ = earlier + list(trained.net.history)
@@ -301,7 +301,7 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
         data = self._inference_data(images, rows)
         with seeded(None, self.net_.device):
             parts = [
-                pool_cells(cells.numpy(), self.score_pooling)
+                pool_cells(cells.numpy(), self._pooling)
                 for cells in self.net_.forward_iter(data)
             ]
         return np.concatenate([np.empty(0), *parts])

@@ -101,6 +101,8 @@ class TrainingData(Dataset[Any]):
         Images of other things.
     exposed_index : ndarray of int
         The rows of `exposed` to use.
+    exposed_range : tuple of float or None
+        Raw values of `exposed` that become 0 and 1; None for those of `images`.
     plant : callable or None
         Makes synthetic anomalies.
     augment : sequence of callables
@@ -122,6 +124,7 @@ class TrainingData(Dataset[Any]):
     has_mask: npt.NDArray[np.bool_] | None = None
     exposed: ImageArray | None = None
     exposed_index: npt.NDArray[np.intp] | None = None
+    exposed_range: tuple[float, float] | None = None
     plant: Callable[[Tensor, Generator], tuple[Tensor, Tensor]] | None = None
     augment: Sequence[Augmentation] = ()
     anomaly_fraction: float = 0.5
@@ -238,12 +241,8 @@ class TrainingData(Dataset[Any]):
         """Exposed outliers, brought to the size and channels of `like`."""
         assert self.exposed is not None
         raw = self.exposed.take(index, like.device)
-        if self.exposed.data.dtype == np.uint8:
-            images = raw / 255
-        else:
-            images = (raw - self.preprocess.low) / (
-                self.preprocess.high - self.preprocess.low
-            )
+        low, high = self.exposed_range or (self.preprocess.low, self.preprocess.high)
+        images = (raw - low) / (high - low)
         if images.shape[2:] != like.shape[2:]:
             images = resize(images, (like.shape[2], like.shape[3]))
         images = match_channels(images, like.shape[1])

@@ -89,7 +89,6 @@ def build_net(
         "device": device,
         "precision": precision,
         "pixel_loss": estimator.pixel_loss or ("anomalous" if has_masks else None),
-        "compile": estimator.compile,
         "train_split": None if validation is None else predefined_split(validation),
         "callbacks": _callbacks(estimator, max_epochs, n_batches),
         "verbose": estimator.verbose,
@@ -97,6 +96,8 @@ def build_net(
     if optimizer is torch.optim.SGD:
         params |= {"optimizer__momentum": 0.9, "optimizer__nesterov": True}
     params |= estimator.skorch_params or {}
+    if estimator.compile:  # in place: a wrapped module could not be pickled
+        module.compile()
     return FCDDNet(module, **params)
 
 

@@ -114,7 +114,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         weights. The threshold is then set on images that have chosen the weights.
     device : str, default="auto"
         Where to compute, as torch names it. "auto" takes CUDA where there is one.
-    precision : {"auto", "float64", "float32", "bfloat16", "float16"}, default="auto"
+    precision : {"auto", "float64", "float32", "bfloat16"}, default="auto"
         Precision of the backbone in training. "auto" takes bfloat16 where the
         hardware is made for it, and float64 for images of less than 24 x 24 pixels.
         Scores are computed in float32 at least.

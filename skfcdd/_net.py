@@ -84,7 +84,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     ----------
     module : FCDDModule
         Initialised; training goes on from its weights.
-    precision : {"float64", "float32", "bfloat16", "float16"}, default="float32"
+    precision : {"float64", "float32", "bfloat16"}, default="float32"
         In which the backbone is trained.
     pixel_loss : {"anomalous", "all"} or None, default=None
         Pixel-wise objective where masks are known.
@@ -133,11 +133,9 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
 
         Scores stay in float32, so that a model answers alike on every machine.
         """
-        if not self.module_.training or self.precision in ("float32", "float64"):
+        lower = self.module_.training and self.precision == "bfloat16"
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=lower):
             cells: Tensor = self.module_(x, **fit_params)
-            return cells
-        with torch.autocast(x.device.type, dtype=getattr(torch, self.precision)):
-            cells = self.module_(x, **fit_params)
         return cells
 
     def get_loss(
@@ -151,8 +149,6 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
                 module.upsample(y_pred), y_true.masks[:, 0], over=self.pixel_loss
             )
             losses = torch.where(y_true.has_mask, pixelwise, losses)
-        if not module.objective.uses_anomalies:
-            losses = losses[~y_true.anomalous]
         return losses.mean()
 
 

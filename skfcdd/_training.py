@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -140,7 +141,7 @@ def train(
     )
     plant = resolve_synthetic(estimator.synthetic)
     augment = resolve_augment(estimator.augment)
-    exposure = _exposure(estimator, seeds[3])
+    exposure = _exposure(estimator, images, seeds[3])
     with seeded(seeds[1], device):
         module, field = _module(estimator, images, split, previous)
         data = TrainingData(
@@ -153,7 +154,9 @@ def train(
             has_mask=has_mask,
             plant=plant,
             augment=augment,
-            anomaly_fraction=estimator.anomaly_fraction,
+            anomaly_fraction=(
+                estimator.anomaly_fraction if module.objective.uses_anomalies else 0.0
+            ),
             trust_planted=estimator.pixel_loss is not None,
             **exposure,
         )
@@ -171,8 +174,8 @@ def _draw_seeds(random_state: Any) -> list[int]:
     return [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=4)]
 
 
-def _exposure(estimator: Any, seed: int) -> dict[str, Any]:
-    """Exposed outliers, and the rows of them to use."""
+def _exposure(estimator: Any, images: ImageArray, seed: int) -> dict[str, Any]:
+    """Exposed outliers, the rows of them to use, and their range of values."""
     if estimator.outlier_exposure is None:
         return {}
     exposed = check_images(
@@ -182,7 +185,23 @@ def _exposure(estimator: Any, seed: int) -> dict[str, Any]:
         image_shape=estimator.image_shape,
     )
     rows = np.random.RandomState(seed).permutation(len(exposed))
-    return {"exposed": exposed, "exposed_index": rows[: estimator.oe_limit]}
+    return {
+        "exposed": exposed,
+        "exposed_index": rows[: estimator.oe_limit],
+        "exposed_range": _exposed_range(exposed.data, images.data),
+    }
+
+
+def _exposed_range(
+    exposed: npt.NDArray[Any], images: npt.NDArray[Any]
+) -> tuple[float, float] | None:
+    """Raw values of exposed outliers that become 0 and 1; None for those of X."""
+    if exposed.dtype == np.uint8:
+        return 0.0, 255.0
+    if exposed.dtype.kind == images.dtype.kind:
+        return None
+    low, high = float(exposed.min()), float(exposed.max())
+    return low, high if high > low else low + 1.0
 
 
 def _module(
@@ -193,7 +212,8 @@ def _module(
 ) -> tuple[FCDDModule, ReceptiveField]:
     """A fresh network, or the present one where training goes on."""
     if previous is not None:
-        return previous[0].module_, previous[1]
+        # A copy, so that a failure leaves the present network as it is.
+        return copy.deepcopy(previous[0].module_), previous[1]
     size = estimator.resize
     if size is not None:
         size = (int(size),) * 2 if isinstance(size, Integral) else tuple(size)

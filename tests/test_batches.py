@@ -100,15 +100,18 @@ def test_exposed_outliers_are_fitted_in():
         anomalous=np.empty(0, dtype=np.intp),
         exposed=exposed,
         exposed_index=np.array([3, 7]),
+        exposed_range=(0.0, 255.0),
         plant=None,
     )
     batches, values, anomalous = one_epoch(data)
     assert_allclose(np.unique(values[anomalous]), [103 / 255, 107 / 255], rtol=1e-5)
     assert all(images.shape[1:] == (1, 6, 8) for images, _ in batches)
     colour = replace(
-        data, images=numbered(40, channels=3), exposed=numbered(4), exposed_index=[1]
+        data,
+        images=numbered(40, channels=3),
+        exposed=numbered(4),
+        exposed_index=np.array([1]),
     )
-    colour = replace(colour, exposed_index=np.array([1]))
     images, target = next(iter(colour.batches(10, "cpu")))
     assert images.shape[1:] == (3, 6, 8)
     assert_allclose(images[target.anomalous].numpy(), 1 / 255, rtol=1e-5)

@@ -269,11 +269,10 @@ def test_threshold_without_anomalies_is_a_quantile_of_held_out_scores():
 def test_warm_start_goes_on():
     images, _, _ = make_images(30)
     model = quick(warm_start=True, max_epochs=2).fit(images)
-    net, first = model.net_, model.anomaly_score(images)
+    first = model.anomaly_score(images)
     model.fit(images)
     assert len(model.history_) == 4
     assert not np.array_equal(model.anomaly_score(images), first)
-    assert model.net_.module_.backbone is net.module_.backbone
     fresh = quick(max_epochs=2).fit(images)
     assert_array_equal(fresh.anomaly_score(images), first)
     fresh.fit(images)
@@ -335,6 +334,32 @@ def test_outlier_exposure():
     scores = model.anomaly_score(images)
     noise = np.random.RandomState(2).randint(0, 255, (20, 16, 20)).astype(np.uint8)
     assert model.anomaly_score(noise).min() > scores[:40].max()
+
+
+def test_exposed_images_of_another_type():
+    """0..1 or 0..255: they mean the same."""
+    images, _, _ = make_images(40)
+    others = np.random.RandomState(1).randint(0, 255, (30, 9, 11)).astype(np.uint8)
+    others[0, 0, :2] = 0, 255
+    settings = {"synthetic": None, "max_epochs": 2}
+    whole = quick(outlier_exposure=others, **settings).fit(images)
+    parts = quick(outlier_exposure=others / 255, **settings).fit(images)
+    assert_allclose(parts.anomaly_score(images), whole.anomaly_score(images), rtol=1e-3)
+
+
+def test_threshold_belongs_to_the_pooling_of_fit():
+    images, _, _ = make_images(40)
+    model = quick(score_pooling="max").fit(images)
+    expected = model.predict_proba(images)
+    model.set_params(score_pooling="mean")
+    assert_array_equal(model.predict_proba(images), expected)
+
+
+def test_support_vector_description_sees_normal_images_alone():
+    images, y, _ = make_images(40, n_anomalous=10)
+    alone = quick(loss="dsvdd", synthetic=None).fit(images, y)
+    among = quick(loss="dsvdd").fit(images, y)
+    assert_array_equal(alone.anomaly_score(images), among.anomaly_score(images))
 
 
 def test_objective_base_class_is_an_instance_parameter():
