@@ -17,21 +17,15 @@ extensions = [
     "sphinx.ext.mathjax",
 ]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_templates"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_typehints = "none"
-numpydoc_class_members_toctree = False
-numpydoc_show_inherited_class_members = {
-    "skfcdd.FCDDClassifier": True,
-    "skfcdd.heatmaps.GaussianUpsampler": False,
-    "skfcdd.objectives.Objective": False,
-}
-numpydoc_show_class_members = True
-# Of the torch modules, only what is our own is shown.
-numpydoc_attributes_as_param_list = False
+# The template writes methods out, and leaves those of torch and scikit-learn away.
+numpydoc_show_class_members = False
+templates_path = ["_templates"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skfcdd"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
@@ -151,7 +152,8 @@ class TrainingData(Dataset[Any]):
         plan = self._plan(round(len(order) * ratio))
         for rows, slots in zip(
             np.array_split(order, n_batches),
-            np.array_split(plan, n_batches),
+            # The larger parts come first there and last here, so that sizes are even.
+            np.array_split(plan, n_batches)[::-1],
             strict=True,
         ):
             yield self._mix(rows, slots, device)
@@ -229,10 +231,9 @@ class TrainingData(Dataset[Any]):
             masks = torch.zeros(shape, dtype=torch.bool, device=images.device)
             return images, masks, torch.zeros_like(masks[:, 0, 0, 0])
         masks = torch.from_numpy(self.masks[rows] > 0).to(images.device)[:, None]
-        if (
-            masks.shape[2:] != images.shape[2:]
-        ):  # any part of a pixel makes it anomalous
-            masks = resize(masks.float(), shape[2:]) > 0
+        if masks.shape[2:] != images.shape[2:]:
+            # Any part of a pixel makes it anomalous.
+            masks = F.adaptive_max_pool2d(masks.float(), shape[2:]) > 0
         return images, masks, torch.from_numpy(self.has_mask[rows]).to(images.device)
 
     def _expose(

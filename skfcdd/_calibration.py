@@ -33,7 +33,8 @@ def pool_cells(
     n_cells = flat.shape[1]
     if pooling == "mean":
         return flat.mean(axis=1)
-    count = 1 if pooling == "max" else math.ceil(float(pooling) * n_cells)
+    # 7 % of 100 cells are 7 cells, although 0.07 * 100 is a little more than 7.
+    count = 1 if pooling == "max" else math.ceil(float(pooling) * n_cells - 1e-9)
     if count >= n_cells:
         return flat.mean(axis=1)
     top = np.partition(flat, n_cells - count, axis=1)[:, n_cells - count :]

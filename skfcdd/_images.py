@@ -103,6 +103,8 @@ def check_images(
     """
     array = _as_array(X)
     reset = fitted_shape is None
+    if array is not None and fitted_shape is not None:
+        _refuse_single_image(array.shape, fitted_shape)
     if array is None or array.ndim < 3:
         flat = validate_data(estimator, X if array is None else array, reset=reset)
         return _unflatten(flat, channels, image_shape, fitted_shape)
@@ -189,6 +191,18 @@ def _is_channels_first(
             f"the order with channels='last' or channels='first'."
         )
     return first
+
+
+def _refuse_single_image(
+    shape: tuple[int, ...], fitted_shape: tuple[int, int, int]
+) -> None:
+    """Say what to do with an image that comes without the axis of the samples."""
+    h, w, c = fitted_shape
+    flat = h * w * c
+    if shape in ((h, w, c), (c, h, w)) or (shape == (h, w) and w != flat):
+        raise ImageShapeError(
+            f"X of shape {shape} is a single image. Give a batch of one: X[None]."
+        )
 
 
 def _check_fitted_shape(

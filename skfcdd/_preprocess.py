@@ -89,7 +89,7 @@ class Preprocess(nn.Module):
         elif isinstance(normalize, str):
             mean, std = (moments.mean_ - low) / width, moments.scale_ / width
         else:
-            mean, std = (np.broadcast_to(v, n_channels).copy() for v in normalize)
+            mean, std = _given_values(normalize, n_channels)
         return cls(low, high, mean, std, contrast=normalize == "contrast", size=size)
 
     def unit(self, raw: Tensor) -> Tensor:
@@ -110,6 +110,26 @@ class Preprocess(nn.Module):
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resizing of a batch, with smoothing where it shrinks."""
     return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def _given_values(
+    normalize: Any, n_channels: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation (c,) that the user gave, for each channel or all."""
+    try:
+        mean, std = (
+            np.broadcast_to(np.asarray(values, dtype=float), n_channels).copy()
+            for values in normalize
+        )
+        usable = bool(np.isfinite(mean).all() and (std > 0).all())
+    except (TypeError, ValueError):
+        usable = False
+    if not usable:
+        raise ValueError(
+            f"Got normalize={normalize!r}, but expected (mean, std) with one number, "
+            f"or {n_channels} (one per channel), each; std greater than 0."
+        )
+    return mean, std
 
 
 def _value_range(dtype: np.dtype[Any], ranges: MinMaxScaler) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -293,6 +294,11 @@ def _fit_watched(
         module.initial_spread = _spread(module, probe)
     net.fit(data, None)
     spread = _spread(net.module_, probe)
+    if not math.isfinite(spread):
+        raise ValueError(
+            f"Training diverged: the network's scores are not finite. Choose a lower "
+            f"lr than {net.lr}, or check what augment and synthetic make of the images."
+        )
     if spread < _COLLAPSE_SHARE * module.initial_spread:
         warnings.warn(
             f"The network gives nearly the same score to everything: the scores of "

@@ -144,13 +144,14 @@ def _measure_axis(
     """Extent, stride and offset along one axis."""
     shape = [n_channels, *image_shape]
     n_pixels = image_shape[axis]
-    n_cells = _count_cells(probe, shape, axis)
-    assert n_cells is not None  # the module has taken such images before
+    n_cells = _seen(probe, shape, axis, lambda image: None).shape[0]
     # The other axis does not matter; a narrow strip is quicker.
     strip = [n_channels, *(min(n, _STRIP) for n in image_shape)]
     strip[1 + axis] = n_pixels
     if _count_cells(probe, strip, axis) == n_cells:
-        shape = strip
+        # Behind strides and paddings a strip may be gone from what the cells see.
+        whole = _seen(probe, strip, axis, lambda image: image.fill_(math.nan))
+        shape = strip if whole[n_cells // 2] else shape
     length = max(n_pixels, _LEAST_CANVAS)
     while length <= max(_MAX_CANVAS, 2 * n_pixels):
         longer = [*shape]
@@ -172,9 +173,10 @@ def _measure_axis(
 def _count_cells(probe: nn.Module, shape: list[int], axis: int) -> int | None:
     """Number of cells along an axis; None where the module refuses the size."""
     try:
-        return _seen(probe, shape, axis, lambda image: None).shape[0]
-    except RuntimeError:
+        seen = _seen(probe, shape, axis, lambda image: None)
+    except (RuntimeError, ValueError, AssertionError):
         return None
+    return seen.shape[0]
 
 
 def _measure_inside(
@@ -234,11 +236,13 @@ def _bisect(upper: int, condition: Callable[[int], bool]) -> int:
 
 
 def _seen(
-    probe: nn.Module, shape: list[int], axis: int, fill: Callable[[Tensor], None]
+    probe: nn.Module, shape: list[int], axis: int, fill: Callable[[Tensor], object]
 ) -> Tensor:
     """Which rows (or columns) of cells turn NaN when `fill` has put NaN in."""
     image = torch.zeros(1, *shape)
     fill(image)
     output = probe(image)
+    if not output.numel():
+        raise ValueError(f"No cells are left of an image of {shape[1:]} pixels.")
     seen: Tensor = output[0].isnan().any(dim=0).any(dim=1 - axis)
     return seen

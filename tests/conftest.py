@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,7 +16,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+N_THREADS = min(2, os.cpu_count() or 1)
+torch.set_num_threads(N_THREADS)
+
+
+@pytest.fixture(autouse=True)
+def _same_threads() -> Iterator[None]:
+    """A test that changes the number of threads changes it for itself alone."""
+    yield
+    torch.set_num_threads(N_THREADS)
 
 
 @pytest.fixture(scope="session")

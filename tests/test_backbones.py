@@ -38,11 +38,36 @@ def test_layers_of_the_paper(name):
     assert isinstance(module[-1], (nn.Conv2d, nn.MaxPool2d))
 
 
-@pytest.mark.parametrize("size", [(1, 2), (2, 1), (1, 500), (7, 7), (8, 9), (28, 28)])
+def cells_along(n_pixels, layers):
+    """Number of cells along an axis after the poolings, from their formula."""
+    for layer in layers:
+        if isinstance(layer, nn.MaxPool2d):
+            k, p = layer.kernel_size, layer.padding
+            n_pixels = (n_pixels + 2 * p - k) // 2 + 1
+    return n_pixels
+
+
+@pytest.mark.parametrize("name", ["tiny", "fcdd28", "fcdd32_s", "fcdd224"])
+@pytest.mark.parametrize("size", [(8, 8), (9, 14), (31, 60), (65, 12)])
+def test_cells_of_any_size(name, size):
+    module = make_backbone(name, (*size, 2)).eval()
+    with torch.no_grad():
+        output = module(torch.zeros(1, 2, *size))
+    # Convolutions keep the size; odd rows are dropped or not as poolings do.
+    assert output.shape[2:] == tuple(cells_along(n, module) for n in size)
+    n_poolings = sum(isinstance(m, nn.MaxPool2d) for m in module)
+    for n_pixels, n_cells in zip(size, output.shape[2:], strict=True):
+        assert n_pixels // 2**n_poolings <= n_cells <= -(-n_pixels // 2**n_poolings)
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 2), (2, 1), (1, 500), (7, 7), (8, 9), (28, 28), (96, 130), (512, 512)]
+)
 @pytest.mark.parametrize("n_channels", [1, 5])
-def test_auto_takes_any_small_size(size, n_channels):
-    module = make_backbone("auto", (*size, n_channels))
-    assert module(torch.zeros(2, n_channels, *size)).ndim == 4
+def test_auto_takes_any_size(size, n_channels):
+    module = make_backbone("auto", (*size, n_channels)).eval()
+    with torch.no_grad():
+        assert module(torch.zeros(1, n_channels, *size)).ndim == 4
 
 
 def test_auto_goes_by_the_shorter_side():
@@ -57,7 +82,28 @@ def test_module_is_copied():
     made = make_backbone(mine, (8, 8, 1))
     assert made is not mine
     assert torch.equal(made.weight, mine.weight)
+    with torch.no_grad():
+        made.weight.zero_()
+    assert mine.weight.abs().sum() > 0
     assert make_backbone(lambda: mine, (8, 8, 1)) is mine
+
+
+def make_lazy():
+    return nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.LazyConv2d(6, 3, stride=2))
+
+
+@pytest.mark.parametrize("backbone", [make_lazy, make_lazy()])
+@pytest.mark.parametrize("n_channels", [1, 4])
+def test_channels_may_be_left_open(backbone, n_channels):
+    made = make_backbone(backbone, (16, 12, n_channels))
+    assert made(torch.zeros(2, n_channels, 16, 12)).shape == (2, 6, 6, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_modules_of_any_precision(dtype):
+    mine = nn.Conv2d(1, 2, 3).to(dtype)
+    assert make_backbone(mine, (8, 8, 1)).weight.dtype == torch.float32
+    assert mine.weight.dtype == dtype
 
 
 def test_checks_leave_the_mode_alone():
@@ -66,10 +112,18 @@ def test_checks_leave_the_mode_alone():
     assert mine[1].num_batches_tracked == 0
 
 
+class Refusing(nn.Module):
+    def forward(self, x):
+        assert x.shape[2] == 224, "224 pixels only"
+        return x
+
+
 BAD = [
     ("fcdd225", BackboneError, "Did you mean 'fcdd224'"),
     ("resnet", BackboneError, "expected 'auto', one of"),
     ("fcdd28", BackboneError, "2x2 pixels with 1 channel"),
+    (nn.Conv2d(3, 4, 1), BackboneError, r"1 channel\(s\).*3 channels"),
+    (Refusing(), BackboneError, "cannot take images of 2x2 .*: 224 pixels only"),
     (nn.Flatten(), BackboneError, r"\(n, d, u, v\).*Got \(1, 4\)"),
     (lambda: "net", TypeError, "returned str"),
     (7, TypeError, "backbone=7"),

@@ -171,6 +171,15 @@ def test_other_images_than_fitted(X):
         model.explain(with_value(np.nan))
 
 
+@pytest.mark.parametrize("colour", [False, True])
+def test_single_image_needs_an_axis(colour):
+    images = np.stack([IMAGES] * 3, axis=-1) if colour else IMAGES
+    model = quick(max_epochs=1).fit(images)
+    with pytest.raises(ImageShapeError, match=r"single image.*X\[None\]"):
+        model.predict(images[0])
+    assert model.predict(images[0][None]).shape == (1,)
+
+
 def test_another_scale_of_values_is_told():
     model = quick().fit(IMAGES)
     with pytest.warns(ValueRangeWarning, match="ranged from 0 to 255"):

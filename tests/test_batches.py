@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfcdd._augment import AUGMENTATIONS, resolve_augment
 from skfcdd._batches import InferenceData, TrainingData
 from skfcdd._images import ImageArray
 from skfcdd._preprocess import Preprocess
+from skfcdd.anomalies import scratches
 
 
 def numbered(n, size=(6, 8), channels=1, start=0):
@@ -55,8 +58,6 @@ def test_every_normal_image_once_and_half_of_a_batch():
     assert len(batches) == data.n_batches(10) == 6
     assert_array_equal(np.sort(values[~anomalous]), np.arange(30))
     assert anomalous.mean() == 0.5
-    sizes = [len(images) for images, _ in batches]
-    assert max(sizes) - min(sizes) <= 2
     # Ten real anomalies fill half of the slots, synthetic ones the rest.
     real = values[anomalous & (values >= 0)]
     assert_array_equal(np.unique(real), np.arange(30, 40))
@@ -65,11 +66,56 @@ def test_every_normal_image_once_and_half_of_a_batch():
     assert set(-planted - 1) <= set(range(30))
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.8])
-def test_share_of_anomalies(fraction):
-    _, _, anomalous = one_epoch(training_data(anomaly_fraction=fraction))
-    assert anomalous.mean() == pytest.approx(fraction, abs=0.03)
-    assert (~anomalous).sum() == 30
+@given(
+    n_normal=st.integers(1, 60),
+    n_real=st.integers(0, 30),
+    n_exposed=st.integers(0, 30),
+    fraction=st.floats(0.05, 0.95),
+    batch_size=st.integers(2, 40),
+    plants=st.booleans(),
+)
+def test_composition(n_normal, n_real, n_exposed, fraction, batch_size, plants):
+    data = training_data(
+        images=numbered(90, (2, 3)),
+        normal=np.arange(n_normal),
+        anomalous=np.arange(60, 60 + n_real),
+        exposed=numbered(30, (2, 3), start=100),
+        exposed_index=np.arange(n_exposed),
+        plant=invert if plants else None,
+        anomaly_fraction=fraction,
+    )
+    batches, values, anomalous = one_epoch(data, batch_size)
+    sizes = [len(images) for images, _ in batches]
+    assert len(batches) == data.n_batches(batch_size)
+    assert max(sizes) - min(sizes) <= 1
+    assert_array_equal(np.sort(values[~anomalous]), np.arange(n_normal))
+    n_slots = round(n_normal * fraction / (1 - fraction))
+    assert anomalous.sum() == (n_slots if n_real or n_exposed or plants else 0)
+    bad = values[anomalous]
+    real, exposed, planted = (
+        bad[(bad >= 60) & (bad < 90)],
+        bad[bad >= 100],
+        bad[bad < 0],
+    )
+    assert len(real) + len(exposed) + len(planted) == len(bad)
+    if not plants:
+        assert len(planted) == 0
+    # Each source is used evenly, and a small one not too often while others are left.
+    for found, n_images, is_last in (
+        (real, n_real, not (n_exposed or plants)),
+        (exposed, n_exposed, not plants),
+    ):
+        counts = np.unique(found, return_counts=True)[1]
+        if len(found) >= n_images:
+            assert len(counts) == n_images
+        if len(counts):
+            assert np.ptp(counts) <= 1
+            assert is_last or counts.max() <= 10
+    # Real anomalies come first: all of them, as far as there is room.
+    assert len(np.unique(real)) == min(n_real, n_slots)
+    # Each batch has its share of them.
+    shares = [int(target.anomalous.sum()) for _, target in batches]
+    assert max(shares) - min(shares) <= 1
 
 
 def test_a_few_real_anomalies_are_not_shown_too_often():
@@ -135,16 +181,97 @@ def test_masks_of_real_and_synthetic_anomalies():
         assert target.has_mask.sum() >= len(target.has_mask) - 2
 
 
-def test_small_masks_survive_shrinking():
+@pytest.mark.parametrize("size", [(3, 4), (2, 3), (12, 16), (5, 20)])
+def test_masks_of_resized_images_cover_what_they_touch(size):
+    """A new pixel is anomalous if any part of it was, and not else."""
     masks = np.zeros((40, 6, 8), dtype=np.uint8)
     masks[30:, 2, 1] = 1
+    masks[30:, 5, 6:] = 1
+    scale = np.array([6, 8]) / size
+    expected = np.zeros(size, dtype=bool)
+    for y, x in np.ndindex(*size):
+        top, left = np.floor(np.array([y, x]) * scale + 1e-9).astype(int)
+        bottom, right = np.ceil(np.array([y + 1, x + 1]) * scale - 1e-9).astype(int)
+        expected[y, x] = masks[30, top:bottom, left:right].any()
     data = training_data(
-        masks=masks, has_mask=np.ones(40, dtype=bool), preprocess=as_is((3, 4))
+        masks=masks, has_mask=np.ones(40, dtype=bool), preprocess=as_is(size)
     )
     for images, target in data.batches(10, "cpu"):
         real = target.anomalous & (images[:, 0, 0, 0] >= 0)
-        assert images.shape[2:] == (3, 4)
-        assert target.masks[real].any(dim=(1, 2, 3)).all()
+        assert images.shape[2:] == size
+        for mask in target.masks[real]:
+            assert_array_equal(mask[0], expected)
+
+
+def test_masks_move_with_augmented_images():
+    """Where an image is bright, its mask is set, shifted and mirrored or not."""
+    rng = np.random.RandomState(0)
+    masks = rng.uniform(size=(40, 32, 32)) < 0.1
+    masks[:30] = False
+    data = training_data(
+        images=ImageArray((255 * masks).astype(np.uint8)[..., None]),
+        masks=masks,
+        has_mask=np.ones(40, dtype=bool),
+        augment=resolve_augment(["shift", "horizontal_flip", "transpose"]),
+        plant=None,
+    )
+    moved = 0
+    for images, target in data.batches(10, "cpu"):
+        assert torch.equal(images > 0, target.masks)
+        bad = target.masks[target.anomalous, 0].numpy()
+        moved += sum(not (mask == masks).all(axis=(1, 2)).any() for mask in bad)
+    assert moved > 20
+
+
+def test_bright_images_are_no_anomalies_after_jitter():
+    """Jitter takes white above the range; planting must leave it alone elsewhere."""
+    seen = []
+
+    def plant(images, generator):
+        changed, masks = scratches(images, generator)
+        seen.append((images, changed, masks))
+        return changed, masks
+
+    white = ImageArray(np.full((40, 32, 32, 1), 255, dtype=np.uint8))
+    data = training_data(
+        images=white,
+        anomalous=np.empty(0, dtype=np.intp),
+        preprocess=Preprocess(0.0, 255.0, [0.0], [1.0]),
+        augment=resolve_augment("jitter"),
+        plant=plant,
+    )
+    one_epoch(data)
+    images, changed, masks = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    assert (images > 1.03).any(dim=3).any()
+    assert torch.equal(torch.where(masks, images, changed), images)
+    assert masks.float().mean(dim=(1, 2, 3)).max() < 0.2
+
+
+def test_arrays_of_the_user_are_left_alone():
+    masks = np.zeros((40, 6, 8), dtype=np.uint8)
+    masks[30:, 2:4, 1:3] = 255
+    images, exposed = numbered(40), numbered(9, start=50)
+    arrays = [images.data, exposed.data, masks]
+    before = [array.copy() for array in arrays]
+    data = training_data(
+        images=images,
+        anomalous=np.arange(30, 35),
+        exposed=exposed,
+        exposed_index=np.arange(9),
+        masks=masks,
+        has_mask=np.ones(40, dtype=bool),
+        augment=[in_place],
+    )
+    for batch, target in data.batches(10, "cpu"):
+        batch += 7
+        target.masks.logical_not_()
+    for array, copied in zip(arrays, before, strict=True):
+        assert_array_equal(array, copied)
+
+
+def in_place(images, masks, generator):
+    images.mul_(2)
+    return images, masks.logical_not_()
 
 
 def test_same_seed_same_batches():
@@ -188,106 +315,3 @@ def test_inference_in_order():
     batches = [images[:, 0, 0, 0].tolist() for images, _ in data.batches(2, "cpu")]
     assert batches == [[6, 2], [4]]
     assert len(data) == 3
-
-
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
-@pytest.mark.parametrize("size", [(32, 32), (33, 48)])
-def test_augmentations_move_masks_along(name, size):
-    rng = np.random.RandomState(0)
-    masks = torch.from_numpy(rng.uniform(size=(20, 1, *size)) < 0.2)
-    images = masks.float().repeat(1, 2, 1, 1)
-    before = images.clone()
-    changed, moved = AUGMENTATIONS[name](
-        images, masks, torch.Generator().manual_seed(0)
-    )
-    assert torch.equal(images, before)
-    assert changed.shape == images.shape
-    middle = changed.mean(dim=(1, 2, 3), keepdim=True)
-    assert torch.equal(changed[:, :1] > middle, moved)
-    same = [torch.equal(a, b) for a, b in zip(changed, images, strict=True)]
-    still = name == "transpose" and size[0] != size[1]
-    assert all(same) if still else 0 <= sum(same) < 18
-
-
-def test_shift_against_a_slow_version():
-    images = torch.rand(30, 1, 32, 48)
-    masks = torch.zeros_like(images, dtype=torch.bool)
-    changed, _ = AUGMENTATIONS["shift"](images, masks, torch.Generator().manual_seed(1))
-    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (3, 3)), mode="reflect")
-    offsets = set()
-    for i in range(30):
-        found = [
-            (dy, dx)
-            for dy in range(5)
-            for dx in range(7)
-            if np.array_equal(padded[i, :, dy : dy + 32, dx : dx + 48], changed[i])
-        ]
-        assert len(found) == 1
-        offsets.update(found)
-    assert len(offsets) > 10
-
-
-def test_jitter_stays_small():
-    images = torch.rand(50, 3, 8, 8)
-    changed, _ = AUGMENTATIONS["jitter"](
-        images, images[:, :1] > 2, torch.Generator().manual_seed(1)
-    )
-    assert (changed - images).abs().max() <= 0.05 + 0.1 * 0.7
-    mean = (changed - images).mean(dim=(1, 2, 3)).abs()
-    assert mean.max() <= 0.05 + 1e-6
-
-
-def own_augmentation(images, masks, generator):
-    return images + 1, masks
-
-
-def test_augment_names_and_callables():
-    assert resolve_augment(None) == ()
-    assert resolve_augment("shift") == [AUGMENTATIONS["shift"]]
-    assert resolve_augment(own_augmentation) == [own_augmentation]
-    mixed = resolve_augment(("jitter", own_augmentation))
-    assert mixed == [AUGMENTATIONS["jitter"], own_augmentation]
-    with pytest.raises(ValueError, match="'jitter'"):
-        resolve_augment("blur")
-    with pytest.raises(TypeError, match="3 in augment"):
-        resolve_augment([3])
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_preprocessing_against_numpy(dtype, monkeypatch):
-    rng = np.random.RandomState(0)
-    values = (rng.uniform(size=(50, 6, 5, 3)) * [50, 100, 200]).astype(dtype)
-    rows = np.arange(0, 50, 2)
-    whole = Preprocess.learn(ImageArray(values), rows, "standard", None)
-    monkeypatch.setattr("skfcdd._preprocess._BLOCK", 300)
-    blocks = Preprocess.learn(ImageArray(values), rows, "standard", None)
-    normal = values[rows].astype(float)
-    low, high = (0, 255) if dtype == np.uint8 else (normal.min(), normal.max())
-    assert (whole.low, whole.high) == (low, high)
-    unit = (normal - low) / (high - low)
-    for preprocess in (whole, blocks):
-        mean, std = unit.mean(axis=(0, 1, 2)), unit.std(axis=(0, 1, 2))
-        assert_allclose(preprocess.mean.flatten(), mean, rtol=1e-4)
-        assert_allclose(preprocess.std.flatten(), std, rtol=1e-4)
-        batch = preprocess.unit(ImageArray(values).take(rows))
-        normalised = preprocess(batch)
-        assert_allclose(normalised.mean(dim=(0, 2, 3)), [0, 0, 0], atol=1e-4)
-        assert_allclose(normalised.std(dim=(0, 2, 3), correction=0), [1] * 3, rtol=1e-4)
-
-
-def test_contrast_normalisation_takes_out_light():
-    images = torch.rand(4, 2, 8, 8)
-    preprocess = Preprocess(0.0, 1.0, [0.0, 0.0], [1.0, 1.0], contrast=True)
-    brighter = preprocess(images * 1.5 + 0.2)
-    assert_allclose(brighter, preprocess(images), atol=1e-2)
-    assert preprocess(torch.ones(1, 2, 4, 4)).abs().max() < 1e-3
-
-
-def test_constant_images_and_given_values():
-    images = ImageArray(np.full((4, 8, 8, 1), 7.0))
-    preprocess = Preprocess.learn(images, np.arange(4), "standard", None)
-    assert preprocess(preprocess.unit(images.take([0]))).isfinite().all()
-    given = Preprocess.learn(numbered(9, (8, 8)), np.arange(9), (0.5, 0.25), None)
-    assert (given.mean.item(), given.std.item()) == (0.5, 0.25)
-    none = Preprocess.learn(numbered(9, (8, 8)), np.arange(9), None, None)
-    assert torch.equal(none(torch.ones(1, 1, 2, 2)), torch.ones(1, 1, 2, 2))

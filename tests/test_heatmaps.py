@@ -18,23 +18,37 @@ from skfcdd.receptive_field import ReceptiveField
 
 def transposed_convolution(cells, size, field, sigma):
     """The paper's upsampling: a k x k Gaussian kernel put around every cell."""
-    k, j = int(field.extent[0]), int(field.stride[0])
-    axis = torch.arange(k, dtype=torch.float64) - (k - 1) / 2
-    bell = torch.exp(-(axis**2) / (2 * sigma**2))
-    kernel = torch.outer(bell, bell)[None, None]
-    full = F.conv_transpose2d(cells[:, None], kernel, stride=j)[:, 0]
-    # The kernel of the first cell starts at its first pixel, outside of the image.
-    start = int(field.offset[0] - (k - 1) / 2)
-    padded = F.pad(full, (max(0, start), size[1], max(0, start), size[0]))
-    cut = max(0, -start)
-    return padded[:, cut : cut + size[0], cut : cut + size[1]]
+    bells = []
+    for k in field.extent:
+        axis = torch.arange(k, dtype=torch.float64) - (k - 1) / 2
+        bells.append(torch.exp(-(axis**2) / (2 * sigma**2)))
+    kernel = torch.outer(*bells)[None, None]
+    full = F.conv_transpose2d(cells[:, None], kernel, stride=field.stride)[:, 0]
+    # The kernel of the first cell starts at its first pixel, mostly outside.
+    starts = [
+        int(offset - (k - 1) / 2)
+        for offset, k in zip(field.offset, field.extent, strict=True)
+    ]
+    top, left = (max(0, start) for start in starts)
+    padded = F.pad(full, (left, size[1], top, size[0]))
+    top, left = (max(0, -start) for start in starts)
+    return padded[:, top : top + size[0], left : left + size[1]]
+
+
+FIELDS = [
+    ReceptiveField((16, 16), (4, 4), (1.5, 1.5)),
+    ReceptiveField((9, 9), (4, 4), (0.0, 0.0)),
+    ReceptiveField((9, 14), (3, 5), (4.0, 8.5)),  # first fields inside of the image
+]
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 33), (32, 44), (45, 36)])
-@pytest.mark.parametrize(("k", "offset"), [(16, 1.5), (9, 0.0)])
-def test_equals_transposed_convolution_up_to_the_normalisation(size, k, offset):
-    field = ReceptiveField((k, k), (4, 4), (offset, offset))
-    shape = tuple(math.floor((n - 1 - offset) / 4) + 1 for n in size)
+@pytest.mark.parametrize("field", FIELDS)
+def test_equals_transposed_convolution_up_to_the_normalisation(size, field):
+    shape = tuple(
+        math.floor((n - 1 - o) / j) + 1
+        for n, o, j in zip(size, field.offset, field.stride, strict=True)
+    )
     sigma = 2.0
     upsample = GaussianUpsampler(size, shape, field, sigma).double()
     rng = torch.Generator().manual_seed(0)
@@ -95,11 +109,25 @@ def test_full_precision_under_autocast():
     field = ReceptiveField((16, 16), (4, 4), (1.5, 1.5))
     upsample = GaussianUpsampler((32, 32), (8, 8), field)
     cells = torch.rand(2, 8, 8)
+    plain = upsample(cells)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert_array_equal(upsample(cells), upsample(cells.clone()))
         heatmaps = upsample(cells)
     assert heatmaps.dtype == torch.float32
-    assert_allclose(heatmaps.mean(dim=(1, 2)), cells.mean(dim=(1, 2)), rtol=1e-5)
+    assert_array_equal(heatmaps, plain)
+    assert_allclose(heatmaps, upsample.double()(cells.double()), rtol=1e-6)
+
+
+def test_a_map_of_ones_and_sums_of_maps():
+    """Linear in the cells; equal cells far from the border give an even heatmap."""
+    field = ReceptiveField((16, 9), (4, 3), (1.5, 1.0))
+    upsample = GaussianUpsampler((64, 60), (16, 20), field, 4.0).double()
+    rng = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 3, 16, 20, generator=rng, dtype=torch.float64)
+    assert_allclose(
+        upsample(2 * a - 0.5 * b), 2 * upsample(a) - 0.5 * upsample(b), atol=1e-12
+    )
+    inner = upsample(torch.ones(1, 16, 20, dtype=torch.float64))[0, 16:-16, 16:-16]
+    assert_allclose(inner, 1.0, atol=0.03)
 
 
 def test_resized_images():
@@ -112,6 +140,22 @@ def test_resized_images():
     halved = F.avg_pool2d(large(cells)[:, None], 2)[:, 0]
     assert halved.argmax() == small(cells).argmax()
     assert_allclose(halved.mean(), small(cells).mean())
+    # Pixel k of the small image covers pixels 2 k and 2 k + 1 of the large one.
+    for upsample, row, column in ((small, 5.5, 9.5), (large, 11.5, 19.5)):
+        shares = upsample(cells)[0] / upsample(cells).sum()
+        places = torch.arange(len(shares), dtype=torch.float64)
+        assert_allclose((shares.sum(dim=1) * places).sum(), row, rtol=1e-6)
+        assert_allclose((shares.sum(dim=0) * places).sum(), column, rtol=1e-6)
+
+
+def test_default_sigma_goes_by_the_pixels_of_the_heatmap():
+    field = ReceptiveField((8, 20), (4, 4), (1.5, 1.5))
+    twice = GaussianUpsampler((32, 32), (4, 4), field, scale=(2, 2))
+    for name, extent in (("rows", 16), ("columns", 40)):
+        expected = gaussian_matrix(
+            32, [3.5, 11.5, 19.5, 27.5], default_sigma(extent, 8), extent=extent
+        )
+        assert_allclose(getattr(twice, name), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("extent", [5, 16, 31])

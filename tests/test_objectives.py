@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import example, given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skfcdd._building import build_module
+from skfcdd._preprocess import Preprocess
 from skfcdd.objectives import (
     BCE,
     DSVDD,
@@ -134,6 +138,28 @@ def test_extremes_under_autocast(phi, anomalous):
     assert features.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_half_precision_ends_at_the_head(name):
+    """Cells and losses of bfloat16 features have all digits of float32."""
+    objective = resolve_objective(name)
+    objective.build(6)
+    features = torch.randn(8, 6, 4, 5, generator=torch.Generator().manual_seed(0))
+    features = (1e-2 * features).bfloat16().requires_grad_()
+    anomalous = torch.arange(8) % 2 == 0
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        phi = objective.head(features)
+        cells = objective(features)
+        loss = objective.loss(cells.mean(dim=(1, 2)), anomalous)
+    assert phi.dtype == torch.bfloat16
+    assert cells.dtype == loss.dtype == torch.float32
+    exact = objective.double().cells(phi.double())
+    assert_allclose(cells.detach(), exact.detach(), rtol=1e-6)
+    expected = objective.loss(exact.mean(dim=(1, 2)), anomalous)
+    assert_allclose(loss.detach(), expected.detach(), rtol=1e-5)
+    loss.sum().backward()
+    assert features.grad.isfinite().all()
+
+
 def test_objective_is_cross_entropy_in_p():
     s = torch.rand(50, dtype=torch.float64) * 5
     anomalous = torch.rand(50) < 0.5
@@ -161,6 +187,18 @@ def test_focal_loss_formula():
     right = np.where(anomalous, p, 1 - p)
     expected = -((1 - right) ** 2) * np.log(right)
     assert_allclose(Focal().loss(s, anomalous), expected, rtol=1e-12)
+
+
+@given(s=st.floats(0, 300, width=32), gamma=st.floats(0, 8))
+@example(s=0.0, gamma=0.5)
+@example(s=200.0, gamma=0.5)
+def test_focal_loss_is_finite_everywhere(s, gamma):
+    scores = torch.tensor([s, s], requires_grad=True)
+    loss = Focal(gamma=gamma).loss(scores, torch.tensor([True, False]))
+    loss.sum().backward()
+    assert loss.isfinite().all() and (loss >= 0).all()
+    assert scores.grad.isfinite().all()
+    assert scores.grad[0] <= 0 <= scores.grad[1]
 
 
 def test_vector_objectives():
@@ -200,13 +238,30 @@ def slow_pixel_loss(heatmaps, masks, over):
 
 
 @pytest.mark.parametrize("over", ["anomalous", "all"])
-def test_pixel_loss_against_a_slow_version(over):
-    rng = np.random.RandomState(0)
-    heatmaps, masks = rng.uniform(0, 3, (4, 5, 6)), rng.uniform(size=(4, 5, 6)) < 0.3
-    masks[1] = False
-    masks[2] = True
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)),
+    share=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_pixel_loss_against_a_slow_version(over, shape, share, seed):
+    rng = np.random.RandomState(seed)
+    heatmaps, masks = rng.uniform(1e-3, 3, shape), rng.uniform(size=shape) < share
     result = pixel_loss(torch.tensor(heatmaps), torch.tensor(masks), over=over)
     assert_allclose(result, slow_pixel_loss(heatmaps, masks, over), rtol=1e-10)
+    numbers = torch.tensor(255 * masks.astype(np.uint8))
+    assert torch.equal(pixel_loss(torch.tensor(heatmaps), numbers, over=over), result)
+
+
+@pytest.mark.parametrize("over", ["anomalous", "all"])
+@pytest.mark.parametrize("value", [0.0, 1e-30, 100.0])
+def test_pixel_loss_is_finite_everywhere(over, value):
+    heatmaps = torch.full((3, 4, 4), value, requires_grad=True)
+    masks = torch.zeros(3, 4, 4, dtype=torch.bool)
+    masks[1, 0, 0], masks[2] = True, True
+    loss = pixel_loss(heatmaps, masks, over=over)
+    loss.sum().backward()
+    assert loss.isfinite().all()
+    assert heatmaps.grad.isfinite().all()
 
 
 def test_cost_of_small_and_large_defects():
@@ -222,6 +277,11 @@ def test_cost_of_small_and_large_defects():
 def test_pixel_loss_refuses_shapes_that_would_spread():
     with pytest.raises(ValueError, match=r"\(2, 4, 4\) and \(2, 1, 4, 4\)"):
         pixel_loss(torch.ones(2, 4, 4), torch.ones(2, 1, 4, 4, dtype=torch.bool))
+
+
+def test_pixel_loss_refuses_other_means():
+    with pytest.raises(ValueError, match=r"over='every'.*'anomalous' or 'all'"):
+        pixel_loss(torch.ones(1, 2, 2), torch.ones(1, 2, 2) > 0, over="every")
 
 
 def test_normal_pixels_without_a_mask_cost_their_score():
@@ -253,6 +313,54 @@ def test_cells_are_scores(name):
     for parameter in objective.parameters():
         assert parameter.grad is not None
         assert parameter.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_every_parameter_is_trained_and_the_centre_is_not(name):
+    preprocess = Preprocess(0.0, 1.0, [0.0], [1.0])
+    module, _ = build_module(preprocess, (16, 20, 1), "fcdd28", name, None)
+    images = torch.rand(8, 1, 16, 20, generator=torch.Generator().manual_seed(0))
+    objective = module.objective
+    objective.start(module.features(images))
+    center = getattr(objective, "center", torch.zeros(0)).clone()
+    loss = objective.loss(module(images).mean(dim=(1, 2)), torch.arange(8) % 2 == 0)
+    loss.mean().backward()
+    for parameter in module.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.abs().max() > 0
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
+    optimizer.step()
+    assert torch.equal(getattr(objective, "center", torch.zeros(0)), center)
+
+
+class AbsoluteMap(Objective):
+    """One's own objective: a map of absolute values, and a loss of its own."""
+
+    def __init__(self, weight=1.0):
+        super().__init__()
+        self.weight = weight
+
+    def cells(self, phi):
+        return phi[:, 0].abs()
+
+    def loss(self, s, anomalous):
+        return self.weight * super().loss(s, anomalous)
+
+
+def test_own_objectives():
+    assert isinstance(resolve_objective(AbsoluteMap), AbsoluteMap)
+    mine = AbsoluteMap(weight=3.0)
+    mine.build(4)
+    copied = resolve_objective(mine)
+    copied.build(5)
+    assert mine.head.in_channels == 4  # the user's own is not built anew
+    features = torch.randn(2, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    cells = copied(features)
+    assert_allclose(cells.detach(), copied.head(features)[:, 0].abs().detach())
+    s = torch.tensor([0.5, 0.7])
+    anomalous = torch.tensor([True, False])
+    assert torch.equal(copied.loss(s, anomalous), 3 * FCDD().loss(s, anomalous))
 
 
 def test_names_classes_and_instances():

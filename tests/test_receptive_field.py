@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from skfcdd.backbones import list_backbones, make_backbone
@@ -24,29 +26,68 @@ BY_HAND = {
 }
 
 
-def by_recursion(module):
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Many tiny forward passes wait for each other's threads on a busy machine."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def by_recursion(module, axis=0):
     """Extent, stride and first centre from the layers of a sequence."""
     extent, stride, center = 1.0, 1.0, 0.0
     for layer in module:
         if isinstance(layer, (nn.Conv2d, nn.MaxPool2d)):
-            k, s, p = (
-                v[0] if isinstance(v, tuple) else v
-                for v in (layer.kernel_size, layer.stride, layer.padding)
+            k, s, p, d = (
+                v[axis] if isinstance(v, tuple) else v
+                for v in (
+                    layer.kernel_size,
+                    layer.stride,
+                    layer.padding,
+                    layer.dilation,
+                )
             )
-            extent += (k - 1) * stride
-            center += ((k - 1) / 2 - p) * stride
+            reach = d * (k - 1)
+            extent += reach * stride
+            center += (reach / 2 - p) * stride
             stride *= s
     return extent, stride, center
 
 
-@pytest.mark.parametrize("name", list_backbones())
-@pytest.mark.parametrize("size", [(32, 32), (61, 48)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [*((name, (32, 32)) for name in list_backbones()), ("fcdd224", (61, 48))],
+)
 def test_networks_of_the_paper(name, size):
     module = make_backbone(name, (*size, 1))
     field = measure_receptive_field(module, size, 1)
     r, j, c = BY_HAND[name]
     assert field == ReceptiveField((r, r), (j, j), (c, c))
     assert by_recursion(module) == (r, j, c)
+
+
+PER_AXIS = st.tuples(st.integers(1, 5), st.integers(1, 5))
+LAYER = st.tuples(
+    PER_AXIS,
+    st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    PER_AXIS.map(lambda pair: (pair[0] - 1, pair[1] - 1)),
+    st.tuples(st.integers(1, 3), st.integers(1, 2)),
+)
+
+
+@given(layers=st.lists(LAYER, min_size=1, max_size=3))
+def test_any_chain_of_convolutions(layers):
+    """Kernels, strides, paddings and dilations of all sorts, other ones per axis."""
+    module = nn.Sequential(
+        *(nn.Conv2d(1, 1, k, s, padding=p, dilation=d) for k, s, p, d in layers)
+    )
+    size = (60, 70)
+    found = measure_receptive_field(module, size, 1)
+    for axis in (0, 1):
+        expected = by_recursion(module, axis)
+        assert (found.extent[axis], found.stride[axis], found.offset[axis]) == expected
 
 
 def test_axes_are_measured_apart():
@@ -81,10 +122,23 @@ class Gated(nn.Module):
 
 
 class OneSize(nn.Module):
+    """Refuses all sizes but one, as many networks do, and each in its own way."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
     def forward(self, x):
         if x.shape[2:] != (16, 16):
-            raise RuntimeError("16 x 16 only")
+            raise self.error("16 x 16 only")
         return x[:, :, ::4, ::4]
+
+
+class Cropped(nn.Module):
+    """Nothing is left of a narrow strip."""
+
+    def forward(self, x):
+        return x[:, :, 5:-4, 5:-4]
 
 
 ODD = [
@@ -94,7 +148,11 @@ ODD = [
     (nn.Sequential(nn.ZeroPad2d((2, 0, 2, 0)), nn.Conv2d(1, 1, 3)), (3, 1, -1.0)),
     (Residual(), (5, 1, 0.0)),
     (nn.Sequential(nn.AvgPool2d(2), nn.Upsample(scale_factor=2)), (2, 1, None)),
-    (OneSize(), (1, 4, 0.0)),
+    (nn.Sequential(nn.MaxPool2d(2), Residual()), (10, 2, 0.5)),
+    (OneSize(RuntimeError), (1, 4, 0.0)),
+    (OneSize(ValueError), (1, 4, 0.0)),
+    (OneSize(AssertionError), (1, 4, 0.0)),
+    (Cropped(), (1, 1, 5.0)),
 ]
 
 
@@ -121,6 +179,11 @@ def test_global_modules_are_infinite():
     assert field.share((16, 32)) == (1.0, 1.0)
 
 
+def test_a_size_that_the_module_refuses():
+    with pytest.raises(ValueError, match="16 x 16 only"):
+        measure_receptive_field(OneSize(ValueError), (8, 8), 1)
+
+
 def test_field_larger_than_the_image():
     module = make_backbone("fcdd224", (24, 24, 1))
     field = measure_receptive_field(module, (24, 24), 1)
@@ -130,11 +193,18 @@ def test_field_larger_than_the_image():
 
 def test_module_is_left_as_it_was():
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5))
-    module[1].eval()
+    module.double()[1].eval()
+    module[0].weight.requires_grad_(False)
+    module[0].bias.grad = torch.ones(2, dtype=torch.float64)
     before = {k: v.clone() for k, v in module.state_dict().items()}
+    state = torch.random.get_rng_state()
     measure_receptive_field(module, (12, 12), 1)
     assert module.training
     assert not module[1].training
+    assert [p.requires_grad for p in module.parameters()] == [False, True, True, True]
+    assert torch.equal(module[0].bias.grad, torch.ones(2, dtype=torch.float64))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.backends.mkldnn.enabled
     for key, value in module.state_dict().items():
         assert torch.equal(value, before[key])
 

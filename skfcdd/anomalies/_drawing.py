@@ -128,10 +128,13 @@ def finish(images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     images : Tensor of shape (n, c, h, w)
-        As `images` outside the mask; in the unit range inside.
+        As `images` outside the mask; inside, in the unit range unless `images` leave
+        it there.
     masks : Tensor of shape (n, 1, h, w), bool
     """
-    changed = changed.clamp(0, 1)
+    # A pixel that was out of range before (augmentation does that) may stay so:
+    # bringing it back would pass for a change.
+    changed = changed.clamp(images.clamp(max=0), images.clamp(min=1))
     change = (changed - images).abs().amax(dim=1, keepdim=True)
     masks = change > _VISIBLE
     strongest = change.flatten(1).argmax(dim=1, keepdim=True)

@@ -65,7 +65,8 @@ def make_backbone(
     >>> make_backbone("auto", (28, 28, 1)).conv1
     Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
     """
-    module = _as_module(backbone, image_shape)
+    # Wherever and however precise it was, it is tried out here and moved in training.
+    module = _as_module(backbone, image_shape).cpu().float()
     _feature_shape(module, image_shape)
     return module
 
@@ -105,7 +106,7 @@ def _feature_shape(module: nn.Module, image_shape: tuple[int, int, int]) -> None
     try:
         with torch.no_grad():
             output = module.eval()(torch.zeros(1, c, h, w))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise BackboneError(
             f"The backbone cannot take images of {h}x{w} pixels with {c} channel(s): "
             f"{error}. Larger images (resize=), or a backbone with less pooling or "

@@ -103,7 +103,7 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes differ, or `over` is another word.
 
     Examples
     --------
@@ -119,8 +119,10 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
             f"heatmaps and masks must have one shape (n, h, w). Got "
             f"{tuple(heatmaps.shape)} and {tuple(masks.shape)}."
         )
+    if over not in ("anomalous", "all"):
+        raise ValueError(f"Got over={over!r}, but expected 'anomalous' or 'all'.")
     heatmaps = full_precision(heatmaps)
-    anomalous = masks.to(heatmaps.dtype)
+    anomalous = (masks != 0).to(heatmaps.dtype)
     normal_part = (heatmaps * (1 - anomalous)).mean(dim=(1, 2))
     counts = anomalous.sum(dim=(1, 2))
     pixels = masks[0].numel() if over == "all" else counts.clamp(min=1)

@@ -198,6 +198,8 @@ class Focal(BCE):
         """Focal loss of each image."""
         s = full_precision(s)
         error = torch.where(anomalous, torch.exp(-s), -torch.expm1(-s))
+        # Roots have an infinite slope at 0, which would make NaN of a gradient of 0.
+        error = error.clamp(min=torch.finfo(s.dtype).tiny)
         return error**self.gamma * super().loss(s, anomalous)
 
 

@@ -1,0 +1,30 @@
+"""Real photographs of magnetic tiles, where they are at hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from skfcdd import FCDDClassifier
+
+
+@pytest.fixture(scope="module")
+def tiles(shared_data):
+    with np.load(shared_data / "magnetic_tile.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in ("X", "mask", "kind", "split_tile")}
+
+
+def test_finds_frayed_tiles_after_seeing_good_ones(tiles):
+    X, kind = tiles["X"], tiles["kind"]
+    train = np.flatnonzero(tiles["split_tile"] == "train")[:200]
+    test = np.flatnonzero(
+        (tiles["split_tile"] == "test") & np.isin(kind, ["free", "fray"])
+    )
+    model = FCDDClassifier(resize=64, max_epochs=6, random_state=0).fit(X[train])
+    frayed = kind[test] == "fray"
+    assert roc_auc_score(frayed, model.anomaly_score(X[test])) > 0.75
+    heatmaps = model.explain(X[test])
+    assert heatmaps.shape == (len(test), 128, 128)
+    pixels = roc_auc_score(tiles["mask"][test].ravel(), heatmaps.ravel())
+    assert pixels > 0.7
