@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "confetti, blobs, scratches": {"synthetic": ("confetti", "blobs", "scratches")},
     "standard normalisation": {"normalize": "standard"},
     "with flips": {"augment": FLIPS},
+    "with flips, 30 epochs": {"augment": FLIPS, "max_epochs": 30},
     "no augmentation": {"augment": None},
     "pixel loss": {"pixel_loss": "anomalous"},
     "published pixel loss": {"pixel_loss": "all"},

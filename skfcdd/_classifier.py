@@ -106,7 +106,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     max_epochs : int or "auto", default="auto"
         Number of passes over the normal images. "auto" takes between 5 and 50, as
         many as give about 900 steps: about a minute for images of 128 x 128 pixels
-        on two cores. Three times as many find more.
+        on two cores.
     batch_size : int, default=16
         Images in a batch, normal and anomalous together.
     early_stopping : bool, default=False
