@@ -70,6 +70,13 @@ def machine() -> dict[str, object]:
     }
 
 
+def earlier(name: str) -> list[dict[str, object]]:
+    """Read the rows that an earlier run has written."""
+    path = RESULTS / f"{name}.json"
+    rows: list[dict[str, object]] = json.loads(path.read_text())["rows"]
+    return rows
+
+
 def record(name: str, rows: object) -> Path:
     """Write the results as JSON beside the scripts."""
     RESULTS.mkdir(exist_ok=True)

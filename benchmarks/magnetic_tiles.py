@@ -12,7 +12,7 @@ import argparse
 import time
 
 import numpy as np
-from _common import auroc_by_kind, load_tiles, pixel_auroc, record
+from _common import auroc_by_kind, earlier, load_tiles, pixel_auroc, record
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
@@ -81,9 +81,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--keep", action="store_true", help="add to the results")
     arguments = parser.parse_args()
     tiles = load_tiles()
-    rows = run_baselines(tiles)
+    rows = earlier("magnetic_tiles") if arguments.keep else run_baselines(tiles)
     for name in arguments.variants:
         for seed in arguments.seeds:
             rows.append(run_variant(name, tiles, seed))

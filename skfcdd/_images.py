@@ -198,8 +198,9 @@ def _refuse_single_image(
 ) -> None:
     """Say what to do with an image that comes without the axis of the samples."""
     h, w, c = fitted_shape
-    flat = h * w * c
-    if shape in ((h, w, c), (c, h, w)) or (shape == (h, w) and w != flat):
+    colour = c > 1 and shape in ((h, w, c), (c, h, w))
+    grey = shape == (h, w) and h * c > 1  # else it is one flat row
+    if colour or grey:
         raise ImageShapeError(
             f"X of shape {shape} is a single image. Give a batch of one: X[None]."
         )
