@@ -17,8 +17,8 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
 from skfcdd import FCDDClassifier
-from skfcdd._calibration import pool_cells
 from skfcdd._images import ImageArray
+from skfcdd._pooling import pool_cells
 
 POOLINGS = ("mean", 0.1, 0.02, "max")
 FLIPS = ("shift", "jitter", "horizontal_flip", "vertical_flip")

@@ -16,20 +16,22 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
 from skfcdd._batches import InferenceData
-from skfcdd._calibration import choose_threshold, pool_cells
+from skfcdd._calibrated import CalibratedMixin
 from skfcdd._explain import HeatmapMaker
 from skfcdd._images import ImageArray, check_images
-from skfcdd._net import FCDDNet, seeded
+from skfcdd._net import seeded
+from skfcdd._pooling import pool_cells
 from skfcdd._sklearn import Interval, StrOptions
-from skfcdd._training import Trained, train
+from skfcdd._targets import Truth
+from skfcdd._training import Previous, train
 from skfcdd.exceptions import ImageShapeError, ValueRangeWarning
 from skfcdd.objectives import OBJECTIVES, Objective
-from skfcdd.receptive_field import ReceptiveField
+from skfcdd.thresholds import THRESHOLDS, Threshold
 
 __all__ = ["BaseFCDD"]
 
 
-class BaseFCDD(BaseEstimator):  # type: ignore[misc]
+class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; not for direct use."""
 
     history_: list[dict[str, Any]]
@@ -52,8 +54,15 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
             Interval(Real, 0, 1, closed="right"),
         ],
         "heatmap_sigma": [Interval(Real, 0, None, closed="neither"), None],
-        "threshold": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "contamination": [Interval(Real, 0, 0.5, closed="left")],
+        "threshold": [
+            StrOptions(set(THRESHOLDS)),
+            Threshold,
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "contamination": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, 0.5, closed="right"),
+        ],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "optimizer": [StrOptions({"adam", "adamw", "sgd"}), type],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -93,7 +102,7 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
         score_pooling: str | float = "mean",
         heatmap_sigma: float | None = None,
         threshold: str | float = "auto",
-        contamination: float = 0.05,
+        contamination: str | float = "auto",
         validation_fraction: float = 0.1,
         optimizer: Any = "adamw",
         lr: float = 1e-3,
@@ -157,26 +166,25 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
             self.__dict__.update(before)
             raise
 
-    def _fit_images(
-        self,
-        images: ImageArray,
-        anomalous: npt.NDArray[np.bool_],
-        masks: npt.NDArray[Any] | None = None,
-        has_mask: npt.NDArray[np.bool_] | None = None,
-    ) -> None:
+    def _fit_images(self, images: ImageArray, truth: Truth) -> None:
         """Train on validated images, and set what is learned."""
         previous = self._previous(images)
-        trained = train(self, images, anomalous, masks, has_mask, previous)
+        trained = train(self, images, truth, previous)
         earlier = [] if previous is None else self.history_
         self.net_ = trained.net
         # The threshold holds for this pooling, whatever set_params says later.
         self._pooling = self.score_pooling
+        self._split_seed = trained.split_seed
         self.image_shape_ = images.image_shape
         self.receptive_field_ = trained.receptive_field
         self.history_ = earlier + list(trained.net.history)
-        self.threshold_ = self._threshold(images, trained)
+        split = trained.split
+        # A handful of anomalies is too precious to hold out.
+        few = len(split.held_anomalous) == 0
+        anomalous = split.anomalous if few else split.held_anomalous
+        self._set_threshold(images, truth, split.held_normal, anomalous)
 
-    def _previous(self, images: ImageArray) -> tuple[FCDDNet, ReceptiveField] | None:
+    def _previous(self, images: ImageArray) -> Previous | None:
         """The run that ``warm_start=True`` goes on with."""
         if not (self.warm_start and hasattr(self, "net_")):
             return None
@@ -185,20 +193,7 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
                 f"warm_start=True goes on with images of {self.image_shape_}, but X "
                 f"holds images of {images.image_shape}."
             )
-        return self.net_, self.receptive_field_
-
-    def _threshold(self, images: ImageArray, trained: Trained) -> float:
-        if self.threshold != "auto":
-            return float(self.threshold)
-        split = trained.split
-        # A handful of anomalies is too precious to hold out.
-        few = len(split.held_anomalous) == 0
-        anomalous = split.anomalous if few else split.held_anomalous
-        return choose_threshold(
-            self._scores(images, split.held_normal),
-            self._scores(images, anomalous),
-            contamination=self.contamination,
-        )
+        return Previous(self.net_, self.receptive_field_, self._split_seed)
 
     # -- scores and heatmaps -------------------------------------------------------
 
@@ -246,6 +241,14 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
         """
         images = self._check_images(X)
         heatmaps = np.empty((len(images), *images.image_shape[:2]), dtype=np.float32)
+        for rows, batch in self._heatmaps(images):
+            heatmaps[rows] = batch
+        return heatmaps
+
+    def _heatmaps(
+        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
+    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """Heatmaps of validated images, or of some rows of them, batch by batch."""
         make = HeatmapMaker(
             self.net_.module_,
             self.receptive_field_,
@@ -254,11 +257,12 @@ class BaseFCDD(BaseEstimator):  # type: ignore[misc]
         )
         make = make.to(self.net_.device).eval()
         start = 0
-        with seeded(None, self.net_.device):
-            for batch, _ in self.net_.get_iterator(self._inference_data(images)):
-                heatmaps[start : start + len(batch)] = make(batch).cpu().numpy()
-                start += len(batch)
-        return heatmaps
+        batches = self.net_.get_iterator(self._inference_data(images, rows))
+        for batch, _ in batches:
+            with seeded(None, self.net_.device):
+                heatmaps = make(batch).cpu().numpy()
+            yield slice(start, start + len(heatmaps)), heatmaps
+            start += len(heatmaps)
 
     def _check_images(self, X: Any) -> ImageArray:
         """Validate images to be scored."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfcdd._base import BaseFCDD
-from skfcdd._images import check_images
-from skfcdd._sklearn import fit_context
-from skfcdd._targets import any_anomalous, check_labels, check_masks
+from skfcdd._images import ImageArray, check_images
+from skfcdd._sklearn import Interval, fit_context
+from skfcdd._targets import Truth, check_labels, check_masks, masks_to_labels
 from skfcdd.exceptions import AnomalyLabelWarning
 
 __all__ = ["FCDDClassifier"]
@@ -84,13 +85,16 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     heatmap_sigma : float, default=None
         Standard deviation of the Gaussian of a cell in pixels. None uses
         :func:`skfcdd.heatmaps.default_sigma`.
-    threshold : "auto" or float, default="auto"
-        The score above which an image is anomalous. "auto" sets it on images that the
-        network was not fitted on: the quantile ``1 - contamination`` of normal
-        scores; or with real anomalies ln 2, where the model's probability is 0.5,
-        unless another threshold separates the classes better.
+    threshold : str, Threshold or float, default="auto"
+        The score above which an image is anomalous, or the rule that finds it on
+        images held out of training, see :mod:`skfcdd.thresholds`. "auto" takes the
+        quantile ``1 - contamination`` of normal scores; or with real anomalies ln 2,
+        where the model's probability is 0.5, unless another threshold separates the
+        classes better. Others are "quantile", "natural", "youden", "f1", "closest",
+        and ``FalseAlarmRate(rate)``, which comes with a guarantee.
     contamination : float, default=0.05
-        Share of normal images that "auto" may call anomalous, in [0, 0.5).
+        Share of normal images that "auto" and "quantile" may call anomalous, in
+        [0, 0.5).
     validation_fraction : float, default=0.1
         Share of the normal images (and of the anomalies, if there are ten or more) to
         hold out for the threshold.
@@ -110,8 +114,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     batch_size : int, default=16
         Images in a batch, normal and anomalous together.
     early_stopping : bool, default=False
-        Stop when the loss on the held-out images no longer falls, and keep the best
-        weights. The threshold is then set on images that have chosen the weights.
+        Stop when the loss on held-out images no longer falls, and keep the best
+        weights. These images are held out beside those for the threshold.
     device : str, default="auto"
         Where to compute, as torch names it. "auto" takes CUDA where there is one.
     precision : {"auto", "float64", "float32", "bfloat16"}, default="auto"
@@ -144,6 +148,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         Names of the columns, where X was a table with names.
     threshold_ : float
         An image with a greater score is an anomaly.
+    calibration_scores_ : ndarray of shape (n_calibration,), float64
+        Scores of the normal images that were held out, in increasing order.
     receptive_field_ : ReceptiveField
         What a cell of the map sees, in pixels that the network sees.
     history_ : list of dict
@@ -170,6 +176,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
 
     _parameter_constraints: dict[str, Any] = {
         **BaseFCDD._parameter_constraints,
+        "contamination": [Interval(Real, 0, 0.5, closed="left")],
         "anomaly_label": "no_validation",
     }
 
@@ -283,17 +290,36 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
             if y is None and masks is not None:
-                y = any_anomalous(masks)
+                y = masks_to_labels(masks)
             labels = check_labels(y, len(images), self.anomaly_label)
             if labels.warning is not None:
                 warnings.warn(labels.warning, AnomalyLabelWarning, stacklevel=3)
-            known: tuple[Any, Any] = (None, None)
+            truth = Truth(labels.anomalous)
             if masks is not None:
                 known = check_masks(masks, images.image_shape[:2], labels.anomalous)
-            self._fit_images(images, labels.anomalous, *known)
+                truth = Truth(labels.anomalous, *known)
+            self._fit_images(images, truth)
             self.classes_ = labels.classes
             self._anomaly_sign = 1 if labels.anomaly_index == 1 else -1
         return self
+
+    def _read_truth(self, y: Any, images: ImageArray) -> Truth:
+        if y is None:
+            return Truth(np.zeros(len(images), dtype=bool))
+        y = self._check_known_labels(y)
+        if len(y) != len(images):
+            raise ValueError(f"X has {len(images)} images, but y has {len(y)} labels.")
+        return Truth(y == self.classes_[0 if self._anomaly_sign < 0 else 1])
+
+    def _check_known_labels(self, y: Any) -> npt.NDArray[Any]:
+        y = column_or_1d(y)
+        unseen = np.setdiff1d(y, self.classes_)
+        if len(unseen):
+            raise ValueError(
+                f"y has the label(s) {list(unseen)}, but the estimator was fitted with "
+                f"{self.classes_.tolist()}."
+            )
+        return y
 
     def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
         """Distance of the score from the threshold, positive for ``classes_[1]``.
@@ -371,12 +397,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             If y has a label that ``fit`` did not see.
         """
         check_is_fitted(self)
-        unseen = np.setdiff1d(np.asarray(y), self.classes_)
-        if len(unseen):
-            raise ValueError(
-                f"y has the label(s) {list(unseen)}, but the estimator was fitted with "
-                f"{self.classes_.tolist()}."
-            )
+        self._check_known_labels(y)
         accuracy: float = super().score(X, y, sample_weight)
         return accuracy
 

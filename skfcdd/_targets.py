@@ -2,20 +2,66 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
-from skfcdd.exceptions import ImageShapeError
+from skfcdd.exceptions import AnomalyLabelWarning, ImageShapeError
 
-__all__ = ["Labels", "check_labels", "check_masks"]
+__all__ = [
+    "Labels",
+    "Truth",
+    "check_labels",
+    "check_masks",
+    "image_labels",
+    "is_masks",
+    "masks_to_labels",
+    "read_masks_and_labels",
+]
 
 # Masks are read in blocks of about this many values, so that a file stays a file.
 _BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a set of images.
+
+    Parameters
+    ----------
+    anomalous : ndarray of shape (n,), bool
+        Which images are anomalies.
+    masks : ndarray of shape (n, h, w) or None
+        Greater than 0 at anomalous pixels.
+    has_mask : ndarray of shape (n,), bool, or None
+        Where `masks` is to be believed.
+    """
+
+    anomalous: npt.NDArray[np.bool_]
+    masks: npt.NDArray[Any] | None = None
+    has_mask: npt.NDArray[np.bool_] | None = None
+
+    def mask_of(
+        self, rows: npt.NDArray[np.intp], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.bool_]:
+        """Masks of some images, of which no normal one has an anomalous pixel."""
+        if self.masks is None:
+            return np.zeros((len(rows), *shape), dtype=bool)
+        marked: npt.NDArray[np.bool_] = self.masks[rows] > 0
+        return marked
+
+    @property
+    def masked(self) -> npt.NDArray[np.intp]:
+        """Rows of the anomalies whose mask is known."""
+        if self.has_mask is None:
+            return np.empty(0, dtype=np.intp)
+        return np.flatnonzero(self.anomalous & self.has_mask)
 
 
 @dataclass(frozen=True)
@@ -167,7 +213,7 @@ def check_masks(
     if isinstance(masks, (list, tuple)) and any(m is None for m in masks):
         empty = np.zeros(image_shape, dtype=bool)
         masks = [empty if m is None else np.asarray(m) for m in masks]
-    array = np.asarray(masks)
+    array = _stacked(masks)
     if array.shape != (n, h, w):
         raise ImageShapeError(
             f"masks must have the shape (n, h, w) = {(n, h, w)} of the images. Got "
@@ -188,6 +234,16 @@ def check_masks(
     return array, has_any | ~anomalous
 
 
+def _stacked(masks: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(masks)
+    except ValueError as error:
+        raise ImageShapeError(
+            f"All masks must have the shape (h, w) of the images. Got "
+            f"{sorted({np.shape(mask) for mask in masks})}."
+        ) from error
+
+
 def _check_mask_values(block: npt.NDArray[Any]) -> None:
     """Refuse a block that holds anything but 0 and 1, or 0 and 255."""
     if block.dtype == bool:
@@ -201,6 +257,87 @@ def _check_mask_values(block: npt.NDArray[Any]) -> None:
         )
 
 
-def any_anomalous(masks: Any) -> npt.NDArray[np.int_]:
-    """Label 1 where a mask has an anomalous pixel, else 0 (also where it is None)."""
-    return np.array([m is not None and np.any(np.asarray(m)) for m in masks], dtype=int)
+def masks_to_labels(masks: Any) -> npt.NDArray[np.int_]:
+    """Label 1 where a mask has an anomalous pixel, else 0.
+
+    Raises
+    ------
+    ValueError
+        If a mask is None, which tells nothing about its image.
+    """
+    unknown = [i for i, mask in enumerate(masks) if mask is None]
+    if unknown:
+        raise ValueError(
+            f"masks is None in row {unknown[0]}, and nothing says whether that image "
+            f"is an anomaly. Give the labels of the images as y, beside masks=."
+        )
+    return np.array([np.any(np.asarray(mask)) for mask in masks], dtype=int)
+
+
+def read_masks_and_labels(
+    y: Any, masks: Any, n_samples: int, image_shape: tuple[int, int]
+) -> Truth:
+    """What y and masks say together, where y may hold masks or labels.
+
+    Raises
+    ------
+    ImageShapeError
+        If masks have another shape than the images.
+    ValueError
+        If masks are given twice, or a mask without a label is None, or labels or
+        masks cannot be used.
+    """
+    if y is None and masks is None:
+        return Truth(np.zeros(n_samples, dtype=bool))
+    if y is not None and is_masks(y):
+        if masks is not None:
+            raise ValueError(
+                f"y holds masks, and masks= is given too. Give labels of shape "
+                f"({n_samples},) as y, or leave one of them out."
+            )
+        y, masks = None, y
+    if y is None:
+        if len(masks) != n_samples:
+            raise ImageShapeError(
+                f"X has {n_samples} images, but there are {len(masks)} masks."
+            )
+        anomalous = masks_to_labels(masks).astype(bool)
+        if anomalous.all():
+            raise ValueError(
+                "Every mask has an anomalous pixel, but normal images are needed to "
+                "learn from."
+            )
+    else:
+        check_consistent_length(y, np.empty(n_samples))
+        anomalous = image_labels(y)
+    if masks is None:
+        return Truth(anomalous)
+    return Truth(anomalous, *check_masks(masks, image_shape, anomalous))
+
+
+def is_masks(y: Any) -> bool:
+    """Whether y holds masks rather than labels."""
+    if isinstance(y, (list, tuple)):
+        return any(mask is None or np.ndim(mask) >= 2 for mask in y)
+    return np.ndim(y) >= 3
+
+
+def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
+    """Which images are anomalies, from labels or masks.
+
+    Raises
+    ------
+    ValueError
+        If y has more than two labels, or a single one of unknown meaning.
+
+    Warns
+    -----
+    AnomalyLabelWarning
+        If the label of anomalies was taken from the sort order.
+    """
+    if is_masks(y):
+        return masks_to_labels(y).astype(bool)
+    labels = check_labels(y, len(y), anomaly_label)
+    if labels.warning is not None:
+        warnings.warn(labels.warning, AnomalyLabelWarning, stacklevel=3)
+    return labels.anomalous

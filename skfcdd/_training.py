@@ -7,7 +7,7 @@ import math
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,12 @@ from skfcdd._net import (
     seeded,
 )
 from skfcdd._preprocess import Preprocess
+from skfcdd._targets import Truth
 from skfcdd.anomalies import confetti, resolve_synthetic
 from skfcdd.exceptions import CollapseWarning, ReceptiveFieldWarning
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["Split", "Trained", "train"]
+__all__ = ["Previous", "Split", "Trained", "train"]
 
 # Number of normal images whose scores are watched for collapse.
 _PROBE_SIZE = 32
@@ -53,13 +54,18 @@ class Split:
     normal, anomalous : ndarray of int
         To train on.
     held_normal, held_anomalous : ndarray of int
-        Held out to set and check the threshold.
+        Held out to set the threshold.
+    stop_normal, stop_anomalous : ndarray of int
+        Held out to stop early: images that have chosen the weights can promise
+        nothing about others.
     """
 
     normal: npt.NDArray[np.intp]
     anomalous: npt.NDArray[np.intp]
     held_normal: npt.NDArray[np.intp]
     held_anomalous: npt.NDArray[np.intp]
+    stop_normal: npt.NDArray[np.intp]
+    stop_anomalous: npt.NDArray[np.intp]
 
     @classmethod
     def draw(
@@ -67,25 +73,33 @@ class Split:
         anomalous: npt.NDArray[np.bool_],
         fraction: float,
         rng: np.random.RandomState,
+        *,
+        stop_early: bool = False,
     ) -> Split:
-        """Hold out a share of the normal images, at least one, and of the anomalies."""
-        normal_rows = rng.permutation(np.flatnonzero(~anomalous))
-        anomalous_rows = rng.permutation(np.flatnonzero(anomalous))
-        if len(normal_rows) < 2:
+        """Hold out a share of the normal images, at least one, and of the anomalies.
+
+        As many again to stop early, where that is wanted.
+        """
+        parts: list[npt.NDArray[np.intp]] = []
+        for rows, least in (
+            (rng.permutation(np.flatnonzero(~anomalous)), 1),
+            (rng.permutation(np.flatnonzero(anomalous)), 0),
+        ):
+            count = max(least, round(fraction * len(rows)))
+            if least == 0 and len(rows) < _MIN_ANOMALIES_TO_SPLIT:
+                count = 0
+            ends = np.cumsum([count, count * stop_early])
+            parts += [np.sort(part) for part in np.split(rows, ends)]
+        held_normal, stop_normal, normal, held_anomalous, stop_anomalous, rest = parts
+        if len(normal) == 0:
+            n_normal = int((~anomalous).sum())
             raise ValueError(
-                f"At least 2 normal images are needed, one of them to set the "
-                f"threshold. Got n_samples = {len(anomalous)} with "
-                f"{len(normal_rows)} normal, 1 sample too few."
+                f"At least {2 + stop_early} normal images are needed, one of them to "
+                f"set the threshold. Got n_samples = {len(anomalous)} with {n_normal} "
+                f"normal, {2 + stop_early - n_normal} sample too few."
             )
-        n_normal = max(1, round(fraction * len(normal_rows)))
-        n_anomalous = round(fraction * len(anomalous_rows))
-        if len(anomalous_rows) < _MIN_ANOMALIES_TO_SPLIT:
-            n_anomalous = 0
         return cls(
-            np.sort(normal_rows[n_normal:]),
-            np.sort(anomalous_rows[n_anomalous:]),
-            np.sort(normal_rows[:n_normal]),
-            np.sort(anomalous_rows[:n_anomalous]),
+            normal, rest, held_normal, held_anomalous, stop_normal, stop_anomalous
         )
 
 
@@ -101,20 +115,30 @@ class Trained:
         In pixels of the images that the network sees.
     split : Split
         What was held out.
+    split_seed : int
+        Chance of the split, with which training goes on: images that were held out
+        once must not be trained on later.
     """
 
     net: FCDDNet
     receptive_field: ReceptiveField
     split: Split
+    split_seed: int
+
+
+class Previous(NamedTuple):
+    """What training goes on from."""
+
+    net: FCDDNet
+    receptive_field: ReceptiveField
+    split_seed: int
 
 
 def train(
     estimator: Any,
     images: ImageArray,
-    anomalous: npt.NDArray[np.bool_],
-    masks: npt.NDArray[Any] | None,
-    has_mask: npt.NDArray[np.bool_] | None,
-    previous: tuple[FCDDNet, ReceptiveField] | None,
+    truth: Truth,
+    previous: Previous | None,
 ) -> Trained:
     """Train a network with the parameters of `estimator`.
 
@@ -124,12 +148,10 @@ def train(
         Its parameters are read, nothing is written.
     images : ImageArray
         Normal images and anomalies.
-    anomalous : ndarray of shape (n,), bool
-        Which are anomalies.
-    masks, has_mask : ndarray or None
-        Anomalous pixels, and where they are known.
-    previous : tuple (FCDDNet, ReceptiveField) or None
-        The net to go on with, and its receptive field.
+    truth : Truth
+        Which are anomalies, and their masks.
+    previous : Previous or None
+        The net to go on with.
 
     Returns
     -------
@@ -137,9 +159,14 @@ def train(
     """
     seeds = _draw_seeds(estimator.random_state)
     device = resolve_device(estimator.device)
+    split_seed = seeds[0] if previous is None else previous.split_seed
     split = Split.draw(
-        anomalous, estimator.validation_fraction, np.random.RandomState(seeds[0])
+        truth.anomalous,
+        estimator.validation_fraction,
+        np.random.RandomState(split_seed),
+        stop_early=estimator.early_stopping,
     )
+    estimator._check_rule(len(split.held_normal), truth)
     plant = resolve_synthetic(estimator.synthetic)
     augment = resolve_augment(estimator.augment)
     exposure = _exposure(estimator, images, seeds[3])
@@ -151,8 +178,8 @@ def train(
             split.anomalous,
             module.preprocess,
             torch.Generator(device).manual_seed(seeds[2]),
-            masks=masks,
-            has_mask=has_mask,
+            masks=truth.masks,
+            has_mask=truth.has_mask,
             plant=plant,
             augment=augment,
             anomaly_fraction=(
@@ -165,7 +192,7 @@ def train(
         if previous is None:
             _start_objective(module, data, estimator.batch_size, device)
         _fit_watched(net, module, data, split, device)
-    return Trained(net, field, split)
+    return Trained(net, field, split, split_seed)
 
 
 def _draw_seeds(random_state: Any) -> list[int]:
@@ -209,12 +236,12 @@ def _module(
     estimator: Any,
     images: ImageArray,
     split: Split,
-    previous: tuple[FCDDNet, ReceptiveField] | None,
+    previous: Previous | None,
 ) -> tuple[FCDDModule, ReceptiveField]:
     """A fresh network, or the present one where training goes on."""
     if previous is not None:
         # A copy, so that a failure leaves the present network as it is.
-        return copy.deepcopy(previous[0].module_), previous[1]
+        return copy.deepcopy(previous.net.module_), previous.receptive_field
     size = estimator.resize
     if size is not None:
         size = (int(size),) * 2 if isinstance(size, Integral) else tuple(size)
@@ -250,8 +277,8 @@ def _net(
     if estimator.early_stopping:
         validation = replace(
             data,
-            normal=split.held_normal,
-            anomalous=split.held_anomalous,
+            normal=split.stop_normal,
+            anomalous=split.stop_anomalous,
             augment=(),
             # The same anomalies in each epoch make the losses comparable.
             reseed=data.generator.initial_seed(),

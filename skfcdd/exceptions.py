@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "AnomalyLabelWarning",
     "BackboneError",
+    "CalibrationError",
     "ChannelOrderError",
     "CollapseWarning",
     "ImageShapeError",
@@ -42,6 +43,17 @@ class BackboneError(ValueError):
     --------
     >>> from skfcdd.exceptions import BackboneError
     >>> issubclass(BackboneError, ValueError)
+    True
+    """
+
+
+class CalibrationError(ValueError):
+    """Images to calibrate on are too few, or of the wrong kind, for what is asked.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import CalibrationError
+    >>> issubclass(CalibrationError, ValueError)
     True
     """
 

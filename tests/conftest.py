@@ -16,7 +16,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-N_THREADS = min(2, os.cpu_count() or 1)
+# Not more than OMP_NUM_THREADS allows.
+N_THREADS = min(2, torch.get_num_threads())
 torch.set_num_threads(N_THREADS)
 
 

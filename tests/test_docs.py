@@ -14,11 +14,15 @@ PUBLIC = [
     "skfcdd.anomalies",
     "skfcdd.backbones",
     "skfcdd.cli",
+    "skfcdd.conformal",
     "skfcdd.datasets",
     "skfcdd.exceptions",
     "skfcdd.heatmaps",
+    "skfcdd.metrics",
+    "skfcdd.model_selection",
     "skfcdd.objectives",
     "skfcdd.receptive_field",
+    "skfcdd.thresholds",
 ]
 
 

@@ -27,14 +27,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skfcdd import FCDDClassifier
+from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
 from skfcdd.backbones import make_backbone
 
 
 # The checks use labels such as {1, 2} and train on a handful of random rows.
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.AnomalyLabelWarning")
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.CollapseWarning")
-@parametrize_with_checks([FCDDClassifier()])
+@parametrize_with_checks([FCDDClassifier(), FCDDDetector(), FCDDSegmenter()])
 def test_scikit_learn_checks(estimator, check):
     if check.func.__name__ == "check_array_api_input":
         pytest.importorskip("array_api_strict", reason="array API is not asked for")

@@ -1,0 +1,286 @@
+"""FCDDDetector: scikit-learn's outlier convention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import OutlierMixin
+from sklearn.utils.validation import column_or_1d
+
+from skfcdd._base import BaseFCDD
+from skfcdd._images import ImageArray, check_images
+from skfcdd._sklearn import fit_context
+from skfcdd._targets import Truth
+
+__all__ = ["FCDDDetector"]
+
+
+class FCDDDetector(OutlierMixin, BaseFCDD):  # type: ignore[misc]
+    """Detect outliers among images, where IsolationForest or OneClassSVM would stand.
+
+    The method of :class:`FCDDClassifier` behind scikit-learn's interface of outlier
+    detectors: ``fit`` needs no labels, 1 is an inlier and -1 an outlier, and greater
+    scores are more normal.
+
+    Parameters
+    ----------
+    backbone : str, torch.nn.Module or callable, default="auto"
+        The network: a name of :func:`skfcdd.backbones.list_backbones`, a module that
+        maps (n, c, h, w) to (n, d, u, v), or a callable without arguments that makes
+        one. "auto" chooses by image size. Change it for images with large structures
+        or where training is too slow.
+    loss : {"fcdd", "hsc", "dsvdd", "bce", "focal"} or Objective, default="fcdd"
+        The objective, see :mod:`skfcdd.objectives`. The others are for comparison;
+        "hsc" and "dsvdd" explain by gradients.
+    image_shape : tuple of int, default=None
+        Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
+        ``channels="first"``. None takes flat rows for images of one row.
+    channels : {"first", "last"}, default=None
+        Order of the axes of a four-dimensional X. Needed only where both readings are
+        possible.
+    normalize : {"auto", "standard", "contrast"}, (mean, std) or None, default="auto"
+        "contrast" brings each image to mean 0 and standard deviation 1, for lighting
+        that varies. "standard" uses mean and standard deviation of each channel over
+        the normal images; choose it if an image that is too dark or too bright as a
+        whole is an anomaly. A tuple gives values per channel in the unit range.
+        "auto" takes "contrast", and "standard" where a side is shorter than 8 pixels.
+    resize : int or tuple of int (h, w), default=None
+        Size to which images are brought for the network. Heatmaps come back at the
+        original size.
+    augment : str, callable, sequence of these, or None, default=("shift", "jitter")
+        Random changes that keep a normal image normal: "shift", "jitter" (brightness
+        and contrast), "horizontal_flip", "vertical_flip", "transpose"; or a callable
+        (images, masks, generator) -> (images, masks). Add flips where they make
+        sense.
+    synthetic : str, callable, sequence of these, or None, default="mixed"
+        Anomalies that are planted on normal images, see :mod:`skfcdd.anomalies`.
+        Choose what resembles the defects that you expect.
+    outlier_exposure : array-like of images, default=None
+        Images of anything else, used as anomalies in training. Brought to the size
+        and channels of X.
+    oe_limit : int, default=None
+        Use at most this many of them, drawn at random.
+    anomaly_fraction : float, default=0.5
+        Share of anomalies in a batch, between 0 and 1. Real ones come first, then
+        exposed outliers, and synthetic ones fill up.
+    pixel_loss : {"anomalous", "all"} or None, default=None
+        Train with the pixel-wise objective where the mask of an anomaly is known, as
+        it is for synthetic ones, see :func:`skfcdd.objectives.pixel_loss`. None
+        trains on image labels alone.
+    score_pooling : {"mean", "max"} or float, default="mean"
+        How the cells of an image make its score. A float is the share of greatest
+        cells to average: small shares find small defects.
+    heatmap_sigma : float, default=None
+        Standard deviation of the Gaussian of a cell in pixels. None uses
+        :func:`skfcdd.heatmaps.default_sigma`.
+    threshold : str, Threshold or float, default="auto"
+        The score above which an image is anomalous, or the rule that finds it on
+        images held out of training, see :mod:`skfcdd.thresholds`. "auto" takes the
+        quantile 0.95 of normal scores, or what `contamination` says; or with known
+        outliers ln 2, where the model's probability is 0.5, unless another threshold
+        separates them better. Others are "quantile", "natural", "youden", "f1",
+        "closest", and ``FalseAlarmRate(rate)``, which comes with a guarantee.
+    contamination : "auto" or float, default="auto"
+        A float is the share of outliers in the X of ``fit``, in (0, 0.5]: the
+        threshold then calls as many of X outliers. "auto" sets it on held-out images,
+        of which it may call 0.05 outliers. Other rules of `threshold` go before.
+    validation_fraction : float, default=0.1
+        Share of the normal images (and of the anomalies, if there are ten or more) to
+        hold out for the threshold.
+    optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
+        "sgd" has Nesterov momentum 0.9.
+    lr : float, default=1e-3
+        Learning rate; its maximum where a schedule is used.
+    weight_decay : float, default=1e-4
+        Weight decay.
+    lr_schedule : str, skorch LRScheduler or None, default="onecycle"
+        Course of the learning rate: "onecycle", "cosine", a skorch callback, or
+        constant.
+    max_epochs : int or "auto", default="auto"
+        Number of passes over the normal images. "auto" takes between 5 and 50, as
+        many as give about 900 steps: about a minute for images of 128 x 128 pixels
+        on two cores.
+    batch_size : int, default=16
+        Images in a batch, normal and anomalous together.
+    early_stopping : bool, default=False
+        Stop when the loss on held-out images no longer falls, and keep the best
+        weights. These images are held out beside those for the threshold.
+    device : str, default="auto"
+        Where to compute, as torch names it. "auto" takes CUDA where there is one.
+    precision : {"auto", "float64", "float32", "bfloat16"}, default="auto"
+        Precision of the backbone in training. "auto" takes bfloat16 where the
+        hardware is made for it, and float64 for images of less than 24 x 24 pixels.
+        Scores are computed in float32 at least.
+    compile : bool, default=False
+        Compile the network with torch.compile.
+    callbacks : list of skorch callbacks, default=None
+        Called in training.
+    skorch_params : dict, default=None
+        Further arguments of `skorch.NeuralNet`; they override the others.
+    warm_start : bool, default=False
+        Go on with the network of the last ``fit`` for further `max_epochs`.
+    random_state : int, RandomState instance or None, default=None
+        Same data, parameters and int give the same model. None draws fresh entropy.
+        numpy's and torch's global generators are left as found.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    offset_ : float
+        ``decision_function(X) = score_samples(X) - offset_``.
+    threshold_ : float
+        Its negative: an image with a greater anomaly score is an outlier.
+    image_shape_ : tuple of int (h, w, c)
+        Shape of the images.
+    n_features_in_ : int
+        h * w * c.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X was a table with names.
+    calibration_scores_ : ndarray of shape (n_calibration,), float64
+        Scores of the normal images that were held out, in increasing order.
+    receptive_field_ : ReceptiveField
+        What a cell of the map sees, in pixels that the network sees.
+    history_ : list of dict
+        Loss and time of each epoch.
+    net_ : skorch.NeuralNet
+        The trained net.
+
+    Examples
+    --------
+    >>> from skfcdd import FCDDDetector
+    >>> from skfcdd.datasets import make_defects
+    >>> data = make_defects(n_samples=60, image_size=32, random_state=0)
+    >>> normal = data.images[data.target == 0]
+    >>> model = FCDDDetector(max_epochs=2, random_state=0).fit(normal)
+    >>> sorted(set(model.predict(data.images).tolist()) | {-1, 1})
+    [-1, 1]
+    """
+
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any = None) -> FCDDDetector:
+        """Train on images, nearly all of which are normal.
+
+        Parameters
+        ----------
+        X : array-like
+            Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows; any real
+            type, NumPy, torch or a list of equal images.
+        y : array-like of shape (n,), default=None
+            -1 for known outliers; anything else is normal.
+
+        Returns
+        -------
+        self : FCDDDetector
+
+        Raises
+        ------
+        ValueError
+            If X or y cannot be used; the message names what was found.
+
+        Warns
+        -----
+        ~skfcdd.exceptions.CollapseWarning
+            If the trained network gives all images nearly the same score.
+        """
+        with self._all_or_nothing():
+            images = check_images(
+                self, X, channels=self.channels, image_shape=self.image_shape
+            )
+            self._fit_images(images, self._read_truth(y, images))
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None) -> npt.NDArray[np.int_]:
+        """Train on images, and say which of them are outliers.
+
+        Parameters
+        ----------
+        X, y
+            As for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            1 for inliers, -1 for outliers.
+        """
+        return self.fit(X, y).predict(X)
+
+    def score_samples(self, X: Any) -> npt.NDArray[np.float64]:
+        """Score of each image; greater is more normal.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            ``-anomaly_score(X)``.
+        """
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
+        """Score of each image against the threshold; negative for outliers.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> npt.NDArray[np.int_]:
+        """1 for inliers, -1 for outliers.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    @property
+    def offset_(self) -> float:
+        """The threshold on the scale of ``score_samples``."""
+        return -self.threshold_
+
+    def _read_truth(self, y: Any, images: ImageArray) -> Truth:
+        if y is None:
+            return Truth(np.zeros(len(images), dtype=bool))
+        labels = column_or_1d(y, warn=True)
+        if len(labels) != len(images):
+            raise ValueError(
+                f"X has {len(images)} images, but y has {len(labels)} labels."
+            )
+        outlying = labels == -1
+        if outlying.all():
+            raise ValueError(
+                "y holds -1 alone, known outliers, but normal images are needed to "
+                "learn from."
+            )
+        return Truth(outlying)
+
+    def _choose_threshold(
+        self,
+        images: ImageArray,
+        truth: Truth,
+        normal: npt.NDArray[np.intp],
+        anomalous: npt.NDArray[np.intp],
+    ) -> float:
+        """As many outliers among all given images as `contamination` says."""
+        if self.threshold == "auto" and self.contamination != "auto":
+            quantile = np.quantile(self._scores(images), 1 - float(self.contamination))
+            return max(float(quantile), float(np.finfo(np.float32).tiny))
+        return super()._choose_threshold(images, truth, normal, anomalous)

@@ -1,0 +1,414 @@
+"""FCDDSegmenter: images and masks; every answer is about pixels."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import ClassifierTags
+
+from skfcdd._base import BaseFCDD
+from skfcdd._images import ImageArray, check_images
+from skfcdd._regions import Region, drop_small, find_regions
+from skfcdd._sklearn import Interval, StrOptions, fit_context
+from skfcdd._targets import Truth, image_labels, is_masks, read_masks_and_labels
+from skfcdd.metrics import PixelHistogram, intersection_over_union_score
+from skfcdd.thresholds import Auto, MaxF1, Quantile, resolve_threshold
+
+__all__ = ["FCDDSegmenter"]
+
+
+class FCDDSegmenter(BaseFCDD):
+    """Mark the anomalous pixels of images.
+
+    The method of :class:`FCDDClassifier`, trained and asked about pixels: masks go
+    in, masks come out. Without masks, those of synthetic anomalies are learnt from.
+
+    Parameters
+    ----------
+    backbone : str, torch.nn.Module or callable, default="auto"
+        The network: a name of :func:`skfcdd.backbones.list_backbones`, a module that
+        maps (n, c, h, w) to (n, d, u, v), or a callable without arguments that makes
+        one. "auto" chooses by image size. Change it for images with large structures
+        or where training is too slow.
+    loss : {"fcdd", "hsc", "dsvdd", "bce", "focal"} or Objective, default="fcdd"
+        The objective, see :mod:`skfcdd.objectives`. The others are for comparison;
+        "hsc" and "dsvdd" explain by gradients.
+    image_shape : tuple of int, default=None
+        Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
+        ``channels="first"``. None takes flat rows for images of one row.
+    channels : {"first", "last"}, default=None
+        Order of the axes of a four-dimensional X. Needed only where both readings are
+        possible.
+    normalize : {"auto", "standard", "contrast"}, (mean, std) or None, default="auto"
+        "contrast" brings each image to mean 0 and standard deviation 1, for lighting
+        that varies. "standard" uses mean and standard deviation of each channel over
+        the normal images; choose it if an image that is too dark or too bright as a
+        whole is an anomaly. A tuple gives values per channel in the unit range.
+        "auto" takes "contrast", and "standard" where a side is shorter than 8 pixels.
+    resize : int or tuple of int (h, w), default=None
+        Size to which images are brought for the network. Heatmaps come back at the
+        original size.
+    augment : str, callable, sequence of these, or None, default=("shift", "jitter")
+        Random changes that keep a normal image normal: "shift", "jitter" (brightness
+        and contrast), "horizontal_flip", "vertical_flip", "transpose"; or a callable
+        (images, masks, generator) -> (images, masks). Add flips where they make
+        sense.
+    synthetic : str, callable, sequence of these, or None, default="mixed"
+        Anomalies that are planted on normal images, see :mod:`skfcdd.anomalies`.
+        Choose what resembles the defects that you expect.
+    outlier_exposure : array-like of images, default=None
+        Images of anything else, used as anomalies in training. Brought to the size
+        and channels of X.
+    oe_limit : int, default=None
+        Use at most this many of them, drawn at random.
+    anomaly_fraction : float, default=0.5
+        Share of anomalies in a batch, between 0 and 1. Real ones come first, then
+        exposed outliers, and synthetic ones fill up.
+    pixel_loss : {"anomalous", "all"}, default="anomalous"
+        The pixel-wise objective for anomalies whose mask is known, as it is for
+        synthetic ones: what its second mean runs over, see
+        :func:`skfcdd.objectives.pixel_loss`.
+    score_pooling : {"mean", "max"} or float, default="mean"
+        How the cells of an image make its score. A float is the share of greatest
+        cells to average: small shares find small defects.
+    heatmap_sigma : float, default=None
+        Standard deviation of the Gaussian of a cell in pixels. None uses
+        :func:`skfcdd.heatmaps.default_sigma`.
+    threshold : str, Threshold or float, default="auto"
+        The value of the heatmap above which a pixel is anomalous, or the rule that
+        finds it on images held out of training, see :mod:`skfcdd.thresholds`. Rules
+        that need anomalies ("youden", "f1", "closest", MaxFPR, MaxFNR) look at
+        pixels. The others ("quantile", FalseAlarmRate) look at the hottest pixel of
+        each normal image: they limit how many good images have any anomalous pixel.
+        "auto" takes "f1" where there are masks, else "quantile".
+    contamination : float, default=0.05
+        Share of normal images in which "auto" and "quantile" may find an anomalous
+        pixel, in [0, 0.5).
+    min_area : int, default=1
+        Drop predicted regions of fewer connected pixels.
+    validation_fraction : float, default=0.1
+        Share of the normal images (and of the anomalies, if there are ten or more) to
+        hold out for the threshold.
+    optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
+        "sgd" has Nesterov momentum 0.9.
+    lr : float, default=1e-3
+        Learning rate; its maximum where a schedule is used.
+    weight_decay : float, default=1e-4
+        Weight decay.
+    lr_schedule : str, skorch LRScheduler or None, default="onecycle"
+        Course of the learning rate: "onecycle", "cosine", a skorch callback, or
+        constant.
+    max_epochs : int or "auto", default="auto"
+        Number of passes over the normal images. "auto" takes between 5 and 50, as
+        many as give about 900 steps: about a minute for images of 128 x 128 pixels
+        on two cores.
+    batch_size : int, default=16
+        Images in a batch, normal and anomalous together.
+    early_stopping : bool, default=False
+        Stop when the loss on held-out images no longer falls, and keep the best
+        weights. These images are held out beside those for the threshold.
+    device : str, default="auto"
+        Where to compute, as torch names it. "auto" takes CUDA where there is one.
+    precision : {"auto", "float64", "float32", "bfloat16"}, default="auto"
+        Precision of the backbone in training. "auto" takes bfloat16 where the
+        hardware is made for it, and float64 for images of less than 24 x 24 pixels.
+        Scores are computed in float32 at least.
+    compile : bool, default=False
+        Compile the network with torch.compile.
+    callbacks : list of skorch callbacks, default=None
+        Called in training.
+    skorch_params : dict, default=None
+        Further arguments of `skorch.NeuralNet`; they override the others.
+    warm_start : bool, default=False
+        Go on with the network of the last ``fit`` for further `max_epochs`.
+    random_state : int, RandomState instance or None, default=None
+        Same data, parameters and int give the same model. None draws fresh entropy.
+        numpy's and torch's global generators are left as found.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    threshold_ : float
+        A pixel whose heatmap is greater is anomalous.
+    image_shape_ : tuple of int (h, w, c)
+        Shape of the images.
+    n_features_in_ : int
+        h * w * c.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X was a table with names.
+    calibration_scores_ : ndarray of shape (n_calibration,), float64
+        Scores of the normal images that were held out, in increasing order.
+    receptive_field_ : ReceptiveField
+        What a cell of the map sees, in pixels that the network sees.
+    history_ : list of dict
+        Loss and time of each epoch.
+    net_ : skorch.NeuralNet
+        The trained net.
+
+    Examples
+    --------
+    >>> from skfcdd import FCDDSegmenter
+    >>> from skfcdd.datasets import make_defects
+    >>> data = make_defects(n_samples=60, image_size=32, random_state=0)
+    >>> model = FCDDSegmenter(max_epochs=3, random_state=0)
+    >>> model = model.fit(data.images[:40], data.masks[:40])
+    >>> model.predict(data.images[40:]).shape
+    (20, 32, 32)
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        **BaseFCDD._parameter_constraints,
+        "pixel_loss": [StrOptions({"anomalous", "all"})],
+        "contamination": [Interval(Real, 0, 0.5, closed="left")],
+        "min_area": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        backbone: Any = "auto",
+        loss: Any = "fcdd",
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        channels: str | None = None,
+        normalize: Any = "auto",
+        resize: Any = None,
+        augment: Any = ("shift", "jitter"),
+        synthetic: Any = "mixed",
+        outlier_exposure: Any = None,
+        oe_limit: int | None = None,
+        anomaly_fraction: float = 0.5,
+        pixel_loss: str = "anomalous",
+        score_pooling: str | float = "mean",
+        heatmap_sigma: float | None = None,
+        threshold: str | float = "auto",
+        contamination: float = 0.05,
+        min_area: int = 1,
+        validation_fraction: float = 0.1,
+        optimizer: Any = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 1e-4,
+        lr_schedule: Any = "onecycle",
+        max_epochs: int | str = "auto",
+        batch_size: int = 16,
+        early_stopping: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+        compile: bool = False,
+        callbacks: Any = None,
+        skorch_params: dict[str, Any] | None = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            loss=loss,
+            image_shape=image_shape,
+            channels=channels,
+            normalize=normalize,
+            resize=resize,
+            augment=augment,
+            synthetic=synthetic,
+            outlier_exposure=outlier_exposure,
+            oe_limit=oe_limit,
+            anomaly_fraction=anomaly_fraction,
+            pixel_loss=pixel_loss,
+            score_pooling=score_pooling,
+            heatmap_sigma=heatmap_sigma,
+            threshold=threshold,
+            contamination=contamination,
+            validation_fraction=validation_fraction,
+            optimizer=optimizer,
+            lr=lr,
+            weight_decay=weight_decay,
+            lr_schedule=lr_schedule,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            early_stopping=early_stopping,
+            device=device,
+            precision=precision,
+            compile=compile,
+            callbacks=callbacks,
+            skorch_params=skorch_params,
+            warm_start=warm_start,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.min_area = min_area
+
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any = None, masks: Any = None) -> FCDDSegmenter:
+        """Train on images and masks, or on normal images alone.
+
+        Parameters
+        ----------
+        X : array-like
+            Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows; any real
+            type, NumPy, torch or a list of equal images.
+        y : array-like of shape (n, h, w) or (n,), default=None
+            Masks, 1 (or 255) at anomalous pixels. Or labels of the images, as for
+            :class:`FCDDClassifier`. None means that all images are normal.
+        masks : array-like of shape (n, h, w), or list with None, default=None
+            Masks beside labels in y. Anomalies whose mask is None or empty are learnt
+            from by their label.
+
+        Returns
+        -------
+        self : FCDDSegmenter
+
+        Raises
+        ------
+        ValueError
+            If X, y or masks cannot be used; the message names what was found.
+
+        Warns
+        -----
+        ~skfcdd.exceptions.AnomalyLabelWarning
+            If the label of anomalies was taken from the sort order.
+        ~skfcdd.exceptions.CollapseWarning
+            If the trained network gives all images nearly the same score.
+        """
+        with self._all_or_nothing():
+            images = check_images(
+                self, X, channels=self.channels, image_shape=self.image_shape
+            )
+            self._fit_images(images, self._read_truth(y, images, masks))
+        return self
+
+    def predict(self, X: Any) -> npt.NDArray[np.uint8]:
+        """Mask of each image.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w), uint8
+            1 at pixels whose heatmap is above ``threshold_``, in regions of at least
+            `min_area` pixels; else 0.
+        """
+        images = self._check_images(X)
+        masks = np.empty((len(images), *images.image_shape[:2]), dtype=np.uint8)
+        for rows, heatmaps in self._heatmaps(images):
+            masks[rows] = self._mask(heatmaps)
+        return masks
+
+    def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
+        """Distance of each pixel's heatmap from the threshold; positive if anomalous.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w), float64
+            ``explain(X) - threshold_``; `min_area` plays no part.
+        """
+        return self.explain(X).astype(np.float64) - self.threshold_
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        r"""Probability of each pixel that it is anomalous.
+
+        :math:`p = 1 - 2^{-A' / t}` with the threshold :math:`t`: 0 where the heatmap
+        is 0, and 0.5 exactly at the threshold.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w), float64
+        """
+        ratio = self.explain(X).astype(np.float64) / self.threshold_
+        return -np.expm1(-np.log(2) * ratio)
+
+    def regions(self, X: Any) -> list[list[Region]]:
+        """Connected defects of each image, the highest peak first.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        list of list of Region
+            Bounding box, area and peak of each region of ``predict(X)``; an empty list
+            for images without one.
+        """
+        images = self._check_images(X)
+        found: list[list[Region]] = []
+        for _, heatmaps in self._heatmaps(images):
+            found += find_regions(self._mask(heatmaps), heatmaps)
+        return found
+
+    def score(self, X: Any, y: Any) -> float:
+        """Mean intersection over union of true and predicted anomalous pixels.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+        y : array-like of shape (n, h, w) or (n,)
+            Masks. Or labels of the images, for which the score is the share of images
+            that are rightly found to have an anomalous pixel, or none.
+
+        Returns
+        -------
+        float
+            See :func:`skfcdd.metrics.intersection_over_union_score`.
+        """
+        masks = self.predict(X)
+        if is_masks(y):
+            return intersection_over_union_score(y, masks)
+        return intersection_over_union_score(image_labels(y), masks.any(axis=(1, 2)))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # Where labels of images are given as y, there are two.
+        tags.classifier_tags = ClassifierTags(multi_class=False)
+        return tags
+
+    def _mask(self, heatmaps: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        return drop_small(heatmaps > self.threshold_, self.min_area)
+
+    def _read_truth(self, y: Any, images: ImageArray, masks: Any = None) -> Truth:
+        return read_masks_and_labels(y, masks, len(images), images.image_shape[:2])
+
+    def _n_anomalous(self, truth: Truth) -> int:
+        return len(truth.masked)
+
+    def _choose_threshold(
+        self,
+        images: ImageArray,
+        truth: Truth,
+        normal: npt.NDArray[np.intp],
+        anomalous: npt.NDArray[np.intp],
+    ) -> float:
+        """On pixels for rules that need anomalies, else on the hottest of an image."""
+        if isinstance(self.threshold, Real):
+            return float(self.threshold)
+        rule = resolve_threshold(self.threshold, self.contamination)
+        masked = np.intersect1d(anomalous, truth.masked)
+        if isinstance(rule, Auto):
+            rule = MaxF1() if len(masked) else Quantile(rule.contamination)
+        if not rule.needs_anomalies:
+            peaks = [h.max(axis=(1, 2)) for _, h in self._heatmaps(images, normal)]
+            return rule(np.zeros(len(normal)), np.concatenate(peaks))
+        rule.check(len(normal), len(masked))
+        rows = np.concatenate([normal, masked])
+        histogram = PixelHistogram(regions=False)
+        for part, heatmaps in self._heatmaps(images, rows):
+            histogram.update(truth.mask_of(rows[part], heatmaps.shape[1:]), heatmaps)
+        pixels = histogram.sample()
+        return rule(pixels.truth, pixels.score, sample_weight=pixels.weight)

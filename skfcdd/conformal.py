@@ -1,0 +1,256 @@
+r"""Verdicts with a guarantee, from scores of normal images held out of training.
+
+Let :math:`s_1, \dots, s_n` be the scores of `n` normal images that took no part in
+training, and :math:`s` that of a new image. If the new image is normal too, all
+:math:`n + 1` scores are exchangeable, and the rank of :math:`s` among them is uniform.
+That alone gives what follows [1]_ [2]_, whatever the network has learned and however
+scores are distributed. It does not hold for images of another kind than those held
+out: other lighting, another camera, or photographs of parts that were trained on.
+
+References
+----------
+.. [1] Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005.
+.. [2] Bates, Candes, Lei, Romano and Sesia, "Testing for outliers with conformal
+   p-values", Annals of Statistics 51, 2023.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom, false_discovery_control
+from sklearn.utils import check_array, check_random_state
+
+from skfcdd.exceptions import CalibrationError
+
+__all__ = [
+    "conformal_p_values",
+    "false_alarm_threshold",
+    "n_calibration_required",
+    "select_discoveries",
+]
+
+# Room for the rounding of a rate such as 0.29 times a number such as 100.
+_ROUNDING = 1e-9
+
+
+def conformal_p_values(
+    calibration_scores: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    *,
+    smoothed: bool = False,
+    random_state: Any = None,
+) -> npt.NDArray[np.float64]:
+    r"""p-value of each score under "this image is normal".
+
+    .. math:: p = \frac{1 + \#\{i : s_i \ge s\}}{n + 1}
+
+    For a normal image, :math:`P(p \le \alpha) \le \alpha` for every :math:`\alpha`.
+    Equal scores count against the alarm, so that ties keep the guarantee.
+
+    Parameters
+    ----------
+    calibration_scores : array-like of shape (n_calibration,)
+        Scores of held-out normal images; greater is more anomalous.
+    scores : array-like of shape (n,)
+        Scores to judge.
+    smoothed : bool, default=False
+        Break ties, that with the image itself among them, by chance. The p-values
+        of normal images are then uniform exactly, but depend on `random_state`.
+    random_state : int, RandomState instance or None, default=None
+        Chance of `smoothed`.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        In [1 / (n_calibration + 1), 1]; in [0, 1] if `smoothed`.
+
+    Raises
+    ------
+    ValueError
+        If scores are missing, or not finite.
+
+    Examples
+    --------
+    >>> from skfcdd.conformal import conformal_p_values
+    >>> conformal_p_values([0.1, 0.2, 0.3, 0.4], [0.05, 0.3, 0.9])
+    array([1. , 0.6, 0.2])
+    """
+    calibration = np.sort(_check_scores(calibration_scores, "calibration_scores"))
+    new = _check_scores(scores, "scores", may_be_empty=True)
+    n = len(calibration)
+    at_least = n - np.searchsorted(calibration, new, side="left")
+    if not smoothed:
+        return (1 + at_least) / (n + 1)
+    greater = n - np.searchsorted(calibration, new, side="right")
+    chance = check_random_state(random_state).uniform(size=len(new))
+    p: npt.NDArray[np.float64] = (greater + chance * (1 + at_least - greater)) / (n + 1)
+    return p
+
+
+def false_alarm_threshold(
+    calibration_scores: npt.ArrayLike, rate: float, *, confidence: float | None = None
+) -> float:
+    r"""Lowest threshold that keeps a stated rate of false alarms.
+
+    Without `confidence`, a new normal image is above the threshold with probability
+    at most `rate`, on average over calibration sets: the threshold is the
+    :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest of the calibration scores.
+
+    With `confidence`, the rate of false alarms of *this* threshold, with this
+    calibration set, is at most `rate` with that probability. At most :math:`j`
+    calibration scores then lie above it, the greatest :math:`j` with
+    :math:`P(\mathrm{Bin}(n, \alpha) \le j) \le 1 -` `confidence`.
+
+    Parameters
+    ----------
+    calibration_scores : array-like of shape (n_calibration,)
+        Scores of held-out normal images; greater is more anomalous.
+    rate : float
+        Share of normal images that may be called anomalous, in (0, 1).
+    confidence : float, default=None
+        In (0, 1).
+
+    Returns
+    -------
+    float
+        Images with a greater score are anomalies.
+
+    Raises
+    ------
+    ~skfcdd.exceptions.CalibrationError
+        If there are too few calibration scores for such a promise; the message says
+        how many it takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfcdd.conformal import false_alarm_threshold
+    >>> scores = np.arange(1, 100)
+    >>> false_alarm_threshold(scores, 0.05)
+    95.0
+    >>> false_alarm_threshold(scores, 0.05, confidence=0.95)
+    98.0
+    """
+    calibration = np.sort(_check_scores(calibration_scores, "calibration_scores"))
+    n = len(calibration)
+    needed = n_calibration_required(rate, confidence=confidence)
+    if n < needed:
+        promise = f"rate={rate:g}"
+        if confidence is not None:
+            promise += f" with confidence={confidence:g}"
+        raise CalibrationError(
+            f"A false-alarm {promise} needs the scores of at least {needed} normal "
+            f"images that were not trained on. Got {n}. Hold out more images "
+            f"(validation_fraction=, or calibrate), or allow more false alarms."
+        )
+    if confidence is None:
+        above = math.floor((n + 1) * rate + _ROUNDING) - 1
+    else:
+        above = int(binom.ppf(1 - confidence, n, rate))
+        # ppf gives the first count that reaches the probability.
+        above -= above > 0 and binom.cdf(above, n, rate) > 1 - confidence
+    return float(calibration[n - 1 - above])
+
+
+def n_calibration_required(rate: float, *, confidence: float | None = None) -> int:
+    """Number of calibration images that a promised rate of false alarms takes.
+
+    Parameters
+    ----------
+    rate, confidence : float
+        As for :func:`false_alarm_threshold`.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If `rate` or `confidence` is not in (0, 1).
+
+    Examples
+    --------
+    >>> from skfcdd.conformal import n_calibration_required
+    >>> n_calibration_required(0.01)
+    99
+    >>> n_calibration_required(0.01, confidence=0.95)
+    299
+    """
+    for name, value in (("rate", rate), ("confidence", confidence)):
+        if value is not None and not 0 < value < 1:
+            raise ValueError(f"Got {name}={value!r}, but expected it between 0 and 1.")
+    if confidence is None:
+        return max(1, math.ceil(1 / rate - 1 - _ROUNDING))
+    needed = math.log1p(-confidence) / math.log1p(-rate)
+    return max(1, math.ceil(needed - _ROUNDING))
+
+
+def select_discoveries(
+    p_values: npt.ArrayLike, n_calibration: int, *, rate: float = 0.1
+) -> npt.NDArray[np.bool_]:
+    """Anomalies of a batch, with a stated share of false ones among them.
+
+    The procedure of Benjamini and Hochberg: the expected share of normal images
+    among those selected is at most `rate`. It holds for conformal p-values although
+    they share one calibration set (Bates et al. 2023, theorem 2).
+
+    Parameters
+    ----------
+    p_values : array-like of shape (n,)
+        From :func:`conformal_p_values`, not smoothed.
+    n_calibration : int
+        Number of calibration scores behind them.
+    rate : float, default=0.1
+        False discovery rate, in (0, 1).
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        Which images are selected.
+
+    Raises
+    ------
+    ~skfcdd.exceptions.CalibrationError
+        If no p-value from so few calibration scores could ever be selected.
+    ValueError
+        If p-values are not in [0, 1].
+
+    Examples
+    --------
+    >>> from skfcdd.conformal import select_discoveries
+    >>> select_discoveries([0.01, 0.02, 0.3, 0.8], n_calibration=99, rate=0.1)
+    array([ True,  True, False, False])
+    """
+    needed = n_calibration_required(rate)
+    if n_calibration < needed:
+        raise CalibrationError(
+            f"With {n_calibration} calibration images no p-value is below "
+            f"1/{n_calibration + 1}, so nothing can be selected at rate={rate:g}. "
+            f"At least {needed} are needed (validation_fraction=, or calibrate); "
+            f"m times as many where one image in m is anomalous."
+        )
+    p = _check_scores(p_values, "p_values", may_be_empty=True)
+    if len(p) == 0:
+        return np.zeros(0, dtype=bool)
+    selected: npt.NDArray[np.bool_] = false_discovery_control(p) <= rate + _ROUNDING
+    return selected
+
+
+def _check_scores(
+    scores: npt.ArrayLike, name: str, *, may_be_empty: bool = False
+) -> npt.NDArray[np.float64]:
+    checked: npt.NDArray[np.float64] = check_array(
+        scores,
+        dtype=np.float64,
+        ensure_2d=False,
+        ensure_min_samples=0 if may_be_empty else 1,
+        input_name=name,
+    )
+    if checked.ndim != 1:
+        raise ValueError(f"{name} must be of shape (n,). Got {checked.shape}.")
+    return checked

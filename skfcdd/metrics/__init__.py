@@ -1,0 +1,34 @@
+"""Figures of merit: of heatmaps, of predicted masks, and of each kind of defect.
+
+Figures of images are scikit-learn's, on ``anomaly_score``; those of pixels are here,
+for ten pixels or a billion, with scorers for cross-validation and confidence
+intervals.
+"""
+
+from __future__ import annotations
+
+from skfcdd.metrics._bootstrap import Interval, bootstrap_interval
+from skfcdd.metrics._histogram import PixelHistogram
+from skfcdd.metrics._pixels import (
+    aupro_score,
+    f1_max_score,
+    intersection_over_union_score,
+    pixel_average_precision_score,
+    pixel_roc_auc_score,
+)
+from skfcdd.metrics._report import defect_report
+from skfcdd.metrics._scorers import PIXEL_SCORERS, PixelScorer
+
+__all__ = [
+    "PIXEL_SCORERS",
+    "Interval",
+    "PixelHistogram",
+    "PixelScorer",
+    "aupro_score",
+    "bootstrap_interval",
+    "defect_report",
+    "f1_max_score",
+    "intersection_over_union_score",
+    "pixel_average_precision_score",
+    "pixel_roc_auc_score",
+]

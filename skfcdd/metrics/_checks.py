@@ -1,0 +1,80 @@
+"""What came in as masks and heatmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd.exceptions import ImageShapeError
+
+__all__ = ["as_truth", "blocks", "check_maps"]
+
+# Maps are read in blocks of about this many pixels, so that a file stays a file.
+_BLOCK = 1 << 22
+
+
+def check_maps(
+    masks: Any, maps: Any, name: str = "heatmaps"
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Both as arrays of one shape; values are checked block by block.
+
+    Raises
+    ------
+    ImageShapeError
+        If the shapes differ, or there is no pixel.
+    """
+    truth, array = np.asanyarray(masks), np.asanyarray(maps)
+    if truth.shape != array.shape or truth.ndim == 0:
+        raise ImageShapeError(
+            f"masks and {name} must have one shape (n, h, w). Got {truth.shape} and "
+            f"{array.shape}."
+        )
+    if truth.size == 0:
+        raise ImageShapeError(f"masks and {name} are empty: shape {truth.shape}.")
+    return truth, array
+
+
+def as_truth(masks: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Masks of 0 and 1 (or 255) as booleans.
+
+    Raises
+    ------
+    ValueError
+        If there are other values.
+    """
+    if masks.dtype == bool:
+        return masks
+    numeric = masks.dtype.kind in "iuf"
+    top = masks.max() if numeric else 0
+    if not numeric or top not in (0, 1, 255) or not np.isin(masks, (0, top)).all():
+        found = np.unique(masks)[:10].tolist() if numeric else str(masks.dtype)
+        raise ValueError(
+            f"masks must hold 0 for normal and 1 (or 255) for anomalous pixels. Got "
+            f"{found}."
+        )
+    return masks != 0
+
+
+def blocks(
+    masks: npt.NDArray[Any], maps: npt.NDArray[Any]
+) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]]:
+    """Blocks of whole images, checked.
+
+    Raises
+    ------
+    ValueError
+        If masks hold other values than 0 and 1 (or 255), or maps are not finite.
+    """
+    step = max(1, _BLOCK // max(1, masks[0].size))
+    for start in range(0, len(masks), step):
+        truth = as_truth(np.asarray(masks[start : start + step]))
+        values = np.asarray(maps[start : start + step])
+        if not np.isfinite(values).all():
+            row = start + int(
+                np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))[0]
+            )
+            raise ValueError(f"heatmaps hold NaN or infinity, first in row {row}.")
+        yield truth, values

@@ -1,0 +1,115 @@
+"""Figures of a sample of pixels, through scikit-learn's weighted curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import (
+    auc,
+    average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
+
+from skfcdd._regions import label_regions
+from skfcdd.metrics._checks import blocks
+
+__all__ = ["PixelSample", "need_both", "overlap_weights", "sort_pixels"]
+
+
+@dataclass(frozen=True)
+class PixelSample:
+    """Scores, whether they are anomalous, and how much they count.
+
+    Parameters
+    ----------
+    truth : ndarray of shape (k,), bool
+    score : ndarray of shape (k,)
+    weight : ndarray of shape (k,) or None
+        Number of pixels; None is one each.
+    overlap : ndarray of shape (k,) or None
+        Normal pixels count one each, anomalous ones the inverse of the size of their
+        region.
+    """
+
+    truth: npt.NDArray[np.bool_]
+    score: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64] | None
+    overlap: npt.NDArray[np.float64] | None
+
+
+def sort_pixels(
+    masks: npt.NDArray[Any], heatmaps: npt.NDArray[Any], *, regions: bool = False
+) -> PixelSample:
+    """Every pixel of checked maps by itself."""
+    parts = list(blocks(masks, heatmaps))
+    truth = np.concatenate([t.ravel() for t, _ in parts])
+    need_both(int(truth.sum()), truth.size)
+    score = np.concatenate([v.ravel() for _, v in parts])
+    overlap = None
+    if regions:
+        overlap = np.concatenate([overlap_weights(t).ravel() for t, _ in parts])
+    return PixelSample(truth, score, None, overlap)
+
+
+def overlap_weights(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """1 at normal pixels, the inverse of the size of their region at others."""
+    if truth.ndim != 3:
+        raise ValueError(f"Regions need masks of shape (n, h, w). Got {truth.shape}.")
+    labels, _ = label_regions(truth)
+    sizes = np.bincount(labels.ravel()).astype(float)
+    sizes[0] = 1
+    weights: npt.NDArray[np.float64] = (1 / sizes)[labels]
+    return weights
+
+
+def need_both(n_anomalous: int, n_pixels: int) -> None:
+    """Refuse pixels of one kind."""
+    if n_anomalous in (0, n_pixels):
+        what = "no anomalous pixel" if n_anomalous == 0 else "anomalous pixels alone"
+        raise ValueError(f"masks hold {what}, so nothing can be told apart.")
+
+
+def roc_auc(pixels: PixelSample) -> float:
+    """Area under the ROC curve."""
+    return float(roc_auc_score(pixels.truth, pixels.score, sample_weight=pixels.weight))
+
+
+def average_precision(pixels: PixelSample) -> float:
+    """Average precision."""
+    return float(
+        average_precision_score(pixels.truth, pixels.score, sample_weight=pixels.weight)
+    )
+
+
+def aupro(pixels: PixelSample, max_fpr: float) -> float:
+    """Area under the per-region overlap, which is a ROC curve with other weights."""
+    if not 0 < max_fpr <= 1:
+        raise ValueError(f"Got max_fpr={max_fpr!r}, but expected it in (0, 1].")
+    if pixels.overlap is None:
+        raise ValueError("The regions were not counted: regions=False.")
+    fpr, overlap, _ = roc_curve(
+        pixels.truth, pixels.score, sample_weight=pixels.overlap
+    )
+    stop = int(np.searchsorted(fpr, max_fpr, side="right"))
+    last = overlap[-1]
+    if stop < len(fpr):
+        last = np.interp(
+            max_fpr, fpr[stop - 1 : stop + 1], overlap[stop - 1 : stop + 1]
+        )
+    area = auc(np.append(fpr[:stop], max_fpr), np.append(overlap[:stop], last))
+    return float(area / max_fpr)
+
+
+def f1_max(pixels: PixelSample) -> tuple[float, float]:
+    """Greatest F1, and the least score that is called anomalous for it."""
+    precision, recall, thresholds = precision_recall_curve(
+        pixels.truth, pixels.score, sample_weight=pixels.weight
+    )
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+    best = int(np.argmax(f1[:-1]))
+    return float(f1[best]), float(thresholds[best])

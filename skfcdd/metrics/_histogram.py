@@ -1,0 +1,194 @@
+"""Counts of pixels by score, for any number of pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import digamma
+
+from skfcdd.metrics import _curves as curves
+from skfcdd.metrics._checks import blocks, check_maps
+from skfcdd.metrics._curves import PixelSample, need_both, overlap_weights
+
+__all__ = ["PixelHistogram"]
+
+
+class PixelHistogram:
+    r"""Counts of normal and anomalous pixels by score, for any number of pixels.
+
+    A score is filed under the leading bits of its float32 pattern. So the bins need
+    no range to be known, scores in one bin differ by less than :math:`2^{9 - b}` of
+    their size with :math:`b` bits, and memory does not depend on the number of pixels
+    (24 MB for 20 bits). Every figure comes with a bound on its distance from the exact
+    one, from the number of pixels whose order within a bin is not known.
+
+    Parameters
+    ----------
+    n_bits : int, default=20
+        Leading bits to keep, between 10 and 24.
+    regions : bool, default=True
+        Count for :meth:`aupro` too, which must find the regions of the masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfcdd.metrics import PixelHistogram
+    >>> rng = np.random.default_rng(0)
+    >>> histogram = PixelHistogram()
+    >>> for _ in range(3):
+    ...     masks = rng.random((4, 32, 32)) > 0.9
+    ...     heatmaps = rng.random((4, 32, 32)) + masks
+    ...     histogram = histogram.update(masks, heatmaps)
+    >>> round(histogram.roc_auc(), 3), histogram.roc_auc_error() < 1e-3
+    (1.0, True)
+    """
+
+    def __init__(self, n_bits: int = 20, *, regions: bool = True) -> None:
+        if not 10 <= n_bits <= 24:
+            raise ValueError(f"Got n_bits={n_bits!r}, but expected 10 to 24.")
+        self.n_bits = n_bits
+        self.regions = regions
+        self.normal = np.zeros(1 << n_bits, dtype=np.int64)
+        self.anomalous = np.zeros(1 << n_bits, dtype=np.int64)
+        self.overlap = np.zeros(1 << n_bits) if regions else None
+
+    def update(self, masks: Any, heatmaps: Any) -> PixelHistogram:
+        """Count more images.
+
+        Parameters
+        ----------
+        masks : array-like of shape (n, h, w)
+            1 (or 255) at anomalous pixels.
+        heatmaps : array-like of shape (n, h, w)
+            Scores of the pixels.
+
+        Returns
+        -------
+        self : PixelHistogram
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ, or values are not such.
+        """
+        for truth, values in blocks(*check_maps(masks, heatmaps)):
+            keys = self._keys(values)
+            size = len(self.normal)
+            self.normal += np.bincount(keys[~truth], minlength=size)
+            self.anomalous += np.bincount(keys[truth], minlength=size)
+            if self.overlap is not None:
+                weights = overlap_weights(truth)[truth]
+                self.overlap += np.bincount(keys[truth], weights, minlength=size)
+        return self
+
+    def _keys(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Bins of scores, in the order of the scores."""
+        single = np.ascontiguousarray(values, dtype=np.float32) + np.float32(0)  # no -0
+        bits = single.view(np.uint32)
+        ordered = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(1 << 31))
+        return (ordered >> np.uint32(32 - self.n_bits)).astype(np.int64)
+
+    def _edges(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Least score of each bin."""
+        ordered = keys.astype(np.uint32) << np.uint32(32 - self.n_bits)
+        bits = np.where(ordered >> 31 == 1, ordered & ~np.uint32(1 << 31), ~ordered)
+        return bits.astype(np.uint32).view(np.float32).astype(np.float64)
+
+    def sample(self) -> PixelSample:
+        """Scores as weighted bins, which scikit-learn's metrics take.
+
+        Returns
+        -------
+        PixelSample
+
+        Raises
+        ------
+        ValueError
+            If no normal or no anomalous pixel has been counted.
+        """
+        p = int(self.anomalous.sum())
+        need_both(p, p + int(self.normal.sum()))
+        low, high = np.flatnonzero(self.normal), np.flatnonzero(self.anomalous)
+        weights = np.concatenate([self.normal[low], self.anomalous[high]])
+        overlap = None
+        if self.overlap is not None:
+            overlap = np.concatenate([self.normal[low], self.overlap[high]])
+        return PixelSample(
+            np.repeat([False, True], [len(low), len(high)]),
+            self._edges(np.concatenate([low, high])),
+            weights.astype(np.float64),
+            overlap,
+        )
+
+    def roc_auc(self) -> float:
+        """Area under the ROC curve, see :func:`pixel_roc_auc_score`."""
+        return curves.roc_auc(self.sample())
+
+    def roc_auc_error(self) -> float:
+        r"""Bound on the distance of :meth:`roc_auc` from the exact value.
+
+        Half of the pairs of a normal and an anomalous pixel that share a bin.
+        """
+        pairs = float((self.normal.astype(float) * self.anomalous).sum())
+        return 0.5 * pairs / float(self.normal.sum()) / float(self.anomalous.sum())
+
+    def average_precision(self) -> float:
+        """Average precision, see :func:`pixel_average_precision_score`."""
+        return curves.average_precision(self.sample())
+
+    def average_precision_error(self) -> float:
+        """Bound on the distance of :meth:`average_precision` from the exact value.
+
+        From the best and the worst order of the pixels within each bin.
+        """
+        p, n = self.anomalous[::-1].astype(float), self.normal[::-1].astype(float)
+        occupied = p > 0
+        true_before = (np.cumsum(p) - p)[occupied]
+        false_after = np.cumsum(n)[occupied]
+        p, n = p[occupied], n[occupied]
+        best = _sum_of_precisions(true_before, false_after - n, p)
+        worst = _sum_of_precisions(true_before, false_after, p)
+        value = self.average_precision()
+        total = p.sum()
+        return float(max(best.sum() / total - value, value - worst.sum() / total))
+
+    def aupro(self, max_fpr: float = 0.3) -> float:
+        """Area under the per-region overlap, see :func:`aupro_score`."""
+        return curves.aupro(self.sample(), max_fpr)
+
+    def aupro_error(self, max_fpr: float = 0.3) -> float:
+        """Bound on the distance of :meth:`aupro` from the exact value."""
+        if self.overlap is None:
+            raise ValueError("The regions were not counted: regions=False.")
+        pairs = float((self.normal * self.overlap).sum())
+        # Along a step of the curve, the exact one stays within the step's box.
+        return pairs / float(self.normal.sum()) / float(self.overlap.sum()) / max_fpr
+
+    def f1_max(self) -> tuple[float, float]:
+        """Greatest F1 and its threshold, see :func:`f1_max_score`."""
+        return curves.f1_max(self.sample())
+
+    def f1_max_error(self) -> float:
+        """Bound on the distance of :meth:`f1_max` from the exact value."""
+        p, n = self.anomalous[::-1].astype(float), self.normal[::-1].astype(float)
+        true_after, false_before = np.cumsum(p), np.cumsum(n) - n
+        best = 2 * true_after / (true_after + false_before + p.sum())
+        return float(max(0.0, best.max() - self.f1_max()[0]))
+
+
+def _sum_of_precisions(
+    true_before: npt.NDArray[np.float64],
+    false_before: npt.NDArray[np.float64],
+    count: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Sum of the precisions at `count` anomalous pixels in a row.
+
+    The terms (t + i) / (t + i + f) for i = 1 .. count are 1 - f / (t + f + i), and
+    sums of inverses are differences of the digamma function.
+    """
+    before = true_before + false_before
+    inverses = digamma(before + count + 1) - digamma(before + 1)
+    sums: npt.NDArray[np.float64] = count - false_before * inverses
+    return sums

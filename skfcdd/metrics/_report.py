@@ -1,0 +1,124 @@
+"""What is found of each kind of defect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_auc_score
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from skfcdd.metrics._pixels import aupro_score, pixel_roc_auc_score
+
+__all__ = ["defect_report"]
+
+_COLUMNS = {
+    "images": "images",
+    "image_auroc": "image AUROC",
+    "found": "found",
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AUPRO",
+}
+
+
+def defect_report(
+    kinds: Any,
+    scores: Any,
+    *,
+    normal: Any,
+    threshold: float | None = None,
+    masks: Any = None,
+    heatmaps: Any = None,
+    output_dict: bool = False,
+) -> str | dict[str, dict[str, float]]:
+    """Figures for each kind of defect against all normal images.
+
+    Parameters
+    ----------
+    kinds : array-like of shape (n,)
+        Kind of each image.
+    scores : array-like of shape (n,)
+        Anomaly scores; greater is more anomalous.
+    normal : label
+        The kind that means "no defect".
+    threshold : float, default=None
+        Adds the share of images above it: found defects, and false alarms among the
+        normal ones.
+    masks, heatmaps : array-like of shape (n, h, w), default=None
+        Add pixel AUROC and AUPRO. Only defects with an anomalous pixel take part.
+    output_dict : bool, default=False
+        Give a dict of dicts instead of a text.
+
+    Returns
+    -------
+    str or dict
+        A table, or figures by kind and name. "all" stands for all defects together.
+
+    Raises
+    ------
+    ValueError
+        If there is no normal image or no defect, lengths differ, or masks come
+        without heatmaps.
+
+    Examples
+    --------
+    >>> from skfcdd.metrics import defect_report
+    >>> kinds = ["good", "good", "crack", "hole", "hole"]
+    >>> print(defect_report(kinds, [1, 3, 2, 4, 5], normal="good", threshold=3.5))
+               images  image AUROC  found
+    good            2            -  0.000
+    crack           1        0.500  0.000
+    hole            2        1.000  1.000
+    all             3        0.833  0.667
+    """
+    kind, score = column_or_1d(kinds), column_or_1d(scores).astype(np.float64)
+    check_consistent_length(kind, score)
+    good = kind == normal
+    if good.all() or not good.any():
+        raise ValueError(
+            f"kinds must hold {normal!r} for normal images, and other kinds. Got "
+            f"{np.unique(kind).tolist()[:10]}."
+        )
+    if (masks is None) != (heatmaps is None):
+        raise ValueError("Give masks and heatmaps together, or neither.")
+    rows = {str(normal): {"images": float(good.sum())}}
+    if threshold is not None:
+        rows[str(normal)]["found"] = float((score[good] > threshold).mean())
+    chosen = {str(k): kind == k for k in np.unique(kind[~good])} | {"all": ~good}
+    for name, defect in chosen.items():
+        row = {"images": float(defect.sum())}
+        both = good | defect
+        row["image_auroc"] = float(roc_auc_score(defect[both], score[both]))
+        if threshold is not None:
+            row["found"] = float((score[defect] > threshold).mean())
+        if masks is not None:
+            row |= _pixel_figures(np.asanyarray(masks), np.asanyarray(heatmaps), both)
+        rows[name] = row
+    return rows if output_dict else _table(rows)
+
+
+def _pixel_figures(
+    masks: npt.NDArray[Any], heatmaps: npt.NDArray[Any], rows: npt.NDArray[np.bool_]
+) -> dict[str, float]:
+    check_consistent_length(rows, masks, heatmaps)
+    truth, values = masks[rows], heatmaps[rows]
+    if not truth.any():
+        return {}
+    return {
+        "pixel_auroc": pixel_roc_auc_score(truth, values),
+        "aupro": aupro_score(truth, values),
+    }
+
+
+def _table(rows: dict[str, dict[str, float]]) -> str:
+    names = [c for c in _COLUMNS if any(c in row for row in rows.values())]
+    first = max(8, *(len(name) for name in rows))
+    lines = [" " * first + "".join(f"  {_COLUMNS[c]}" for c in names)]
+    for name, row in rows.items():
+        cells = ""
+        for c in names:
+            text = "-" if c not in row else f"{row[c]:.{0 if c == 'images' else 3}f}"
+            cells += f"  {text:>{len(_COLUMNS[c])}}"
+        lines.append(f"{name:<{first}}{cells}")
+    return "\n".join(lines)

@@ -1,0 +1,132 @@
+"""What a rule for a threshold is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from skfcdd.exceptions import CalibrationError
+
+__all__ = ["Scores", "Threshold", "just_above"]
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Base of the rules, and the interface of one's own.
+
+    A subclass says in `choose` which threshold it takes.
+
+    Attributes
+    ----------
+    needs_anomalies : bool
+        Whether the rule needs scores of anomalies.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfcdd.thresholds import Threshold
+    >>> class ThreeSigma(Threshold):
+    ...     def choose(self, normal, anomalous, weights):
+    ...         return normal.mean() + 3 * normal.std()
+    >>> ThreeSigma()([0, 0, 0, 0], [0.1, 0.1, 0.3, 0.3])
+    0.5
+    """
+
+    needs_anomalies = False
+
+    def __call__(
+        self,
+        y_true: npt.ArrayLike,
+        y_score: npt.ArrayLike,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> float:
+        """Choose the threshold.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            1 or True where anomalous, else 0.
+        y_score : array-like of shape (n,)
+            Anomaly scores, non-negative.
+        sample_weight : array-like of shape (n,), default=None
+            How often each score counts; only for rules that need anomalies.
+
+        Returns
+        -------
+        float
+            Greater scores are anomalous. Greater than 0.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.CalibrationError
+            If there are no normal images, too few of them, or no anomalies where the
+            rule needs some.
+        """
+        truth = column_or_1d(y_true).astype(bool)
+        score = column_or_1d(y_score).astype(np.float64)
+        check_consistent_length(truth, score)
+        self.check(int((~truth).sum()), int(truth.sum()))
+        weights = None
+        if sample_weight is not None:
+            if not self.needs_anomalies:
+                raise ValueError(f"{type(self).__name__} takes no sample_weight.")
+            weight = column_or_1d(sample_weight).astype(np.float64)
+            weights = weight[~truth], weight[truth]
+        threshold = float(self.choose(score[~truth], score[truth], weights))
+        if not math.isfinite(threshold):
+            raise CalibrationError(f"{self} gives {threshold} for the given scores.")
+        return max(threshold, float(np.finfo(np.float32).tiny))
+
+    def check(self, n_normal: int, n_anomalous: int) -> None:
+        """Raise where so many images cannot support the rule.
+
+        Parameters
+        ----------
+        n_normal, n_anomalous : int
+            Numbers of calibration images.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.CalibrationError
+            If they are too few.
+        """
+        if n_normal == 0:
+            raise CalibrationError(
+                f"A threshold cannot be set on anomalies alone: got {n_anomalous} "
+                f"anomalous and 0 normal images to calibrate on."
+            )
+        if self.needs_anomalies and n_anomalous == 0:
+            raise CalibrationError(
+                f"threshold={self} needs labelled anomalies, but got normal images "
+                f"alone. Give some in y, or take 'quantile' or FalseAlarmRate."
+            )
+
+    def choose(
+        self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
+    ) -> float:
+        """Threshold from checked scores.
+
+        Parameters
+        ----------
+        normal, anomalous : ndarray of shape (n_normal,), (n_anomalous,), float64
+            Scores.
+        weights : tuple of ndarray or None
+            Their weights.
+
+        Returns
+        -------
+        float
+        """
+        raise NotImplementedError
+
+
+def just_above(score: float) -> float:
+    """The next number above a score, so that an image with this score is normal."""
+    return max(float(np.nextafter(score, np.inf)), float(np.finfo(np.float32).tiny))

@@ -1,0 +1,206 @@
+"""Rules that weigh normal images against labelled anomalies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from skfcdd.thresholds._base import Scores, Threshold, just_above
+from skfcdd.thresholds._normal import Quantile
+
+__all__ = ["Auto", "Closest", "MaxF1", "MaxFNR", "MaxFPR", "Youden"]
+
+# "auto" keeps the natural threshold unless another one is better by this much in the
+# mean of sensitivity and specificity.
+_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class _Curve(Threshold):
+    """A rule that picks a point of the ROC curve."""
+
+    needs_anomalies = True
+
+    def pick(self, fpr: Scores, tpr: Scores) -> int:
+        """Index of the point to take; the first point calls nothing anomalous."""
+        raise NotImplementedError
+
+    def choose(
+        self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
+    ) -> float:
+        """Take the middle of the gap below the point's score."""
+        truth, scores, weight = _joined(normal, anomalous, weights)
+        fpr, tpr, thresholds = roc_curve(
+            truth, scores, sample_weight=weight, drop_intermediate=False
+        )
+        index = self.pick(fpr, tpr)
+        if index == 0:
+            return just_above(float(scores.max()))
+        return _middle_of_gap(scores, float(thresholds[index]))
+
+
+@dataclass(frozen=True)
+class Youden(_Curve):
+    """Greatest Youden's J: sensitivity + specificity - 1.
+
+    Examples
+    --------
+    >>> from skfcdd.thresholds import Youden
+    >>> round(Youden()([0, 0, 1, 1], [0.1, 0.2, 0.4, 0.5]), 6)
+    0.3
+    """
+
+    def pick(self, fpr: Scores, tpr: Scores) -> int:
+        """Index of the greatest J."""
+        return int(np.argmax(tpr - fpr))
+
+
+@dataclass(frozen=True)
+class Closest(_Curve):
+    """The point of the ROC curve nearest to (0, 1), where everything is right.
+
+    Examples
+    --------
+    >>> from skfcdd.thresholds import Closest
+    >>> round(Closest()([0, 0, 1, 1], [0.1, 0.2, 0.4, 0.5]), 6)
+    0.3
+    """
+
+    def pick(self, fpr: Scores, tpr: Scores) -> int:
+        """Index of the nearest point."""
+        return int(np.argmin(np.hypot(fpr, 1 - tpr)))
+
+
+@dataclass(frozen=True)
+class MaxFPR(_Curve):
+    """Most anomalies found with at most a given share of false alarms.
+
+    The share is that of the calibration images themselves; for one that holds for new
+    images take :class:`FalseAlarmRate`.
+
+    Parameters
+    ----------
+    rate : float
+        Greatest false-positive rate, in [0, 1].
+
+    Examples
+    --------
+    >>> from skfcdd.thresholds import MaxFPR
+    >>> round(MaxFPR(0)([0, 0, 1, 1], [0.1, 0.4, 0.2, 0.5]), 6)
+    0.45
+    """
+
+    rate: float
+
+    def pick(self, fpr: Scores, tpr: Scores) -> int:
+        """Index of the greatest sensitivity, and of its smallest rate."""
+        return int(np.argmax(np.where(fpr <= self.rate + 1e-12, tpr, -1.0)))
+
+
+@dataclass(frozen=True)
+class MaxFNR(_Curve):
+    """Fewest false alarms with at most a given share of anomalies missed.
+
+    Parameters
+    ----------
+    rate : float
+        Greatest false-negative rate, in [0, 1].
+
+    Examples
+    --------
+    >>> from skfcdd.thresholds import MaxFNR
+    >>> round(MaxFNR(0)([0, 0, 1, 1], [0.1, 0.4, 0.2, 0.5]), 6)
+    0.15
+    """
+
+    rate: float
+
+    def pick(self, fpr: Scores, tpr: Scores) -> int:
+        """Index of the first point that misses few enough."""
+        return int(np.argmax(1 - tpr <= self.rate + 1e-12))
+
+
+@dataclass(frozen=True)
+class MaxF1(Threshold):
+    """Greatest F1: harmonic mean of precision and recall.
+
+    Over pixels it is also that of the greatest intersection over union, which is
+    F1 / (2 - F1).
+
+    Examples
+    --------
+    >>> from skfcdd.thresholds import MaxF1
+    >>> round(MaxF1()([0, 0, 1, 1], [0.1, 0.2, 0.4, 0.5]), 6)
+    0.3
+    """
+
+    needs_anomalies = True
+
+    def choose(
+        self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
+    ) -> float:
+        """Take the middle of the gap below the score of the greatest F1."""
+        truth, scores, weight = _joined(normal, anomalous, weights)
+        precision, recall, thresholds = precision_recall_curve(
+            truth, scores, sample_weight=weight
+        )
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+        return _middle_of_gap(scores, float(thresholds[np.argmax(f1[:-1])]))
+
+
+@dataclass(frozen=True)
+class Auto(Threshold):
+    """The quantile without anomalies; with them ln 2, unless Youden does better.
+
+    With anomalies, the natural threshold ln 2 is kept unless the one of the greatest
+    Youden's J is better by more than 0.05 in the mean of sensitivity and specificity.
+
+    Parameters
+    ----------
+    contamination : float, default=0.05
+        As for :class:`Quantile`.
+
+    Examples
+    --------
+    >>> from skfcdd.thresholds import Auto
+    >>> round(Auto()([0, 0, 1, 1], [0.1, 0.2, 0.9, 1.5]), 4)
+    0.6931
+    """
+
+    contamination: float = 0.05
+
+    def choose(
+        self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
+    ) -> float:
+        """Compare both in balanced accuracy."""
+        if len(anomalous) == 0:
+            return Quantile(self.contamination).choose(normal, anomalous, None)
+        natural = math.log(2)
+        best = Youden().choose(normal, anomalous, weights)
+        gain = _balanced_accuracy(normal, anomalous, best) - _balanced_accuracy(
+            normal, anomalous, natural
+        )
+        return best if gain > _TOLERANCE else natural
+
+
+def _joined(
+    normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
+) -> tuple[npt.NDArray[np.int_], Scores, Scores | None]:
+    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
+    weight = None if weights is None else np.concatenate(weights)
+    return truth, np.concatenate([normal, anomalous]), weight
+
+
+def _middle_of_gap(scores: Scores, score: float) -> float:
+    """Between `score` and the next one below it."""
+    below = scores[scores < score]
+    lower = float(below.max()) if len(below) else 0.0
+    return just_above((score + lower) / 2)
+
+
+def _balanced_accuracy(normal: Scores, anomalous: Scores, threshold: float) -> float:
+    return float(((normal <= threshold).mean() + (anomalous > threshold).mean()) / 2)

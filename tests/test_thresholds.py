@@ -1,0 +1,225 @@
+"""Rules for thresholds, against brute force."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from _small import make_images, quick
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from skfcdd import thresholds
+from skfcdd.exceptions import CalibrationError
+from skfcdd.thresholds import (
+    THRESHOLDS,
+    Auto,
+    Closest,
+    FalseAlarmRate,
+    MaxF1,
+    MaxFNR,
+    MaxFPR,
+    Natural,
+    Quantile,
+    Threshold,
+    Youden,
+    resolve_threshold,
+)
+
+
+def apply(rule, normal, anomalous):
+    labels = np.repeat([0, 1], [len(normal), len(anomalous)])
+    return rule(labels, np.concatenate([normal, anomalous]))
+
+
+def auto(normal, anomalous, contamination=0.05):
+    return apply(Auto(contamination), normal, anomalous)
+
+
+@given(
+    arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 5)),
+    st.sampled_from([0.0, 0.05, 0.3]),
+)
+def test_quantile_of_normal_scores(normal, contamination):
+    threshold = auto(normal, [], contamination)
+    quantile = np.quantile(normal, 1 - contamination, method="higher")
+    assert threshold > quantile
+    assert threshold <= np.nextafter(quantile, 9) or quantile < 1e-37
+    assert (normal > threshold).mean() <= contamination
+
+
+def best_balanced_accuracy(normal, anomalous):
+    candidates = np.concatenate([[-1.0], normal, anomalous])
+    return max(((normal <= t).mean() + (anomalous > t).mean()) / 2 for t in candidates)
+
+
+def reached(normal, anomalous, threshold):
+    return ((normal <= threshold).mean() + (anomalous > threshold).mean()) / 2
+
+
+SCORES = arrays(
+    np.float64,
+    st.integers(1, 30),
+    elements=st.integers(0, 40).map(lambda number: number / 20),  # many ties
+)
+
+
+@given(SCORES, SCORES)
+def test_threshold_with_anomalies(normal, anomalous):
+    """ln 2 is kept unless brute force finds one that is better by more than 0.05."""
+    threshold = auto(normal, anomalous)
+    best = best_balanced_accuracy(normal, anomalous)
+    natural = reached(normal, anomalous, math.log(2))
+    if best - natural > 0.05 + 1e-9:
+        assert reached(normal, anomalous, threshold) == pytest.approx(best)
+        assert threshold not in set(normal) | set(anomalous)
+    elif best - natural < 0.05 - 1e-9:
+        assert threshold == math.log(2)
+    assert threshold > 0
+
+
+def test_threshold_stands_in_the_middle_of_its_gap():
+    normal, anomalous = np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.6])
+    threshold = auto(normal, anomalous)
+    assert threshold == pytest.approx(0.4)
+
+
+def test_natural_threshold_is_kept_where_it_does():
+    normal, anomalous = np.linspace(0, 0.5, 20), np.linspace(0.8, 3, 20)
+    threshold = auto(normal, anomalous)
+    assert threshold == math.log(2)
+
+
+def test_scores_that_tell_nothing():
+    same = np.full(10, 0.3)
+    assert auto(same, same) == math.log(2)
+    zeros = auto(np.zeros(5), [], 0.0)
+    assert 0 < zeros < 1e-30
+    reversed_ = auto(same + 0.1, same)
+    assert reversed_ > 0
+
+
+def rates(normal, anomalous, threshold):
+    return (normal > threshold).mean(), (anomalous <= threshold).mean()
+
+
+def every_threshold(normal, anomalous):
+    scores = np.concatenate([normal, anomalous])
+    return np.concatenate([[np.inf], np.unique(scores) - 1e-6])
+
+
+def f1(normal, anomalous, threshold):
+    found, false = (anomalous > threshold).sum(), (normal > threshold).sum()
+    return 2 * found / (found + false + len(anomalous))
+
+
+# A threshold is greater than 0, so a score of 0 is never anomalous.
+POSITIVE = SCORES.map(lambda scores: scores + 0.05)
+
+
+@given(POSITIVE, POSITIVE)
+def test_youden_and_closest_against_every_threshold(normal, anomalous):
+    found = {
+        "j": [
+            1 - sum(rates(normal, anomalous, t))
+            for t in every_threshold(normal, anomalous)
+        ],
+        "d": [
+            np.hypot(*rates(normal, anomalous, t))
+            for t in every_threshold(normal, anomalous)
+        ],
+    }
+    j = 1 - sum(rates(normal, anomalous, apply(Youden(), normal, anomalous)))
+    assert j == pytest.approx(max(found["j"]), abs=1e-9)
+    d = np.hypot(*rates(normal, anomalous, apply(Closest(), normal, anomalous)))
+    assert d == pytest.approx(min(found["d"]), abs=1e-9)
+
+
+@given(POSITIVE, POSITIVE)
+def test_f1_against_every_threshold(normal, anomalous):
+    reached = f1(normal, anomalous, apply(MaxF1(), normal, anomalous))
+    best = max(f1(normal, anomalous, t) for t in every_threshold(normal, anomalous))
+    assert reached == pytest.approx(best)
+
+
+@given(POSITIVE, POSITIVE, st.sampled_from([0.0, 0.1, 0.25, 0.5]))
+def test_limited_rates_against_every_threshold(normal, anomalous, rate):
+    pairs = [rates(normal, anomalous, t) for t in every_threshold(normal, anomalous)]
+    fpr, fnr = rates(normal, anomalous, apply(MaxFPR(rate), normal, anomalous))
+    assert fpr <= rate
+    assert fnr == pytest.approx(min(b for a, b in pairs if a <= rate))
+    fpr, fnr = rates(normal, anomalous, apply(MaxFNR(rate), normal, anomalous))
+    assert fnr <= rate
+    assert fpr == pytest.approx(min(a for a, b in pairs if b <= rate))
+
+
+@given(POSITIVE, POSITIVE)
+def test_weights_count_like_repetitions(normal, anomalous):
+    labels = np.repeat([0, 1], [len(normal), len(anomalous)])
+    scores = np.concatenate([normal, anomalous])
+    times = np.arange(len(scores)) % 3 + 1
+    for rule in (Youden(), Closest(), MaxF1(), MaxFPR(0.2), MaxFNR(0.2)):
+        repeated = rule(np.repeat(labels, times), np.repeat(scores, times))
+        assert rule(labels, scores, sample_weight=times) == repeated
+
+
+def test_natural_and_numbers():
+    assert apply(Natural(), np.ones(3), np.zeros(2)) == math.log(2)
+    images, _, _ = make_images()
+    assert quick(threshold=0.25).fit(images).threshold_ == 0.25
+    assert quick(threshold="natural").fit(images).threshold_ == math.log(2)
+
+
+def test_names_and_rules():
+    for name, rule in THRESHOLDS.items():
+        assert resolve_threshold(name) == rule()
+    assert resolve_threshold("auto", 0.2) == Auto(0.2)
+    with pytest.raises(ValueError, match=r"threshold='youdens'.*'youden'"):
+        resolve_threshold("youdens")
+
+
+def test_every_rule_in_fit():
+    images, y, _ = make_images(60, n_anomalous=20)
+    for rule in (*THRESHOLDS, MaxFPR(0.1), MaxFNR(0.1), FalseAlarmRate(0.25)):
+        model = quick(threshold=rule).fit(images, y)
+        assert np.isfinite(model.threshold_)
+        assert model.get_params()["threshold"] == rule
+
+
+def test_own_rule_in_fit():
+    class Twice(Threshold):
+        def choose(self, normal, anomalous, weights):
+            return 2 * normal.max()
+
+    images, _, _ = make_images()
+    model = quick(threshold=Twice()).fit(images)
+    assert model.threshold_ == 2 * model.calibration_scores_[-1]
+
+
+def test_rules_that_cannot_be_supported():
+    images, y, _ = make_images(60, n_anomalous=20)
+    for rule in ("youden", "f1", "closest", MaxFPR(0.1), MaxFNR(0.1)):
+        model = quick(threshold=rule)
+        with pytest.raises(CalibrationError, match="needs labelled anomalies"):
+            model.fit(images[y == 0])
+        assert not hasattr(model, "net_")  # said before an hour of training
+    with pytest.raises(CalibrationError, match=r"rate=0\.01 .*at least 99 .*Got 4"):
+        quick(threshold=FalseAlarmRate(0.01)).fit(images[y == 0])
+    with pytest.raises(CalibrationError, match="anomalies alone"):
+        Youden()([1, 1], [0.1, 0.2])
+    with pytest.raises(ValueError, match="takes no sample_weight"):
+        Quantile()([0, 0], [0.1, 0.2], sample_weight=[1, 2])
+
+    class Broken(Threshold):
+        def choose(self, normal, anomalous, weights):
+            return math.nan
+
+    with pytest.raises(CalibrationError, match="gives nan"):
+        Broken()([0], [1.0])
+
+
+def test_every_export_is_a_rule_or_resolves_one():
+    rules = [getattr(thresholds, name) for name in thresholds.__all__]
+    assert sum(isinstance(r, type) and issubclass(r, Threshold) for r in rules) == 10
