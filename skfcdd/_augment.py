@@ -102,8 +102,11 @@ AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
 )
 
 
-def resolve_augment(augment: Any) -> Sequence[Augmentation]:
+def resolve_augment(augment: Any, *, frozen: bool = False) -> Sequence[Augmentation]:
     """Augmentations that `augment` names, in order.
+
+    "auto" takes "shift" and "jitter"; none where the first stages are `frozen`, so
+    that their features can be computed once.
 
     Raises
     ------
@@ -112,6 +115,8 @@ def resolve_augment(augment: Any) -> Sequence[Augmentation]:
     TypeError
         If an entry is neither a name nor callable.
     """
+    if isinstance(augment, str) and augment == "auto":
+        augment = None if frozen else ("shift", "jitter")
     if augment is None:
         return ()
     entries = [augment] if isinstance(augment, str) or callable(augment) else augment

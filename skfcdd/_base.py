@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
@@ -25,6 +26,7 @@ from skfcdd._sklearn import Interval, StrOptions
 from skfcdd._targets import Truth
 from skfcdd._training import Previous, train
 from skfcdd.exceptions import ImageShapeError, ValueRangeWarning
+from skfcdd.feature_cache import FeatureCache
 from skfcdd.objectives import OBJECTIVES, Objective
 from skfcdd.thresholds import THRESHOLDS, Threshold
 
@@ -39,9 +41,22 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
     _parameter_constraints: dict[str, Any] = {
         "backbone": [str, torch.nn.Module, callable],
         "loss": [StrOptions(set(OBJECTIVES)), Objective, type],
+        "weights": [str, os.PathLike, Mapping, None],
+        "frozen": [Interval(Integral, 0, None, closed="left"), str, None],
+        "cut": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+            None,
+        ],
+        "stages": [tuple, list, None],
+        "feature_cache": [StrOptions({"auto"}), FeatureCache, None],
         "image_shape": [tuple, list, None],
         "channels": [StrOptions({"first", "last"}), None],
-        "normalize": [StrOptions({"auto", "standard", "contrast"}), tuple, None],
+        "normalize": [
+            StrOptions({"auto", "standard", "contrast", "imagenet"}),
+            tuple,
+            None,
+        ],
         "resize": [Interval(Integral, 1, None, closed="left"), tuple, None],
         "augment": [str, tuple, list, callable, None],
         "synthetic": [str, tuple, list, callable, None],
@@ -89,11 +104,16 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         backbone: Any = "auto",
         loss: Any = "fcdd",
         *,
+        weights: Any = None,
+        frozen: int | str | None = None,
+        cut: int | str | None = None,
+        stages: Sequence[int] | None = None,
+        feature_cache: Any = "auto",
         image_shape: tuple[int, ...] | None = None,
         channels: str | None = None,
         normalize: Any = "auto",
         resize: Any = None,
-        augment: Any = ("shift", "jitter"),
+        augment: Any = "auto",
         synthetic: Any = "mixed",
         outlier_exposure: Any = None,
         oe_limit: int | None = None,
@@ -122,6 +142,11 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.backbone = backbone
         self.loss = loss
+        self.weights = weights
+        self.frozen = frozen
+        self.cut = cut
+        self.stages = stages
+        self.feature_cache = feature_cache
         self.image_shape = image_shape
         self.channels = channels
         self.normalize = normalize

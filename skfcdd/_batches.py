@@ -175,25 +175,33 @@ class TrainingData(Dataset[Any]):
         Rows (source, index): source 0 is a real anomaly, 1 an exposed outlier, 2 a
         synthetic anomaly.
         """
-        exposed = (
-            self.exposed_index
-            if self.exposed_index is not None
-            else np.empty(0, dtype=np.intp)
-        )
-        others = len(exposed) > 0 or self.plant is not None
-        n_real = _quota(len(self.anomalous), n_slots, others)
-        n_exposed = _quota(len(exposed), n_slots - n_real, self.plant is not None)
-        n_planted = n_slots - n_real - n_exposed if self.plant is not None else 0
+        n_real, n_exposed, n_planted = self._plan_sources(n_slots)
+        exposed = self.exposed_index
         index = np.concatenate(
             [
                 self._recycle(self.anomalous, n_real),
-                self._recycle(exposed, n_exposed),
-                np.zeros(n_planted, dtype=np.intp),
+                self._recycle(
+                    self.anomalous if exposed is None else exposed, n_exposed
+                ),
+                self._planted_index(n_planted),
             ]
         )
         source = np.repeat([0, 1, 2], [n_real, n_exposed, n_planted])
         order = self._permutation(np.arange(len(index)))
         return np.stack([source, index], axis=1)[order]
+
+    def _plan_sources(self, n_slots: int) -> tuple[int, int, int]:
+        """Numbers of real, exposed and synthetic anomalies among `n_slots`."""
+        available = 0 if self.exposed_index is None else len(self.exposed_index)
+        others = available > 0 or self.plant is not None
+        n_real = _quota(len(self.anomalous), n_slots, others)
+        n_exposed = _quota(available, n_slots - n_real, self.plant is not None)
+        rest = n_slots - n_real - n_exposed
+        return n_real, n_exposed, rest if self.plant is not None else 0
+
+    def _planted_index(self, count: int) -> npt.NDArray[np.intp]:
+        """Which synthetic anomalies; they are made for each batch, and all alike."""
+        return np.zeros(count, dtype=np.intp)
 
     def _mix(
         self,
@@ -226,15 +234,24 @@ class TrainingData(Dataset[Any]):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Images of ``fit`` with their masks."""
         images = self.preprocess.unit(self.images.take(rows, device))
-        shape = (len(rows), 1, *images.shape[2:])
+        h, w = images.shape[2:]
+        return images, *self._masks(rows, (h, w), images.device)
+
+    def _masks(
+        self,
+        rows: npt.NDArray[np.intp],
+        size: tuple[int, int],
+        device: torch.device | str,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks of images of ``fit`` at the network's size, and which are known."""
         if self.masks is None or self.has_mask is None:
-            masks = torch.zeros(shape, dtype=torch.bool, device=images.device)
-            return images, masks, torch.zeros_like(masks[:, 0, 0, 0])
-        masks = torch.from_numpy(self.masks[rows] > 0).to(images.device)[:, None]
-        if masks.shape[2:] != images.shape[2:]:
+            masks = torch.zeros(len(rows), 1, *size, dtype=torch.bool, device=device)
+            return masks, torch.zeros_like(masks[:, 0, 0, 0])
+        masks = torch.from_numpy(self.masks[rows] > 0).to(device)[:, None]
+        if masks.shape[2:] != size:
             # Any part of a pixel makes it anomalous.
-            masks = F.adaptive_max_pool2d(masks.float(), shape[2:]) > 0
-        return images, masks, torch.from_numpy(self.has_mask[rows]).to(images.device)
+            masks = F.adaptive_max_pool2d(masks.float(), size) > 0
+        return masks, torch.from_numpy(self.has_mask[rows]).to(device)
 
     def _expose(
         self, index: npt.NDArray[np.intp], like: Tensor

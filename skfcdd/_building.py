@@ -13,7 +13,7 @@ from torch import nn
 from skfcdd._batches import TrainingData
 from skfcdd._net import FCDDModule, FCDDNet
 from skfcdd._preprocess import Preprocess
-from skfcdd.backbones import make_backbone
+from skfcdd.backbones import freeze_backbone, make_backbone
 from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.objectives import resolve_objective
 from skfcdd.receptive_field import ReceptiveField, measure_receptive_field
@@ -34,33 +34,42 @@ _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 def build_module(
     preprocess: Preprocess,
     image_shape: tuple[int, int, int],
-    backbone: Any,
-    loss: Any,
-    heatmap_sigma: float | None,
+    estimator: Any,
 ) -> tuple[FCDDModule, ReceptiveField]:
     """Make the whole network with fresh weights, and measure its receptive field."""
     h, w = preprocess.size or image_shape[:2]
-    objective = resolve_objective(loss)
-    network = make_backbone(backbone, (h, w, image_shape[2]))
+    objective = resolve_objective(estimator.loss)
+    network = make_backbone(
+        estimator.backbone,
+        (h, w, image_shape[2]),
+        weights=estimator.weights,
+        cut=estimator.cut,
+        stages=estimator.stages,
+    )
     with torch.no_grad():
         features = network.eval()(torch.zeros(1, image_shape[2], h, w))
     network.train()
     objective.build(features.shape[1])
+    network, split = freeze_backbone(network, estimator.frozen)
     if not objective.uses_bias:
         remove_biases(network)
     field = measure_receptive_field(network, (h, w), image_shape[2])
     upsample = GaussianUpsampler(
-        (h, w), (features.shape[2], features.shape[3]), field, heatmap_sigma
+        (h, w),
+        (features.shape[2], features.shape[3]),
+        field,
+        estimator.heatmap_sigma,
     )
-    module = FCDDModule(preprocess, network, objective, upsample)
+    module = FCDDModule(preprocess, network, objective, upsample, split)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module, field
 
 
 def remove_biases(module: nn.Module) -> None:
-    """Take the bias terms out of all layers, in place."""
+    """Take the bias terms out of all layers that are trained, in place."""
     for layer in module.modules():
-        if isinstance(getattr(layer, "bias", None), nn.Parameter):
+        bias = getattr(layer, "bias", None)
+        if isinstance(bias, nn.Parameter) and bias.requires_grad:
             layer.register_parameter("bias", None)
 
 

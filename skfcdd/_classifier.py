@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -40,6 +41,23 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     loss : {"fcdd", "hsc", "dsvdd", "bce", "focal"} or Objective, default="fcdd"
         The objective, see :mod:`skfcdd.objectives`. The others are for comparison;
         "hsc" and "dsvdd" explain by gradients.
+    weights : str, path, mapping or None, default=None
+        Pretrained weights of the backbone: "imagenet" for the official file, which is
+        downloaded once; a path (.pth, .safetensors), an address, or a state dict, see
+        :func:`skfcdd.backbones.load_weights`. None starts from random weights.
+    frozen : int, str or None, default=None
+        The stages of the backbone that are not trained: their number, the name of
+        the last one, or "all". Freeze early stages of pretrained networks.
+    cut : int, "auto" or None, default=None
+        Number of the stage behind which the backbone is cut. "auto" takes the deepest
+        of which a cell sees at most half of each side of the image. None takes the
+        usual one.
+    stages : sequence of int, default=None
+        Several stages instead, whose features are put together.
+    feature_cache : "auto", FeatureCache or None, default="auto"
+        Whether features of frozen stages are computed once and kept, see
+        :class:`skfcdd.feature_cache.FeatureCache`. "auto" does so where stages are
+        frozen and `augment` is None.
     anomaly_label : label, default=None
         The label that means "anomaly". None takes 1 of {0, 1}, True of {False, True},
         -1 of {-1, 1}, and else the last in sort order with an
@@ -50,20 +68,22 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     channels : {"first", "last"}, default=None
         Order of the axes of a four-dimensional X. Needed only where both readings are
         possible.
-    normalize : {"auto", "standard", "contrast"}, (mean, std) or None, default="auto"
+    normalize : str, (mean, std) or None, default="auto"
         "contrast" brings each image to mean 0 and standard deviation 1, for lighting
         that varies. "standard" uses mean and standard deviation of each channel over
         the normal images; choose it if an image that is too dark or too bright as a
-        whole is an anomaly. A tuple gives values per channel in the unit range.
-        "auto" takes "contrast", and "standard" where a side is shorter than 8 pixels.
+        whole is an anomaly. "imagenet" uses those of photographs, which weights
+        trained on ImageNet expect. A tuple gives values per channel in the unit
+        range. "auto" takes "imagenet" where `weights` are given, "standard" where a
+        side is shorter than 8 pixels, and else "contrast".
     resize : int or tuple of int (h, w), default=None
         Size to which images are brought for the network. Heatmaps come back at the
         original size.
-    augment : str, callable, sequence of these, or None, default=("shift", "jitter")
+    augment : str, callable, sequence of these, or None, default="auto"
         Random changes that keep a normal image normal: "shift", "jitter" (brightness
         and contrast), "horizontal_flip", "vertical_flip", "transpose"; or a callable
         (images, masks, generator) -> (images, masks). Add flips where they make
-        sense.
+        sense. "auto" takes ("shift", "jitter"), and None where stages are frozen.
     synthetic : str, callable, sequence of these, or None, default="mixed"
         Anomalies that are planted on normal images, see :mod:`skfcdd.anomalies`.
         Choose what resembles the defects that you expect.
@@ -185,12 +205,17 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         backbone: Any = "auto",
         loss: Any = "fcdd",
         *,
+        weights: Any = None,
+        frozen: int | str | None = None,
+        cut: int | str | None = None,
+        stages: Sequence[int] | None = None,
+        feature_cache: Any = "auto",
         anomaly_label: Any = None,
         image_shape: tuple[int, ...] | None = None,
         channels: str | None = None,
         normalize: Any = "auto",
         resize: Any = None,
-        augment: Any = ("shift", "jitter"),
+        augment: Any = "auto",
         synthetic: Any = "mixed",
         outlier_exposure: Any = None,
         oe_limit: int | None = None,
@@ -220,6 +245,11 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         super().__init__(
             backbone=backbone,
             loss=loss,
+            weights=weights,
+            frozen=frozen,
+            cut=cut,
+            stages=stages,
+            feature_cache=feature_cache,
             image_shape=image_shape,
             channels=channels,
             normalize=normalize,

@@ -34,6 +34,8 @@ class FCDDModule(nn.Module):
         With its head built.
     upsample : GaussianUpsampler
         Cells to heatmaps at the size that the network sees.
+    split : int, default=0
+        Number of layers of a :class:`~skfcdd.backbones.StagedNetwork` that are frozen.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class FCDDModule(nn.Module):
         backbone: nn.Module,
         objective: Objective,
         upsample: GaussianUpsampler,
+        split: int = 0,
     ) -> None:
         super().__init__()
+        self.split = split
         self.preprocess = preprocess
         self.backbone = backbone
         self.objective = objective
@@ -51,17 +55,43 @@ class FCDDModule(nn.Module):
         # Spread of the scores of some images before any training.
         self.initial_spread: float | None = None
 
+    def train(self, mode: bool = True) -> FCDDModule:
+        """Set the mode; frozen layers stay in that of evaluation.
+
+        Otherwise their batch normalisation would go on learning its statistics.
+        """
+        super().train(mode)
+        if self.split:
+            for path in self.backbone.paths[: self.split]:  # type: ignore[index]
+                self.backbone.get_submodule(path).eval()
+        return self
+
     def features(self, images: Tensor) -> Tensor:
         """Features (n, d, u, v) of images in the unit range."""
-        images = self.preprocess(images.to(self.preprocess.mean.dtype))
-        features: Tensor = self.backbone(
-            images.contiguous(memory_format=torch.channels_last)
-        )
+        features: Tensor = self.backbone(self._normalized(images))
         return features
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Cells (n, u, v), float32, of images (n, c, h, w) in the unit range."""
-        cells: Tensor = self.objective(self.features(images))
+    def frozen_features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What the layers that are trained need of images in the unit range."""
+        kept: tuple[Tensor, ...] = self.backbone.head(  # type: ignore[operator]
+            self._normalized(images), self.split
+        )
+        return kept
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        images = self.preprocess(images.to(self.preprocess.mean.dtype))
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Cells (n, u, v), float32, of images (n, c, h, w) in the unit range.
+
+        Or of what :meth:`frozen_features` gave for them.
+        """
+        if isinstance(images, tuple):
+            features = self.backbone.tail(images, self.split)  # type: ignore[operator]
+        else:
+            features = self.features(images)
+        cells: Tensor = self.objective(features)
         return cells
 
 
@@ -128,13 +158,15 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         """Batches that are already on the device, anew for every epoch."""
         return _Batches(dataset, self.batch_size, self.device)
 
-    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+    def infer(self, x: Tensor | tuple[Tensor, ...], **fit_params: Any) -> Tensor:
         """Cells of a batch; in lower precision only while training.
 
         Scores stay in float32, so that a model answers alike on every machine.
         """
         lower = self.module_.training and self.precision == "bfloat16"
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=lower):
+        with torch.autocast(
+            torch.device(self.device).type, dtype=torch.bfloat16, enabled=lower
+        ):
             cells: Tensor = self.module_(x, **fit_params)
         return cells
 

@@ -24,6 +24,9 @@ __all__ = ["Preprocess"]
 _BLOCK = 1 << 22
 # Images with a shorter side are rows of a table rather than pictures.
 _LEAST_SIDE = 8
+# Of the channels of photographs, in the unit range: what weights trained on ImageNet
+# take for granted (the values that torchvision publishes with its weights).
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Preprocess(nn.Module):
@@ -69,8 +72,13 @@ class Preprocess(nn.Module):
         index: npt.NDArray[np.intp],
         normalize: Any,
         size: tuple[int, int] | None,
+        *,
+        pretrained: bool = False,
     ) -> Preprocess:
-        """Learn the constants from the normal images at `index`, block by block."""
+        """Learn the constants from the normal images at `index`, block by block.
+
+        `pretrained` says that the network has weights trained on photographs.
+        """
         n_channels = images.image_shape[2]
         ranges, moments = MinMaxScaler(), StandardScaler()
         step = max(1, _BLOCK // int(np.prod(images.data.shape[1:])))
@@ -82,10 +90,14 @@ class Preprocess(nn.Module):
         if normalize == "auto":
             side = min(size or images.image_shape[:2])
             normalize = "contrast" if side >= _LEAST_SIDE else "standard"
+            normalize = "imagenet" if pretrained else normalize
         low, high = _value_range(images.data.dtype, ranges)
         width = high - low
         if normalize is None:
             mean, std = np.zeros(n_channels), np.ones(n_channels)
+        elif normalize == "imagenet":
+            # Three values bring a grey image to three channels.
+            mean, std = _given_values(_IMAGENET, 3 if n_channels == 1 else n_channels)
         elif isinstance(normalize, str):
             mean, std = (moments.mean_ - low) / width, moments.scale_ / width
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -36,26 +37,45 @@ class FCDDSegmenter(BaseFCDD):
     loss : {"fcdd", "hsc", "dsvdd", "bce", "focal"} or Objective, default="fcdd"
         The objective, see :mod:`skfcdd.objectives`. The others are for comparison;
         "hsc" and "dsvdd" explain by gradients.
+    weights : str, path, mapping or None, default=None
+        Pretrained weights of the backbone: "imagenet" for the official file, which is
+        downloaded once; a path (.pth, .safetensors), an address, or a state dict, see
+        :func:`skfcdd.backbones.load_weights`. None starts from random weights.
+    frozen : int, str or None, default=None
+        The stages of the backbone that are not trained: their number, the name of
+        the last one, or "all". Freeze early stages of pretrained networks.
+    cut : int, "auto" or None, default=None
+        Number of the stage behind which the backbone is cut. "auto" takes the deepest
+        of which a cell sees at most half of each side of the image. None takes the
+        usual one.
+    stages : sequence of int, default=None
+        Several stages instead, whose features are put together.
+    feature_cache : "auto", FeatureCache or None, default="auto"
+        Whether features of frozen stages are computed once and kept, see
+        :class:`skfcdd.feature_cache.FeatureCache`. "auto" does so where stages are
+        frozen and `augment` is None.
     image_shape : tuple of int, default=None
         Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
         ``channels="first"``. None takes flat rows for images of one row.
     channels : {"first", "last"}, default=None
         Order of the axes of a four-dimensional X. Needed only where both readings are
         possible.
-    normalize : {"auto", "standard", "contrast"}, (mean, std) or None, default="auto"
+    normalize : str, (mean, std) or None, default="auto"
         "contrast" brings each image to mean 0 and standard deviation 1, for lighting
         that varies. "standard" uses mean and standard deviation of each channel over
         the normal images; choose it if an image that is too dark or too bright as a
-        whole is an anomaly. A tuple gives values per channel in the unit range.
-        "auto" takes "contrast", and "standard" where a side is shorter than 8 pixels.
+        whole is an anomaly. "imagenet" uses those of photographs, which weights
+        trained on ImageNet expect. A tuple gives values per channel in the unit
+        range. "auto" takes "imagenet" where `weights` are given, "standard" where a
+        side is shorter than 8 pixels, and else "contrast".
     resize : int or tuple of int (h, w), default=None
         Size to which images are brought for the network. Heatmaps come back at the
         original size.
-    augment : str, callable, sequence of these, or None, default=("shift", "jitter")
+    augment : str, callable, sequence of these, or None, default="auto"
         Random changes that keep a normal image normal: "shift", "jitter" (brightness
         and contrast), "horizontal_flip", "vertical_flip", "transpose"; or a callable
         (images, masks, generator) -> (images, masks). Add flips where they make
-        sense.
+        sense. "auto" takes ("shift", "jitter"), and None where stages are frozen.
     synthetic : str, callable, sequence of these, or None, default="mixed"
         Anomalies that are planted on normal images, see :mod:`skfcdd.anomalies`.
         Choose what resembles the defects that you expect.
@@ -172,11 +192,16 @@ class FCDDSegmenter(BaseFCDD):
         backbone: Any = "auto",
         loss: Any = "fcdd",
         *,
+        weights: Any = None,
+        frozen: int | str | None = None,
+        cut: int | str | None = None,
+        stages: Sequence[int] | None = None,
+        feature_cache: Any = "auto",
         image_shape: tuple[int, ...] | None = None,
         channels: str | None = None,
         normalize: Any = "auto",
         resize: Any = None,
-        augment: Any = ("shift", "jitter"),
+        augment: Any = "auto",
         synthetic: Any = "mixed",
         outlier_exposure: Any = None,
         oe_limit: int | None = None,
@@ -207,6 +232,11 @@ class FCDDSegmenter(BaseFCDD):
         super().__init__(
             backbone=backbone,
             loss=loss,
+            weights=weights,
+            frozen=frozen,
+            cut=cut,
+            stages=stages,
+            feature_cache=feature_cache,
             image_shape=image_shape,
             channels=channels,
             normalize=normalize,

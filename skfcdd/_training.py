@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -30,6 +32,7 @@ from skfcdd._preprocess import Preprocess
 from skfcdd._targets import Truth
 from skfcdd.anomalies import confetti, resolve_synthetic
 from skfcdd.exceptions import CollapseWarning, ReceptiveFieldWarning
+from skfcdd.feature_cache import CachedTrainingData, FeatureCache, stored_dtype
 from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["Previous", "Split", "Trained", "train"]
@@ -168,10 +171,10 @@ def train(
     )
     estimator._check_rule(len(split.held_normal), truth)
     plant = resolve_synthetic(estimator.synthetic)
-    augment = resolve_augment(estimator.augment)
     exposure = _exposure(estimator, images, seeds[3])
     with seeded(seeds[1], device):
         module, field = _module(estimator, images, split, previous)
+        augment = resolve_augment(estimator.augment, frozen=module.split > 0)
         data = TrainingData(
             images,
             split.normal,
@@ -191,7 +194,8 @@ def train(
         net = _net(estimator, module, data, split, device)
         if previous is None:
             _start_objective(module, data, estimator.batch_size, device)
-        _fit_watched(net, module, data, split, device)
+        with _cached(estimator, data, net, module) as source:
+            _fit_watched(net, module, source, split, device)
     return Trained(net, field, split, split_seed)
 
 
@@ -245,14 +249,14 @@ def _module(
     size = estimator.resize
     if size is not None:
         size = (int(size),) * 2 if isinstance(size, Integral) else tuple(size)
-    preprocess = Preprocess.learn(images, split.normal, estimator.normalize, size)
-    module, field = build_module(
-        preprocess,
-        images.image_shape,
-        estimator.backbone,
-        estimator.loss,
-        estimator.heatmap_sigma,
+    preprocess = Preprocess.learn(
+        images,
+        split.normal,
+        estimator.normalize,
+        size,
+        pretrained=estimator.weights is not None,
     )
+    module, field = build_module(preprocess, images.image_shape, estimator)
     h, w = size or images.image_shape[:2]
     share = min(field.share((h, w)))
     if module.objective.spatial and share > _BLURRING_SHARE and min(h, w) >= 16:
@@ -292,6 +296,47 @@ def _net(
         has_masks=data.masks is not None,
         validation=validation,
     )
+
+
+@contextmanager
+def _cached(
+    estimator: Any, data: TrainingData, net: FCDDNet, module: FCDDModule
+) -> Iterator[TrainingData]:
+    """The source of batches, of features where those of frozen stages are kept."""
+    settings = estimator.feature_cache
+    if settings is None or (settings == "auto" and not _can_cache(module, data)):
+        yield data
+        return
+    settings = FeatureCache() if settings == "auto" else settings
+    settings.check()
+    if not _can_cache(module, data):
+        raise ValueError(
+            f"feature_cache={settings} keeps the features of frozen stages of images "
+            f"that nothing changes. Got frozen={estimator.frozen!r} and "
+            f"augment={estimator.augment!r}; freeze a stage, and take augment=None."
+        )
+
+    @torch.no_grad()
+    def encode(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        lower = net.precision == "bfloat16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=lower):
+            return module.frozen_features(images)
+
+    source = CachedTrainingData.over(
+        data,
+        encode=encode,
+        cache=settings,
+        stored=stored_dtype(settings, net.precision),
+        dtype=module.preprocess.mean.dtype,
+    )
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def _can_cache(module: FCDDModule, data: TrainingData) -> bool:
+    return module.split > 0 and not data.augment
 
 
 @torch.no_grad()

@@ -8,9 +8,11 @@ __all__ = [
     "CalibrationError",
     "ChannelOrderError",
     "CollapseWarning",
+    "DownloadError",
     "ImageShapeError",
     "ReceptiveFieldWarning",
     "ValueRangeWarning",
+    "WeightsError",
 ]
 
 
@@ -43,6 +45,28 @@ class BackboneError(ValueError):
     --------
     >>> from skfcdd.exceptions import BackboneError
     >>> issubclass(BackboneError, ValueError)
+    True
+    """
+
+
+class WeightsError(BackboneError):
+    """Weights are damaged, or those of another network.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import WeightsError
+    >>> issubclass(WeightsError, ValueError)
+    True
+    """
+
+
+class DownloadError(OSError):
+    """A file cannot be fetched; the message says where to put it by hand.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import DownloadError
+    >>> issubclass(DownloadError, OSError)
     True
     """
 

@@ -27,15 +27,15 @@ def test_layers_of_the_paper(name):
     layers, n_poolings = LAYERS[name]
     size = int(name[4:].split("_")[0])
     module = make_backbone(name, (size, size, 3))
-    convolutions = [m for m in module if isinstance(m, nn.Conv2d)]
+    convolutions = [m for m in module.children() if isinstance(m, nn.Conv2d)]
     assert [(m.kernel_size[0], m.out_channels) for m in convolutions] == layers
-    assert sum(isinstance(m, nn.MaxPool2d) for m in module) == n_poolings
+    assert sum(isinstance(m, nn.MaxPool2d) for m in module.children()) == n_poolings
     cells = CELLS.get(name, 8)
     with torch.no_grad():
         output = module(torch.zeros(2, 3, size, size))
     assert output.shape == (2, layers[-1][1], cells, cells)
     # The last convolution goes straight into the objective's.
-    assert isinstance(module[-1], (nn.Conv2d, nn.MaxPool2d))
+    assert isinstance(list(module.children())[-1], (nn.Conv2d, nn.MaxPool2d))
 
 
 def cells_along(n_pixels, layers):
@@ -54,8 +54,8 @@ def test_cells_of_any_size(name, size):
     with torch.no_grad():
         output = module(torch.zeros(1, 2, *size))
     # Convolutions keep the size; odd rows are dropped or not as poolings do.
-    assert output.shape[2:] == tuple(cells_along(n, module) for n in size)
-    n_poolings = sum(isinstance(m, nn.MaxPool2d) for m in module)
+    assert output.shape[2:] == tuple(cells_along(n, module.children()) for n in size)
+    n_poolings = sum(isinstance(m, nn.MaxPool2d) for m in module.children())
     for n_pixels, n_cells in zip(size, output.shape[2:], strict=True):
         assert n_pixels // 2**n_poolings <= n_cells <= -(-n_pixels // 2**n_poolings)
 
@@ -120,7 +120,7 @@ class Refusing(nn.Module):
 
 BAD = [
     ("fcdd225", BackboneError, "Did you mean 'fcdd224'"),
-    ("resnet", BackboneError, "expected 'auto', one of"),
+    ("net", BackboneError, "expected 'auto', one of"),
     ("fcdd28", BackboneError, "2x2 pixels with 1 channel"),
     (nn.Conv2d(3, 4, 1), BackboneError, r"1 channel\(s\).*3 channels"),
     (Refusing(), BackboneError, "cannot take images of 2x2 .*: 224 pixels only"),

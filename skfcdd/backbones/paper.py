@@ -8,11 +8,12 @@ each network there belongs to the objective here.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
+
+from skfcdd.backbones._staged import Stages
 
 __all__ = ["PAPER_NETWORKS", "auto_name", "make_paper_network"]
 
@@ -91,8 +92,8 @@ def auto_name(image_shape: tuple[int, int]) -> str:
     return "fcdd32_s" if side < 96 else "fcdd224"
 
 
-def make_paper_network(name: str, n_channels: int) -> nn.Sequential:
-    """Build a network of the paper with random weights.
+def make_paper_network(name: str, n_channels: int) -> Stages:
+    """Layers of a network of the paper, with random weights; a block is a stage.
 
     Parameters
     ----------
@@ -103,19 +104,18 @@ def make_paper_network(name: str, n_channels: int) -> nn.Sequential:
 
     Returns
     -------
-    torch.nn.Sequential
-        Maps (n, c, h, w) to (n, d, u, v).
+    Stages
 
     Examples
     --------
-    >>> import torch
     >>> from skfcdd.backbones.paper import make_paper_network
-    >>> net = make_paper_network("fcdd32_lw3k", n_channels=3)
-    >>> net(torch.zeros(2, 3, 32, 32)).shape
-    torch.Size([2, 128, 8, 8])
+    >>> list(make_paper_network("fcdd32_lw3k", n_channels=3).stages)
+    ['block1', 'block2', 'block3', 'block4']
     """
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers: dict[str, nn.Module] = {}
+    stages: dict[str, list[str]] = {}
     for i, block in enumerate(PAPER_NETWORKS[name], start=1):
+        before = len(layers)
         layers[f"conv{i}"] = nn.Conv2d(
             n_channels,
             block.channels,
@@ -129,5 +129,6 @@ def make_paper_network(name: str, n_channels: int) -> nn.Sequential:
         if block.pool:
             # Windows of 3 reach one pixel over the border, windows of 2 do not.
             layers[f"pool{i}"] = nn.MaxPool2d(block.pool, 2, padding=block.pool - 2)
+        stages[f"block{i}"] = list(layers)[before:]
         n_channels = block.channels
-    return nn.Sequential(layers)
+    return Stages(layers, stages)

@@ -1,0 +1,68 @@
+"""What a cell sees behind every stage of every architecture, as a table for the docs.
+
+Measured on the networks themselves, with random weights, at the paper's sizes for the
+paper's networks and at 224 pixels for the others. Writes results/receptive_fields.json.
+
+    python benchmarks/receptive_fields.py
+"""
+
+from __future__ import annotations
+
+from _common import record
+
+from skfcdd.backbones import list_backbones, make_backbone
+from skfcdd.receptive_field import measure_receptive_field
+
+
+def usual_size(name: str) -> int:
+    """Image size at which a network is measured."""
+    if name == "tiny":
+        return 8
+    digits = name.removeprefix("fcdd").split("_")[0]
+    return int(digits) if name.startswith("fcdd") else 224
+
+
+def measure(name: str) -> list[dict[str, object]]:
+    """Rows for all stages of an architecture."""
+    size, rows = usual_size(name), []
+    usual = len(make_backbone(name, (size, size, 3)).stage_names)
+    number = 0
+    while True:
+        number += 1
+        try:
+            network = make_backbone(name, (size, size, 3), cut=number)
+        except ValueError:  # no further stage
+            return rows
+        field = measure_receptive_field(network, (size, size), 3)
+        rows.append(
+            {
+                "backbone": name,
+                "stage": number,
+                "name": network.stage_names[-1],
+                "default": number == usual,
+                "extent": str(field.extent[0]),
+                "stride": round(field.stride[0], 3),
+                "center": round(field.offset[0], 3),
+            }
+        )
+
+
+def main() -> None:
+    rows = [row for name in list_backbones() for row in measure(name)]
+    record("receptive_fields", rows)
+    print("| backbone | stage | extent | stride | centre of the first cell |")
+    print("|---|---|---|---|---|")
+    for row in rows:
+        stage = f"{row['stage']} ({row['name']})"
+        stage = f"**{stage}**" if row["default"] else stage
+        extent = (
+            "the whole image" if row["extent"] == "inf" else f"{float(row['extent']):g}"
+        )
+        print(
+            f"| `{row['backbone']}` | {stage} | {extent} | {row['stride']:g} | "
+            f"{row['center']:g} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

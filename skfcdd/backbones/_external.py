@@ -1,0 +1,144 @@
+"""Architectures of torchvision and timm, where these are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skfcdd.backbones._registry import Architecture
+from skfcdd.backbones._staged import Stages
+from skfcdd.exceptions import BackboneError
+
+__all__ = ["make_timm", "torchvision_architecture"]
+
+_COLOURS = 3
+
+
+def torchvision_architecture(name: str) -> Architecture:
+    """The architecture behind "torchvision:NAME".
+
+    Its stages are the layers of its ``features``, or the blocks of a ResNet; by
+    default it is cut behind the last one that halves the image for the third time, as
+    the built-in architectures are.
+    """
+    try:
+        from torchvision import models
+    except (ImportError, RuntimeError) as error:  # another torch breaks it at import
+        raise BackboneError(
+            f"Got backbone={name!r}, but torchvision cannot be imported ({error}). "
+            f"Install the torchvision that belongs to the installed torch, or take a "
+            f"built-in architecture."
+        ) from error
+    model_name = name.removeprefix("torchvision:")
+    try:
+        weights = models.get_model_weights(model_name)
+        model = models.get_model(model_name, weights=None)
+    except ValueError as error:
+        raise BackboneError(
+            f"Got backbone={name!r}, but torchvision says: {error}"
+        ) from error
+    parts = _torchvision_stages(name, model)
+
+    def build(n_channels: int) -> Stages:
+        if n_channels not in (1, _COLOURS):
+            raise BackboneError(
+                f"backbone={name!r} takes grey images or three channels, but X has "
+                f"{n_channels}."
+            )
+        fresh = models.get_model(model_name, weights=None)
+        layers = {n: m for n, m in fresh.named_children() if _is_used(n, parts)}
+        return Stages(layers, parts)
+
+    url = getattr(getattr(weights, "DEFAULT", None), "url", None)
+    return Architecture(build, _third_halving(model, parts), url, _COLOURS)
+
+
+def _torchvision_stages(name: str, model: nn.Module) -> dict[str, list[str]]:
+    features = getattr(model, "features", None)
+    if isinstance(features, nn.Sequential):
+        children = [n for n, _ in features.named_children()]
+        return {f"features.{n}": [f"features.{n}"] for n in children}
+    if hasattr(model, "layer1"):
+        stem = ["conv1", "bn1", "relu", "maxpool"]
+        return {
+            "layer1": [*stem, "layer1"],
+            **{f"layer{i}": [f"layer{i}"] for i in (2, 3, 4)},
+        }
+    raise BackboneError(
+        f"Got backbone={name!r}, which is no sequence of layers that could be cut. "
+        f"Build a module from it, and give that."
+    )
+
+
+def _is_used(name: str, parts: dict[str, list[str]]) -> bool:
+    return any(p.split(".")[0] == name for paths in parts.values() for p in paths)
+
+
+@torch.no_grad()
+def _third_halving(model: nn.Module, parts: dict[str, list[str]]) -> int:
+    """Number of the last stage whose map has at least an eighth of the image's side."""
+    side, best = 128, 1
+    x = torch.zeros(1, _COLOURS, side, side)
+    model.eval()
+    for number, paths in enumerate(parts.values(), start=1):
+        for path in paths:
+            x = model.get_submodule(path)(x)
+        if x.shape[2] * 8 >= side:
+            best = number
+    return best
+
+
+class _TimmFeatures(nn.Module):
+    """A feature extractor of timm, whose maps are put together."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        first, *others = self.model(images)
+        size = first.shape[2:]
+        rest = (F.interpolate(m, size, mode="bilinear") for m in others)
+        return torch.cat([first, *rest], dim=1) if others else first
+
+
+def make_timm(
+    name: str,
+    n_channels: int,
+    weights: Any,
+    cut: int | str | None,
+    stages: Sequence[int] | None,
+) -> nn.Module:
+    """The network behind "timm:NAME", given out after some of its reductions."""
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:
+        raise BackboneError(
+            f"Got backbone={name!r}, but timm cannot be imported ({error}). Install "
+            f"timm and the torchvision that belongs to the installed torch."
+        ) from error
+    if weights not in (None, "imagenet"):
+        raise BackboneError(
+            f"backbone={name!r} takes weights=None or 'imagenet'. Got {weights!r}; "
+            f"load other weights into a module, and give that."
+        )
+    if cut == "auto":
+        raise BackboneError(f"backbone={name!r} takes cut= as a number.")
+    numbers = list(stages) if stages is not None else [3 if cut is None else cut]
+    try:
+        model = timm.create_model(
+            name.removeprefix("timm:"),
+            pretrained=weights is not None,
+            features_only=True,
+            in_chans=n_channels,
+            out_indices=tuple(int(n) - 1 for n in sorted(numbers)),
+        )
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        raise BackboneError(
+            f"Got backbone={name!r} with stages {numbers}, but timm says: {error}"
+        ) from error
+    return _TimmFeatures(model)

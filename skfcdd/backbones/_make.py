@@ -1,0 +1,336 @@
+"""From what a user gives as backbone to a network that serves as one."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skfcdd.backbones._external import make_timm, torchvision_architecture
+from skfcdd.backbones._registry import Architecture, list_backbones, lookup
+from skfcdd.backbones._staged import StagedNetwork, Stages
+from skfcdd.backbones.paper import auto_name
+from skfcdd.backbones.weights import fit_weights, load_weights
+from skfcdd.exceptions import BackboneError
+from skfcdd.receptive_field import measure_receptive_field
+
+__all__ = ["freeze_backbone", "make_backbone"]
+
+# cut="auto" takes the deepest stage whose cells see at most this share of the image.
+_FIELD_SHARE = 0.5
+# What weights trained on photographs take.
+_COLOURS = 3
+
+
+def make_backbone(
+    backbone: str | nn.Module | Callable[..., nn.Module],
+    image_shape: tuple[int, int, int],
+    *,
+    weights: Any = None,
+    cut: int | str | None = None,
+    stages: Sequence[int] | None = None,
+) -> nn.Module:
+    """Make the network that `backbone` names, and check that it serves.
+
+    Parameters
+    ----------
+    backbone : str, torch.nn.Module, or callable
+        A name of :func:`list_backbones`, "auto" (chosen by image size),
+        "torchvision:NAME" or "timm:NAME" where these libraries are installed, a
+        module (it is copied), or a callable without arguments that returns one.
+    image_shape : tuple of int (h, w, c)
+        Size and channels of the images.
+    weights : str, path, mapping or None, default=None
+        As for :func:`load_weights`. Networks with given weights take the channels
+        that these were trained with, and repeat grey images.
+    cut : int, "auto" or None, default=None
+        Number of the stage, from 1, behind which an architecture is cut. "auto"
+        takes the deepest one of which a cell sees at most half of each side of the
+        image. None takes the usual stage.
+    stages : sequence of int, default=None
+        Numbers of several stages, whose features are brought to the size of the first
+        and put together; instead of `cut`.
+
+    Returns
+    -------
+    torch.nn.Module
+        Maps (n, c, h, w) to (n, d, u, v).
+
+    Raises
+    ------
+    BackboneError
+        If the name is unknown, a stage does not exist, the weights do not fit, the
+        network cannot take such images, or its output has no spatial axes.
+    TypeError
+        If `backbone` is of another type, or the callable returns no module.
+
+    Examples
+    --------
+    >>> from skfcdd.backbones import make_backbone
+    >>> make_backbone("auto", (28, 28, 1)).conv1
+    Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
+    >>> make_backbone("resnet18", (64, 64, 1), cut="auto").stage_names
+    ('layer1',)
+    """
+    name = backbone
+    if isinstance(backbone, str):
+        name = auto_name(image_shape[:2]) if backbone == "auto" else backbone
+    if isinstance(name, str) and name.startswith("timm:"):
+        module = make_timm(name, image_shape[2], weights, cut, stages)
+    elif isinstance(name, str):
+        module = _from_architecture(name, image_shape, weights, cut, stages)
+    else:
+        module = _from_user(backbone, weights, cut, stages)
+    # Wherever and however precise it was, it is tried out here and moved in training.
+    module = module.cpu().float()
+    _check_output(module, image_shape)
+    return module
+
+
+def _from_user(
+    backbone: Any, weights: Any, cut: int | str | None, stages: Sequence[int] | None
+) -> nn.Module:
+    """The user's own module, copied, or what the user's callable makes."""
+    if isinstance(backbone, nn.Module):
+        module = copy.deepcopy(backbone)
+    elif callable(backbone):
+        module = backbone()
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"The callable given as backbone returned {type(module).__name__}, "
+                f"but expected a torch.nn.Module."
+            )
+    else:
+        raise TypeError(
+            f"Got backbone={backbone!r}, but expected a name, a torch.nn.Module or a "
+            f"callable that returns one."
+        )
+    if cut is not None or stages is not None:
+        raise BackboneError(
+            f"cut= and stages= are for architectures given by name. Got cut={cut!r}, "
+            f"stages={stages!r} with a module: cut it before."
+        )
+    if weights is not None:
+        name = type(module).__name__
+        fit_weights(module, load_weights(weights, name=name), name=name)
+    return module
+
+
+def _from_architecture(
+    name: str,
+    image_shape: tuple[int, int, int],
+    weights: Any,
+    cut: int | str | None,
+    stages: Sequence[int] | None,
+) -> StagedNetwork:
+    architecture = _architecture(name)
+    state = None
+    if weights is not None:
+        state = load_weights(weights, url=architecture.url, name=name)
+    n_channels = _n_channels(architecture, state, image_shape[2])
+    layers = architecture.build(n_channels)
+    outputs = _outputs(name, layers, architecture.cut, cut, stages, image_shape)
+    network = StagedNetwork(layers, outputs, n_channels)
+    if state is not None:
+        fit_weights(network, state, name=name)
+    return network
+
+
+def _architecture(name: str) -> Architecture:
+    if name.startswith("torchvision:"):
+        return torchvision_architecture(name)
+    architecture = lookup(name)
+    if architecture is None:
+        near = difflib.get_close_matches(name, list_backbones(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise BackboneError(
+            f"Got backbone={name!r}, but expected 'auto', one of "
+            f"{list_backbones()}, 'torchvision:NAME', 'timm:NAME', a torch.nn.Module "
+            f"or a callable that returns one.{hint}"
+        )
+    return architecture
+
+
+def _n_channels(
+    architecture: Architecture, state: Mapping[str, Tensor] | None, n_given: int
+) -> int:
+    """Channels of the first layer: those of the images, unless weights say more."""
+    if state is None:
+        return architecture.n_channels or n_given
+    first = next(iter(state_keys(architecture)), "")
+    taken = state[first].shape[1] if first in state else _COLOURS
+    if n_given not in (1, taken):
+        raise BackboneError(
+            f"The weights were trained on images with {taken} channels, but X has "
+            f"{n_given}. Give images with {taken} channels or grey ones, or leave "
+            f"weights= out."
+        )
+    return int(taken)
+
+
+def state_keys(architecture: Architecture) -> list[str]:
+    """Keys of an architecture's weights, in order."""
+    with torch.device("meta"):
+        layers = architecture.build(_COLOURS).layers
+    return [f"{n}.{key}" for n, layer in layers.items() for key in layer.state_dict()]
+
+
+def _outputs(
+    name: str,
+    layers: Stages,
+    default: int | None,
+    cut: int | str | None,
+    stages: Sequence[int] | None,
+    image_shape: tuple[int, int, int],
+) -> list[int]:
+    """Numbers of the stages to give out."""
+    names = list(layers.stages)
+    known = dict(enumerate(names, start=1))
+    if stages is not None:
+        if cut is not None:
+            raise BackboneError(
+                f"Got cut={cut!r} and stages={stages!r}; give one of them."
+            )
+        chosen = list(stages)
+        if not chosen or any(stage not in known for stage in chosen):
+            raise BackboneError(f"Got stages={stages!r}, but {name!r} has {known}.")
+        return sorted({int(stage) for stage in chosen})
+    if cut == "auto":
+        return [_deepest_within(layers, default or len(names), image_shape)]
+    if cut is None:
+        return [default or len(names)]
+    if cut not in known:
+        raise BackboneError(f"Got cut={cut!r}, but {name!r} has {known}.")
+    return [int(cut)]
+
+
+def _deepest_within(
+    layers: Stages, default: int, image_shape: tuple[int, int, int]
+) -> int:
+    """Deepest stage of which a cell sees at most `_FIELD_SHARE` of each side."""
+    best = None
+    n_channels = next(iter(_first_layer(layers).parameters())).shape[1]
+    for number in range(1, len(layers.stages) + 1):
+        network = StagedNetwork(copy.deepcopy(layers), [number])
+        try:
+            field = measure_receptive_field(network, image_shape[:2], n_channels)
+        except (RuntimeError, ValueError):  # no cells are left
+            break
+        if max(field.extent) == float("inf"):
+            # Behind a gate that sees everything, fields no longer tell.
+            return default if best is None else best
+        if max(field.share(image_shape[:2])) > _FIELD_SHARE:
+            break
+        best = number
+    return best or 1
+
+
+def _first_layer(layers: Stages) -> nn.Module:
+    """The first layer that has parameters."""
+    return next(m for m in layers.layers.values() if any(True for _ in m.parameters()))
+
+
+def freeze_backbone(
+    module: nn.Module, frozen: int | str | None
+) -> tuple[nn.Module, int]:
+    """Take the first stages of a network out of training.
+
+    Their parameters get no gradient. That normalisation layers among them keep their
+    statistics is up to whoever trains.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A :class:`StagedNetwork`, a `torch.nn.Sequential`, whose layers count as
+        stages, or any module, which counts as a single stage.
+    frozen : int, str or None
+        Number of stages; or the name of the last one, or of a layer; or "all".
+
+    Returns
+    -------
+    network : torch.nn.Module
+        The module; as a :class:`StagedNetwork` around the same layers if anything is
+        frozen.
+    split : int
+        Number of layers, of ``network.paths``, that are frozen.
+
+    Raises
+    ------
+    BackboneError
+        If there is no such stage.
+
+    Examples
+    --------
+    >>> from skfcdd.backbones import freeze_backbone, make_backbone
+    >>> network = make_backbone("vgg11_bn", (64, 64, 3))
+    >>> network, split = freeze_backbone(network, 3)
+    >>> network.paths[split - 1], network.features[11].weight.requires_grad
+    ('features.14', False)
+    """
+    if frozen is None or frozen == 0:
+        return module, 0
+    network = _as_staged(module)
+    split = _split_of(network, frozen)
+    for path in network.paths[:split]:
+        network.get_submodule(path).requires_grad_(False)
+    return network, split
+
+
+def _as_staged(module: nn.Module) -> StagedNetwork:
+    if isinstance(module, StagedNetwork):
+        return module
+    layers = {"module": module}
+    if isinstance(module, nn.Sequential) and len(module):
+        layers = dict(module.named_children())
+    return StagedNetwork(Stages(layers, {n: [n] for n in layers}), [len(layers)])
+
+
+def _split_of(network: StagedNetwork, frozen: int | str) -> int:
+    names = network.stage_names
+    if frozen == "all":
+        return len(network.paths)
+    if isinstance(frozen, str):
+        if frozen in names:
+            return network.split_behind(names.index(frozen) + 1)
+        if frozen in network.paths:
+            return network.paths.index(frozen) + 1
+        near = difflib.get_close_matches(frozen, [*names, *network.paths], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise BackboneError(
+            f"Got frozen={frozen!r}, but expected 'all', a number, or one of the "
+            f"stages {list(names)} or layers {list(network.paths)}.{hint}"
+        )
+    if frozen > len(names):
+        raise BackboneError(
+            f"Got frozen={frozen}, but the backbone has {len(names)} stage(s): "
+            f"{list(names)}."
+        )
+    return network.split_behind(int(frozen))
+
+
+def _check_output(module: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a module that cannot make a map of such images."""
+    h, w, c = image_shape
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            output = module.eval()(torch.zeros(1, c, h, w))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise BackboneError(
+            f"The backbone cannot take images of {h}x{w} pixels with {c} channel(s): "
+            f"{error}. Larger images (resize=), or a backbone with less pooling or "
+            f"made for {c} channel(s), are needed."
+        ) from error
+    finally:
+        module.train(was_training)
+    if not isinstance(output, torch.Tensor) or output.ndim != 4 or 0 in output.shape:
+        got = getattr(output, "shape", type(output).__name__)
+        raise BackboneError(
+            f"The backbone's output must be a map (n, d, u, v) with at least one "
+            f"cell. Got {tuple(got) if isinstance(got, torch.Size) else got} for "
+            f"an image of {h}x{w} pixels."
+        )

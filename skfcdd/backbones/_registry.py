@@ -1,0 +1,141 @@
+"""Architectures by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from skfcdd.backbones import _efficientnet, _mobilenet, _resnet, _squeezenet, _vgg
+from skfcdd.backbones._staged import Stages
+from skfcdd.backbones.paper import PAPER_NETWORKS, make_paper_network
+
+__all__ = ["Architecture", "list_backbones", "lookup", "register_backbone"]
+
+_OFFICIAL = "https://download.pytorch.org/models/"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What stands behind a name.
+
+    Parameters
+    ----------
+    build : callable (n_channels) -> Stages
+        Makes the layers, with random weights.
+    cut : int or None, default=None
+        Number of the stage behind which it is cut by default; None runs all.
+    url : str or None, default=None
+        Address of its ImageNet weights.
+    n_channels : int or None, default=None
+        Channels that it always takes, with grey images repeated; None where it is
+        built for those of the images.
+    """
+
+    build: Callable[[int], Stages]
+    cut: int | None = None
+    url: str | None = None
+    n_channels: int | None = None
+
+
+_ARCHITECTURES: dict[str, Architecture] = {
+    name: Architecture(partial(make_paper_network, name)) for name in PAPER_NETWORKS
+}
+for _name, _build, _cut, _file in (
+    # The FCDD paper cuts VGG before the fourth pooling.
+    ("vgg11_bn", _vgg.vgg11_bn, 4, "vgg11_bn-6002323d.pth"),
+    ("vgg16_bn", _vgg.vgg16_bn, 4, "vgg16_bn-6c64b313.pth"),
+    ("resnet18", _resnet.resnet18, 2, "resnet18-f37072fd.pth"),
+    ("resnet34", _resnet.resnet34, 2, "resnet34-b627a593.pth"),
+    ("resnet50", _resnet.resnet50, 2, "resnet50-0676ba61.pth"),
+    (
+        "wide_resnet50_2",
+        _resnet.wide_resnet50_2,
+        2,
+        "wide_resnet50_2-95faca4d.pth",
+    ),
+    ("squeezenet1_0", _squeezenet.squeezenet1_0, 3, "squeezenet1_0-b66bff10.pth"),
+    ("squeezenet1_1", _squeezenet.squeezenet1_1, 3, "squeezenet1_1-b8a52dc0.pth"),
+    (
+        "mobilenet_v3_small",
+        _mobilenet.mobilenet_v3_small,
+        3,
+        "mobilenet_v3_small-047dcff4.pth",
+    ),
+    (
+        "efficientnet_b0",
+        _efficientnet.efficientnet_b0,
+        3,
+        "efficientnet_b0_rwightman-7f5810bc.pth",
+    ),
+):
+    _ARCHITECTURES[_name] = Architecture(_build, _cut, _OFFICIAL + _file)
+
+
+def list_backbones() -> list[str]:
+    """Names that ``backbone=`` takes, beside "auto", "timm:..." and "torchvision:...".
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from skfcdd.backbones import list_backbones
+    >>> "fcdd32_lw3k" in list_backbones(), "resnet18" in list_backbones()
+    (True, True)
+    """
+    return sorted(_ARCHITECTURES)
+
+
+def register_backbone(
+    name: str,
+    build: Callable[[int], Stages],
+    *,
+    cut: int | None = None,
+    url: str | None = None,
+) -> None:
+    """Give an architecture of one's own a name.
+
+    The name is known to this process alone: register it where a model is loaded in
+    another one, or give ``backbone=`` a module instead.
+
+    Parameters
+    ----------
+    name : str
+        A new name.
+    build : callable (n_channels) -> Stages
+        Makes the layers, with random weights.
+    cut : int, default=None
+        Number of the stage, from 1, behind which it is cut unless ``cut=`` or
+        ``stages=`` say otherwise. None runs all stages.
+    url : str, default=None
+        Address of the weights that ``weights="imagenet"`` stands for.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, or contains a colon.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfcdd.backbones import Stages, make_backbone, register_backbone
+    >>> def build(n_channels):
+    ...     layers = {"conv": nn.Conv2d(n_channels, 8, 3), "act": nn.ReLU()}
+    ...     return Stages(layers, {"only": ["conv", "act"]})
+    >>> register_backbone("doctest_net", build)
+    >>> make_backbone("doctest_net", (16, 16, 1)).stage_names
+    ('only',)
+    """
+    if name in _ARCHITECTURES or name == "auto" or ":" in name:
+        raise ValueError(
+            f"Got name={name!r}, but expected a name without a colon that is not "
+            f"taken. Taken are 'auto' and {list_backbones()}."
+        )
+    _ARCHITECTURES[name] = Architecture(build, cut, url)
+
+
+def lookup(name: str) -> Architecture | None:
+    """The architecture of a name, or None."""
+    return _ARCHITECTURES.get(name)

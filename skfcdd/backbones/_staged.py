@@ -1,0 +1,172 @@
+"""Networks that run in stages: cut behind any of them, frozen up to any of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["StagedNetwork", "Stages"]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Layers of an architecture, and the order in which they are run.
+
+    Parameters
+    ----------
+    layers : mapping of str to torch.nn.Module
+        By the names under which weights of the architecture are stored.
+    stages : mapping of str to sequence of str
+        Dotted paths of the layers of each stage by its name, all in running order.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfcdd.backbones import Stages
+    >>> features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3))
+    >>> stages = {"low": ["features.0", "features.1"], "high": ["features.2"]}
+    >>> len(Stages({"features": features}, stages).stages)
+    2
+    """
+
+    layers: Mapping[str, nn.Module]
+    stages: Mapping[str, Sequence[str]]
+
+
+class StagedNetwork(nn.Module):
+    """Run the stages of an architecture up to the last one that is given out.
+
+    Later layers are left away. Outputs of several stages are brought to the size of
+    the first of them and laid behind one another as channels.
+
+    Parameters
+    ----------
+    architecture : Stages
+        The layers; they are taken over.
+    outputs : sequence of int
+        Numbers of the stages to give out, from 1, in increasing order.
+    n_channels : int or None, default=None
+        Channels that the first layer takes. Grey images are repeated where it takes
+        more; None hands images on as they are.
+
+    Attributes
+    ----------
+    paths : tuple of str
+        The layers that are run, in order.
+    taken : tuple of int
+        After how many of `paths` an output is taken.
+    stage_names : tuple of str
+        Names of the stages that are run.
+    stage_ends : tuple of int
+        After how many of `paths` each of these stages ends.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.backbones import make_backbone
+    >>> network = make_backbone("resnet18", (64, 64, 3), stages=[2, 3])
+    >>> network.stage_names
+    ('layer1', 'layer2', 'layer3')
+    >>> network(torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 384, 8, 8])
+    """
+
+    def __init__(
+        self,
+        architecture: Stages,
+        outputs: Sequence[int],
+        n_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_channels = n_channels
+        for name, layer in architecture.layers.items():
+            self.add_module(name, layer)
+        run = dict(itertools.islice(architecture.stages.items(), outputs[-1]))
+        self.stage_names = tuple(run)
+        self.stage_ends = tuple(itertools.accumulate(map(len, run.values())))
+        self.paths = tuple(itertools.chain.from_iterable(run.values()))
+        self.taken = tuple(self.stage_ends[number - 1] for number in outputs)
+        _prune(self, "", self.paths)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (n, d, u, v) of images (n, c, h, w)."""
+        return self.tail(self.head(images, 0), 0)
+
+    def head(self, images: Tensor, split: int) -> tuple[Tensor, ...]:
+        """What the layers behind the first `split` ones need of these.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, c, h, w)
+        split : int
+            Number of layers to run.
+
+        Returns
+        -------
+        tuple of Tensor
+            Outputs taken on the way, and the last one.
+        """
+        kept = []
+        x = images
+        if self.n_channels is not None and x.shape[1] == 1:
+            x = x.expand(-1, self.n_channels, -1, -1)
+        for i, path in enumerate(self.paths[:split], start=1):
+            x = self.get_submodule(path)(x)
+            if i in self.taken and i < split:
+                kept.append(x)
+        return (*kept, x)
+
+    def tail(self, kept: Sequence[Tensor], split: int) -> Tensor:
+        """Features (n, d, u, v) from what `head` gave.
+
+        Parameters
+        ----------
+        kept : sequence of Tensor
+            Output of `head` for the same `split`.
+        split : int
+            Number of layers that were run.
+        """
+        *maps, x = kept
+        if split in self.taken:
+            maps.append(x)
+        for i, path in enumerate(self.paths[split:], start=split + 1):
+            x = self.get_submodule(path)(x)
+            if i in self.taken:
+                maps.append(x)
+        first = maps[0]
+        if len(maps) == 1:
+            return first
+        size = first.shape[2:]
+        rest = (F.interpolate(m, size, mode="bilinear") for m in maps[1:])
+        return torch.cat([first, *rest], dim=1)
+
+    def split_behind(self, stage: int) -> int:
+        """After how many layers the first `stage` stages, and all for free, are done.
+
+        Layers without parameters that follow, such as a pooling, make what is handed
+        on smaller; they count in unless the output of the stage itself is given out.
+        """
+        split = self.stage_ends[stage - 1] if stage else 0
+        while split < len(self.paths) and split not in self.taken:
+            layer = self.get_submodule(self.paths[split])
+            if any(True for _ in itertools.chain(layer.parameters(), layer.buffers())):
+                break
+            split += 1
+        return split
+
+
+def _prune(module: nn.Module, prefix: str, paths: Sequence[str]) -> None:
+    """Delete all layers that are not on one of the paths."""
+    for name, child in list(module.named_children()):
+        path = prefix + name
+        if path in paths:
+            continue
+        if any(p.startswith(path + ".") for p in paths):
+            _prune(child, path + ".", paths)
+        else:
+            delattr(module, name)
