@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from _common import record
 
-from skfcdd.backbones import list_backbones, make_backbone
-from skfcdd.receptive_field import measure_receptive_field
+from skfcdd.backbones import list_backbones, make_backbone, measure_backbone
 
 
 def usual_size(name: str) -> int:
@@ -33,7 +32,7 @@ def measure(name: str) -> list[dict[str, object]]:
             network = make_backbone(name, (size, size, 3), cut=number)
         except ValueError:  # no further stage
             return rows
-        field = measure_receptive_field(network, (size, size), 3)
+        field = measure_backbone(network, (size, size), 3)
         rows.append(
             {
                 "backbone": name,

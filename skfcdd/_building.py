@@ -13,10 +13,10 @@ from torch import nn
 from skfcdd._batches import TrainingData
 from skfcdd._net import FCDDModule, FCDDNet
 from skfcdd._preprocess import Preprocess
-from skfcdd.backbones import freeze_backbone, make_backbone
+from skfcdd.backbones import freeze_backbone, make_backbone, measure_backbone
 from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.objectives import resolve_objective
-from skfcdd.receptive_field import ReceptiveField, measure_receptive_field
+from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["build_module", "build_net"]
 
@@ -53,7 +53,7 @@ def build_module(
     network, split = freeze_backbone(network, estimator.frozen)
     if not objective.uses_bias:
         remove_biases(network)
-    field = measure_receptive_field(network, (h, w), image_shape[2])
+    field = measure_backbone(network, (h, w), image_shape[2])
     upsample = GaussianUpsampler(
         (h, w),
         (features.shape[2], features.shape[3]),

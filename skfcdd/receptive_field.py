@@ -26,8 +26,8 @@ __all__ = ["ReceptiveField", "measure_receptive_field"]
 # An axis is enlarged between these sizes until a cell's field fits inside.
 _MAX_CANVAS = 1024
 _LEAST_CANVAS = 64
-# Width of the strip on which the other axis is measured.
-_STRIP = 8
+# Widths of the strips on which the other axis is measured.
+_STRIPS = (8, 48)
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,17 @@ def _measure_axis(
     shape = [n_channels, *image_shape]
     n_pixels = image_shape[axis]
     n_cells = _seen(probe, shape, axis, lambda image: None).shape[0]
-    # The other axis does not matter; a narrow strip is quicker.
-    strip = [n_channels, *(min(n, _STRIP) for n in image_shape)]
-    strip[1 + axis] = n_pixels
-    if _count_cells(probe, strip, axis) == n_cells:
+    # The other axis does not matter; the narrowest strip that serves is the quickest.
+    for width in _STRIPS:
+        strip = [n_channels, *(min(n, width) for n in image_shape)]
+        strip[1 + axis] = n_pixels
+        if _count_cells(probe, strip, axis) != n_cells:
+            continue
         # Behind strides and paddings a strip may be gone from what the cells see.
         whole = _seen(probe, strip, axis, lambda image: image.fill_(math.nan))
-        shape = strip if whole[n_cells // 2] else shape
+        if whole[n_cells // 2]:
+            shape = strip
+            break
     length = max(n_pixels, _LEAST_CANVAS)
     while length <= max(_MAX_CANVAS, 2 * n_pixels):
         longer = [*shape]

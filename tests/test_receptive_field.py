@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from skfcdd.backbones import list_backbones, make_backbone
+from skfcdd.backbones import make_backbone, measure_backbone
 from skfcdd.receptive_field import ReceptiveField, measure_receptive_field
 
 # r, j and the first centre by hand, from kernels, strides and paddings.
@@ -58,14 +58,27 @@ def by_recursion(module, axis=0):
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [*((name, (32, 32)) for name in list_backbones()), ("fcdd224", (61, 48))],
+    [*((name, (32, 32)) for name in BY_HAND), ("fcdd224", (61, 48))],
 )
 def test_networks_of_the_paper(name, size):
     module = make_backbone(name, (*size, 1))
     field = measure_receptive_field(module, size, 1)
     r, j, c = BY_HAND[name]
     assert field == ReceptiveField((r, r), (j, j), (c, c))
-    assert by_recursion(module) == (r, j, c)
+    assert by_recursion(module.children()) == (r, j, c)
+
+
+def test_maps_put_together():
+    sizes = {2: (35, 4, 5.0), 3: (107, 8, 9.0), 4: (155, 16, 17.0)}  # by hand
+    for stages in ([2], [2, 3], [2, 3, 4]):
+        network = make_backbone("squeezenet1_0", (128, 96, 1), stages=stages)
+        field = measure_backbone(network, (128, 96), 1)
+        _, j, c = sizes[stages[0]]
+        r, last_j, _ = sizes[stages[-1]]
+        # Bilinear interpolation reaches to the next cell of the coarser map.
+        r += last_j if len(stages) > 1 else 0
+        assert field == ReceptiveField((r, r), (j, j), (c, c))
+        assert network(torch.zeros(1, 1, 128, 96)).isfinite().all()
 
 
 PER_AXIS = st.tuples(st.integers(1, 5), st.integers(1, 5))

@@ -7,6 +7,7 @@ behind any of them, and frozen up to any of them.
 
 from __future__ import annotations
 
+from skfcdd.backbones._fields import measure_backbone
 from skfcdd.backbones._make import freeze_backbone, make_backbone
 from skfcdd.backbones._registry import list_backbones, register_backbone
 from skfcdd.backbones._staged import StagedNetwork, Stages
@@ -22,5 +23,6 @@ __all__ = [
     "list_backbones",
     "load_weights",
     "make_backbone",
+    "measure_backbone",
     "register_backbone",
 ]

@@ -104,4 +104,4 @@ def squeezenet1_1(n_channels: int) -> Stages:
         *(_pool(), Fire(256, 48, 192), Fire(384, 48, 192)),
         *(Fire(384, 64, 256), Fire(512, 64, 256)),
     ]
-    return _stages(features, (2, 5, 8, 12))
+    return _stages(features, (2, 5, 8, 13))

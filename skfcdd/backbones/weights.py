@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -152,18 +153,25 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _from_url(url: str, got: str) -> dict[str, Tensor]:
     """State dict of an address, from the cache if it has been downloaded before."""
     path = _cache_path(url, got)
-    if not path.exists():
-        _download(url, path, got)
     try:
+        if not path.exists():
+            _download(url, path, got)
         _check_hash(path, path.name, got)
-        return _tensors(_read(path, got), got)
+        found = _read(path, got)
     except WeightsError as error:
         # It came from there, so nothing is lost; kept, it would fail forever.
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        fate = (
+            f"could not be deleted ({path})"
+            if path.exists()
+            else f"was deleted ({path})"
+        )
         raise WeightsError(
-            f"{error} The file was deleted from {path.parent}; call again to download "
-            f"it anew from {url}, or give weights=PATH of a copy."
+            f"{error} The file {fate}. Call again to download it anew from {url}, or "
+            f"give weights=PATH of a copy."
         ) from error
+    return _tensors(found, got)
 
 
 def _cache_path(url: str, got: str) -> Path:

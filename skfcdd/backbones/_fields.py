@@ -1,0 +1,57 @@
+"""The receptive field of a backbone, also where several of its maps are put together."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+
+from skfcdd.backbones._staged import StagedNetwork
+from skfcdd.receptive_field import ReceptiveField, measure_receptive_field
+
+__all__ = ["measure_backbone"]
+
+
+def measure_backbone(
+    network: nn.Module, image_shape: tuple[int, int], n_channels: int
+) -> ReceptiveField:
+    """Receptive field of the cells of a backbone.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Maps (n, c, h, w) to (n, d, u, v).
+    image_shape : tuple of int (h, w)
+        Size of the images.
+    n_channels : int
+        Number of channels of the images.
+
+    Returns
+    -------
+    ReceptiveField
+        Measured on the network. Where maps of several stages are put together, cells
+        lie where those of the first map lie, and see what the cells of the last one
+        see, with those next to it: from them the map is interpolated.
+
+    Examples
+    --------
+    >>> from skfcdd.backbones import make_backbone, measure_backbone
+    >>> network = make_backbone("fcdd224", (96, 96, 1))
+    >>> measure_backbone(network, (96, 96), 1).extent
+    (59.0, 59.0)
+    """
+    if not isinstance(network, StagedNetwork) or len(network.taken) == 1:
+        return measure_receptive_field(network, image_shape, n_channels)
+    first, last = (
+        measure_receptive_field(_only(network, end), image_shape, n_channels)
+        for end in (network.taken[0], network.taken[-1])
+    )
+    rows, columns = (r + j for r, j in zip(last.extent, last.stride, strict=True))
+    return ReceptiveField((rows, columns), first.stride, first.offset)
+
+
+def _only(network: StagedNetwork, end: int) -> StagedNetwork:
+    """The network with the map after `end` layers alone; layers are shared."""
+    shorter = copy.copy(network)
+    shorter.paths, shorter.taken = network.paths[:end], (end,)
+    return shorter
