@@ -18,7 +18,7 @@ from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.objectives import resolve_objective
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["build_module", "build_net"]
+__all__ = ["build_module", "build_net", "build_network"]
 
 # Steps of training that a small data set gets: about a minute for images of
 # 128 x 128 pixels on two cores.
@@ -31,29 +31,48 @@ _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 
-def build_module(
-    preprocess: Preprocess,
-    image_shape: tuple[int, int, int],
-    estimator: Any,
-) -> tuple[FCDDModule, ReceptiveField]:
-    """Make the whole network with fresh weights, and measure its receptive field."""
-    h, w = preprocess.size or image_shape[:2]
-    objective = resolve_objective(estimator.loss)
+def build_network(
+    estimator: Any, seen_shape: tuple[int, int, int]
+) -> tuple[nn.Module, int, int]:
+    """Make the backbone for images (h, w, c) as the network sees them.
+
+    Returns
+    -------
+    network : torch.nn.Module
+    n_inputs : int
+        Number of channels that it takes.
+    split : int
+        Number of its layers that are frozen.
+    """
     network = make_backbone(
         estimator.backbone,
-        (h, w, image_shape[2]),
+        seen_shape,
         weights=estimator.weights,
         cut=estimator.cut,
         stages=estimator.stages,
     )
+    n_inputs = getattr(network, "n_channels", None) or seen_shape[2]
+    network, split = freeze_backbone(network, estimator.frozen)
+    return network, n_inputs, split
+
+
+def build_module(
+    preprocess: Preprocess,
+    network: nn.Module,
+    split: int,
+    seen_shape: tuple[int, int, int],
+    estimator: Any,
+) -> tuple[FCDDModule, ReceptiveField]:
+    """Make the whole network, and measure its receptive field."""
+    h, w, n_channels = seen_shape
+    objective = resolve_objective(estimator.loss)
     with torch.no_grad():
-        features = network.eval()(torch.zeros(1, image_shape[2], h, w))
+        features = network.eval()(torch.zeros(1, n_channels, h, w))
     network.train()
     objective.build(features.shape[1])
-    network, split = freeze_backbone(network, estimator.frozen)
     if not objective.uses_bias:
         remove_biases(network)
-    field = measure_backbone(network, (h, w), image_shape[2])
+    field = measure_backbone(network, (h, w), n_channels)
     upsample = GaussianUpsampler(
         (h, w),
         (features.shape[2], features.shape[3]),

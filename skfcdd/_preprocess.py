@@ -74,12 +74,15 @@ class Preprocess(nn.Module):
         size: tuple[int, int] | None,
         *,
         pretrained: bool = False,
+        n_inputs: int | None = None,
     ) -> Preprocess:
         """Learn the constants from the normal images at `index`, block by block.
 
-        `pretrained` says that the network has weights trained on photographs.
+        `pretrained` says that the network has weights trained on other images, and
+        `n_inputs` how many channels it takes, if not those of the images.
         """
         n_channels = images.image_shape[2]
+        n_inputs = n_inputs or n_channels
         ranges, moments = MinMaxScaler(), StandardScaler()
         step = max(1, _BLOCK // int(np.prod(images.data.shape[1:])))
         for start in range(0, len(index), step):
@@ -90,14 +93,14 @@ class Preprocess(nn.Module):
         if normalize == "auto":
             side = min(size or images.image_shape[:2])
             normalize = "contrast" if side >= _LEAST_SIDE else "standard"
-            normalize = "imagenet" if pretrained else normalize
+            if pretrained and n_inputs == len(_IMAGENET[0]):
+                normalize = "imagenet"
         low, high = _value_range(images.data.dtype, ranges)
         width = high - low
         if normalize is None:
             mean, std = np.zeros(n_channels), np.ones(n_channels)
         elif normalize == "imagenet":
-            # Three values bring a grey image to three channels.
-            mean, std = _given_values(_IMAGENET, 3 if n_channels == 1 else n_channels)
+            mean, std = _of_photographs(n_inputs)
         elif isinstance(normalize, str):
             mean, std = (moments.mean_ - low) / width, moments.scale_ / width
         else:
@@ -140,6 +143,24 @@ def _given_values(
         raise ValueError(
             f"Got normalize={normalize!r}, but expected (mean, std) with one number, "
             f"or {n_channels} (one per channel), each; std greater than 0."
+        )
+    return mean, std
+
+
+def _of_photographs(
+    n_inputs: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation for a network that takes `n_inputs` channels.
+
+    Three values bring a grey image to three channels.
+    """
+    mean, std = np.array(_IMAGENET)
+    if n_inputs == 1:
+        return mean.mean(keepdims=True), std.mean(keepdims=True)
+    if n_inputs != len(mean):
+        raise ValueError(
+            f"Got normalize='imagenet', which has values for grey images and for three "
+            f"channels, but the images have {n_inputs}. Use 'standard' or 'contrast'."
         )
     return mean, std
 

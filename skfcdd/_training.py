@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 
 from skfcdd._augment import resolve_augment
 from skfcdd._batches import TrainingData
-from skfcdd._building import build_module, build_net
+from skfcdd._building import build_module, build_net, build_network
 from skfcdd._images import ImageArray, check_images
 from skfcdd._net import (
     FCDDModule,
@@ -249,15 +249,18 @@ def _module(
     size = estimator.resize
     if size is not None:
         size = (int(size),) * 2 if isinstance(size, Integral) else tuple(size)
+    h, w = size or images.image_shape[:2]
+    seen_shape = (h, w, images.image_shape[2])
+    network, n_inputs, frozen = build_network(estimator, seen_shape)
     preprocess = Preprocess.learn(
         images,
         split.normal,
         estimator.normalize,
         size,
         pretrained=estimator.weights is not None,
+        n_inputs=n_inputs,
     )
-    module, field = build_module(preprocess, images.image_shape, estimator)
-    h, w = size or images.image_shape[:2]
+    module, field = build_module(preprocess, network, frozen, seen_shape, estimator)
     share = min(field.share((h, w)))
     if module.objective.spatial and share > _BLURRING_SHARE and min(h, w) >= 16:
         warnings.warn(

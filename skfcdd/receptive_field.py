@@ -24,7 +24,7 @@ from torch import Tensor, nn
 __all__ = ["ReceptiveField", "measure_receptive_field"]
 
 # An axis is enlarged between these sizes until a cell's field fits inside.
-_MAX_CANVAS = 1024
+_MAX_CANVAS = 4096
 _LEAST_CANVAS = 64
 # Widths of the strips on which the other axis is measured.
 _STRIPS = (8, 48)
@@ -131,17 +131,21 @@ def measure_receptive_field(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
         with torch.backends.mkldnn.flags(enabled=False):
-            axes = [
-                _measure_axis(probe, image_shape, n_channels, axis) for axis in (0, 1)
-            ]
-    (r_h, j_h, c_h), (r_w, j_w, c_w) = axes
+            rows = _measure_axis(probe, image_shape, n_channels, 0)
+            # Nearly always the same, which is quicker to check than to find.
+            columns = _measure_axis(probe, image_shape, n_channels, 1, like=rows)
+    (r_h, j_h, c_h), (r_w, j_w, c_w) = rows, columns
     return ReceptiveField(extent=(r_h, r_w), stride=(j_h, j_w), offset=(c_h, c_w))
 
 
 def _measure_axis(
-    probe: nn.Module, image_shape: tuple[int, int], n_channels: int, axis: int
+    probe: nn.Module,
+    image_shape: tuple[int, int],
+    n_channels: int,
+    axis: int,
+    like: tuple[float, float, float] | None = None,
 ) -> tuple[float, float, float]:
-    """Extent, stride and offset along one axis."""
+    """Extent, stride and offset along one axis, perhaps `like` those given."""
     shape = [n_channels, *image_shape]
     n_pixels = image_shape[axis]
     n_cells = _seen(probe, shape, axis, lambda image: None).shape[0]
@@ -163,11 +167,11 @@ def _measure_axis(
         cells = _count_cells(probe, longer, axis)
         if cells is None:  # a module made for one size only
             break
-        found = _measure_inside(probe, longer, axis, cells, margin=1.0)
+        found = _measure_inside(probe, longer, axis, cells, 1.0, like)
         if found is not None:
             return found
         length *= 2
-    found = _measure_inside(probe, shape, axis, n_cells, margin=0.0)
+    found = _measure_inside(probe, shape, axis, n_cells, 0.0, like)
     if found is not None:
         return found
     stride = n_pixels / n_cells
@@ -184,18 +188,30 @@ def _count_cells(probe: nn.Module, shape: list[int], axis: int) -> int | None:
 
 
 def _measure_inside(
-    probe: nn.Module, shape: list[int], axis: int, n_cells: int, margin: float
+    probe: nn.Module,
+    shape: list[int],
+    axis: int,
+    n_cells: int,
+    margin: float,
+    like: tuple[float, float, float] | None,
 ) -> tuple[float, float, float] | None:
     """Extent, stride and offset if the fields of two cells lie inside the canvas."""
     first = n_cells // 2
-    field = _cell_range(probe, shape, axis, first, margin)
+    guess = None
+    if like is not None and math.isfinite(like[0]):
+        middle, reach = like[2] + first * like[1], (like[0] - 1) / 2
+        guess = round(middle - reach), round(middle + reach)
+    field = _cell_range(probe, shape, axis, first, margin, guess)
     if field is None:
         return None
     low, high = field
     extent, center = high - low + 1.0, (low + high) / 2
+    usual = round(shape[1 + axis] / n_cells)
     for other in (first + n_cells // 4, first + 1, first - 1):  # far is more exact
         if 0 <= other < n_cells and other != first:
-            neighbour = _cell_range(probe, shape, axis, other, margin)
+            move = (other - first) * usual
+            guess = low + move, high + move
+            neighbour = _cell_range(probe, shape, axis, other, margin, guess)
             if neighbour is not None:
                 stride = (sum(neighbour) / 2 - center) / (other - first)
                 return extent, stride, center - first * stride
@@ -203,7 +219,12 @@ def _measure_inside(
 
 
 def _cell_range(
-    probe: nn.Module, shape: list[int], axis: int, cell: int, margin: float
+    probe: nn.Module,
+    shape: list[int],
+    axis: int,
+    cell: int,
+    margin: float,
+    guess: tuple[int, int] | None = None,
 ) -> tuple[int, int] | None:
     """First and last pixel that a cell sees; None where that may be cut off.
 
@@ -219,17 +240,33 @@ def _cell_range(
 
         return bool(_seen(probe, shape, axis, fill)[cell])
 
-    if touched(0, 1) or touched(n_pixels - 1, n_pixels):
+    def from_start(n: int) -> bool:
+        return touched(0, n)
+
+    def from_end(n: int) -> bool:
+        return touched(n_pixels - n, n_pixels)
+
+    if from_start(1) or from_end(1):
         return None
-    low = _bisect(n_pixels, lambda t: touched(0, t)) - 1
-    high = n_pixels - _bisect(n_pixels, lambda t: touched(n_pixels - t, n_pixels))
+    expected = (None, None) if guess is None else (guess[0] + 1, n_pixels - guess[1])
+    low = _bisect(n_pixels, from_start, expected[0]) - 1
+    high = n_pixels - _bisect(n_pixels, from_end, expected[1])
     room = margin * (high - low + 1)
     return (low, high) if room <= low <= high <= n_pixels - 1 - room else None
 
 
-def _bisect(upper: int, condition: Callable[[int], bool]) -> int:
-    """Smallest t in 1..upper at which a monotone condition holds."""
+def _bisect(
+    upper: int, condition: Callable[[int], bool], guess: int | None = None
+) -> int:
+    """Smallest t in 1..upper at which a monotone condition holds, perhaps `guess`."""
     low, high = 0, upper
+    if guess is not None and 1 < guess <= upper:
+        if not condition(guess):
+            low = guess
+        elif not condition(guess - 1):
+            return guess
+        else:
+            high = guess - 1
     while high - low > 1:
         middle = (low + high) // 2
         if condition(middle):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skfcdd.backbones._registry import Architecture
 from skfcdd.backbones._staged import Stages
-from skfcdd.exceptions import BackboneError
+from skfcdd.exceptions import BackboneError, DownloadError
 
 __all__ = ["make_timm", "torchvision_architecture"]
 
@@ -95,11 +95,14 @@ def _third_halving(model: nn.Module, parts: dict[str, list[str]]) -> int:
 class _TimmFeatures(nn.Module):
     """A feature extractor of timm, whose maps are put together."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, n_channels: int) -> None:
         super().__init__()
         self.model = model
+        self.n_channels = n_channels
 
     def forward(self, images: Tensor) -> Tensor:
+        if images.shape[1] == 1:
+            images = images.expand(-1, self.n_channels, -1, -1)
         first, *others = self.model(images)
         size = first.shape[2:]
         rest = (F.interpolate(m, size, mode="bilinear") for m in others)
@@ -128,6 +131,8 @@ def make_timm(
         )
     if cut == "auto":
         raise BackboneError(f"backbone={name!r} takes cut= as a number.")
+    if weights is not None:
+        n_channels = _COLOURS
     numbers = list(stages) if stages is not None else [3 if cut is None else cut]
     try:
         model = timm.create_model(
@@ -141,4 +146,9 @@ def make_timm(
         raise BackboneError(
             f"Got backbone={name!r} with stages {numbers}, but timm says: {error}"
         ) from error
-    return _TimmFeatures(model)
+    except OSError as error:
+        raise DownloadError(
+            f"The weights of backbone={name!r} could not be fetched ({error}). Put "
+            f"them into the cache of timm, or take weights=None."
+        ) from error
+    return _TimmFeatures(model, n_channels)

@@ -1,4 +1,4 @@
-"""The receptive field of a backbone, also where several of its maps are put together."""
+"""The receptive field of a backbone, also of several maps put together."""
 
 from __future__ import annotations
 
