@@ -20,6 +20,7 @@ from sklearn.utils import check_random_state
 from skfcdd._augment import resolve_augment
 from skfcdd._batches import TrainingData
 from skfcdd._building import build_module, build_net, build_network
+from skfcdd._cached import CachedTrainingData, stored_dtype
 from skfcdd._images import ImageArray, check_images
 from skfcdd._net import (
     FCDDModule,
@@ -32,7 +33,7 @@ from skfcdd._preprocess import Preprocess
 from skfcdd._targets import Truth
 from skfcdd.anomalies import confetti, resolve_synthetic
 from skfcdd.exceptions import CollapseWarning, ReceptiveFieldWarning
-from skfcdd.feature_cache import CachedTrainingData, FeatureCache, stored_dtype
+from skfcdd.feature_cache import FeatureCache
 from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["Previous", "Split", "Trained", "train"]

@@ -17,6 +17,7 @@ PUBLIC = [
     "skfcdd.conformal",
     "skfcdd.datasets",
     "skfcdd.exceptions",
+    "skfcdd.feature_cache",
     "skfcdd.heatmaps",
     "skfcdd.metrics",
     "skfcdd.model_selection",

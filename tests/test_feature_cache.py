@@ -13,11 +13,12 @@ from torch import nn
 
 from skfcdd import FCDDSegmenter
 from skfcdd._batches import TrainingData
+from skfcdd._cached import CachedTrainingData, FeatureStore
 from skfcdd._images import ImageArray
 from skfcdd._preprocess import Preprocess
 from skfcdd.anomalies import resolve_synthetic
 from skfcdd.backbones import freeze_backbone, make_backbone
-from skfcdd.feature_cache import CachedTrainingData, FeatureCache, FeatureStore
+from skfcdd.feature_cache import FeatureCache
 from skfcdd.metrics import pixel_roc_auc_score
 
 BATCH = 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -226,3 +227,14 @@ def test_centers():
     field = ReceptiveField((6, 9), (4, 2), (1.5, -1.0))
     assert field.centers(3).tolist() == [1.5, 5.5, 9.5]
     assert field.centers(2, axis=1).tolist() == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize(("name", "stage"), [("fcdd224", 5), ("vgg11_bn", 2)])
+def test_table_of_the_documentation(name, stage):
+    path = Path(__file__).parents[1] / "docs" / "backbones.md"
+    rows = [line for line in path.read_text().splitlines() if f"| `{name}` |" in line]
+    cells = [cell.strip() for cell in rows[stage - 1].split("|")[3:6]]
+    network = make_backbone(name, (224, 224, 3), cut=stage)
+    field = measure_backbone(network, (224, 224), 3)
+    measured = (field.extent[0], field.stride[0], field.offset[0])
+    assert [float(cell) for cell in cells] == list(measured)

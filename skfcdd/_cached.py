@@ -1,0 +1,290 @@
+"""Batches of features of frozen stages, in place of images."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from skfcdd._batches import Target, TrainingData
+from skfcdd.feature_cache import FeatureCache
+
+__all__ = ["CachedTrainingData", "FeatureStore", "stored_dtype"]
+
+_DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
+
+
+class FeatureStore:
+    """Features of many images, in memory or in a file.
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+    like : tuple of Tensor of shape (1, d, u, v)
+        Features of one image.
+    dtype : torch.dtype
+        In which they are stored.
+    device : torch.device or str
+        Where they are stored if they are in memory.
+    path : Path or None, default=None
+        The file to make; None keeps them in memory.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd._cached import FeatureStore
+    >>> store = FeatureStore(5, (torch.zeros(1, 2, 3, 3),), torch.float16, "cpu")
+    >>> store.write(slice(0, 2), (torch.ones(2, 2, 3, 3),))
+    >>> store.read(torch.tensor([1, 0]), torch.float32)[0].shape
+    torch.Size([2, 2, 3, 3])
+    """
+
+    def __init__(
+        self,
+        n: int,
+        like: tuple[Tensor, ...],
+        dtype: torch.dtype,
+        device: torch.device | str,
+        path: Path | None = None,
+    ) -> None:
+        # Channels last, as the layers behind want them.
+        shapes = [(n, x.shape[2], x.shape[3], x.shape[1]) for x in like]
+        if path is None:
+            self._parts = [torch.empty(s, dtype=dtype, device=device) for s in shapes]
+            return
+        whole = torch.from_file(
+            str(path), shared=True, size=sum(map(math.prod, shapes)), dtype=dtype
+        )
+        self._parts, start = [], 0
+        for shape in shapes:
+            stop = start + math.prod(shape)
+            self._parts.append(whole[start:stop].view(shape))
+            start = stop
+
+    def write(self, rows: Any, features: tuple[Tensor, ...]) -> None:
+        """Keep the features of some images.
+
+        Raises
+        ------
+        ValueError
+            If they are too large for the type in which they are stored.
+        """
+        for part, x in zip(self._parts, features, strict=True):
+            stored = x.permute(0, 2, 3, 1).to(part.device, part.dtype)
+            if not bool(stored.isfinite().all()):
+                raise ValueError(
+                    f"The features of the frozen stages do not fit into {part.dtype}: "
+                    f"they reach {float(x.abs().max()):.3g}. Take "
+                    f"FeatureCache(dtype='bfloat16') or 'float32'."
+                )
+            part[rows] = stored
+
+    def read(self, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Features of some images, (k, d, u, v) each."""
+        return tuple(
+            part[rows.to(part.device)].permute(0, 3, 1, 2).to(dtype)
+            for part in self._parts
+        )
+
+
+@dataclass
+class CachedTrainingData(TrainingData):
+    """Source of training batches of features.
+
+    Parameters
+    ----------
+    encode : callable
+        Maps images (n, c, h, w) to the features that are kept.
+    cache : FeatureCache
+        How they are kept.
+    stored : torch.dtype
+        The type in which they are kept.
+    dtype : torch.dtype
+        The type in which they are handed out.
+
+    See Also
+    --------
+    skfcdd._batches.TrainingData : The other parameters.
+    """
+
+    encode: Callable[[Tensor], tuple[Tensor, ...]] = field(kw_only=True)
+    cache: FeatureCache = field(kw_only=True)
+    stored: torch.dtype = field(kw_only=True)
+    dtype: torch.dtype = field(kw_only=True)
+
+    @classmethod
+    def over(cls, data: TrainingData, **options: Any) -> CachedTrainingData:
+        """The same source, with features in place of images."""
+        return cls(**{f.name: getattr(data, f.name) for f in fields(data)}, **options)
+
+    def __post_init__(self) -> None:
+        self._store: FeatureStore | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._next = 0  # the oldest entry of the bank
+        self._bank_masks: Tensor | None = None
+        known = np.concatenate([self.normal, self.anomalous])
+        self._row_at = np.full(len(self.images), -1, dtype=np.intp)
+        self._row_at[known] = np.arange(len(known))
+        exposed = self.exposed_index if self.exposed_index is not None else ()
+        self._exposed_at = {int(row): i for i, row in enumerate(exposed)}
+        self._first_exposed = len(known)
+        self._first_planted = len(known) + len(self._exposed_at)
+
+    def batches(self, batch_size: int, device: torch.device | str) -> Any:
+        """Yield features of batches and their targets."""
+        if self._store is None:
+            self._fill(batch_size, device)
+        else:
+            count = round(self.cache.refresh * self._bank_size)
+            self._plant_bank(count, batch_size, device)
+        yield from super().batches(batch_size, device)
+
+    def close(self) -> None:
+        """Forget the features, and delete their file."""
+        self._store = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    @property
+    def _bank_size(self) -> int:
+        """Number of synthetic anomalies that are kept."""
+        if self.plant is None:
+            return 0
+        ratio = self.anomaly_fraction / (1 - self.anomaly_fraction)
+        n_planted = int((self._plan_sources(round(len(self.normal) * ratio)))[2])
+        return math.ceil(self.cache.bank * n_planted)
+
+    def _fill(self, batch_size: int, device: torch.device | str) -> None:
+        """Compute the features of everything that is trained on."""
+        images = self._load(self.normal[:1], device)[0]
+        like = self.encode(images)
+        self._store = self._make_store(like, device)
+        known = np.concatenate([self.normal, self.anomalous])
+        for start in range(0, len(known), batch_size):
+            chunk = known[start : start + batch_size]
+            self._write(start, self._load(chunk, device)[0])
+        exposed = np.array(list(self._exposed_at), dtype=np.intp)
+        for start in range(0, len(exposed), batch_size):
+            chunk = exposed[start : start + batch_size]
+            self._write(self._first_exposed + start, self._expose(chunk, images)[0])
+        if self.trust_planted:
+            shape = (self._bank_size, 1, *images.shape[2:])
+            self._bank_masks = torch.zeros(shape, dtype=torch.bool)
+        self._plant_bank(self._bank_size, batch_size, device)
+
+    def _make_store(
+        self, like: tuple[Tensor, ...], device: torch.device | str
+    ) -> FeatureStore:
+        n = self._first_planted + self._bank_size
+        needed = n * sum(x[0].numel() for x in like) * self.stored.itemsize
+        if needed <= self.cache.memory:
+            return FeatureStore(n, like, self.stored, device)
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="skfcdd-features-",
+            dir=self.cache.folder,
+            # An open mapping keeps some systems from deleting the file at once.
+            ignore_cleanup_errors=True,
+        )
+        path = Path(self._folder.name) / "features"
+        free = shutil.disk_usage(self._folder.name).free
+        if free < needed:  # writing to a mapped file without room would end the process
+            raise OSError(
+                f"Features of the frozen stages take {needed / 2**20:,.0f} MiB, but "
+                f"{self._folder.name} has {free / 2**20:,.0f} MiB left. Name another "
+                f"folder with FeatureCache(folder=), allow more memory, or take "
+                f"feature_cache=None."
+            )
+        return FeatureStore(n, like, self.stored, "cpu", path)
+
+    def _write(self, start: int, images: Tensor) -> None:
+        assert self._store is not None
+        self._store.write(slice(start, start + len(images)), self.encode(images))
+
+    def _plant_bank(
+        self, count: int, batch_size: int, device: torch.device | str
+    ) -> None:
+        """Replace the `count` oldest synthetic anomalies."""
+        assert self._store is not None
+        rows = self._recycle(self.normal, count)
+        places = (self._next + np.arange(count)) % max(1, self._bank_size)
+        self._next = (self._next + count) % max(1, self._bank_size)
+        for start in range(0, count, batch_size):
+            part = slice(start, start + batch_size)
+            assert self.plant is not None
+            images, masks = self.plant(
+                self._load(rows[part], device)[0], self.generator
+            )
+            at = torch.from_numpy(places[part])
+            self._store.write(self._first_planted + at, self.encode(images))
+            if self._bank_masks is not None:
+                self._bank_masks[at] = masks.cpu()
+
+    def _planted_index(self, count: int) -> npt.NDArray[np.intp]:
+        return self._recycle(np.arange(self._bank_size), count)
+
+    def _mix(
+        self,
+        rows: npt.NDArray[np.intp],
+        slots: npt.NDArray[np.intp],
+        device: torch.device | str,
+    ) -> tuple[Any, Target]:
+        """Features of the normal images `rows` and of the anomalies of `slots`."""
+        assert self._store is not None
+        real, exposed, planted = (slots[slots[:, 0] == k, 1] for k in range(3))
+        own = np.concatenate([rows, real])
+        outside = [self._exposed_at[int(i)] for i in exposed]
+        places = np.concatenate(
+            [
+                self._row_at[own],
+                self._first_exposed + np.array(outside, dtype=np.intp),
+                self._first_planted + planted,
+            ]
+        )
+        features = self._store.read(torch.from_numpy(places), self.dtype)
+        size = self.preprocess.size or self.images.image_shape[:2]
+        known, has_mask = self._masks(own, size, device)
+        masks = [
+            known,
+            torch.ones(len(exposed), 1, *size, dtype=torch.bool, device=device),
+            self._planted_masks(planted, size, device),
+        ]
+        trusted = torch.full(
+            (len(exposed) + len(planted),), self.trust_planted, device=device
+        )
+        anomalous = torch.arange(len(places), device=device) >= len(rows)
+        has_mask = torch.cat([has_mask, trusted]) | ~anomalous
+        moved = tuple(x.to(device) for x in features)
+        return moved, Target(anomalous, torch.cat(masks), has_mask)
+
+    def _planted_masks(
+        self,
+        planted: npt.NDArray[np.intp],
+        size: Sequence[int],
+        device: torch.device | str,
+    ) -> Tensor:
+        if self._bank_masks is None:
+            return torch.zeros(len(planted), 1, *size, dtype=torch.bool, device=device)
+        return self._bank_masks[torch.from_numpy(planted)].to(device)
+
+
+def stored_dtype(cache: FeatureCache, precision: str) -> torch.dtype:
+    """The type in which features are kept where training has a precision."""
+    if cache.dtype != "auto":
+        return _DTYPES[cache.dtype]
+    return _DTYPES["float16" if precision == "float32" else precision]
