@@ -26,8 +26,8 @@ class PixelScorer:
 
     Parameters
     ----------
-    metric : callable (masks, maps, **options) -> float
-        Greater is better.
+    metric : callable (masks, maps, ...) -> float
+        Greater is better. Called with `options` as keyword arguments.
     response_method : {"explain", "predict"}, default="explain"
         What makes the maps.
     options : dict, default={}
