@@ -8,7 +8,7 @@ on the batch's own normal images. All work is on whole tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,9 @@ class TrainingData(Dataset[Any]):
     masks: npt.NDArray[Any] | None = None
     has_mask: npt.NDArray[np.bool_] | None = None
     exposed: ImageArray | None = None
-    exposed_index: npt.NDArray[np.intp] | None = None
+    exposed_index: npt.NDArray[np.intp] = field(
+        default_factory=lambda: np.empty(0, dtype=np.intp)
+    )
     exposed_range: tuple[float, float] | None = None
     plant: Callable[[Tensor, Generator], tuple[Tensor, Tensor]] | None = None
     augment: Sequence[Augmentation] = ()
@@ -148,8 +150,7 @@ class TrainingData(Dataset[Any]):
             self.generator = Generator(device).manual_seed(self.reseed)
         n_batches = self.n_batches(batch_size)
         order = self._permutation(self.normal)
-        ratio = self.anomaly_fraction / (1 - self.anomaly_fraction)
-        plan = self._plan(round(len(order) * ratio))
+        plan = self._plan(self._n_slots)
         for rows, slots in zip(
             np.array_split(order, n_batches),
             # The larger parts come first there and last here, so that sizes are even.
@@ -157,6 +158,12 @@ class TrainingData(Dataset[Any]):
             strict=True,
         ):
             yield self._mix(rows, slots, device)
+
+    @property
+    def _n_slots(self) -> int:
+        """Number of anomalies in an epoch."""
+        ratio = self.anomaly_fraction / (1 - self.anomaly_fraction)
+        return round(len(self.normal) * ratio)
 
     def _permutation(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
         device = self.generator.device
@@ -176,13 +183,10 @@ class TrainingData(Dataset[Any]):
         synthetic anomaly.
         """
         n_real, n_exposed, n_planted = self._plan_sources(n_slots)
-        exposed = self.exposed_index
         index = np.concatenate(
             [
                 self._recycle(self.anomalous, n_real),
-                self._recycle(
-                    self.anomalous if exposed is None else exposed, n_exposed
-                ),
+                self._recycle(self.exposed_index, n_exposed),
                 self._planted_index(n_planted),
             ]
         )
@@ -192,7 +196,7 @@ class TrainingData(Dataset[Any]):
 
     def _plan_sources(self, n_slots: int) -> tuple[int, int, int]:
         """Numbers of real, exposed and synthetic anomalies among `n_slots`."""
-        available = 0 if self.exposed_index is None else len(self.exposed_index)
+        available = len(self.exposed_index)
         others = available > 0 or self.plant is not None
         n_real = _quota(len(self.anomalous), n_slots, others)
         n_exposed = _quota(available, n_slots - n_real, self.plant is not None)

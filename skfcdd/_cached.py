@@ -20,13 +20,6 @@ from skfcdd.feature_cache import FeatureCache
 
 __all__ = ["CachedTrainingData", "FeatureStore", "stored_dtype"]
 
-_DTYPES = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "float64": torch.float64,
-}
-
 
 class FeatureStore:
     """Features of many images, in memory or in a file.
@@ -140,8 +133,7 @@ class CachedTrainingData(TrainingData):
         known = np.concatenate([self.normal, self.anomalous])
         self._row_at = np.full(len(self.images), -1, dtype=np.intp)
         self._row_at[known] = np.arange(len(known))
-        exposed = self.exposed_index if self.exposed_index is not None else ()
-        self._exposed_at = {int(row): i for i, row in enumerate(exposed)}
+        self._exposed_at = {int(row): i for i, row in enumerate(self.exposed_index)}
         self._first_exposed = len(known)
         self._first_planted = len(known) + len(self._exposed_at)
 
@@ -166,8 +158,7 @@ class CachedTrainingData(TrainingData):
         """Number of synthetic anomalies that are kept."""
         if self.plant is None:
             return 0
-        ratio = self.anomaly_fraction / (1 - self.anomaly_fraction)
-        n_planted = int((self._plan_sources(round(len(self.normal) * ratio)))[2])
+        n_planted = self._plan_sources(self._n_slots)[2]
         return math.ceil(self.cache.bank * n_planted)
 
     def _fill(self, batch_size: int, device: torch.device | str) -> None:
@@ -179,9 +170,8 @@ class CachedTrainingData(TrainingData):
         for start in range(0, len(known), batch_size):
             chunk = known[start : start + batch_size]
             self._write(start, self._load(chunk, device)[0])
-        exposed = np.array(list(self._exposed_at), dtype=np.intp)
-        for start in range(0, len(exposed), batch_size):
-            chunk = exposed[start : start + batch_size]
+        for start in range(0, len(self.exposed_index), batch_size):
+            chunk = self.exposed_index[start : start + batch_size]
             self._write(self._first_exposed + start, self._expose(chunk, images)[0])
         if self.trust_planted:
             shape = (self._bank_size, 1, *images.shape[2:])
@@ -285,6 +275,8 @@ class CachedTrainingData(TrainingData):
 
 def stored_dtype(cache: FeatureCache, precision: str) -> torch.dtype:
     """The type in which features are kept where training has a precision."""
-    if cache.dtype != "auto":
-        return _DTYPES[cache.dtype]
-    return _DTYPES["float16" if precision == "float32" else precision]
+    name = cache.dtype
+    if name == "auto":
+        name = "float16" if precision == "float32" else precision
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype

@@ -17,6 +17,7 @@ from skfcdd.exceptions import AnomalyLabelWarning, ImageShapeError
 __all__ = [
     "Labels",
     "Truth",
+    "as_truth",
     "check_labels",
     "check_masks",
     "image_labels",
@@ -223,8 +224,7 @@ def check_masks(
     step = max(1, _BLOCK // (h * w))
     for start in range(0, n, step):
         block = array[start : start + step]
-        _check_mask_values(block)
-        has_any[start : start + step] = (block > 0).any(axis=(1, 2))
+        has_any[start : start + step] = as_truth(block).any(axis=(1, 2))
     wrong = np.flatnonzero(has_any & ~anomalous)
     if len(wrong):
         raise ValueError(
@@ -244,17 +244,25 @@ def _stacked(masks: Any) -> npt.NDArray[Any]:
         ) from error
 
 
-def _check_mask_values(block: npt.NDArray[Any]) -> None:
-    """Refuse a block that holds anything but 0 and 1, or 0 and 255."""
-    if block.dtype == bool:
-        return
-    numeric = block.dtype.kind in "iuf"
-    values = set(np.unique(block).tolist()) if numeric else {str(block.dtype)}
-    if not (values <= {0, 1} or values <= {0, 255}):
+def as_truth(masks: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Masks of 0 and 1 (or 255) as booleans.
+
+    Raises
+    ------
+    ValueError
+        If there are other values.
+    """
+    if masks.dtype == bool:
+        return masks
+    numeric = masks.dtype.kind in "iuf"
+    top = masks.max() if numeric else 0
+    if not numeric or top not in (0, 1, 255) or not np.isin(masks, (0, top)).all():
+        found = np.unique(masks)[:10].tolist() if numeric else str(masks.dtype)
         raise ValueError(
             f"masks must hold 0 for normal and 1 (or 255) for anomalous pixels. Got "
-            f"{sorted(values)[:10]}."
+            f"{found}."
         )
+    return masks != 0
 
 
 def masks_to_labels(masks: Any) -> npt.NDArray[np.int_]:

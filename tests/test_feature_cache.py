@@ -102,7 +102,7 @@ def test_masks_lie_where_the_images_were_changed():
 @pytest.mark.parametrize(("refresh", "share"), [(0.0, 0.0), (0.25, 0.25), (1.0, 1.0)])
 def test_refreshed_share_of_the_bank(refresh, share):
     data = make_source()
-    data.exposed = data.exposed_index = None
+    data.exposed_index = np.empty(0, dtype=int)
     source = cached(one, data, refresh=refresh)
     list(source.batches(BATCH, "cpu"))
     places = torch.arange(

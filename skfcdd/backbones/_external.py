@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skfcdd.backbones._registry import Architecture
-from skfcdd.backbones._staged import Stages
+from skfcdd.backbones._registry import COLOURS, Architecture
+from skfcdd.backbones._staged import Stages, join_maps
 from skfcdd.exceptions import BackboneError, DownloadError
 
 __all__ = ["make_timm", "torchvision_architecture"]
-
-_COLOURS = 3
 
 
 def torchvision_architecture(name: str) -> Architecture:
@@ -44,7 +41,7 @@ def torchvision_architecture(name: str) -> Architecture:
     parts = _torchvision_stages(name, model)
 
     def build(n_channels: int) -> Stages:
-        if n_channels not in (1, _COLOURS):
+        if n_channels not in (1, COLOURS):
             raise BackboneError(
                 f"backbone={name!r} takes grey images or three channels, but X has "
                 f"{n_channels}."
@@ -54,7 +51,7 @@ def torchvision_architecture(name: str) -> Architecture:
         return Stages(layers, parts)
 
     url = getattr(getattr(weights, "DEFAULT", None), "url", None)
-    return Architecture(build, _third_halving(model, parts), url, _COLOURS)
+    return Architecture(build, _third_halving(model, parts), url, COLOURS)
 
 
 def _torchvision_stages(name: str, model: nn.Module) -> dict[str, list[str]]:
@@ -82,7 +79,7 @@ def _is_used(name: str, parts: dict[str, list[str]]) -> bool:
 def _third_halving(model: nn.Module, parts: dict[str, list[str]]) -> int:
     """Number of the last stage whose map has at least an eighth of the image's side."""
     side, best = 128, 1
-    x = torch.zeros(1, _COLOURS, side, side)
+    x = torch.zeros(1, COLOURS, side, side)
     model.eval()
     for number, paths in enumerate(parts.values(), start=1):
         for path in paths:
@@ -103,10 +100,7 @@ class _TimmFeatures(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[1] == 1:
             images = images.expand(-1, self.n_channels, -1, -1)
-        first, *others = self.model(images)
-        size = first.shape[2:]
-        rest = (F.interpolate(m, size, mode="bilinear") for m in others)
-        return torch.cat([first, *rest], dim=1) if others else first
+        return join_maps(self.model(images))
 
 
 def make_timm(
@@ -132,7 +126,7 @@ def make_timm(
     if cut == "auto":
         raise BackboneError(f"backbone={name!r} takes cut= as a number.")
     if weights is not None:
-        n_channels = _COLOURS
+        n_channels = COLOURS
     numbers = list(stages) if stages is not None else [3 if cut is None else cut]
     try:
         model = timm.create_model(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skfcdd.backbones._external import make_timm, torchvision_architecture
-from skfcdd.backbones._registry import Architecture, list_backbones, lookup
+from skfcdd.backbones._registry import COLOURS, Architecture, list_backbones, lookup
 from skfcdd.backbones._staged import StagedNetwork, Stages
 from skfcdd.backbones.paper import auto_name
 from skfcdd.backbones.weights import fit_weights, load_weights
@@ -22,8 +22,6 @@ __all__ = ["freeze_backbone", "make_backbone"]
 
 # cut="auto" takes the deepest stage whose cells see at most this share of the image.
 _FIELD_SHARE = 0.5
-# What weights trained on photographs take.
-_COLOURS = 3
 
 
 def make_backbone(
@@ -162,7 +160,7 @@ def _n_channels(
     if state is None:
         return architecture.n_channels or n_given
     first = next(iter(state_keys(architecture)), "")
-    taken = state[first].shape[1] if first in state else _COLOURS
+    taken = state[first].shape[1] if first in state else COLOURS
     if n_given not in (1, taken):
         raise BackboneError(
             f"The weights were trained on images with {taken} channels, but X has "
@@ -175,7 +173,7 @@ def _n_channels(
 def state_keys(architecture: Architecture) -> list[str]:
     """Keys of an architecture's weights, in order."""
     with torch.device("meta"):
-        layers = architecture.build(_COLOURS).layers
+        layers = architecture.build(COLOURS).layers
     return [f"{n}.{key}" for n, layer in layers.items() for key in layer.state_dict()]
 
 

@@ -10,8 +10,10 @@ from skfcdd.backbones import _efficientnet, _mobilenet, _resnet, _squeezenet, _v
 from skfcdd.backbones._staged import Stages
 from skfcdd.backbones.paper import PAPER_NETWORKS, make_paper_network
 
-__all__ = ["Architecture", "list_backbones", "lookup", "register_backbone"]
+__all__ = ["COLOURS", "Architecture", "list_backbones", "lookup", "register_backbone"]
 
+# Channels that weights trained on photographs take.
+COLOURS = 3
 _OFFICIAL = "https://download.pytorch.org/models/"
 
 

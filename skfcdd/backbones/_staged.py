@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["StagedNetwork", "Stages"]
+__all__ = ["StagedNetwork", "Stages", "join_maps"]
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,7 @@ class StagedNetwork(nn.Module):
             x = self.get_submodule(path)(x)
             if i in self.taken:
                 maps.append(x)
-        first = maps[0]
-        if len(maps) == 1:
-            return first
-        size = first.shape[2:]
-        rest = (F.interpolate(m, size, mode="bilinear") for m in maps[1:])
-        return torch.cat([first, *rest], dim=1)
+        return join_maps(maps)
 
     def split_behind(self, stage: int) -> int:
         """After how many layers the first `stage` stages, and all for free, are done.
@@ -158,6 +153,14 @@ class StagedNetwork(nn.Module):
                 break
             split += 1
         return split
+
+
+def join_maps(maps: Sequence[Tensor]) -> Tensor:
+    """Maps at the size of the first of them, behind one another as channels."""
+    first, *others = maps
+    size = first.shape[2:]
+    rest = [F.interpolate(m, size, mode="bilinear") for m in others]
+    return torch.cat([first, *rest], dim=1) if rest else first
 
 
 def _prune(module: nn.Module, prefix: str, paths: Sequence[str]) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._targets import as_truth
 from skfcdd.exceptions import ImageShapeError
 
-__all__ = ["as_truth", "blocks", "check_maps"]
+__all__ = ["blocks", "check_maps"]
 
 # Maps are read in blocks of about this many pixels, so that a file stays a file.
 _BLOCK = 1 << 22
@@ -35,27 +36,6 @@ def check_maps(
     if truth.size == 0:
         raise ImageShapeError(f"masks and {name} are empty: shape {truth.shape}.")
     return truth, array
-
-
-def as_truth(masks: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Masks of 0 and 1 (or 255) as booleans.
-
-    Raises
-    ------
-    ValueError
-        If there are other values.
-    """
-    if masks.dtype == bool:
-        return masks
-    numeric = masks.dtype.kind in "iuf"
-    top = masks.max() if numeric else 0
-    if not numeric or top not in (0, 1, 255) or not np.isin(masks, (0, top)).all():
-        found = np.unique(masks)[:10].tolist() if numeric else str(masks.dtype)
-        raise ValueError(
-            f"masks must hold 0 for normal and 1 (or 255) for anomalous pixels. Got "
-            f"{found}."
-        )
-    return masks != 0
 
 
 def blocks(

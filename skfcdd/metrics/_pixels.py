@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._targets import as_truth
 from skfcdd.metrics import _curves as curves
-from skfcdd.metrics._checks import as_truth, check_maps
+from skfcdd.metrics._checks import check_maps
 from skfcdd.metrics._curves import PixelSample, sort_pixels
 from skfcdd.metrics._histogram import PixelHistogram
 

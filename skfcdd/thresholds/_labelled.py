@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.metrics import roc_curve
 
+from skfcdd.metrics._curves import PixelSample, f1_max
 from skfcdd.thresholds._base import Scores, Threshold, just_above
 from skfcdd.thresholds._normal import Quantile
 
@@ -145,11 +146,8 @@ class MaxF1(Threshold):
     ) -> float:
         """Take the middle of the gap below the score of the greatest F1."""
         truth, scores, weight = _joined(normal, anomalous, weights)
-        precision, recall, thresholds = precision_recall_curve(
-            truth, scores, sample_weight=weight
-        )
-        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
-        return _middle_of_gap(scores, float(thresholds[np.argmax(f1[:-1])]))
+        _, least = f1_max(PixelSample(truth.astype(bool), scores, weight, None))
+        return _middle_of_gap(scores, least)
 
 
 @dataclass(frozen=True)
