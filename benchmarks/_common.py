@@ -14,6 +14,11 @@ import sklearn
 import torch
 from sklearn.metrics import roc_auc_score
 
+from skfcdd import FCDDClassifier, FCDDSegmenter
+from skfcdd._images import ImageArray
+from skfcdd._pooling import pool_cells
+
+POOLINGS = ("mean", 0.1, 0.02, "max")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -51,10 +56,13 @@ def auroc_by_kind(kind: np.ndarray, score: np.ndarray) -> dict[str, float]:
     return {k: round(float(v), 4) for k, v in figures.items()}
 
 
-def pixel_auroc(mask: np.ndarray, heatmaps: np.ndarray) -> float:
-    """AUROC over all pixels of all images."""
-    value = roc_auc_score(mask.ravel() > 0, heatmaps.ravel())
-    return round(float(value), 4)
+def auroc_by_pooling(
+    model: FCDDClassifier | FCDDSegmenter, X: np.ndarray, kind: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Image AUROC by kind of defect for several `score_pooling`, from one scoring."""
+    data = model._inference_data(ImageArray(X[..., None]))
+    cells = np.concatenate([c.numpy() for c in model.net_.forward_iter(data)])
+    return {str(p): auroc_by_kind(kind, pool_cells(cells, p)) for p in POOLINGS}
 
 
 def machine() -> dict[str, object]:

@@ -14,13 +14,11 @@ import argparse
 import time
 
 import numpy as np
-from _common import auroc_by_kind, data_folder, earlier, record
+from _common import auroc_by_pooling, data_folder, earlier, record
 from scipy.stats import kstest
 from sklearn.metrics import roc_auc_score
 
 from skfcdd import FCDDClassifier, FCDDSegmenter
-from skfcdd._images import ImageArray
-from skfcdd._pooling import pool_cells
 from skfcdd.conformal import conformal_p_values
 from skfcdd.metrics import (
     aupro_score,
@@ -69,13 +67,8 @@ def run(tiles: Tiles, n_masked: int, seed: int, params: dict[str, object]) -> di
     started = time.perf_counter()
     model.fit(tiles["X"][train], tiles["mask"][train])
     fit_s = time.perf_counter() - started
-    data = model._inference_data(ImageArray(tiles["X"][test][..., None]))
-    cells = np.concatenate([c.numpy() for c in model.net_.forward_iter(data)])
     masks, heatmaps = tiles["mask"][test], model.explain(tiles["X"][test])
-    image = {
-        str(pooling): auroc_by_kind(tiles["kind"][test], pool_cells(cells, pooling))
-        for pooling in ("mean", 0.1, 0.02, "max")
-    }
+    image = auroc_by_pooling(model, tiles["X"][test], tiles["kind"][test])
     figures = {
         "pixel_auroc": pixel_roc_auc_score(masks, heatmaps),
         "aupro": aupro_score(masks, heatmaps),

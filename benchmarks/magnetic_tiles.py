@@ -12,15 +12,13 @@ import argparse
 import time
 
 import numpy as np
-from _common import auroc_by_kind, earlier, load_tiles, pixel_auroc, record
+from _common import auroc_by_kind, auroc_by_pooling, earlier, load_tiles, record
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 
 from skfcdd import FCDDClassifier
-from skfcdd._images import ImageArray
-from skfcdd._pooling import pool_cells
+from skfcdd.metrics import pixel_roc_auc_score
 
-POOLINGS = ("mean", 0.1, 0.02, "max")
 FLIPS = ("shift", "jitter", "horizontal_flip", "vertical_flip")
 
 # What differs from the default settings.
@@ -50,13 +48,9 @@ def run_variant(name: str, tiles: dict[str, np.ndarray], seed: int) -> dict:
     fit_s = time.perf_counter() - started
     row = {"variant": name, "seed": seed, "fit_s": round(fit_s, 1)}
     row["epochs"] = len(model.history_)
-    row["image_auroc"] = {}
-    data = model._inference_data(ImageArray(tiles["X_test"][..., None]))
-    cells = np.concatenate([c.numpy() for c in model.net_.forward_iter(data)])
-    for pooling in POOLINGS:
-        score = pool_cells(cells, pooling)
-        row["image_auroc"][str(pooling)] = auroc_by_kind(tiles["kind_test"], score)
-    row["pixel_auroc"] = pixel_auroc(tiles["mask_test"], model.explain(tiles["X_test"]))
+    row["image_auroc"] = auroc_by_pooling(model, tiles["X_test"], tiles["kind_test"])
+    heatmaps = model.explain(tiles["X_test"])
+    row["pixel_auroc"] = round(pixel_roc_auc_score(tiles["mask_test"], heatmaps), 4)
     return row
 
 
