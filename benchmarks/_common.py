@@ -60,8 +60,8 @@ def auroc_by_pooling(
     model: FCDDClassifier | FCDDSegmenter, X: np.ndarray, kind: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Image AUROC by kind of defect for several `score_pooling`, from one scoring."""
-    data = model._inference_data(ImageArray(X[..., None]))
-    cells = np.concatenate([c.numpy() for c in model.net_.forward_iter(data)])
+    parts = model._cells(ImageArray(X[..., None]))
+    cells = np.concatenate([cells for _, cells in parts])
     return {str(p): auroc_by_kind(kind, pool_cells(cells, p)) for p in POOLINGS}
 
 

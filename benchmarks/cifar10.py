@@ -21,8 +21,8 @@ from sklearn.metrics import roc_auc_score
 from skorch.callbacks import Callback
 
 from skfcdd import FCDDClassifier
-from skfcdd._batches import InferenceData
 from skfcdd._images import ImageArray
+from skfcdd._inference import in_batches
 
 PUBLISHED = {"airplane": 0.95, "ship": 0.97, "horse": 0.96}
 CLASSES = [
@@ -59,10 +59,8 @@ class Curve(Callback):
         self.spent += time.perf_counter() - self.started
         epoch = len(net.history)
         if epoch % self.every == 0 or epoch == net.max_epochs:
-            data = InferenceData(ImageArray(self.images), net.module_.preprocess)
-            score = np.concatenate(
-                [cells.mean(dim=(1, 2)).numpy() for cells in net.forward_iter(data)]
-            )
+            parts = in_batches(net, ImageArray(self.images), None, net.module_)
+            score = np.concatenate([cells.mean(axis=(1, 2)) for _, cells in parts])
             auroc = float(roc_auc_score(self.anomalous, score))
             self.points.append(
                 {"epoch": epoch, "train_s": round(self.spent), "auroc": round(auroc, 4)}

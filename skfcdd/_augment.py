@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from skfcdd._moves import moved
+
 __all__ = ["AUGMENTATIONS", "Augmentation", "resolve_augment"]
 
 Augmentation = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
@@ -73,11 +75,7 @@ def shift(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, 
         position = torch.arange(n_pixels, device=images.device) + offset.floor().long()
         position = position.abs()
         indices.append(torch.minimum(position, 2 * (n_pixels - 1) - position))
-    rows, columns = indices[0][:, :, None], indices[1][:, None, :]
-    batch = torch.arange(len(images), device=images.device)[:, None, None]
-    # Advanced indexing puts the indexed axes first: (n, h, w, c).
-    moved = images.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
-    return moved, masks[:, 0][batch, rows, columns][:, None]
+    return moved(images, *indices), moved(masks, *indices)
 
 
 def jitter(
@@ -88,7 +86,7 @@ def jitter(
     brightness = _BRIGHTNESS * draws[:, 0, None, None, None]
     gain = 1 + _CONTRAST * draws[:, 1, None, None, None]
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    return (images - mean) * gain + mean + brightness, masks
+    return torch.addcmul(mean * (1 - gain) + brightness, images, gain), masks
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(

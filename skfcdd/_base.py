@@ -16,14 +16,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
-from skfcdd._batches import InferenceData
 from skfcdd._calibrated import CalibratedMixin
 from skfcdd._explain import HeatmapMaker
 from skfcdd._images import ImageArray, check_images
-from skfcdd._net import seeded
+from skfcdd._inference import in_batches
 from skfcdd._pooling import pool_cells
 from skfcdd._sklearn import Interval, StrOptions
 from skfcdd._targets import Truth
+from skfcdd._tiling import explain_large
 from skfcdd._training import Previous, train
 from skfcdd.exceptions import ImageShapeError, ValueRangeWarning
 from skfcdd.feature_cache import FeatureCache
@@ -37,6 +37,7 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; not for direct use."""
 
     history_: list[dict[str, Any]]
+    precision_: str
 
     _parameter_constraints: dict[str, Any] = {
         "backbone": [str, torch.nn.Module, callable],
@@ -197,6 +198,7 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         trained = train(self, images, truth, previous)
         earlier = [] if previous is None else self.history_
         self.net_ = trained.net
+        self.precision_ = trained.net.precision
         # The threshold holds for this pooling, whatever set_params says later.
         self._pooling = self.score_pooling
         self._split_seed = trained.split_seed
@@ -243,7 +245,7 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self._scores(self._check_images(X))
 
-    def explain(self, X: Any) -> npt.NDArray[np.float32]:
+    def explain(self, X: Any, out: Any = None) -> Any:
         """Heatmap of each image: where it is anomalous, and how much.
 
         The mean of a heatmap is the mean of the image's cells: with
@@ -253,11 +255,43 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X : array-like
             Images, as for ``fit``.
+        out : array of shape (n, h, w), default=None
+            Where to write the heatmaps: an array of NumPy, a file mapped by it, or any
+            other array that takes slices, such as one of zarr. None makes an array.
 
         Returns
         -------
         ndarray of shape (n, h, w), float32
-            Heatmaps at the resolution of X. Non-negative.
+            Heatmaps at the resolution of X; `out` where it is given. Non-negative.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.ImageShapeError
+            If the images have another shape than those of ``fit``.
+        ValueError
+            If `out` has another shape, or no floating type.
+        """
+        images = self._check_images(X)
+        shape = (len(images), *images.image_shape[:2])
+        heatmaps = np.empty(shape, dtype=np.float32) if out is None else out
+        _check_out(heatmaps, shape)
+        for rows, batch in self._heatmaps(images):
+            heatmaps[rows] = batch
+        return heatmaps
+
+    def iter_explain(self, X: Any) -> Iterator[npt.NDArray[np.float32]]:
+        """Heatmaps batch by batch, so that they need not fit into memory.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``. They are checked at once, before the first batch is
+            asked for.
+
+        Returns
+        -------
+        iterator of ndarray of shape (k, h, w), float32
+            The heatmaps of ``explain(X)`` in order.
 
         Raises
         ------
@@ -265,10 +299,43 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
             If the images have another shape than those of ``fit``.
         """
         images = self._check_images(X)
-        heatmaps = np.empty((len(images), *images.image_shape[:2]), dtype=np.float32)
-        for rows, batch in self._heatmaps(images):
-            heatmaps[rows] = batch
-        return heatmaps
+        return (batch for _, batch in self._heatmaps(images))
+
+    def explain_large(
+        self, image: Any, *, tile_size: int = 1024, out: Any = None
+    ) -> Any:
+        """Heatmap of one image of any size, worked off in tiles.
+
+        The network is fully convolutional: it takes images of other sizes than those
+        of ``fit``. Tiles overlap by the receptive field of its cells, so that the
+        result is that of the whole image at once, to rounding, while memory holds one
+        tile's features, the cells of the whole image and the heatmap.
+
+        Parameters
+        ----------
+        image : array of shape (h, w) or (h, w, c); (c, h, w) with ``channels="first"``
+            One image of the same kind as those of ``fit``. May be a file mapped by
+            NumPy, or an array of zarr or dask.
+        tile_size : int, default=1024
+            Side of a tile without its overlap, in pixels. Smaller tiles take less
+            memory and more time.
+        out : array of shape (h, w), default=None
+            Where to write the heatmap, as for ``explain``.
+
+        Returns
+        -------
+        ndarray of shape (h, w), float32
+            Its mean is the mean of the cells.
+
+        Raises
+        ------
+        ValueError
+            If the image has another number of channels than those of ``fit``, holds
+            NaN, or is smaller than a receptive field; if cells see the whole image, if
+            the objective has no map, or if images are resized.
+        """
+        check_is_fitted(self)
+        return explain_large(self, image, tile_size, out)
 
     def _heatmaps(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
@@ -280,14 +347,7 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
             images.image_shape[:2],
             self.heatmap_sigma,
         )
-        make = make.to(self.net_.device).eval()
-        start = 0
-        batches = self.net_.get_iterator(self._inference_data(images, rows))
-        for batch, _ in batches:
-            with seeded(None, self.net_.device):
-                heatmaps = make(batch).cpu().numpy()
-            yield slice(start, start + len(heatmaps)), heatmaps
-            start += len(heatmaps)
+        return in_batches(self.net_, images, rows, make.to(self.net_.device).eval())
 
     def _check_images(self, X: Any) -> ImageArray:
         """Validate images to be scored."""
@@ -306,7 +366,9 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         """Say so where images of 0 to 255 are now given as 0 to 1, or the reverse."""
         preprocess = self.net_.module_.preprocess
         width = preprocess.high - preprocess.low
-        largest = float(images.data.max())
+        if images.data.dtype == np.uint8 and width == 255:
+            return
+        largest = images.limits()[1]
         if largest > preprocess.low + 50 * width or (
             images.data.dtype.kind == "f" and width >= 100 and 0 < largest <= 1
         ):
@@ -318,24 +380,31 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
                 stacklevel=4,
             )
 
-    def _inference_data(
-        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
-    ) -> InferenceData:
-        return InferenceData(images, self.net_.module_.preprocess, rows)
-
     def _scores(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
     ) -> npt.NDArray[np.float64]:
         """Scores of validated images, or of some rows of them."""
-        data = self._inference_data(images, rows)
-        with seeded(None, self.net_.device):
-            parts = [
-                pool_cells(cells.numpy(), self._pooling)
-                for cells in self.net_.forward_iter(data)
-            ]
+        parts = [pool_cells(c, self._pooling) for _, c in self._cells(images, rows)]
         return np.concatenate([np.empty(0), *parts])
+
+    def _cells(
+        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
+    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """Cells of validated images, or of some rows of them, batch by batch."""
+        return in_batches(self.net_, images, rows, self.net_.module_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _check_out(out: Any, shape: tuple[int, ...]) -> None:
+    found = tuple(getattr(out, "shape", ()))
+    kind = np.dtype(getattr(out, "dtype", object)).kind
+    if found != shape or kind != "f":
+        raise ValueError(
+            f"out must be an array of shape {shape} and a floating type. Got "
+            f"{type(out).__name__} of shape {found}, "
+            f"dtype {getattr(out, 'dtype', None)}."
+        )

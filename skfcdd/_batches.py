@@ -22,11 +22,13 @@ from skfcdd._augment import Augmentation
 from skfcdd._images import ImageArray
 from skfcdd._preprocess import Preprocess, resize
 
-__all__ = ["InferenceData", "Target", "TrainingData"]
+__all__ = ["Target", "TrainingData"]
 
 # A real anomaly or an exposed outlier is shown at most this often in an epoch as long
 # as there are others to fill the batches.
 _MAX_REPEATS = 10
+# Batches of small images are made several at a time, of about this many values.
+_TOGETHER_CPU, _TOGETHER = 1 << 21, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -47,39 +49,9 @@ class Target:
     masks: Tensor
     has_mask: Tensor
 
-
-class InferenceData(Dataset[Any]):
-    """Images in order, in the unit range.
-
-    Parameters
-    ----------
-    images : ImageArray
-    preprocess : Preprocess
-    rows : ndarray of int or None, default=None
-        Which images; None takes all.
-    """
-
-    def __init__(
-        self,
-        images: ImageArray,
-        preprocess: Preprocess,
-        rows: npt.NDArray[np.intp] | None = None,
-    ) -> None:
-        self.images = images
-        self.preprocess = preprocess
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.images if self.rows is None else self.rows)
-
-    def batches(
-        self, batch_size: int, device: torch.device | str
-    ) -> Iterator[tuple[Tensor, None]]:
-        """Yield batches (n, c, h, w)."""
-        for start in range(0, len(self), batch_size):
-            chunk: Any = slice(start, start + batch_size)
-            index = chunk if self.rows is None else self.rows[chunk]
-            yield self.preprocess.unit(self.images.take(index, device)), None
+    def take(self, index: Tensor) -> Target:
+        """What is known of some of the images."""
+        return Target(self.anomalous[index], self.masks[index], self.has_mask[index])
 
 
 @dataclass
@@ -151,13 +123,44 @@ class TrainingData(Dataset[Any]):
         n_batches = self.n_batches(batch_size)
         order = self._permutation(self.normal)
         plan = self._plan(self._n_slots)
-        for rows, slots in zip(
-            np.array_split(order, n_batches),
-            # The larger parts come first there and last here, so that sizes are even.
-            np.array_split(plan, n_batches)[::-1],
-            strict=True,
-        ):
-            yield self._mix(rows, slots, device)
+        normals = np.array_split(order, n_batches)
+        # The larger parts come first there and last here, so that sizes are even.
+        anomalies = np.array_split(plan, n_batches)[::-1]
+        step = self._batches_at_once(len(normals[0]), device)
+        for start in range(0, n_batches, step):
+            part = slice(start, start + step)
+            yield from self._mix_several(normals[part], anomalies[part], device)
+
+    def _batches_at_once(self, n_normal: int, device: torch.device | str) -> int:
+        """How many batches to make together: a call costs as much as many pixels."""
+        h, w = self.preprocess.size or self.images.image_shape[:2]
+        n_values = n_normal * h * w * self.images.image_shape[2]
+        on_cpu = torch.device(device).type == "cpu"
+        return max(1, (_TOGETHER_CPU if on_cpu else _TOGETHER) // n_values)
+
+    def _mix_several(
+        self,
+        normals: list[npt.NDArray[np.intp]],
+        anomalies: list[npt.NDArray[np.intp]],
+        device: torch.device | str,
+    ) -> Iterator[tuple[Tensor, Target]]:
+        """Make some batches together, and yield one after the other."""
+        if len(normals) == 1:
+            yield self._mix(normals[0], anomalies[0], device)
+            return
+        slots = np.concatenate(anomalies)
+        images, target = self._mix(np.concatenate(normals), slots, device)
+        first = sum(len(rows) for rows in normals)
+        # `_mix` puts the anomalies in order of their source.
+        place = np.empty(len(slots), dtype=np.intp)
+        place[np.argsort(slots[:, 0], kind="stable")] = first + np.arange(len(slots))
+        n_done = 0
+        for rows, chosen in zip(normals, anomalies, strict=True):
+            own = np.arange(n_done, n_done + len(rows))
+            part, place = place[: len(chosen)], place[len(chosen) :]
+            index = torch.from_numpy(np.concatenate([own, part])).to(images.device)
+            yield images[index], target.take(index)
+            n_done += len(rows)
 
     @property
     def _n_slots(self) -> int:

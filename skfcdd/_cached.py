@@ -225,6 +225,10 @@ class CachedTrainingData(TrainingData):
             if self._bank_masks is not None:
                 self._bank_masks[at] = masks.cpu()
 
+    def _batches_at_once(self, n_normal: int, device: torch.device | str) -> int:
+        """One: nothing is made any more."""
+        return 1
+
     def _planted_index(self, count: int) -> npt.NDArray[np.intp]:
         return self._recycle(np.arange(self._bank_size), count)
 

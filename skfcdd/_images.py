@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
+from skfcdd._sources import blocks, check_values, is_lazy, read
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
 __all__ = ["ImageArray", "check_images"]
@@ -33,17 +34,17 @@ class ImageArray:
 
     Parameters
     ----------
-    data : ndarray of shape (n, h, w, c), or (n, c, h, w) if `channels_first`
-        Any real type.
+    data : array of shape (n, h, w, c), or (n, c, h, w) if `channels_first`
+        Any real type; of NumPy, or one that is read piece by piece.
     channels_first : bool
         How the axes lie.
     """
 
-    data: npt.NDArray[Any]
+    data: Any
     channels_first: bool = False
 
     def __len__(self) -> int:
-        return len(self.data)
+        return int(self.data.shape[0])
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -54,15 +55,24 @@ class ImageArray:
             h, w, c = self.data.shape[1:]
         return h, w, c
 
+    def limits(self) -> tuple[float, float]:
+        """Least and greatest value of all images."""
+        ends = [(block.min(), block.max()) for block in blocks(self.data)]
+        return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
+
     def take(self, index: Any, device: torch.device | str = "cpu") -> Tensor:
         """Float32 batch (k, c, h, w) of the images at `index`, on `device`."""
-        batch = np.ascontiguousarray(self.data[index])
+        batch = np.ascontiguousarray(read(self.data, index))
         if batch.dtype != np.uint8:  # torch knows few other types, and no byte orders
             batch = batch.astype(np.float32)
         elif not batch.flags.writeable:
             batch = batch.copy()
-        images = torch.from_numpy(batch).to(device).float()
-        return images if self.channels_first else images.permute(0, 3, 1, 2)
+        images = torch.from_numpy(batch)
+        if torch.device(device).type == "cuda":  # the copy goes on beside the work
+            images = images.pin_memory().to(device, non_blocking=True)
+        if not self.channels_first:  # channel by channel, as masks are applied
+            images = images.permute(0, 3, 1, 2).contiguous()
+        return images.float()
 
 
 def check_images(
@@ -101,7 +111,7 @@ def check_images(
     ValueError
         If X holds NaN or infinity, text, nothing, or is ragged.
     """
-    array = _as_array(X)
+    array = X if is_lazy(X) and X.ndim > 2 else _as_array(X)
     reset = fitted_shape is None
     if array is not None and fitted_shape is not None:
         _refuse_single_image(array.shape, fitted_shape)
@@ -116,10 +126,33 @@ def check_images(
     first = _is_channels_first(array.shape, channels, fitted_shape)
     if fitted_shape is not None:
         _check_fitted_shape(array.shape, first, fitted_shape)
+    if is_lazy(array):
+        check_values(array)
+        first_rows = np.asarray(array[:2]).reshape(-1, math.prod(array.shape[1:]))
+        validate_data(estimator, first_rows, reset=reset)
+        return ImageArray(_with_channels(array), channels_first=first)
     flat = array.reshape(len(array), math.prod(array.shape[1:]))
     flat = validate_data(estimator, flat, reset=reset)
-    data = flat.reshape(array.shape if array.ndim == 4 else (*array.shape, 1))
-    return ImageArray(data, channels_first=first)
+    return ImageArray(_with_channels(flat.reshape(array.shape)), channels_first=first)
+
+
+def _with_channels(array: Any) -> Any:
+    """Images (n, h, w) as (n, h, w, 1)."""
+    if array.ndim == 4:
+        return array
+    return GreyImages(array) if is_lazy(array) else array[..., None]
+
+
+class GreyImages:
+    """Images (n, h, w) of an array in chunks, read as (n, h, w, 1)."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.dtype = array.dtype
+        self.shape = (*array.shape, 1)
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        return read(self.array, index)[..., None]
 
 
 def _as_array(X: Any) -> npt.NDArray[Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,20 @@ import torch
 from skorch import NeuralNet
 from torch import Tensor, nn
 
-from skfcdd._batches import InferenceData, Target, TrainingData
+from skfcdd._batches import Target, TrainingData
+from skfcdd._memory import is_out_of_memory, report_smaller_batches
 from skfcdd._preprocess import Preprocess
 from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.objectives import Objective, pixel_loss
 
-__all__ = ["FCDDModule", "FCDDNet", "resolve_device", "resolve_precision", "seeded"]
+__all__ = [
+    "FCDDModule",
+    "FCDDNet",
+    "lowered",
+    "resolve_device",
+    "resolve_precision",
+    "seeded",
+]
 
 # Images of fewer pixels are tiny.
 _TINY = 24 * 24
@@ -99,11 +107,11 @@ class FCDDModule(nn.Module):
 class _Batches:
     """The batches of an epoch, as often as one asks for them."""
 
-    data: InferenceData | TrainingData
+    data: TrainingData
     batch_size: int
     device: str
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Target | None]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Target]]:
         return self.data.batches(self.batch_size, self.device)
 
 
@@ -115,7 +123,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     module : FCDDModule
         Initialised; training goes on from its weights.
     precision : {"float64", "float32", "bfloat16"}, default="float32"
-        In which the backbone is trained.
+        In which the backbone computes.
     pixel_loss : {"anomalous", "all"} or None, default=None
         Pixel-wise objective where masks are known.
     **kwargs
@@ -143,6 +151,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         a machine without the device.
         """
         super().initialize()
+        self.n_parts_ = 1
         known = self.cuda_dependent_attributes_
         more = [name for name in ("module", "callbacks") if name not in known]
         self.cuda_dependent_attributes_ = known + more
@@ -152,21 +161,85 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         """Datasets come ready-made."""
         return X
 
-    def get_iterator(
-        self, dataset: InferenceData | TrainingData, training: bool = False
-    ) -> _Batches:
+    def get_iterator(self, dataset: TrainingData, training: bool = False) -> _Batches:
         """Batches that are already on the device, anew for every epoch."""
         return _Batches(dataset, self.batch_size, self.device)
 
-    def infer(self, x: Tensor | tuple[Tensor, ...], **fit_params: Any) -> Tensor:
-        """Cells of a batch; in lower precision only while training.
+    def run_single_epoch(
+        self,
+        iterator: _Batches | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., dict[str, Tensor]],
+        **fit_params: Any,
+    ) -> None:
+        """Work through an epoch, and fetch its losses from the device at the end.
 
-        Scores stay in float32, so that a model answers alike on every machine.
+        To fetch each at once would stop the queue of the device at every batch.
+        Callbacks find the losses of batches in the history from the end of the epoch
+        on, and in ``on_batch_end`` as the argument `loss`.
         """
-        lower = self.module_.training and self.precision == "bfloat16"
-        with torch.autocast(
-            torch.device(self.device).type, dtype=torch.bfloat16, enabled=lower
-        ):
+        if iterator is None:
+            return
+        losses = []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            losses.append(step["loss"].detach())
+            n_images = len(batch[1].anomalous)
+            self.history.record_batch(f"{prefix}_batch_size", n_images)
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        rows = self.history[-1]["batches"][-len(losses) :]
+        for row, loss in zip(rows, torch.stack(losses).tolist(), strict=True):
+            row[f"{prefix}_loss"] = loss
+        self.history.record(f"{prefix}_batch_count", len(losses))
+
+    def train_step_single(
+        self, batch: tuple[Any, Target], **fit_params: Any
+    ) -> dict[str, Tensor]:
+        """Gradients of a batch; in several parts where memory does not hold it.
+
+        Warns
+        -----
+        OutOfMemoryWarning
+            Once in a training run.
+        """
+        while True:
+            try:
+                return self._step_in_parts(batch, **fit_params)
+            except (RuntimeError, MemoryError) as error:
+                size = -(-len(batch[1].anomalous) // self.n_parts_)
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+                if self.n_parts_ == 1:
+                    report_smaller_batches((size + 1) // 2, self.device)
+                self.n_parts_ *= 2
+                self.module_.zero_grad(set_to_none=True)
+
+    def _step_in_parts(
+        self, batch: tuple[Any, Target], **fit_params: Any
+    ) -> dict[str, Tensor]:
+        if self.n_parts_ == 1:
+            step: dict[str, Tensor] = super().train_step_single(batch, **fit_params)
+            return step
+        n = len(batch[1].anomalous)
+        losses, cells = [], []
+        for k in range(self.n_parts_):  # each with its share of normal images
+            index = torch.arange(k, n, self.n_parts_, device=self.device)
+            share = len(index) / n
+            if not len(index):
+                continue
+            x, y = _take(batch[0], index), batch[1].take(index)
+            y_pred = self.infer(x, **fit_params)
+            loss = self.get_loss(y_pred, y, X=x, training=True) * share
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            cells.append(y_pred.detach())
+        return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(cells)}
+
+    def infer(self, x: Tensor | tuple[Tensor, ...], **fit_params: Any) -> Tensor:
+        """Cells of a batch."""
+        with lowered(self.precision, self.device):
             cells: Tensor = self.module_(x, **fit_params)
         return cells
 
@@ -182,6 +255,11 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             )
             losses = torch.where(y_true.has_mask, pixelwise, losses)
         return losses.mean()
+
+
+def _take(x: Any, index: Tensor) -> Any:
+    """Some images of a batch, or of its features."""
+    return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]
 
 
 def resolve_device(device: str) -> str:
@@ -221,6 +299,12 @@ def resolve_precision(precision: str, device: str, n_pixels: int) -> str:
         probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         native = any(getattr(torch.cpu, name, bool)() for name in probes)
     return "bfloat16" if native else "float32"
+
+
+def lowered(precision: str, device: torch.device | str) -> torch.autocast:
+    """Where a backbone computes in bfloat16, if that is the `precision`."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 @contextmanager

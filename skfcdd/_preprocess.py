@@ -47,6 +47,8 @@ class Preprocess(nn.Module):
 
     mean: Tensor
     std: Tensor
+    # Keeps the noise of an image without contrast from being blown up.
+    least_contrast = 1e-3
 
     def __init__(
         self,
@@ -83,21 +85,23 @@ class Preprocess(nn.Module):
         """
         n_channels = images.image_shape[2]
         n_inputs = n_inputs or n_channels
-        ranges, moments = MinMaxScaler(), StandardScaler()
-        step = max(1, _BLOCK // int(np.prod(images.data.shape[1:])))
-        for start in range(0, len(index), step):
-            batch = images.take(index[start : start + step])
-            pixels = batch.permute(0, 2, 3, 1).reshape(-1, n_channels).numpy()
-            ranges.partial_fit(pixels)
-            moments.partial_fit(pixels)
         if normalize == "auto":
             side = min(size or images.image_shape[:2])
             normalize = "contrast" if side >= _LEAST_SIDE else "standard"
             if pretrained and n_inputs == len(_IMAGENET[0]):
                 normalize = "imagenet"
+        ranges, moments = MinMaxScaler(), StandardScaler()
+        # Of bytes the range is known, and few ways to normalise ask for more.
+        unread = images.data.dtype == np.uint8 and normalize != "standard"
+        step = max(1, _BLOCK // int(np.prod(images.data.shape[1:])))
+        for start in () if unread else range(0, len(index), step):
+            batch = images.take(index[start : start + step])
+            pixels = batch.permute(0, 2, 3, 1).reshape(-1, n_channels).numpy()
+            ranges.partial_fit(pixels)
+            moments.partial_fit(pixels)
         low, high = _value_range(images.data.dtype, ranges)
         width = high - low
-        if normalize is None:
+        if normalize is None or (normalize == "contrast" and unread):
             mean, std = np.zeros(n_channels), np.ones(n_channels)
         elif normalize == "imagenet":
             mean, std = _of_photographs(n_inputs)
@@ -115,10 +119,10 @@ class Preprocess(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalise images in the unit range."""
         if self.contrast:
-            std, mean = torch.std_mean(
-                images, dim=(1, 2, 3), keepdim=True, correction=0
-            )
-            return (images - mean) / (std + 1e-3)
+            centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
+            norm = torch.linalg.vector_norm(centred.flatten(1), dim=1)
+            std = (norm / images[0].numel() ** 0.5).view(-1, 1, 1, 1)
+            return centred / (std + self.least_contrast)
         return (images - self.mean) / self.std
 
 

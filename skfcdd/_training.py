@@ -22,9 +22,11 @@ from skfcdd._batches import TrainingData
 from skfcdd._building import build_module, build_net, build_network
 from skfcdd._cached import CachedTrainingData, stored_dtype
 from skfcdd._images import ImageArray, check_images
+from skfcdd._memory import in_parts
 from skfcdd._net import (
     FCDDModule,
     FCDDNet,
+    lowered,
     resolve_device,
     resolve_precision,
     seeded,
@@ -221,19 +223,19 @@ def _exposure(estimator: Any, images: ImageArray, seed: int) -> dict[str, Any]:
     return {
         "exposed": exposed,
         "exposed_index": rows[: estimator.oe_limit],
-        "exposed_range": _exposed_range(exposed.data, images.data),
+        "exposed_range": _exposed_range(exposed, images),
     }
 
 
 def _exposed_range(
-    exposed: npt.NDArray[Any], images: npt.NDArray[Any]
+    exposed: ImageArray, images: ImageArray
 ) -> tuple[float, float] | None:
     """Raw values of exposed outliers that become 0 and 1; None for those of X."""
-    if exposed.dtype == np.uint8:
+    if exposed.data.dtype == np.uint8:
         return 0.0, 255.0
-    if exposed.dtype.kind == images.dtype.kind:
+    if exposed.data.dtype.kind == images.data.dtype.kind:
         return None
-    low, high = float(exposed.min()), float(exposed.max())
+    low, high = exposed.limits()
     return low, high if high > low else low + 1.0
 
 
@@ -322,8 +324,7 @@ def _cached(
 
     @torch.no_grad()
     def encode(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        lower = net.precision == "bfloat16"
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=lower):
+        with lowered(net.precision, images.device):
             return module.frozen_features(images)
 
     source = CachedTrainingData.over(
@@ -350,11 +351,13 @@ def _start_objective(
     """Let the objective look at the features of some normal images."""
     module.to(device).eval()
     rows = data.normal[:: max(1, len(data.normal) // (4 * batch_size))]
-    parts = [
-        module.features(data.preprocess.unit(data.images.take(chunk, device)))
-        for chunk in np.array_split(rows, -(-len(rows) // batch_size))
-    ]
-    module.objective.start(torch.cat(parts))
+
+    def features(place: slice) -> torch.Tensor:
+        raw = data.images.take(rows[place], device)
+        return module.features(data.preprocess.unit(raw))
+
+    parts = in_parts(len(rows), batch_size, device, features)
+    module.objective.start(torch.cat([part for _, part in parts]))
     module.train()
 
 
@@ -367,9 +370,9 @@ def _fit_watched(
     images = data.preprocess.unit(data.images.take(rows, device))
     probe = torch.cat([images, confetti(images, generator)[0]])
     if module.initial_spread is None:
-        module.initial_spread = _spread(module, probe)
+        module.initial_spread = _spread(module, probe, net.batch_size)
     net.fit(data, None)
-    spread = _spread(net.module_, probe)
+    spread = _spread(net.module_, probe, net.batch_size)
     if not math.isfinite(spread):
         raise ValueError(
             f"Training diverged: the network's scores are not finite. Choose a lower "
@@ -387,9 +390,15 @@ def _fit_watched(
 
 
 @torch.no_grad()
-def _spread(module: FCDDModule, probe: torch.Tensor) -> float:
+def _spread(module: FCDDModule, probe: torch.Tensor, batch_size: int) -> float:
     """Standard deviation of the scores of some images."""
     was_training = module.training
-    cells = module.to(probe.device).eval()(probe)
+    module.to(probe.device).eval()
+
+    def scores(place: slice) -> torch.Tensor:
+        return module(probe[place]).mean(dim=(1, 2))
+
+    parts = in_parts(len(probe), batch_size, probe.device, scores)
+    spread = torch.cat([part for _, part in parts]).double().std(correction=0)
     module.train(was_training)
-    return float(cells.mean(dim=(1, 2)).double().std(correction=0))
+    return float(spread)

@@ -10,6 +10,7 @@ __all__ = [
     "CollapseWarning",
     "DownloadError",
     "ImageShapeError",
+    "OutOfMemoryWarning",
     "ReceptiveFieldWarning",
     "ValueRangeWarning",
     "WeightsError",
@@ -122,5 +123,16 @@ class ValueRangeWarning(UserWarning):
     --------
     >>> from skfcdd.exceptions import ValueRangeWarning
     >>> issubclass(ValueRangeWarning, UserWarning)
+    True
+    """
+
+
+class OutOfMemoryWarning(UserWarning):
+    """The device ran out of memory, and smaller batches are used.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import OutOfMemoryWarning
+    >>> issubclass(OutOfMemoryWarning, UserWarning)
     True
     """

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfcdd._augment import AUGMENTATIONS, resolve_augment
-from skfcdd._batches import InferenceData, TrainingData
+from skfcdd._batches import TrainingData
 from skfcdd._images import ImageArray
 from skfcdd._preprocess import Preprocess
 from skfcdd.anomalies import scratches
@@ -308,10 +308,3 @@ def test_images_of_any_type_and_layout(dtype, first, tmp_path):
         assert_array_equal(batch.numpy(), expected[[5, 0]])
         batch += 1  # the caller's array is not behind it
         assert_array_equal(images.take(slice(0, 2)).numpy(), expected[:2])
-
-
-def test_inference_in_order():
-    data = InferenceData(numbered(7), as_is(), rows=np.array([6, 2, 4]))
-    batches = [images[:, 0, 0, 0].tolist() for images, _ in data.batches(2, "cpu")]
-    assert batches == [[6, 2], [4]]
-    assert len(data) == 3

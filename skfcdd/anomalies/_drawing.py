@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from torch import Generator, Tensor
 _GRID = 64
 # A pixel counts as changed where a channel moved by more than this.
 _VISIBLE = 0.03
+# Images are worked off in parts of about this many values on the CPU.
+_PART = 1 << 18
 
 
 class Draw:
@@ -50,10 +53,24 @@ def coarse_size(h: int, w: int) -> tuple[int, int]:
 
 
 def enlarge(shapes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring drawings (n, k, gh, gw) to the size of the images."""
+    """Bring drawings (n, k, gh, gw) to the size of the images, linearly in between.
+
+    On the CPU one axis after the other, and whole rows at a time.
+    """
     if shapes.shape[2:] == size:
         return shapes
-    return F.interpolate(shapes, size, mode="bilinear", align_corners=False)
+    if shapes.device.type != "cpu":
+        return F.interpolate(shapes, size, mode="bilinear", align_corners=False)
+    (n, k, gh, gw), (h, w) = shapes.shape, size
+    rows = F.interpolate(shapes.reshape(n, k * gh, gw), w, mode="linear").view(-1, w)
+    place = ((torch.arange(h) + 0.5) * (gh / h) - 0.5).clamp_(min=0)
+    above = place.long()
+    below = (above + 1).clamp_(max=gh - 1)
+    first = torch.arange(n * k)[:, None] * gh
+    upper = rows.index_select(0, (first + above).flatten())
+    lower = rows.index_select(0, (first + below).flatten())
+    weight = (place - above).repeat(n * k)[:, None]
+    return torch.lerp(upper, lower, weight).view(n, k, h, w)
 
 
 def grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -86,9 +103,12 @@ def rectangles(
     dx = x - center[..., 1, None, None]
     cos, sin = angle.cos()[..., None, None], angle.sin()[..., None, None]
     half = extent[..., None, None] / 2
-    along = half[:, :, 0] - (dy * cos - dx * sin).abs_()
-    across = half[:, :, 1] - (dy * sin + dx * cos).abs_()
-    return along.add_(0.5).clamp_(0, 1).mul_(across.add_(0.5).clamp_(0, 1))
+    reach = half + 0.5
+    along = (dy * cos - dx * sin).abs_()
+    across = (dy * sin + dx * cos).abs_()
+    torch.sub(reach[:, :, 0], along, out=along)
+    torch.sub(reach[:, :, 1], across, out=across)
+    return along.minimum(across).clamp_(0, 1)
 
 
 def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tensor:
@@ -109,21 +129,40 @@ def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tens
     return (mean + torch.where(outside, -change, change)).clamp(0, 1)
 
 
-def paint(images: Tensor, coverage: Tensor, values: Tensor) -> Tensor:
+def paint(images: Tensor, coverage: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Blend values (n, k, c) into images under soft coverages (n, k, gh, gw).
 
     Where shapes overlap, their colours mix.
+
+    Returns
+    -------
+    images : Tensor of shape (n, c, h, w)
+    masks : Tensor of shape (n, 1, h, w), bool
     """
-    total = coverage.sum(dim=1, keepdim=True).clamp_(min=1e-6)
-    opacity = coverage.amax(dim=1, keepdim=True)
-    colour = torch.einsum("nkhw,nkc->nchw", coverage, values) * (opacity / total)
+    gh, gw = coverage.shape[2:]
     h, w = images.shape[2:]
-    layer = enlarge(torch.cat([opacity, colour], dim=1), (h, w))
-    return images * (1 - layer[:, :1]) + layer[:, 1:]
+
+    def change(rows: slice) -> Tensor:
+        part = coverage[rows]
+        total = part.sum(dim=1, keepdim=True).clamp_(min=1e-6)
+        opacity = part.amax(dim=1, keepdim=True)
+        colour = torch.bmm(values[rows].mT, part.flatten(2)).view(len(part), -1, gh, gw)
+        layer = torch.cat([opacity, colour.mul_(opacity / total)], dim=1)
+        layer = enlarge(layer, (h, w))
+        return torch.addcmul(layer[:, 1:], images[rows], 1 - layer[:, :1])
+
+    return finish(images, change)
 
 
-def finish(images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+def finish(images: Tensor, change: Callable[[slice], Tensor]) -> tuple[Tensor, Tensor]:
     """Keep visible changes alone, at least one pixel of them an image.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, c, h, w)
+    change : callable
+        Gives new values of the images of a slice. Large batches are worked off in
+        parts, whose temporary tensors stay in the cache of the processor.
 
     Returns
     -------
@@ -132,14 +171,37 @@ def finish(images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
         it there.
     masks : Tensor of shape (n, 1, h, w), bool
     """
-    # A pixel that was out of range before (augmentation does that) may stay so:
-    # bringing it back would pass for a change.
-    changed = changed.clamp(images.clamp(max=0), images.clamp(min=1))
-    change = (changed - images).abs().amax(dim=1, keepdim=True)
-    masks = change > _VISIBLE
-    strongest = change.flatten(1).argmax(dim=1, keepdim=True)
+    changed = torch.empty_like(images)
+    masks = torch.empty_like(images[:, :1], dtype=torch.bool)
+    step = len(images)
+    if images.device.type == "cpu":
+        step = max(1, _PART // max(1, images[0].numel()))
+    for start in range(0, len(images), step):
+        rows = slice(start, start + step)
+        _keep_visible(images[rows], change(rows), changed[rows], masks[rows])
+    return changed, masks
+
+
+def _keep_visible(images: Tensor, new: Tensor, changed: Tensor, masks: Tensor) -> None:
+    """Write what is kept of the `new` values into `changed` and `masks`."""
+    difference = new - images
+    size = difference.abs().amax(dim=1, keepdim=True)
+    torch.gt(size, _VISIBLE, out=masks)
+    torch.addcmul(images, difference, masks.to(images.dtype), out=changed)
+    # Asking is cheap on the CPU alone; elsewhere it would stop the queue.
+    if images.device.type == "cpu" and bool((size.flatten(1).amax(1) > _VISIBLE).all()):
+        return
+    strongest = size.flatten(1).argmax(dim=1, keepdim=True)
     only = torch.zeros_like(masks).flatten(1).scatter_(1, strongest, True)
     only = only.view_as(masks) & ~masks.any(dim=(2, 3), keepdim=True)
-    changed = torch.where(only, (images.clamp(0, 1) + 0.5) % 1, changed)
-    masks = masks | only
-    return torch.where(masks, changed, images), masks
+    changed.copy_(torch.where(only, (images.clamp(0, 1) + 0.5) % 1, changed))
+    masks.logical_or_(only)
+
+
+def limited(new: Tensor, images: Tensor) -> Tensor:
+    """New values brought into the unit range, in place.
+
+    A pixel that was out of range before (augmentation does that) may stay so: bringing
+    it back would pass for a change.
+    """
+    return new.clamp_(images.clamp(max=0), images.clamp(min=1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from skfcdd.anomalies._drawing import Draw, coarse_size, enlarge, finish
+from skfcdd._moves import moved
+from skfcdd.anomalies._drawing import Draw, coarse_size, enlarge, finish, limited
 
 
 def solid(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -135,18 +136,27 @@ def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     share = draw.uniform(n, 1, 1, 1, low=0.02, high=0.2)
     level = _upper_quantile(noise, share)
     coverage = ((noise - level) * 8).clamp_(0, 1)
-    content = torch.where(
-        draw.chance(n, 1, 1, 1), _other_image(images, draw), _structure(images, draw)
-    )
-    opacity = draw.uniform(n, 1, 1, 1, low=0.3)
-    return finish(
-        images, torch.lerp(images, content, enlarge(coverage, (h, w)) * opacity)
-    )
+    other = draw.chance(n, 1, 1, 1)
+    recolour = _recolour(images, draw)
+    grains = _grains(images, draw)
+    opacity = coverage.mul_(draw.uniform(n, 1, 1, 1, low=0.3))
+
+    def change(rows: slice) -> Tensor:
+        own = images[rows]
+        content = torch.where(
+            other[rows], recolour(rows), enlarge(grains[rows], (h, w))
+        )
+        return limited(torch.lerp(own, content, enlarge(opacity[rows], (h, w))), own)
+
+    return finish(images, change)
 
 
 def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:
-    """Value (n, 1, 1, 1) that a share of each field exceeds."""
-    flat = noise.flatten(1).sort(dim=1, descending=True).values
+    """Value (n, 1, 1, 1) that about a share of each field exceeds.
+
+    A quarter of the cells is sorted: neighbours have nearly the same value.
+    """
+    flat = noise[..., ::2, ::2].flatten(1).sort(dim=1, descending=True).values
     index = (share.flatten(1) * flat.shape[1]).long().clamp(max=flat.shape[1] - 1)
     return flat.gather(1, index)[..., None, None]
 
@@ -160,9 +170,12 @@ def perlin_noise(draw: Draw, n: int, size: tuple[int, int]) -> Tensor:
     x, ix = _lattice(size[1], px, angles.device)
     fade_y, fade_x = (t**3 * (t * (6 * t - 15) + 10) for t in (y[:, None], x[None, :]))
 
+    slopes = torch.stack([angles.sin(), angles.cos()], dim=1)
+
     def corner(a: int, b: int) -> Tensor:
-        angle = angles[:, iy + a][:, :, ix + b]
-        return angle.sin() * (y[:, None] - a) + angle.cos() * (x[None, :] - b)
+        rows, columns = (iy + a).expand(n, -1), (ix + b).expand(n, -1)
+        up, along = moved(slopes, rows, columns).unbind(dim=1)
+        return torch.addcmul(up * (y[:, None] - a), along, x[None, :] - b)
 
     top = torch.lerp(corner(0, 0), corner(0, 1), fade_x)
     bottom = torch.lerp(corner(1, 0), corner(1, 1), fade_x)
@@ -176,20 +189,22 @@ def _lattice(length: int, periods: int, device: torch.device) -> tuple[Tensor, T
     return position - cell, cell.long()
 
 
-def _other_image(images: Tensor, draw: Draw) -> Tensor:
-    """The next image of the batch, enlarged, turned over and recoloured."""
-    n, _, h, w = images.shape
-    part = images[..., : max(1, h // 2), : max(1, w // 2)].flip(0, 2, 3)
-    other = F.interpolate(part, (h, w), mode="bilinear", align_corners=False)
+def _recolour(images: Tensor, draw: Draw) -> Callable[[slice], Tensor]:
+    """Make the next images of the batch, enlarged, turned over and recoloured."""
+    n, c, h, w = images.shape
     gain = draw.uniform(n, 1, 1, 1, low=-1.5, high=1.5)
-    offset = draw.uniform(n, images.shape[1], 1, 1, low=-0.3, high=0.3)
-    mean = other.mean(dim=(2, 3), keepdim=True)
-    return (other - mean) * gain + mean + offset
+    offset = draw.uniform(n, c, 1, 1, low=-0.3, high=0.3)
+    part = images[..., : max(1, h // 2), : max(1, w // 2)].flip(0, 2, 3)
+    shift = offset + part.mean(dim=(2, 3), keepdim=True) * (1 - gain)
+
+    def recoloured(rows: slice) -> Tensor:
+        return torch.addcmul(shift[rows], enlarge(part[rows], (h, w)), gain[rows])
+
+    return recoloured
 
 
-def _structure(images: Tensor, draw: Draw) -> Tensor:
-    """Noise of one random grain and random colours."""
+def _grains(images: Tensor, draw: Draw) -> Tensor:
+    """Noise of one random grain and random colours, still small."""
     n, c, h, w = images.shape
     grain = max(1, int(draw.log_uniform(1, low=1, high=8)))
-    small = draw.uniform(n, c, -(-h // grain), -(-w // grain))
-    return F.interpolate(small, (h, w), mode="bilinear", align_corners=False)
+    return draw.uniform(n, c, -(-h // grain), -(-w // grain))

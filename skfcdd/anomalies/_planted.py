@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from skfcdd._moves import moved
 from skfcdd.anomalies._drawing import (
     Draw,
     coarse_size,
@@ -15,6 +16,7 @@ from skfcdd.anomalies._drawing import (
     fill_values,
     finish,
     grid,
+    limited,
     paint,
     rectangles,
 )
@@ -84,7 +86,7 @@ def confetti(
         ..., None, None
     ]
     values = fill_values(images, draw, k, least_contrast)
-    return finish(images, paint(images, coverage, values))
+    return paint(images, coverage, values)
 
 
 def blobs(
@@ -129,19 +131,28 @@ def blobs(
     y, x = grid(size, images.device)
     dy = (y - center[:, :, 0]) * stretch
     dx = (x - center[:, :, 1]) / stretch
-    distance = torch.sqrt(dy * dy + dx * dx)
-    # Waves of the radius make the outline irregular.
+    distance = torch.sqrt(dy * dy + dx * dx).clamp_(min=1e-6)
     turn = draw.uniform(n, k, 1, 1, high=2 * math.pi)
-    wave = torch.sin(3 * torch.atan2(dy, dx) + turn)
+    wave = _three_waves(dy / distance, dx / distance, turn)
     waviness = draw.uniform(n, k, 1, 1, high=0.4)
     softness = draw.log_uniform(n, k, 1, 1, low=1.0, high=4.0)
-    edge = (radius * (1 + waviness * wave) - distance) / softness
-    coverage = (edge + 0.5).clamp_(0, 1)
+    outline = wave.mul_(waviness).add_(1).mul_(radius)
+    coverage = outline.sub_(distance).div_(softness).add_(0.5).clamp_(0, 1)
     coverage *= (_first_and_some(draw, n, k) * draw.uniform(n, k, low=0.5))[
         ..., None, None
     ]
     values = fill_values(images, draw, k, least_contrast)
-    return finish(images, paint(images, coverage, values))
+    return paint(images, coverage, values)
+
+
+def _three_waves(sin: Tensor, cos: Tensor, turn: Tensor) -> Tensor:
+    """sin(3 a + turn) of the angle a with this sine and cosine.
+
+    Three waves along the circumference make an outline irregular.
+    """
+    sin3 = sin * (3 - 4 * sin * sin)
+    cos3 = cos * (4 * cos * cos - 3)
+    return sin3 * turn.cos() + cos3 * turn.sin()
 
 
 def scratches(
@@ -194,13 +205,22 @@ def scratches(
     density = torch.zeros(n, h * w, device=images.device)
     density.scatter_add_(1, index, inside.float())
     coverage = density.view(n, 1, h, w).clamp_(max=1)
-    soft = F.avg_pool2d(coverage, 3, stride=1, padding=1) * 2
-    coverage = torch.where(
-        draw.chance(n, 1, 1, 1), torch.maximum(coverage, soft.clamp_(max=1)), coverage
-    )
+    soft = _box_sum(coverage).mul_(2 / 9).clamp_(max=1).maximum(coverage)
+    coverage = torch.where(draw.chance(n, 1, 1, 1), soft, coverage)
     opacity = draw.uniform(n, 1, 1, 1, low=0.5)
     values = fill_values(images, draw, 1, least_contrast)
-    return finish(images, paint(images, coverage * opacity, values))
+    return paint(images, coverage * opacity, values)
+
+
+def _box_sum(coverage: Tensor) -> Tensor:
+    """Sum over the 3x3 pixels around each."""
+    for axis in (2, 3):
+        total = coverage.clone()
+        rest = coverage.shape[axis] - 1
+        total.narrow(axis, 1, rest).add_(coverage.narrow(axis, 0, rest))
+        total.narrow(axis, 0, rest).add_(coverage.narrow(axis, 1, rest))
+        coverage = total
+    return coverage
 
 
 def _walk(draw: Draw, n: int, size: tuple[int, int], n_steps: int) -> Tensor:
@@ -253,22 +273,30 @@ def cutpaste(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     )
     angle = draw.uniform(n, 1, low=-math.pi / 2, high=math.pi / 2) * scar[:, :, 0]
     center = _centers(draw, n, 1, size)
-    coverage = enlarge(rectangles(size, center, sides * min(size), angle), (h, w))
-    pasted = _moved(images, draw)
+    coverage = rectangles(size, center, sides * min(size), angle)
+    rows, columns = _offsets((h, w), draw, n)
     gain = draw.uniform(n, 1, 1, 1, low=0.6, high=1.4)
     offset = draw.uniform(n, 1, 1, 1, low=-0.2, high=0.2)
-    mean = pasted.mean(dim=(2, 3), keepdim=True)
-    pasted = (pasted - mean) * gain + mean + offset
-    return finish(images, torch.lerp(images, pasted, coverage))
+    # The mean of what is pasted is that of the image: it is moved round as a whole.
+    offset = offset + images.mean(dim=(2, 3), keepdim=True) * (1 - gain)
+
+    def change(part: slice) -> Tensor:
+        own = images[part]
+        pasted = torch.addcmul(
+            offset[part], moved(own, rows[part], columns[part]), gain[part]
+        )
+        return limited(torch.lerp(own, pasted, enlarge(coverage[part], (h, w))), own)
+
+    return finish(images, change)
 
 
-def _moved(images: Tensor, draw: Draw) -> Tensor:
-    """Each image moved around its borders, by at least a quarter of its sides."""
-    n, _, h, w = images.shape
+def _offsets(size: tuple[int, int], draw: Draw, n: int) -> list[Tensor]:
+    """Rows (n, h) and columns (n, w) to take, to move each image around its borders.
+
+    By at least a quarter of its sides.
+    """
     index = []
-    for length, shape in ((h, (n, 1, 1)), (w, (n, 1, 1))):
-        offset = (draw.uniform(*shape, low=0.25, high=0.75) * length).long()
-        index.append((torch.arange(length, device=images.device) + offset) % length)
-    rows, columns = index[0].view(n, h, 1), index[1].view(n, 1, w)
-    batch = torch.arange(n, device=images.device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
+    for length in size:
+        offset = (draw.uniform(n, 1, low=0.25, high=0.75) * length).long()
+        index.append((torch.arange(length, device=offset.device) + offset) % length)
+    return index

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skfcdd._memory import is_out_of_memory
 from skfcdd.backbones._external import make_timm, torchvision_architecture
 from skfcdd.backbones._registry import COLOURS, Architecture, list_backbones, lookup
 from skfcdd.backbones._staged import StagedNetwork, Stages
@@ -318,6 +319,8 @@ def _check_output(module: nn.Module, image_shape: tuple[int, int, int]) -> None:
         with torch.no_grad():
             output = module.eval()(torch.zeros(1, c, h, w))
     except (RuntimeError, ValueError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         raise BackboneError(
             f"The backbone cannot take images of {h}x{w} pixels with {c} channel(s): "
             f"{error}. Larger images (resize=), or a backbone with less pooling or "

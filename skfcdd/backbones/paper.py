@@ -125,10 +125,13 @@ def make_paper_network(name: str, n_channels: int) -> Stages:
         )
         if block.normalize:
             layers[f"norm{i}"] = nn.BatchNorm2d(block.channels, eps=1e-4)
-            layers[f"act{i}"] = nn.LeakyReLU()
         if block.pool:
             # Windows of 3 reach one pixel over the border, windows of 2 do not.
             layers[f"pool{i}"] = nn.MaxPool2d(block.pool, 2, padding=block.pool - 2)
+        if block.normalize:
+            # Behind the pooling there are fewer values, and the result is the same:
+            # the activation keeps their order.
+            layers[f"act{i}"] = nn.LeakyReLU()
         stages[f"block{i}"] = list(layers)[before:]
         n_channels = block.channels
     return Stages(layers, stages)

@@ -88,9 +88,9 @@ class Objective(nn.Module):
         Tensor of shape (n, u, v), float32
             Non-negative; (n, 1, 1) where the objective is not spatial.
         """
-        phi = self.head(features)
-        with torch.autocast(phi.device.type, enabled=False):
-            return self.cells(full_precision(phi))
+        # The head is small, and in bfloat16 many cells would have the same value.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.cells(self.head(full_precision(features)))
 
     def cells(self, phi: Tensor) -> Tensor:
         """Non-negative cells (n, u, v) from the output of the head.

@@ -1,0 +1,62 @@
+"""Scoring: batch after batch through a network, within the memory of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from skfcdd._images import ImageArray
+from skfcdd._memory import in_parts
+from skfcdd._net import FCDDNet, lowered, seeded
+
+__all__ = ["in_batches"]
+
+# Small images are scored in batches of about this many values.
+_VALUES_CPU, _VALUES = 1 << 17, 1 << 22
+
+
+def in_batches(
+    net: FCDDNet,
+    images: ImageArray,
+    rows: npt.NDArray[np.intp] | None,
+    compute: Callable[[Tensor], Tensor],
+) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Yield the places of a batch and what `compute` makes of it.
+
+    Parameters
+    ----------
+    net : FCDDNet
+        Trained; says how many images to take at least, and where to compute.
+    images : ImageArray
+    rows : ndarray of int or None
+        Which images; None takes all.
+    compute : callable
+        Maps images (k, c, h, w) in the unit range to a tensor of k entries.
+
+    Warns
+    -----
+    OutOfMemoryWarning
+        Once, where batches had to be made smaller.
+    """
+    device, preprocess = net.device, net.module_.preprocess
+    net.module_.eval()
+
+    def run(place: slice) -> npt.NDArray[Any]:
+        # Networks with chance of their own must not touch the caller's.
+        with torch.no_grad(), seeded(None, device), lowered(net.precision, device):
+            raw = images.take(place if rows is None else rows[place], device)
+            return compute(preprocess.unit(raw)).cpu().numpy()
+
+    n = len(images) if rows is None else len(rows)
+    return in_parts(n, _batch_size(net, images), device, run)
+
+
+def _batch_size(net: FCDDNet, images: ImageArray) -> int:
+    values = _VALUES_CPU if torch.device(net.device).type == "cpu" else _VALUES
+    h, w = net.module_.preprocess.size or images.image_shape[:2]
+    return max(net.batch_size, values // (h * w * images.image_shape[2]))

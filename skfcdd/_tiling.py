@@ -1,0 +1,210 @@
+"""One image of any size: its cells tile by tile, its heatmap band by band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from skfcdd._images import ImageArray
+from skfcdd._net import lowered, seeded
+from skfcdd._sources import check_values, is_lazy
+from skfcdd.exceptions import ImageShapeError
+from skfcdd.heatmaps import default_sigma, gaussian_matrix
+
+__all__ = ["explain_large"]
+
+# Rows of the heatmap that are computed together.
+_BAND = 512
+
+
+def explain_large(estimator: Any, image: Any, tile_size: Any, out: Any) -> Any:
+    """See :meth:`skfcdd._base.BaseFCDD.explain_large`."""
+    _check_can_tile(estimator, tile_size)
+    source = _check_image(estimator, image)
+    h, w, _ = source.image_shape
+    heatmap = np.empty((h, w), dtype=np.float32) if out is None else out
+    if tuple(getattr(heatmap, "shape", ())) != (h, w):
+        raise ValueError(f"out must be an array of shape {(h, w)}. Got {type(out)}.")
+    cells = _Tiles(estimator, source, int(tile_size)).cells()
+    for rows, band in _bands(estimator, cells, (h, w)):
+        heatmap[rows] = band
+    return heatmap
+
+
+def _check_can_tile(estimator: Any, tile_size: Any) -> None:
+    module, field = estimator.net_.module_, estimator.receptive_field_
+    if not isinstance(tile_size, Integral) or tile_size < 1:
+        raise ValueError(f"tile_size must be an int of at least 1. Got {tile_size!r}.")
+    if not module.objective.spatial:
+        raise ValueError(
+            f"loss={estimator.loss!r} gives no map to put together from tiles. Fit "
+            f"with loss='fcdd'."
+        )
+    if module.preprocess.size is not None:
+        raise ValueError(
+            f"resize={estimator.resize!r} shrinks the images of fit, and tiles would "
+            f"shrink otherwise. Resize the image, and fit without resize."
+        )
+    if not all(map(math.isfinite, field.extent)):
+        raise ValueError(
+            "A cell of this network sees the whole image, however large, so it cannot "
+            "be worked off in tiles. Choose a backbone without global pooling."
+        )
+
+
+def _check_image(estimator: Any, image: Any) -> ImageArray:
+    """The image as a batch of one; nothing is read but to look for NaN."""
+    array = image if is_lazy(image) else np.asanyarray(image)
+    n_channels = estimator.image_shape_[2]
+    first = estimator.channels == "first" and array.ndim == 3
+    found = 1 if array.ndim == 2 else array.shape[0 if first else -1]
+    if array.ndim not in (2, 3) or found != n_channels:
+        raise ImageShapeError(
+            f"Expected one image with {n_channels} channel(s), as (h, w) or (h, w, c), "
+            f"or (c, h, w) with channels='first'. Got an array of shape {array.shape}."
+        )
+    check_values(array, "image")
+    source = ImageArray(_OneImage(array), channels_first=first)
+    least = estimator.receptive_field_.extent
+    if any(n < r for n, r in zip(source.image_shape[:2], least, strict=True)):
+        raise ImageShapeError(
+            f"The image of {source.image_shape[:2]} pixels is smaller than the "
+            f"receptive field {least} of a cell."
+        )
+    return source
+
+
+class _OneImage:
+    """An image as a batch of one, of which windows are read."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.dtype = array.dtype
+        self.shape = (1, *array.shape) if array.ndim == 3 else (1, *array.shape, 1)
+
+    def window(
+        self, rows: slice, columns: slice, channels_first: bool
+    ) -> npt.NDArray[Any]:
+        """A batch of one window."""
+        if channels_first:
+            return np.asarray(self.array[:, rows, columns])[None]
+        part = np.asarray(self.array[rows, columns])
+        return (part if part.ndim == 3 else part[..., None])[None]
+
+
+class _Tiles:
+    """The cells of an image, a tile at a time.
+
+    A tile is a window that starts at a multiple of the network's stride, so that its
+    cells lie where those of the whole image do, with a margin of a receptive field,
+    so that the cells of its core see nothing of its borders.
+    """
+
+    def __init__(self, estimator: Any, source: ImageArray, tile_size: int) -> None:
+        self.net = estimator.net_
+        self.module = self.net.module_.eval()
+        self.source = source
+        field = estimator.receptive_field_
+        self.strides = [max(1, round(j)) for j in field.stride]
+        self.cores = [math.ceil(tile_size / j) for j in self.strides]
+        self.margins = [
+            math.ceil(r / j) + 1
+            for r, j in zip(field.extent, self.strides, strict=True)
+        ]
+        self.normalize = self._normalizer()
+
+    def cells(self) -> npt.NDArray[np.float32]:
+        """Cells (u, v) of the whole image."""
+        return np.concatenate(
+            [
+                np.concatenate([self._core(y, x) for x in self._windows(1)], axis=1)
+                for y in self._windows(0)
+            ]
+        )
+
+    def _windows(self, axis: int) -> Iterator[tuple[slice, slice]]:
+        """Pixels of each window of an axis, and which of its cells are the core."""
+        n_pixels = self.source.image_shape[axis]
+        core, margin = self.cores[axis], self.margins[axis]
+        stride = self.strides[axis]
+        first = 0
+        while first * stride < n_pixels:
+            # What is left over behind the last core goes with it.
+            last = (first + core + margin) * stride >= n_pixels
+            start = max(0, first - margin)
+            stop = n_pixels if last else (first + core + margin) * stride
+            own = slice(first - start, None if last else first - start + core)
+            yield slice(start * stride, stop), own
+            if last:
+                return
+            first += core
+
+    @torch.no_grad()
+    def _core(
+        self, rows: tuple[slice, slice], columns: tuple[slice, slice]
+    ) -> npt.NDArray[np.float32]:
+        with seeded(None, self.net.device):
+            images = self.normalize(self._load(rows[0], columns[0]))
+            images = images.contiguous(memory_format=torch.channels_last)
+            with lowered(self.net.precision, self.net.device):
+                cells = self.module.objective(self.module.backbone(images))
+        core: npt.NDArray[np.float32] = cells[0, rows[1], columns[1]].cpu().numpy()
+        return core
+
+    def _load(self, rows: slice, columns: slice) -> Tensor:
+        """A window (1, c, h, w) in the unit range."""
+        first = self.source.channels_first
+        part = ImageArray(self.source.data.window(rows, columns, first), first)
+        preprocess = self.module.preprocess
+        raw = part.take(slice(None), self.net.device).to(preprocess.mean.dtype)
+        unit: Tensor = preprocess.unit(raw)
+        return unit
+
+    def _normalizer(self) -> Callable[[Tensor], Tensor]:
+        """What normalises windows as the whole image would be."""
+        preprocess = self.module.preprocess
+        if not preprocess.contrast:
+            return preprocess
+        h, w, c = self.source.image_shape
+        n = h * w * c
+        bands = [slice(y, min(y + _BAND, h)) for y in range(0, h, _BAND)]
+        everything = slice(0, w)
+        total = sum(float(self._load(b, everything).double().sum()) for b in bands)
+        mean = total / n
+        square = sum(
+            float((self._load(b, everything).double() - mean).square().sum())
+            for b in bands
+        )
+        std = math.sqrt(square / n)
+        return lambda images: (images - mean) / (std + preprocess.least_contrast)
+
+
+def _bands(
+    estimator: Any, cells: npt.NDArray[np.float32], size: tuple[int, int]
+) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Rows of the heatmap, a band at a time."""
+    field, sigma = estimator.receptive_field_, estimator.heatmap_sigma
+    matrices = [
+        gaussian_matrix(
+            size[axis],
+            field.centers(cells.shape[axis], axis),
+            default_sigma(field.extent[axis], field.stride[axis])
+            if sigma is None
+            else sigma,
+            extent=field.extent[axis],
+        ).astype(np.float32)
+        for axis in (0, 1)
+    ]
+    for start in range(0, size[0], _BAND):
+        rows = slice(start, min(start + _BAND, size[0]))
+        part = matrices[0][rows]
+        # A band gets something from the cells near it alone.
+        near = np.flatnonzero(part.any(axis=0))
+        yield rows, part[:, near] @ cells[near] @ matrices[1].T
