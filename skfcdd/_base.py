@@ -93,6 +93,7 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         "device": [str],
         "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
         "compile": ["boolean"],
+        "accelerate": ["boolean"],
         "callbacks": [list, tuple, None],
         "skorch_params": [dict, None],
         "warm_start": ["boolean"],
@@ -135,6 +136,7 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         device: str = "auto",
         precision: str = "auto",
         compile: bool = False,
+        accelerate: bool = False,
         callbacks: Any = None,
         skorch_params: dict[str, Any] | None = None,
         warm_start: bool = False,
@@ -173,6 +175,7 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.precision = precision
         self.compile = compile
+        self.accelerate = accelerate
         self.callbacks = callbacks
         self.skorch_params = skorch_params
         self.warm_start = warm_start

@@ -126,6 +126,10 @@ def build_net(
     params |= estimator.skorch_params or {}
     if estimator.compile:  # in place: a wrapped module could not be pickled
         module.compile()
+    if estimator.accelerate:
+        from skfcdd._parallel import ParallelFCDDNet
+
+        return ParallelFCDDNet(module, **params)
     return FCDDNet(module, **params)
 
 

@@ -139,11 +139,16 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     device : str, default="auto"
         Where to compute, as torch names it. "auto" takes CUDA where there is one.
     precision : {"auto", "float64", "float32", "bfloat16"}, default="auto"
-        Precision of the backbone in training. "auto" takes bfloat16 where the
-        hardware is made for it, and float64 for images of less than 24 x 24 pixels.
-        Scores are computed in float32 at least.
+        In which the backbone computes, in training and for scores; what comes behind
+        it is computed in float32 at least. "auto" takes bfloat16 where the hardware
+        is made for it, float64 for images of less than 24 x 24 pixels, and else
+        float32.
     compile : bool, default=False
         Compile the network with torch.compile.
+    accelerate : bool, default=False
+        Share the training among the processes that ``accelerate launch`` or
+        ``torchrun`` has started, on one machine or many; each must call ``fit`` with
+        the same data, and gets the same model.
     callbacks : list of skorch callbacks, default=None
         Called in training.
     skorch_params : dict, default=None
@@ -174,6 +179,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         What a cell of the map sees, in pixels that the network sees.
     history_ : list of dict
         Loss and time of each epoch.
+    precision_ : {"float64", "float32", "bfloat16"}
+        In which the backbone computes.
     net_ : skorch.NeuralNet
         The trained net.
 
@@ -236,6 +243,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         device: str = "auto",
         precision: str = "auto",
         compile: bool = False,
+        accelerate: bool = False,
         callbacks: Any = None,
         skorch_params: dict[str, Any] | None = None,
         warm_start: bool = False,
@@ -275,6 +283,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             device=device,
             precision=precision,
             compile=compile,
+            accelerate=accelerate,
             callbacks=callbacks,
             skorch_params=skorch_params,
             warm_start=warm_start,

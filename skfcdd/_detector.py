@@ -129,11 +129,16 @@ class FCDDDetector(OutlierMixin, BaseFCDD):  # type: ignore[misc]
     device : str, default="auto"
         Where to compute, as torch names it. "auto" takes CUDA where there is one.
     precision : {"auto", "float64", "float32", "bfloat16"}, default="auto"
-        Precision of the backbone in training. "auto" takes bfloat16 where the
-        hardware is made for it, and float64 for images of less than 24 x 24 pixels.
-        Scores are computed in float32 at least.
+        In which the backbone computes, in training and for scores; what comes behind
+        it is computed in float32 at least. "auto" takes bfloat16 where the hardware
+        is made for it, float64 for images of less than 24 x 24 pixels, and else
+        float32.
     compile : bool, default=False
         Compile the network with torch.compile.
+    accelerate : bool, default=False
+        Share the training among the processes that ``accelerate launch`` or
+        ``torchrun`` has started, on one machine or many; each must call ``fit`` with
+        the same data, and gets the same model.
     callbacks : list of skorch callbacks, default=None
         Called in training.
     skorch_params : dict, default=None
@@ -164,6 +169,8 @@ class FCDDDetector(OutlierMixin, BaseFCDD):  # type: ignore[misc]
         What a cell of the map sees, in pixels that the network sees.
     history_ : list of dict
         Loss and time of each epoch.
+    precision_ : {"float64", "float32", "bfloat16"}
+        In which the backbone computes.
     net_ : skorch.NeuralNet
         The trained net.
 

@@ -18,6 +18,7 @@ from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.objectives import Objective, pixel_loss
 
 __all__ = [
+    "Batches",
     "FCDDModule",
     "FCDDNet",
     "lowered",
@@ -104,7 +105,7 @@ class FCDDModule(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Batches:
+class Batches:
     """The batches of an epoch, as often as one asks for them."""
 
     data: TrainingData
@@ -161,13 +162,13 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         """Datasets come ready-made."""
         return X
 
-    def get_iterator(self, dataset: TrainingData, training: bool = False) -> _Batches:
+    def get_iterator(self, dataset: TrainingData, training: bool = False) -> Batches:
         """Batches that are already on the device, anew for every epoch."""
-        return _Batches(dataset, self.batch_size, self.device)
+        return Batches(dataset, self.batch_size, self.device)
 
     def run_single_epoch(
         self,
-        iterator: _Batches | None,
+        iterator: Batches | None,
         training: bool,
         prefix: str,
         step_fn: Callable[..., dict[str, Tensor]],
@@ -190,7 +191,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             self.history.record_batch(f"{prefix}_batch_size", n_images)
             self.notify("on_batch_end", batch=batch, training=training, **step)
         rows = self.history[-1]["batches"][-len(losses) :]
-        for row, loss in zip(rows, torch.stack(losses).tolist(), strict=True):
+        for row, loss in zip(rows, self._fetch(torch.stack(losses)), strict=True):
             row[f"{prefix}_loss"] = loss
         self.history.record(f"{prefix}_batch_count", len(losses))
 
@@ -229,13 +230,21 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             share = len(index) / n
             if not len(index):
                 continue
-            x, y = _take(batch[0], index), batch[1].take(index)
+            x, y = take(batch[0], index), batch[1].take(index)
             y_pred = self.infer(x, **fit_params)
             loss = self.get_loss(y_pred, y, X=x, training=True) * share
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             cells.append(y_pred.detach())
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(cells)}
+
+    def single(self) -> FCDDNet:
+        """The trained net, where it was one of several processes' by itself."""
+        return self
+
+    def _fetch(self, losses: Tensor) -> list[float]:
+        """Losses as numbers."""
+        return losses.tolist()
 
     def infer(self, x: Tensor | tuple[Tensor, ...], **fit_params: Any) -> Tensor:
         """Cells of a batch."""
@@ -247,7 +256,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         self, y_pred: Tensor, y_true: Target, X: Any = None, training: bool = False
     ) -> Tensor:
         """Mean loss of a batch."""
-        module: FCDDModule = self.module_
+        # Where several processes train, each holds the module in a wrapper.
+        module: Any = getattr(self.module_, "module", self.module_)
         losses = module.objective.loss(y_pred.mean(dim=(1, 2)), y_true.anomalous)
         if self.pixel_loss is not None and module.objective.spatial:
             pixelwise = pixel_loss(
@@ -257,7 +267,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return losses.mean()
 
 
-def _take(x: Any, index: Tensor) -> Any:
+def take(x: Any, index: Tensor) -> Any:
     """Some images of a batch, or of its features."""
     return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]
 

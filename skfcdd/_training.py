@@ -165,6 +165,8 @@ def train(
     """
     seeds = _draw_seeds(estimator.random_state)
     device = resolve_device(estimator.device)
+    if estimator.accelerate:
+        seeds, device = _join_processes(seeds, device)
     split_seed = seeds[0] if previous is None else previous.split_seed
     split = Split.draw(
         truth.anomalous,
@@ -198,8 +200,21 @@ def train(
         if previous is None:
             _start_objective(module, data, estimator.batch_size, device)
         with _cached(estimator, data, net, module) as source:
-            _fit_watched(net, module, source, split, device)
+            net = _fit_watched(net, module, source, split, device)
     return Trained(net, field, split, split_seed)
+
+
+def _join_processes(seeds: list[int], device: str) -> tuple[list[int], str]:
+    """Seeds that all processes share, and the device of this one."""
+    try:
+        from skfcdd._parallel import own_device, shared_seeds
+    except ImportError as error:
+        raise ImportError(
+            "accelerate=True needs the package accelerate: pip install "
+            "'skfcdd[accelerate]'."
+        ) from error
+    device = own_device(device)
+    return shared_seeds(seeds), device
 
 
 def _draw_seeds(random_state: Any) -> list[int]:
@@ -363,7 +378,7 @@ def _start_objective(
 
 def _fit_watched(
     net: FCDDNet, module: FCDDModule, data: TrainingData, split: Split, device: str
-) -> None:
+) -> FCDDNet:
     """Train, and warn if the scores of varied images end up alike."""
     rows = split.held_normal[:_PROBE_SIZE]
     generator = torch.Generator(device).manual_seed(0)
@@ -371,7 +386,7 @@ def _fit_watched(
     probe = torch.cat([images, confetti(images, generator)[0]])
     if module.initial_spread is None:
         module.initial_spread = _spread(module, probe, net.batch_size)
-    net.fit(data, None)
+    net = net.fit(data, None).single()
     spread = _spread(net.module_, probe, net.batch_size)
     if not math.isfinite(spread):
         raise ValueError(
@@ -387,6 +402,7 @@ def _fit_watched(
             CollapseWarning,
             stacklevel=6,
         )
+    return net
 
 
 @torch.no_grad()

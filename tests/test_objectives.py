@@ -149,14 +149,14 @@ def test_half_precision_ends_before_the_head(name):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cells = objective(features)
         loss = objective.loss(cells.mean(dim=(1, 2)), anomalous)
+    loss.sum().backward()
+    assert features.grad.isfinite().all()
     assert cells.dtype == loss.dtype == torch.float32
     objective.double()
     exact = objective.cells(objective.head(features.detach().double()))
     assert_allclose(cells.detach(), exact.detach(), rtol=1e-4)
     expected = objective.loss(exact.mean(dim=(1, 2)), anomalous)
     assert_allclose(loss.detach(), expected.detach(), rtol=1e-4)
-    loss.sum().backward()
-    assert features.grad.isfinite().all()
 
 
 def test_objective_is_cross_entropy_in_p():
