@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tracemalloc
 
-import dask.array as da
 import numpy as np
 import pytest
 import torch
-import zarr
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
 from skfcdd.datasets import make_defects
 from skfcdd.exceptions import ImageShapeError, OutOfMemoryWarning
+
+
+da = pytest.importorskip("dask.array")
+zarr = pytest.importorskip("zarr")
 
 
 def quick(estimator=FCDDClassifier, **params):

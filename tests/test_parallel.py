@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 
-import dask.array as da
 import joblib
 import numpy as np
 import pytest
@@ -16,6 +15,10 @@ from sklearn.model_selection import GridSearchCV
 
 from skfcdd import FCDDClassifier
 from skfcdd.datasets import make_defects
+
+da = pytest.importorskip("dask.array")
+pytest.importorskip("distributed")
+pytest.importorskip("accelerate")
 
 LABELLED = make_defects(48, image_size=32, random_state=0)
 

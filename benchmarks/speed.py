@@ -1,0 +1,376 @@
+"""How close to the limit: every stage beside bare PyTorch, as ratios from one run.
+
+    python benchmarks/speed.py [--only NAME ...] [--quick]
+
+The yardsticks are (a) a bare loop over ready-made batches of the same network in
+float32 with the usual memory layout, which is how the authors' code computes; (b) the
+same loop in the precision and layout that skfcdd takes; (c) the time that its products
+would take at the rate measured for large matrix products. Prints a table and writes
+results/speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from _common import record
+from skorch.callbacks import Callback
+from torch import nn
+
+from skfcdd import FCDDClassifier
+from skfcdd.anomalies import SYNTHETIC_ANOMALIES
+from skfcdd.heatmaps import GaussianUpsampler
+from skfcdd.receptive_field import ReceptiveField
+
+# Name, side of the images, channels, images in a batch.
+NETWORKS = [
+    ("fcdd28", 28, 1, 128),
+    ("fcdd28_wide", 28, 1, 128),
+    ("fcdd32", 32, 3, 128),
+    ("fcdd32_s", 32, 3, 128),
+    ("fcdd32_lw3k", 32, 3, 128),
+    ("fcdd224", 224, 3, 16),
+    ("fcdd224_wide", 224, 3, 16),
+]
+
+
+def seconds(function: Callable[[], object], repeats: int = 7) -> float:
+    """Median time of a call, after one to warm up."""
+    function()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def matmul_rate(dtype: torch.dtype) -> float:
+    """Multiplications and additions a second in large matrix products."""
+    a = torch.randn(2048, 2048).to(dtype)
+    return 2 * 2048**3 / seconds(lambda: a @ a)
+
+
+class Bare:
+    """The network of a fitted model as a plain training loop has it."""
+
+    def __init__(self, model: FCDDClassifier, batch: torch.Tensor, fast: bool) -> None:
+        module = model.net_.module_
+        layout = torch.channels_last if fast else torch.contiguous_format
+        network = nn.Sequential(module.backbone, module.objective.head)
+        self.network = copy.deepcopy(network).to(memory_format=layout)
+        self.loss = module.objective
+        self.batch = batch.contiguous(memory_format=layout)
+        self.lower = fast and model.precision_ == "bfloat16"
+        self.anomalous = torch.arange(len(batch)) % 2 == 0
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-6)
+
+    def cells(self) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.lower):
+            phi = self.network(self.batch)
+        return self.loss.cells(phi.float())
+
+    def step(self) -> None:
+        self.network.train()
+        self.optimizer.zero_grad()
+        s = self.cells().mean(dim=(1, 2))
+        self.loss.loss(s, self.anomalous).mean().backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def score(self) -> None:
+        self.network.eval()
+        self.cells()
+
+
+class Interleaved(Callback):
+    """Times some bare steps of both loops between the epochs of a fit."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def on_train_begin(self, net, **kwargs):
+        self.times, self.loops = [], None
+
+    def on_epoch_end(self, net, dataset_train=None, **kwargs):
+        if self.loops is None:
+            batch, _ = next(iter(dataset_train.batches(self.batch_size, "cpu")))
+            model = copy.copy(self.model)
+            model.net_, model.precision_ = net, net.precision
+            batch = net.module_.preprocess(batch)
+            self.loops = [Bare(model, batch, fast) for fast in (False, True)]
+            self.n = len(batch)
+        epoch = net.history[-1]
+        images = sum(b["train_batch_size"] for b in epoch["batches"])
+        bare = [seconds(loop.step, 3) / self.n for loop in self.loops]
+        self.times.append([epoch["dur"] / images, *bare])
+
+
+def flops_per_image(network: nn.Module, shape: tuple[int, int, int]) -> float:
+    """Multiplications and additions of the forward pass in convolutions."""
+    total = 0
+
+    def count(layer, inputs, output):
+        nonlocal total
+        kernel = layer.weight[0].numel()
+        total += 2 * kernel * output[0].numel()
+
+    handles = [
+        layer.register_forward_hook(count)
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, *shape))
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+def networks(n_epochs: int) -> list[dict[str, object]]:
+    rates = {p: matmul_rate(getattr(torch, p)) for p in ("float32", "bfloat16")}
+    print({p: f"{rate / 1e9:.0f} GFLOP/s" for p, rate in rates.items()})
+    return [one_network(*network, n_epochs, rates) for network in NETWORKS]
+
+
+def one_network(
+    name: str,
+    side: int,
+    channels: int,
+    batch_size: int,
+    n_epochs: int,
+    rates: dict[str, float],
+) -> dict[str, object]:
+    """Training, scores and heatmaps with a network, in microseconds an image."""
+    rng = np.random.RandomState(0)
+    X = rng.randint(0, 255, (8 * batch_size, side, side, channels), dtype=np.uint8)
+    watch = Interleaved(batch_size)
+    model = FCDDClassifier(
+        name,
+        batch_size=batch_size,
+        max_epochs=n_epochs,
+        callbacks=[watch],
+        random_state=0,
+    )
+    watch.model = model
+    model.fit(X)
+    fit, a, b = np.median(watch.times[1:], axis=0)
+    part = X[: 2 * batch_size]
+    slow, fast = watch.loops
+    n = len(slow.batch)
+    score = seconds(lambda: model.anomaly_score(part)) / len(part)
+    explain = seconds(lambda: model.explain(part)) / len(part)
+    score_a, score_b = seconds(slow.score) / n, seconds(fast.score) / n
+    flops = 3 * flops_per_image(slow.network, (channels, side, side))
+    row: dict[str, object] = {
+        "network": name,
+        "side": side,
+        "batch": batch_size,
+        "precision": model.precision_,
+    }
+    times = {
+        "fit": fit,
+        "fit_a": a,
+        "fit_b": b,
+        "fit_c": flops / rates[model.precision_],
+        "score": score,
+        "explain": explain,
+        "score_a": score_a,
+        "score_b": score_b,
+    }
+    row |= {f"{key}_us": round(float(value) * 1e6) for key, value in times.items()}
+    row |= {
+        "fit_of_b": round(b / fit, 2),
+        "fit_over_a": round(a / fit, 2),
+        "explain_of_b": round(score_b / explain, 2),
+        "explain_over_a": round(score_a / explain, 2),
+    }
+    print(row, flush=True)
+    return row
+
+
+def upsampling() -> dict[str, float]:
+    """Two products beside the transposed convolution with the k x k Gaussian."""
+    k, stride, u = 62, 8, 28
+    field = ReceptiveField((k, k), (stride, stride), (3.5, 3.5))
+    cells = torch.rand(16, u, u)
+    upsample = GaussianUpsampler((224, 224), (u, u), field, 10.0)
+    axis = torch.arange(k) - (k - 1) / 2
+    kernel = torch.exp(-(axis**2) / 200)
+    kernel = (kernel[:, None] * kernel)[None, None]
+
+    def transposed() -> torch.Tensor:
+        return torch.nn.functional.conv_transpose2d(
+            cells[:, None], kernel, stride=stride, padding=(k - stride) // 2
+        )
+
+    slow, fast = seconds(transposed, 5) / 16, seconds(lambda: upsample(cells), 31) / 16
+    return {
+        "transposed_ms": round(slow * 1e3, 3),
+        "products_ms": round(fast * 1e3, 3),
+        "ratio": round(slow / fast),
+    }
+
+
+def anomalies() -> dict[str, float]:
+    """Milliseconds per image of 224 x 224 pixels and three channels, on one core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # What training does anyway: large blocks that were freed keep the system from
+    # taking small ones back at each call.
+    torch.empty(7_500_000).fill_(0)
+    generator = torch.Generator().manual_seed(0)
+    batch = torch.rand(16, 3, 224, 224, generator=generator)
+    rows = {
+        name: round(seconds(lambda p=plant: p(batch, generator), 21) / 16 * 1e3, 2)
+        for name, plant in SYNTHETIC_ANOMALIES.items()
+    }
+    torch.set_num_threads(threads)
+    return rows
+
+
+def whole_fit() -> dict[str, float]:
+    """The defaults on 500 images of 128 x 128 pixels, beside as many bare steps."""
+    from skfcdd.datasets import make_defects
+
+    images = make_defects(500, image_size=128, anomaly_fraction=0, random_state=0)
+    watch = Interleaved(16)
+    model = FCDDClassifier(random_state=0, callbacks=[watch])
+    watch.model = model
+    started = time.perf_counter()
+    model.fit(images.images)
+    spent = time.perf_counter() - started
+    fit, a, b = np.median(watch.times[1:], axis=0)
+    timed = sum(epoch["dur"] for epoch in model.history_)
+    return {
+        "all_epochs_s": round(timed, 1),
+        "with_yardsticks_s": round(spent, 1),
+        "fit_of_b": round(b / fit, 2),
+        "fit_over_a": round(a / fit, 2),
+    }
+
+
+def estimator_checks() -> dict[str, float]:
+    from sklearn.utils.estimator_checks import check_estimator
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        started = time.perf_counter()
+        check_estimator(FCDDClassifier())
+    return {"check_estimator_s": round(time.perf_counter() - started, 1)}
+
+
+def in_process(code: str, *arguments: str) -> float:
+    """The last number that a fresh process prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(result.stdout.split()[-1])
+
+
+GRID = """
+import sys, time, warnings
+from sklearn.model_selection import GridSearchCV
+from skfcdd import FCDDClassifier
+from skfcdd.datasets import make_defects
+warnings.simplefilter("ignore")
+data = make_defects(300, image_size=64, random_state=0)
+search = GridSearchCV(
+    FCDDClassifier(max_epochs=4, random_state=0), {"lr": [1e-3, 3e-3, 1e-4]},
+    cv=2, n_jobs=int(sys.argv[1]), scoring="roc_auc", refit=False,
+)
+started = time.perf_counter()
+search.fit(data.images, data.target)
+print(time.perf_counter() - started)
+"""
+
+MEMORY = """
+import os, sys, threading, time
+import torch
+def resident(name):
+    with open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith(name):
+                return int(line.split()[1]) / 2**20
+base = resident("VmRSS")
+import numpy as np
+from skfcdd import FCDDClassifier
+X = np.memmap(sys.argv[1], np.uint8, "r", shape=(2700, 1024, 1024, 3))
+peak = 0.0
+def watch():
+    global peak
+    while True:
+        peak = max(peak, resident("RssAnon"))
+        time.sleep(0.02)
+threading.Thread(target=watch, daemon=True).start()
+model = FCDDClassifier(resize=64, max_epochs=1, random_state=0).fit(X)
+print(peak - base)
+"""
+
+
+def memory() -> dict[str, float]:
+    """Peak of the memory of ``fit`` itself, beside a mapped file of 8 GB."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images"
+        X = np.memmap(path, np.uint8, "w+", shape=(2700, 1024, 1024, 3))
+        rng = np.random.RandomState(0)
+        for start in range(0, len(X), 100):  # the rest of each image stays black
+            X[start : start + 100, ::64] = rng.randint(0, 255, 3, dtype=np.uint8)
+        del X
+        return {"gb_above_torch": round(in_process(MEMORY, str(path)), 2)}
+
+
+def grid_search() -> dict[str, float]:
+    one, two = (in_process(GRID, n) for n in ("1", "2"))
+    ratio = round(one / two, 2)
+    return {"n_jobs_1_s": round(one, 1), "n_jobs_2_s": round(two, 1), "ratio": ratio}
+
+
+def imports() -> dict[str, float]:
+    code = "import time; import torch, sklearn, skorch, sklearn.base; {}; print({})"
+    timed = code.format(
+        "t = time.perf_counter(); import skfcdd", "time.perf_counter()-t"
+    )
+    return {"seconds_above": round(seconds(lambda: None) + in_process(timed), 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", help="names of the sections to run")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats")
+    arguments = parser.parse_args()
+    sections: dict[str, Callable[[], object]] = {
+        "networks": lambda: networks(4 if arguments.quick else 8),
+        "upsampling": upsampling,
+        "anomalies_ms": anomalies,
+        "imports": imports,
+        "grid_search": grid_search,
+        "memory": memory,
+        "fit": whole_fit,
+        "check_estimator": estimator_checks,
+    }
+    results = {}
+    for name, section in sections.items():
+        if arguments.only is None or name in arguments.only:
+            results[name] = section()
+            print(name, results[name], flush=True)
+    if arguments.only is None:
+        record("speed", results)
+
+
+if __name__ == "__main__":
+    main()
