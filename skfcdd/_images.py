@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
+from skfcdd._files import ImageFiles, is_paths
 from skfcdd._sources import blocks, check_values, is_lazy, read
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
@@ -111,6 +112,10 @@ def check_images(
     ValueError
         If X holds NaN or infinity, text, nothing, or is ragged.
     """
+    if is_paths(X):
+        # A grey file among coloured ones is fine; colours are never dropped unasked.
+        colour = fitted_shape is not None and fitted_shape[2] == 3
+        X = ImageFiles(X, mode="colour" if colour else "auto")
     array = X if is_lazy(X) and X.ndim > 2 else _as_array(X)
     reset = fitted_shape is None
     if array is not None and fitted_shape is not None:

@@ -9,9 +9,14 @@ __all__ = [
     "ChannelOrderError",
     "CollapseWarning",
     "DownloadError",
+    "ExportError",
+    "ImageFileError",
     "ImageShapeError",
+    "ModelFileError",
+    "NotStoredWarning",
     "OutOfMemoryWarning",
     "ReceptiveFieldWarning",
+    "SkippedFilesWarning",
     "ValueRangeWarning",
     "WeightsError",
 ]
@@ -127,6 +132,50 @@ class ValueRangeWarning(UserWarning):
     """
 
 
+class ImageFileError(ValueError, OSError):
+    """A file cannot be read as an image.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import ImageFileError
+    >>> issubclass(ImageFileError, ValueError) and issubclass(ImageFileError, OSError)
+    True
+    """
+
+
+class ModelFileError(ValueError):
+    """A file does not hold a model that can be loaded.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import ModelFileError
+    >>> issubclass(ModelFileError, ValueError)
+    True
+    """
+
+
+class NotStoredWarning(UserWarning):
+    """Parameters are not in the file of a saved model.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import NotStoredWarning
+    >>> issubclass(NotStoredWarning, UserWarning)
+    True
+    """
+
+
+class SkippedFilesWarning(UserWarning):
+    """Files that cannot be read were left out.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import SkippedFilesWarning
+    >>> issubclass(SkippedFilesWarning, UserWarning)
+    True
+    """
+
+
 class OutOfMemoryWarning(UserWarning):
     """The device ran out of memory, and smaller batches are used.
 
@@ -134,5 +183,16 @@ class OutOfMemoryWarning(UserWarning):
     --------
     >>> from skfcdd.exceptions import OutOfMemoryWarning
     >>> issubclass(OutOfMemoryWarning, UserWarning)
+    True
+    """
+
+
+class ExportError(RuntimeError):
+    """An exported model does not give the answers of the estimator; none was written.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import ExportError
+    >>> issubclass(ExportError, RuntimeError)
     True
     """

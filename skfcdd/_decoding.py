@@ -1,0 +1,227 @@
+"""Parameters and learned state as JSON, and back, by names from a fixed list."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from skfcdd import objectives, thresholds
+from skfcdd.exceptions import ModelFileError
+from skfcdd.feature_cache import FeatureCache
+from skfcdd.receptive_field import ReceptiveField
+
+__all__ = ["Decoder", "Encoder"]
+
+# What a file may name; nothing is imported by a name from a file.
+_OBJECTS: dict[str, Any] = {
+    cls.__name__: cls
+    for cls in (
+        FeatureCache,
+        ReceptiveField,
+        *(getattr(thresholds, name) for name in thresholds.__all__),
+    )
+    if isinstance(cls, type)
+}
+_OBJECTIVES: dict[str, Any] = {
+    cls.__name__: cls
+    for cls in (getattr(objectives, name) for name in objectives.__all__)
+    if isinstance(cls, type) and issubclass(cls, objectives.Objective)
+}
+_OPTIMIZERS: dict[str, Any] = {
+    name: getattr(torch.optim, name)
+    for name in ("Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam")
+}
+# Parameters without which a loaded model could not answer alike.
+_NEEDED = ("loss", "threshold", "image_shape", "channels", "score_pooling")
+_KINDS = "biufU"
+_STATE = {
+    "classes_",
+    "n_features_in_",
+    "feature_names_in_",
+    "image_shape_",
+    "receptive_field_",
+    "threshold_",
+    "calibration_scores_",
+    "history_",
+    "precision_",
+    "_anomaly_sign",
+    "_pooling",
+    "_split_seed",
+}
+
+
+class Encoder:
+    """Turns values into JSON.
+
+    Attributes
+    ----------
+    left_out : list of str
+        Parameters that could not be stored.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: list[str] = []
+
+    def parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters by name; those that are code or data are left out."""
+        stored = {}
+        for name, value in params.items():
+            try:
+                stored[name] = self.encode(value, name)
+            except TypeError:
+                if name in _NEEDED:
+                    raise
+                if name != "backbone":  # which `load` asks for itself
+                    self.left_out.append(name)
+        return stored
+
+    def encode(self, value: Any, name: str) -> Any:
+        """A value as JSON.
+
+        Raises
+        ------
+        TypeError
+            If it is of no type that a file may hold.
+        """
+        if isinstance(value, (np.bool_, np.integer, np.floating)):
+            value = value.item()
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"float": repr(value)}
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if isinstance(value, (list, tuple)):
+            items = [self.encode(item, name) for item in value]
+            return {"tuple": items} if isinstance(value, tuple) else items
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            return {"dict": {k: self.encode(v, name) for k, v in value.items()}}
+        if isinstance(value, np.ndarray):
+            return self._array(value, name)
+        return self._named(value, name)
+
+    def _array(self, value: np.ndarray[Any, Any], name: str) -> Any:
+        labels = value.tolist()
+        if value.dtype.kind in _KINDS or (
+            value.dtype == object and all(isinstance(x, str) for x in labels)
+        ):
+            # Lists of numbers keep all digits in JSON.
+            items = [self.encode(item, name) for item in value.ravel().tolist()]
+            dtype = value.dtype.str if value.dtype != object else "O"
+            return {"array": items, "dtype": dtype, "shape": list(value.shape)}
+        raise TypeError(f"{name} has dtype {value.dtype}, which files do not hold.")
+
+    def _named(self, value: Any, name: str) -> Any:
+        kind = type(value).__name__
+        if _OBJECTS.get(kind) is type(value):
+            fields = {
+                f.name: self.encode(getattr(value, f.name), name)
+                for f in dataclasses.fields(value)
+            }
+            return {"object": kind, "fields": fields}
+        if isinstance(value, type):
+            known: dict[str, Any]
+            for known in (_OBJECTIVES, _OPTIMIZERS):
+                if known.get(value.__name__) is value:
+                    return {"class": value.__name__}
+        if _OBJECTIVES.get(kind) is type(value):
+            options = {
+                key: getattr(value, key)
+                for key in ("gamma", "n_components")
+                if hasattr(value, key)
+            }
+            return {"objective": kind, "fields": options}
+        raise TypeError(
+            f"{name} = {value!r} is code of your own, which files do not hold. Save "
+            f"with joblib instead."
+        )
+
+
+class Decoder:
+    """Turns JSON of a file into an estimator.
+
+    Parameters
+    ----------
+    document : dict
+        Contents of the file.
+    """
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = document
+
+    def estimator(self, device: str) -> Any:
+        """The estimator, with its learned state, but for the network."""
+        import skfcdd
+
+        name = self.document["class"]
+        if name not in ("FCDDClassifier", "FCDDDetector", "FCDDSegmenter"):
+            raise ModelFileError(f"The file holds a {name!r}, which is none of ours.")
+        cls = getattr(skfcdd, name)
+        params = {k: self.decode(v) for k, v in self.document["parameters"].items()}
+        unknown = set(params) - set(cls().get_params(deep=False))
+        if unknown:
+            raise ModelFileError(f"The file has unknown parameters {sorted(unknown)}.")
+        estimator = cls(**params | {"device": device})
+        estimator._validate_params()
+        for name, value in self.document["state"].items():
+            if name not in _STATE:
+                raise ModelFileError(f"The file has unknown state {name!r}.")
+            setattr(estimator, name, self.decode(value))
+        _check_state(estimator)
+        return estimator
+
+    def decode(self, value: Any) -> Any:
+        """The value that JSON stands for."""
+        if isinstance(value, list):
+            return [self.decode(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if set(value) == {"float"}:
+            return float(value["float"])
+        if set(value) == {"tuple"}:
+            return tuple(self.decode(item) for item in value["tuple"])
+        if set(value) == {"dict"}:
+            return {key: self.decode(item) for key, item in value["dict"].items()}
+        if set(value) == {"array", "dtype", "shape"}:
+            return self._array(value)
+        if set(value) == {"object", "fields"}:
+            fields = {k: self.decode(v) for k, v in value["fields"].items()}
+            return _OBJECTS[value["object"]](**fields)
+        if set(value) == {"class"}:
+            return (_OBJECTIVES | _OPTIMIZERS)[value["class"]]
+        if set(value) == {"objective", "fields"}:
+            return _OBJECTIVES[value["objective"]](**value["fields"])
+        raise ModelFileError(f"The file holds something unknown: {sorted(value)[:5]}.")
+
+    def _array(self, value: dict[str, Any]) -> np.ndarray[Any, Any]:
+        dtype = np.dtype(value["dtype"])
+        items = [self.decode(item) for item in value["array"]]
+        if dtype.kind != "O" and dtype.kind not in _KINDS:
+            raise ModelFileError(f"The file holds an array of dtype {dtype}.")
+        if dtype.kind == "O" and not all(isinstance(item, str) for item in items):
+            raise ModelFileError("The file holds an array of objects.")
+        return np.array(items, dtype=dtype).reshape(value["shape"])
+
+
+def _check_state(estimator: Any) -> None:
+    """Refuse state that cannot have come from ``fit``."""
+    shape = estimator.image_shape_
+    if not (
+        isinstance(shape, tuple)
+        and len(shape) == 3
+        and all(type(n) is int and 0 < n <= 1 << 16 for n in shape)
+    ):
+        raise ModelFileError(f"The file says that images have the shape {shape!r}.")
+    threshold = estimator.threshold_
+    if not (isinstance(threshold, (int, float)) and math.isfinite(threshold)):
+        raise ModelFileError(f"The file says that the threshold is {threshold!r}.")
+    if not isinstance(estimator.receptive_field_, ReceptiveField):
+        raise ModelFileError("The file has no receptive field.")
+    if estimator.precision_ not in ("float64", "float32", "bfloat16"):
+        raise ModelFileError(f"The file has precision {estimator.precision_!r}.")

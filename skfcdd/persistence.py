@@ -1,0 +1,311 @@
+"""One file that holds a fitted estimator, and runs no code when it is opened.
+
+The file is a zip archive of two members: ``estimator.json``, parameters and learned
+state with the version of the format, and ``network.safetensors``, the numbers of the
+network. Neither can name code: the class, the backbone and the objective are looked up
+among those of skfcdd, all else is numbers and text, and what does not fit is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import tempfile
+import warnings
+import zipfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import skorch
+import torch
+from torch import Tensor
+
+from skfcdd._decoding import Decoder, Encoder
+from skfcdd._optional import require
+from skfcdd._rebuilding import describe_network, rebuild_net
+from skfcdd.exceptions import ModelFileError, NotStoredWarning
+
+__all__ = ["load", "read_info", "save"]
+
+# Grows with changes that older versions of skfcdd cannot read.
+FORMAT = 1
+_JSON, _NUMBERS = "estimator.json", "network.safetensors"
+# No model of ours comes near these sizes.
+_MAX_JSON, _MAX_NUMBERS = 64 << 20, 16 << 30
+
+
+def save(
+    estimator: Any,
+    path: str | os.PathLike[str],
+    *,
+    note: str | None = None,
+    metrics: dict[str, float] | None = None,
+    reading: dict[str, Any] | None = None,
+) -> Path:
+    """Write a fitted estimator to one file.
+
+    Inside is all that scoring needs: preprocessing, network, threshold, calibration
+    scores, labels. The file is complete or not there: it takes its place when it has
+    been written as a whole.
+
+    Parameters
+    ----------
+    estimator : FCDDClassifier, FCDDSegmenter or FCDDDetector
+        Fitted.
+    path : path
+        Usually ends in ``.skfcdd``.
+    note : str, default=None
+        Anything that you want to remember of the model.
+    metrics : dict of str to float, default=None
+        Figures of merit to go with it.
+    reading : dict, default=None
+        How files become images, where that is more than their size: options of
+        :class:`~skfcdd.datasets.ImageFiles` that the command line uses again.
+
+    Returns
+    -------
+    pathlib.Path
+        Where the file lies.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
+    OSError
+        If the file cannot be written; an older file of this name is left as it was.
+
+    Warns
+    -----
+    ~skfcdd.exceptions.NotStoredWarning
+        If parameters that matter to a further ``fit`` alone are code or data and are
+        left out: callbacks, exposed outliers, own kinds of anomalies.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from skfcdd import FCDDClassifier
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.persistence import load, save
+    >>> images = make_defects(30, image_size=32, anomaly_fraction=0).images
+    >>> model = FCDDClassifier(max_epochs=1, random_state=0).fit(images)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save(model, os.path.join(folder, "m.skfcdd"), note="first try")
+    ...     loaded = load(path)
+    >>> bool((loaded.anomaly_score(images) == model.anomaly_score(images)).all())
+    True
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(estimator)
+    document, numbers = _describe(estimator, note, metrics)
+    document["reading"] = reading or {}
+    text = json.dumps(document, indent=1, allow_nan=False)
+    data = require("safetensors.torch", "weights").save(numbers)
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr(_JSON, text, zipfile.ZIP_DEFLATED)
+                archive.writestr(_NUMBERS, data, zipfile.ZIP_STORED)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # not the 0600 of temporary files
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return path
+
+
+def _describe(
+    estimator: Any, note: str | None, metrics: dict[str, float] | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The two members of the file."""
+    encoder = Encoder()
+    params = encoder.parameters(estimator.get_params(deep=False))
+    skipped = {*estimator.get_params(deep=False), "net_"}
+    state = {
+        name: encoder.encode(value, name)
+        for name, value in vars(estimator).items()
+        if name not in skipped
+    }
+    if encoder.left_out:
+        warnings.warn(
+            f"Not stored, as they are code or data: {', '.join(encoder.left_out)}. The "
+            f"loaded model answers alike; give them anew before another fit.",
+            NotStoredWarning,
+            stacklevel=4,
+        )
+    module = estimator.net_.module_
+    document = {
+        "format": FORMAT,
+        "class": type(estimator).__name__,
+        "parameters": params,
+        "state": state,
+        "network": describe_network(estimator),
+        "versions": _versions(),
+        "note": note,
+        "metrics": None
+        if metrics is None
+        else {k: float(v) for k, v in metrics.items()},
+    }
+    numbers = {
+        name: value.detach().cpu().contiguous()
+        for name, value in module.state_dict().items()
+    }
+    return document, numbers
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "skfcdd": metadata.version("skfcdd"),
+        "torch": torch.__version__.split("+")[0],
+        "scikit-learn": sklearn.__version__,
+        "skorch": skorch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def load(
+    path: str | os.PathLike[str], *, device: str = "auto", backbone: Any = None
+) -> Any:
+    """Read a fitted estimator from a file that :func:`save` has written.
+
+    No code of the file is run, whatever it holds.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    device : str, default="auto"
+        Where to compute from now on. "auto" takes CUDA where there is one, wherever
+        the model was trained.
+    backbone : torch.nn.Module or callable, default=None
+        The network's code, if the model was fitted with a module or a callable: files
+        hold numbers alone.
+
+    Returns
+    -------
+    FCDDClassifier, FCDDSegmenter or FCDDDetector
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ~skfcdd.exceptions.ModelFileError
+        If it is no such file, is damaged, comes from a newer version of the format,
+        or needs `backbone`.
+
+    Examples
+    --------
+    See :func:`save`.
+    """
+    document, numbers = _read(Path(path))
+    try:
+        estimator = Decoder(document).estimator(device)
+        estimator.net_ = rebuild_net(
+            estimator, document["network"], numbers, backbone, device
+        )
+        if backbone is not None:
+            estimator.backbone = backbone
+    except ModelFileError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise ModelFileError(
+            f"{str(path)!r} does not hold a model that this version of skfcdd can "
+            f"build: {error}"
+        ) from error
+    return estimator
+
+
+def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file says of its model, without building it.
+
+    Parameters
+    ----------
+    path : path
+        A file that :func:`save` has written.
+
+    Returns
+    -------
+    dict
+        "class", "parameters", "state", "network", "versions", "note", "metrics",
+        "reading", "format" and "n_numbers", the number of the network's weights and constants.
+
+    Raises
+    ------
+    ~skfcdd.exceptions.ModelFileError
+        If it is no such file.
+
+    Examples
+    --------
+    >>> from skfcdd.persistence import read_info
+    >>> read_info("no_such_file.skfcdd")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: There is no file 'no_such_file.skfcdd'.
+    """
+    document, numbers = _read(Path(path))
+    return document | {"n_numbers": sum(value.numel() for value in numbers.values())}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {str(path)!r}.")
+    safetensors = require("safetensors.torch", "weights")
+    error_class = require("safetensors", "weights").SafetensorError
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive, path)
+            document = json.loads(archive.read(_JSON))
+            _check_document(document, path)
+            numbers: dict[str, Tensor] = safetensors.load(archive.read(_NUMBERS))
+    except (zipfile.BadZipFile, EOFError, UnicodeDecodeError, error_class) as error:
+        raise ModelFileError(
+            f"{str(path)!r} is damaged, or no model of skfcdd: {error}"
+        ) from error
+    except (json.JSONDecodeError, RecursionError, NotImplementedError) as error:
+        raise ModelFileError(f"{str(path)!r} is damaged: {error}") from error
+    return document, numbers
+
+
+def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    found = {info.filename: info for info in archive.infolist()}
+    if set(found) != {_JSON, _NUMBERS} or len(archive.infolist()) != 2:
+        raise ModelFileError(
+            f"{str(path)!r} is no model of skfcdd: expected the members {_JSON} and "
+            f"{_NUMBERS}. Got {sorted(found)[:5]}."
+        )
+    numbers = found[_NUMBERS]
+    if numbers.compress_type != zipfile.ZIP_STORED or (
+        numbers.file_size > _MAX_NUMBERS or found[_JSON].file_size > _MAX_JSON
+    ):
+        raise ModelFileError(
+            f"{str(path)!r} is refused: its contents would take up more than a model "
+            f"of skfcdd can."
+        )
+
+
+def _check_document(document: Any, path: Path) -> None:
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        raise ModelFileError(f"{str(path)!r} does not say its format.")
+    if document["format"] > FORMAT:
+        versions = document.get("versions")
+        newer = versions.get("skfcdd", "?") if isinstance(versions, dict) else "?"
+        raise ModelFileError(
+            f"{str(path)!r} has format {document['format']} of skfcdd {newer}; "
+            f"this version reads formats up to {FORMAT}. Install a newer skfcdd."
+        )
+    missing = {"class", "parameters", "state", "network"} - set(document)
+    if missing:
+        raise ModelFileError(f"{str(path)!r} lacks {sorted(missing)}.")
