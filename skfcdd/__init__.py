@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from skfcdd._classifier import FCDDClassifier
-from skfcdd._detector import FCDDDetector
-from skfcdd._regions import Region
-from skfcdd._segmenter import FCDDSegmenter
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skfcdd._classifier import FCDDClassifier
+    from skfcdd._detector import FCDDDetector
+    from skfcdd._regions import Region
+    from skfcdd._segmenter import FCDDSegmenter
 
 __version__ = "0.1.0"
 
@@ -16,3 +20,39 @@ __all__ = [
     "Region",
     "__version__",
 ]
+
+# Loaded when they are asked for: who only serves an exported model needs no torch.
+_HOMES = {
+    "FCDDClassifier": "skfcdd._classifier",
+    "FCDDDetector": "skfcdd._detector",
+    "FCDDSegmenter": "skfcdd._segmenter",
+    "Region": "skfcdd._regions",
+}
+_MODULES = {
+    "anomalies",
+    "backbones",
+    "conformal",
+    "datasets",
+    "exceptions",
+    "feature_cache",
+    "heatmaps",
+    "metrics",
+    "model_selection",
+    "objectives",
+    "receptive_field",
+    "thresholds",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"skfcdd.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'skfcdd' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

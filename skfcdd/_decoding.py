@@ -126,10 +126,9 @@ class Encoder:
             }
             return {"object": kind, "fields": fields}
         if isinstance(value, type):
-            known: dict[str, Any]
-            for known in (_OBJECTIVES, _OPTIMIZERS):
-                if known.get(value.__name__) is value:
-                    return {"class": value.__name__}
+            own = getattr(value, "__name__", "")
+            if value in (_OBJECTIVES.get(own), _OPTIMIZERS.get(own)):
+                return {"class": own}
         if _OBJECTIVES.get(kind) is type(value):
             options = {
                 key: getattr(value, key)

@@ -8,8 +8,8 @@ from typing import Any
 __all__ = ["pillow", "require"]
 
 
-def require(module: str, extra: str) -> Any:
-    """Import a module that an extra of skfcdd brings along.
+def require(module: str, package: str) -> Any:
+    """Import a module of a package that may be missing.
 
     Raises
     ------
@@ -20,11 +20,10 @@ def require(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"This needs the package {module.split('.')[0]}: pip install "
-            f"'skfcdd[{extra}]'."
+            f"This needs the package {package}: pip install {package}."
         ) from error
 
 
 def pillow(module: str) -> Any:
     """A module of Pillow."""
-    return require(f"PIL.{module}", "images")
+    return require(f"PIL.{module}", "pillow")

@@ -1,13 +1,75 @@
-"""The command line: ``skfcdd demo``."""
+"""The command line: ``skfcdd fit``, ``predict``, ``evaluate``, ``export``, ``info``."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import functools
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
 
 __all__ = ["main"]
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    name="skfcdd",
+    help="Find anomalies in images, and show where they are.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _no_command(context: typer.Context) -> None:
+    """Find anomalies in images, and show where they are."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+class Texture(StrEnum):
+    """Surfaces of the demonstration."""
+
+    fabric = "fabric"
+    brushed_metal = "brushed_metal"
+    wood = "wood"
+    tablets = "tablets"
+
+
+class Kind(StrEnum):
+    """Estimators that can be trained."""
+
+    classifier = "classifier"
+    segmenter = "segmenter"
+
+
+class OnError(StrEnum):
+    """What to do with files that cannot be read."""
+
+    stop = "raise"
+    skip = "skip"
+
+
+class Rows(StrEnum):
+    """Forms of a table."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1.")]
+Broken = Annotated[
+    OnError, typer.Option(help="What to do with files that cannot be read.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Saved = Annotated[Path, typer.Argument(help="A model: .skfcdd, or .onnx.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,64 +83,300 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, 1 if a file could not be written. Wrong arguments end the
-        process with 2.
+        0 if all went well; 1 if a file could not be read, written or used; 2 if the
+        arguments are wrong; 130 if the user stopped it. Nothing half-written is left.
 
     Examples
     --------
     >>> from skfcdd.cli import main
-    >>> main([])  # doctest: +ELLIPSIS
-    usage: skfcdd ...
-    0
+    >>> main(["info", "no_such_model.skfcdd"])
+    1
     """
-    parser = argparse.ArgumentParser(
-        prog="skfcdd", description="Find anomalies in images, and show where they are."
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    demo = commands.add_parser(
-        "demo",
-        help="train on generated surfaces, print AUROC, and write a picture",
-        description="Train on generated images of a surface without defects, test on "
-        "images with defects, print image and pixel AUROC, and write a picture of "
-        "the heatmaps.",
-    )
-    demo.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("skfcdd_demo.png"),
-        help="the picture (default: %(default)s)",
-    )
-    demo.add_argument(
-        "--texture",
-        default="fabric",
-        choices=["fabric", "brushed_metal", "wood", "tablets"],
-        help="the surface (default: %(default)s)",
-    )
-    demo.add_argument(
-        "--epochs", type=int, default=None, help="passes over the training images"
-    )
-    demo.add_argument(
-        "--seed", type=int, default=0, help="seed of the chance (default: %(default)s)"
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.command is None:
-        parser.print_help()
-        return 0
-    return _demo(arguments)
+    try:
+        app(args=argv, prog_name="skfcdd")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    return 0
 
 
-def _demo(arguments: argparse.Namespace) -> int:
+def _command(function: Callable[P, None]) -> Callable[P, None]:
+    """Add a command; what goes wrong in it becomes a line and an exit code."""
+
+    @functools.wraps(function)
+    def careful(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except KeyboardInterrupt as stop:
+            print("Stopped.", file=sys.stderr)
+            raise typer.Exit(130) from stop
+        except BrokenPipeError as stop:  # the reader of the output has seen enough
+            raise typer.Exit(0) from stop
+        except (typer.Exit, typer.BadParameter):
+            raise
+        except (OSError, ImportError, ValueError, RuntimeError) as error:
+            print(f"skfcdd: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
+
+    return app.command()(careful)
+
+
+@contextlib.contextmanager
+def _progress(label: str, quiet: bool) -> Iterator[Callable[[int], Callable[[], None]]]:
+    """What makes a bar, on standard error, once the length is known."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(length: int) -> Callable[[], None]:
+            if quiet:
+                return lambda: None
+            bar = stack.enter_context(
+                typer.progressbar(length=length, label=label, file=sys.stderr)
+            )
+            return lambda: bar.update(1)
+
+        yield begin
+
+
+def _say(quiet: bool) -> Callable[[str], None]:
+    return lambda text: None if quiet else print(text, file=sys.stderr)
+
+
+def _pair(size: str | None) -> tuple[int, int] | None:
+    """A size as typed: 256, or 256x320 for height and width."""
+    if size is None:
+        return None
+    parts = size.lower().split("x")
+    if not (len(parts) in (1, 2) and all(p.isdigit() and int(p) > 0 for p in parts)):
+        raise typer.BadParameter(f"--size {size}: expected 256, or 256x320 (h x w).")
+    return int(parts[0]), int(parts[-1])
+
+
+@_command
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
+        "skfcdd_demo.png"
+    ),
+    texture: Annotated[Texture, typer.Option(help="The surface.")] = Texture.fabric,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training images.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the chance.")] = 0,
+) -> None:
+    """Train on generated surfaces, print AUROC, and write a picture of heatmaps."""
     from skfcdd._demo import run_demo
 
-    try:
-        run_demo(
-            arguments.output,
-            texture=arguments.texture,
-            max_epochs=arguments.epochs,
-            seed=arguments.seed,
+    run_demo(output, texture=texture.value, max_epochs=epochs, seed=seed)
+
+
+@_command
+def fit(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Good images; or a folder for each kind, one of them 'good'; or the "
+            "layout of MVTec-AD; or a CSV file with path, label, mask and split."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The model to write.")
+    ] = Path("model.skfcdd"),
+    kind: Annotated[
+        Kind, typer.Option(help="Verdicts on images, or on pixels.")
+    ] = Kind.classifier,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of masks. Default: ground_truth beside the images."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Size that images are brought to: 256, or 256x320 (height x width). "
+            "Default: their median, with a shorter side of at most 128."
+        ),
+    ] = None,
+    keep_aspect: Annotated[
+        bool, typer.Option("--keep-aspect", help="Fill up instead of stretching.")
+    ] = False,
+    backbone: Annotated[
+        str, typer.Option(help="The network; see the documentation for names.")
+    ] = "auto",
+    weights: Annotated[
+        str | None, typer.Option(help="imagenet, or a file with weights.")
+    ] = None,
+    frozen: Annotated[
+        int | None, typer.Option(min=0, help="Stages of the network not to train.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the images. Default: auto.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images in a batch.")] = 16,
+    pooling: Annotated[
+        str, typer.Option(help="Score of an image: mean, max, or a share such as 0.02.")
+    ] = "mean",
+    synthetic: Annotated[
+        str, typer.Option(help="Anomalies to plant on good images.")
+    ] = "mixed",
+    normalize: Annotated[
+        str, typer.Option(help="auto, standard, contrast or imagenet.")
+    ] = "auto",
+    contamination: Annotated[
+        float, typer.Option(help="Share of good images that may be called anomalous.")
+    ] = 0.05,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(help="Guarantee this rate of false alarms instead."),
+    ] = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the chance.")] = 0,
+    note: Annotated[str | None, typer.Option(help="A note to keep with it.")] = None,
+    on_error: Broken = OnError.stop,
+    quiet: Quiet = False,
+) -> None:
+    """Train on the images of a folder, and write the model to one file."""
+    from skfcdd import _commands
+    from skfcdd.thresholds import FalseAlarmRate
+
+    params: dict[str, Any] = {
+        "backbone": backbone,
+        "weights": weights,
+        "frozen": frozen,
+        "batch_size": batch_size,
+        "score_pooling": pooling if pooling in ("mean", "max") else float(pooling),
+        "synthetic": synthetic,
+        "normalize": normalize,
+        "contamination": contamination,
+        "device": device,
+        "random_state": seed,
+    }
+    if epochs is not None:
+        params["max_epochs"] = epochs
+    if false_alarm_rate is not None:
+        params["threshold"] = FalseAlarmRate(false_alarm_rate)
+    with _progress("training", quiet) as progress:
+        summary = _commands.fit(
+            folder,
+            output,
+            kind=kind.value,
+            masks=masks,
+            size=_pair(size),
+            keep_aspect=keep_aspect,
+            on_error=on_error.value,
+            note=note,
+            params=params,
+            say=_say(quiet),
+            progress=progress,
         )
-    except (OSError, ImportError, ValueError) as error:
-        print(f"skfcdd demo: {error}", file=sys.stderr)
-        return 1
-    return 0
+    print(json.dumps(summary))
+
+
+@_command
+def predict(
+    model: Saved,
+    folder: Annotated[Path, typer.Argument(help="A folder of images, or one image.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The table. Default: standard output."),
+    ] = None,
+    rows: Annotated[Rows, typer.Option("--format", help="Form of it.")] = Rows.csv,
+    heatmaps: Annotated[
+        Path | None, typer.Option(help="Folder for pictures with heatmaps.")
+    ] = None,
+    device: Device = "auto",
+    on_error: Broken = OnError.stop,
+    quiet: Quiet = False,
+) -> None:
+    """Score images: a row each with path, score, probability and verdict."""
+    from skfcdd import _commands
+
+    loaded = _commands.Model(model, device)
+    with (
+        _commands.rows_writer(output, rows is Rows.jsonl) as write,
+        _progress("scoring", quiet) as progress,
+    ):
+        for row in _commands.predict(
+            loaded,
+            folder,
+            on_error=on_error.value,
+            heatmaps=heatmaps,
+            progress=progress,
+        ):
+            write(row)
+
+
+@_command
+def evaluate(
+    model: Saved,
+    folder: Annotated[
+        Path, typer.Argument(help="Labelled images: a folder for each kind, or CSV.")
+    ],
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks.")] = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    on_error: Broken = OnError.stop,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model on labelled images, over all and by kind of defect."""
+    from skfcdd import _commands
+
+    loaded = _commands.Model(model, device)
+    with _progress("scoring", quiet) as progress:
+        figures = _commands.evaluate(
+            loaded, folder, masks=masks, on_error=on_error.value, progress=progress
+        )
+    _print(figures, as_json)
+
+
+@_command
+def export(
+    model: Annotated[Path, typer.Argument(help="A model: .skfcdd.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file.")],
+) -> None:
+    """Write a model as ONNX, and measure that it answers alike."""
+    from skfcdd.export import to_onnx
+    from skfcdd.persistence import load
+
+    print(to_onnx(load(model, device="cpu"), output))
+
+
+@_command
+def info(
+    model: Annotated[Path, typer.Argument(help="A model: .skfcdd.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a model is, with what it was made, and how it decides."""
+    from skfcdd.persistence import read_info
+
+    found = read_info(model)
+    if as_json:
+        print(json.dumps(found))
+        return
+    state, network = found["state"], found["network"]
+    shown = {
+        "class": found["class"],
+        "backbone": network["backbone"] or "of your own",
+        "image shape (h, w, c)": state["image_shape_"]["tuple"],
+        "threshold": state["threshold_"],
+        "numbers": found["n_numbers"],
+        "note": found["note"],
+        "metrics": found["metrics"],
+        "versions": found["versions"],
+        "parameters": {k: v for k, v in found["parameters"].items() if v is not None},
+    }
+    _print(shown, as_json=False)
+
+
+def _print(figures: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(figures))
+        return
+    width = max(map(len, figures))
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            print(name)
+            for key, inner in value.items():
+                print(f"  {key:{width - 2}s} {_shown(inner)}")
+        else:
+            print(f"{name:{width}s} {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

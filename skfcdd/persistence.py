@@ -105,7 +105,7 @@ def save(
     document, numbers = _describe(estimator, note, metrics)
     document["reading"] = reading or {}
     text = json.dumps(document, indent=1, allow_nan=False)
-    data = require("safetensors.torch", "weights").save(numbers)
+    data = require("safetensors.torch", "safetensors").save(numbers)
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -240,7 +240,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     -------
     dict
         "class", "parameters", "state", "network", "versions", "note", "metrics",
-        "reading", "format" and "n_numbers", the number of the network's weights and constants.
+        "reading", "format" and "n_numbers", how many numbers the network has.
 
     Raises
     ------
@@ -262,8 +262,8 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
-    safetensors = require("safetensors.torch", "weights")
-    error_class = require("safetensors", "weights").SafetensorError
+    safetensors = require("safetensors.torch", "safetensors")
+    error_class = require("safetensors", "safetensors").SafetensorError
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive, path)

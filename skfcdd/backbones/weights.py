@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
 import re
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +14,8 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from skfcdd.exceptions import DownloadError, WeightsError
+from skfcdd.datasets._download import download
+from skfcdd.exceptions import WeightsError
 
 __all__ = ["fit_weights", "load_weights"]
 
@@ -29,7 +26,6 @@ _EXPECTED = (
 )
 # torch's convention: the first digits of the SHA-256 end the name of the file.
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.-]+$")
-_TIMEOUT = 60.0
 # A message names at most so many keys of each kind.
 _MAX_NAMED = 5
 
@@ -145,7 +141,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     except ImportError as error:
         raise ImportError(
             f"The file {path} needs the package safetensors: "
-            f"pip install skfcdd[weights]"
+            f"pip install safetensors"
         ) from error
     return load_file(path, device="cpu")
 
@@ -155,7 +151,13 @@ def _from_url(url: str, got: str) -> dict[str, Tensor]:
     path = _cache_path(url, got)
     try:
         if not path.exists():
-            _download(url, path, got)
+            download(
+                url,
+                path,
+                check=lambda part: _check_hash(part, path.name, got),
+                lead=f"{got}, but ",
+                instead=", or give weights=PATH",
+            )
         _check_hash(path, path.name, got)
         found = _read(path, got)
     except WeightsError as error:
@@ -186,48 +188,6 @@ def _cache_path(url: str, got: str) -> Path:
         digits = hashlib.sha256(url.encode()).hexdigest()[:12]
         name = Path(f"{name.stem}_{digits}{name.suffix}")
     return Path(torch.hub.get_dir()).expanduser() / "checkpoints" / name
-
-
-def _download(url: str, path: Path, got: str) -> None:
-    """Fetch a file to where it is kept, all of it or nothing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # torch leaves its own temporary file behind when the disk is full. A folder
-        # of one's own goes away with all that is in it, and what is moved out of it
-        # appears at once, also to another process that fetches the same.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
-            partial = Path(folder) / path.name
-            length = _content_length(url)
-            torch.hub.download_url_to_file(url, str(partial))
-            n_bytes = partial.stat().st_size
-            # http.client takes a connection cut in the middle for the end of the file.
-            if n_bytes < length:
-                raise ConnectionError(f"cut off after {n_bytes} of {length} bytes")
-            _check_hash(partial, path.name, got)
-            partial.replace(path)
-    except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-        raise DownloadError(
-            f"{got}, but {url} could not be downloaded into the folder {path.parent}: "
-            f"{error or type(error).__name__}. To go on without a connection, put the "
-            f"file into this folder under the name {path.name}, or give weights=PATH."
-        ) from error
-
-
-def _content_length(url: str) -> int:
-    """Bytes that a server announces for a file; 0 where it does not say."""
-    request = urllib.request.Request(
-        url, method="HEAD", headers={"User-Agent": "torch.hub"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-            length = answer.headers.get("Content-Length", "")
-    except urllib.error.HTTPError as error:
-        # Some servers answer GET alone; whether there is a file, GET will tell.
-        error.close()
-        return 0
-    return int(length) if length.isdecimal() else 0
 
 
 def _check_hash(path: Path, name: str, got: str) -> None:

@@ -1,9 +1,25 @@
-"""Data sets: generated surfaces with defects, and images from files."""
+"""Data sets: generated surfaces with defects, images from files, public collections."""
 
 from __future__ import annotations
 
 from skfcdd._files import ImageFiles
+from skfcdd.datasets._fetch import fetch_cifar10, fetch_cifar100, fetch_fashion_mnist
+from skfcdd.datasets._fetch_folders import (
+    fetch_magnetic_tiles,
+    fetch_mvtec_ad,
+    fetch_visa,
+)
 from skfcdd.datasets._folders import load_images
 from skfcdd.datasets._make_defects import make_defects
 
-__all__ = ["ImageFiles", "load_images", "make_defects"]
+__all__ = [
+    "ImageFiles",
+    "fetch_cifar10",
+    "fetch_cifar100",
+    "fetch_fashion_mnist",
+    "fetch_magnetic_tiles",
+    "fetch_mvtec_ad",
+    "fetch_visa",
+    "load_images",
+    "make_defects",
+]

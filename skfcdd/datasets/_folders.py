@@ -26,7 +26,7 @@ _GOOD = ("good", "normal", "ok", "free", "healthy", "0")
 
 
 @dataclass
-class _Entry:
+class Entry:
     """A file, and what is known of it."""
 
     path: Path
@@ -134,7 +134,7 @@ def load_images(
             f"There are no images{part} in {str(source)!r}. Expected files that end in "
             f"{', '.join(SUFFIXES)}."
         )
-    entries, headers = _sound(entries, on_error, n_jobs)
+    entries, headers = sound(entries, on_error, n_jobs)
     images = ImageFiles(
         [entry.path for entry in entries],
         resize=resize,
@@ -158,7 +158,7 @@ def _entries(
     anomalous: str | os.PathLike[str] | None,
     masks: str | os.PathLike[str] | None,
     normal: str | None,
-) -> list[_Entry]:
+) -> list[Entry]:
     if not source.exists():
         raise FileNotFoundError(f"There is no {str(source)!r}.")
     if source.is_file():
@@ -179,9 +179,9 @@ def _entries(
         if not Path(anomalous).is_dir():
             raise FileNotFoundError(f"There is no folder {str(anomalous)!r}.")
         kind = Path(anomalous).name
-        entries = [_Entry(e.path, e.kind, False, e.split) for e in entries]
+        entries = [Entry(e.path, e.kind, False, e.split) for e in entries]
         entries += [
-            _Entry(path, kind, True, source.name)
+            Entry(path, kind, True, source.name)
             for path in _files(Path(anomalous), deep=True)
         ]
     for entry in entries:
@@ -202,7 +202,7 @@ def _files(folder: Path, *, deep: bool = False) -> list[Path]:
     return sorted(path for path in every if path.suffix.lower() in SUFFIXES)
 
 
-def _from_kinds(folder: Path, normal: str | None, split: str) -> list[_Entry]:
+def _from_kinds(folder: Path, normal: str | None, split: str) -> list[Entry]:
     """Images of a folder itself, which are normal, or of a folder for each kind."""
     kinds = sorted(
         path
@@ -212,7 +212,7 @@ def _from_kinds(folder: Path, normal: str | None, split: str) -> list[_Entry]:
     loose = _files(folder)
     if not kinds:
         is_normal = normal is None or folder.name == normal
-        return [_Entry(path, folder.name, not is_normal, split) for path in loose]
+        return [Entry(path, folder.name, not is_normal, split) for path in loose]
     if loose:
         raise ValueError(
             f"{str(folder)!r} holds images beside folders of images: it is not clear "
@@ -226,7 +226,7 @@ def _from_kinds(folder: Path, normal: str | None, split: str) -> list[_Entry]:
             f"images. Name it with normal=, or call it 'good'."
         )
     return [
-        _Entry(path, kind.name, kind not in good, split)
+        Entry(path, kind.name, kind not in good, split)
         for kind in kinds
         for path in _files(kind, deep=True)
     ]
@@ -236,7 +236,7 @@ def _good(kinds: Sequence[Path]) -> list[Path]:
     return [kind for kind in kinds if kind.name.lower() in _GOOD]
 
 
-def _mask_of(entry: _Entry, folder: Path | None) -> Path | None:
+def _mask_of(entry: Entry, folder: Path | None) -> Path | None:
     if folder is None:
         return None
     for place in (folder / entry.kind, folder):
@@ -248,7 +248,7 @@ def _mask_of(entry: _Entry, folder: Path | None) -> Path | None:
     return None
 
 
-def _from_table(path: Path, normal: str | None) -> list[_Entry]:
+def _from_table(path: Path, normal: str | None) -> list[Entry]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if "path" not in (reader.fieldnames or ()):
@@ -264,7 +264,7 @@ def _from_table(path: Path, normal: str | None) -> list[_Entry]:
         named = label if normal is not None else label.lower()
         mask = (row.get("mask") or "").strip()
         entries.append(
-            _Entry(
+            Entry(
                 path.parent / row["path"].strip(),
                 label or "good",
                 named not in good,
@@ -275,16 +275,16 @@ def _from_table(path: Path, normal: str | None) -> list[_Entry]:
     return entries
 
 
-def _sound(
-    entries: list[_Entry], on_error: str, n_jobs: int | None
-) -> tuple[list[_Entry], list[Header]]:
+def sound(
+    entries: list[Entry], on_error: str, n_jobs: int | None
+) -> tuple[list[Entry], list[Header]]:
     """Entries whose files can be read, and their headers."""
     headers = read_headers([entry.path for entry in entries], n_jobs)
     if on_error == "raise":
         for header in headers:
             if isinstance(header, ImageFileError):
                 raise header
-    kept: list[tuple[_Entry, Header]] = []
+    kept: list[tuple[Entry, Header]] = []
     failed: list[ImageFileError] = []
     for entry, header in zip(entries, headers, strict=True):
         error = header if isinstance(header, ImageFileError) else None
@@ -315,7 +315,7 @@ def _decoding_error(path: Path) -> ImageFileError | None:
 
 
 def _read_masks(
-    entries: Sequence[_Entry], images: ImageFiles
+    entries: Sequence[Entry], images: ImageFiles
 ) -> npt.NDArray[np.uint8] | None:
     """Masks (n, h, w) at the size of the images; None where no image has one."""
     if all(entry.mask is None for entry in entries):
@@ -335,7 +335,9 @@ def _read_mask(path: Path, images: ImageFiles, row: int) -> npt.NDArray[Any]:
             f"The mask {str(path)!r} has (h, w) = {size}, but its image "
             f"{images.sizes[row]}."
         )
-    mask = mask.point(lambda value: 255 * (value > 0))
+    # 0 and 1, 0 and 255, or with edges that a camera or a codec has blurred.
+    half = (mask.getextrema()[1] or 1) / 2
+    mask = mask.point(lambda value: 255 * (value > half))
     h, w = images._inner(row)
     if mask.size != (w, h):
         # Any part of a pixel makes it anomalous.

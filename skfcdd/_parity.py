@@ -1,0 +1,331 @@
+"""Whether an exported model gives the answers of its estimator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._images import ImageArray
+from skfcdd.exceptions import ExportError, ValueRangeWarning
+
+__all__ = ["ParityReport", "compare", "generate_images"]
+
+Answers = Mapping[str, npt.NDArray[Any]]
+Run = Callable[[npt.NDArray[Any]], Answers]
+
+# Images are run one at a time, two at a time, and so many at a time.
+_LARGEST_BATCH = 32
+# A score far below those that matter has few digits of its own, so differences are
+# seen against at least this share of the threshold.
+_LEAST_SHARE = 1e-3
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How an exported model's answers differ from those of the estimator.
+
+    Parameters
+    ----------
+    n_images : int
+        Number of images compared.
+    batch_sizes : tuple of int
+        Numbers of images that were given at a time.
+    score_difference : float
+        Largest difference between two scores of an image.
+    score_relative_difference : float
+        The same as a share of the score (or of a thousandth of the threshold, where
+        the score is smaller).
+    heatmap_difference : float or None
+        Largest difference of a pixel; None where there are no heatmaps.
+    heatmap_relative_difference : float or None
+        The same as a share of the greatest pixel of the heatmap.
+    label_agreement : float
+        Share of equal labels; of equal pixels of masks for a segmenter.
+    n_undecided : int
+        Labels (or pixels) so close to the threshold that rounding decides; they do
+        not count.
+    bfloat16_difference : float or None
+        Largest relative difference between the estimator's scores in bfloat16, in
+        which it was trained, and in float32, in which it was exported. None where it
+        was not trained in bfloat16.
+
+    Examples
+    --------
+    >>> from skfcdd.export import ParityReport
+    >>> print(ParityReport(14, (1, 2, 14), 2e-8, 1e-7, 3e-8, 2e-7, 1.0, 0, None))
+    14 images in batches of 1, 2, 14
+    scores differ by at most 2e-08 (1e-07 of the score)
+    heatmaps differ by at most 3e-08 (2e-07 of their peak)
+    labels agree: 100.00 % (0 undecided)
+    """
+
+    n_images: int
+    batch_sizes: tuple[int, ...]
+    score_difference: float
+    score_relative_difference: float
+    heatmap_difference: float | None
+    heatmap_relative_difference: float | None
+    label_agreement: float
+    n_undecided: int
+    bfloat16_difference: float | None
+
+    def __str__(self) -> str:
+        sizes = ", ".join(map(str, self.batch_sizes))
+        lines = [
+            f"{self.n_images} images in batches of {sizes}",
+            f"scores differ by at most {self.score_difference:.2g} "
+            f"({self.score_relative_difference:.2g} of the score)",
+            "no heatmaps",
+            f"labels agree: {self.label_agreement:.2%} "
+            f"({self.n_undecided} undecided)".replace("%", " %"),
+        ]
+        if self.heatmap_difference is not None:
+            lines[2] = (
+                f"heatmaps differ by at most {self.heatmap_difference:.2g} "
+                f"({self.heatmap_relative_difference:.2g} of their peak)"
+            )
+        if self.bfloat16_difference is not None:
+            lines.append(
+                f"scores in bfloat16 differ from these by up to "
+                f"{self.bfloat16_difference:.2g} of the score"
+            )
+        return "\n".join(lines)
+
+
+@dataclass
+class _Tally:
+    """The largest differences so far."""
+
+    score: float = 0.0
+    score_share: float = 0.0
+    heatmap: float = 0.0
+    heatmap_share: float = 0.0
+    labels: int = 0
+    equal: int = 0
+    undecided: int = 0
+
+
+def compare(
+    estimator: Any,
+    groups: Sequence[ImageArray],
+    run: Run,
+    kind: str,
+    rtol: float,
+) -> ParityReport:
+    """Compare what `run` makes of images with what the estimator does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Scored in float32, whatever it was trained in.
+    groups : sequence of ImageArray
+        Images of one size each; the first group of the size of ``fit``.
+    run : callable
+        Maps raw images to the outputs of the graph.
+    kind : {"classifier", "detector", "segmenter"}
+    rtol : float
+        Largest relative difference of scores and heatmaps.
+
+    Raises
+    ------
+    ExportError
+        If scores or heatmaps differ by more, or labels differ.
+    """
+    tally, sizes = _Tally(), set()
+    lowered = _bfloat16_scores(estimator, groups[0])
+    with _in_float32(estimator):
+        for number, images in enumerate(groups):
+            expected = _expected(estimator, images, kind, same_size=number == 0)
+            if number == 0:
+                drift = _largest_share(lowered, expected["score"], estimator)
+            for size in sorted({1, min(2, len(images)), len(images)}):
+                size = min(size, _LARGEST_BATCH)
+                sizes.add(size)
+                _add(tally, images, expected, run, size, estimator, kind, rtol)
+    report = ParityReport(
+        n_images=sum(map(len, groups)),
+        batch_sizes=tuple(sorted(sizes)),
+        score_difference=tally.score,
+        score_relative_difference=tally.score_share,
+        heatmap_difference=tally.heatmap if "heatmap" in expected else None,
+        heatmap_relative_difference=(
+            tally.heatmap_share if "heatmap" in expected else None
+        ),
+        label_agreement=tally.equal / max(1, tally.labels),
+        n_undecided=tally.undecided,
+        bfloat16_difference=None if lowered is None else drift,
+    )
+    _judge(report, rtol)
+    return report
+
+
+def _judge(report: ParityReport, rtol: float) -> None:
+    numbers = [getattr(report, field.name) for field in fields(report)[2:-1]]
+    finite = all(np.isfinite(x) for x in numbers if x is not None)
+    shares = report.score_relative_difference, report.heatmap_relative_difference or 0.0
+    if not finite or max(shares) > rtol or report.label_agreement < 1:
+        raise ExportError(
+            f"The exported model does not give the answers of the estimator "
+            f"(rtol={rtol:g}), so it was not written. Found on these images:\n{report}"
+        )
+
+
+def _add(
+    tally: _Tally,
+    images: ImageArray,
+    expected: Answers,
+    run: Run,
+    size: int,
+    estimator: Any,
+    kind: str,
+    rtol: float,
+) -> None:
+    """Add what batches of one size show."""
+    # Of small batches one or two tell as much as all of them.
+    stop = len(images) if size > 2 else min(len(images), 2 * size)
+    for start in range(0, stop, size):
+        place = slice(start, min(start + size, stop))
+        found = run(images.data[place])
+        wanted = {name: values[place] for name, values in expected.items()}
+        difference = np.abs(found["score"] - wanted["score"])
+        share = _largest_share(found["score"], wanted["score"], estimator)
+        tally.score = _larger(tally.score, difference)
+        tally.score_share = _larger(tally.score_share, share)
+        values, margin = wanted["score"], rtol * estimator.threshold_
+        if "heatmap" in wanted:
+            peaks = wanted["heatmap"].max(axis=(1, 2), keepdims=True)
+            difference = np.abs(found["heatmap"] - wanted["heatmap"])
+            tally.heatmap = _larger(tally.heatmap, difference)
+            least = _LEAST_SHARE * estimator.threshold_
+            relative = difference / np.maximum(peaks, least)
+            tally.heatmap_share = _larger(tally.heatmap_share, relative)
+            if kind == "segmenter":
+                values = wanted["heatmap"]
+                margin = rtol * np.maximum(peaks, estimator.threshold_)
+        decided = np.abs(values - estimator.threshold_) > margin
+        answer = "mask" if kind == "segmenter" else "label"
+        equal = found[answer] == wanted[answer]
+        tally.labels += int(decided.sum())
+        tally.equal += int((equal & decided).sum())
+        tally.undecided += int((~decided).sum())
+
+
+def _larger(so_far: float, values: Any) -> float:
+    """The largest of all; NaN where one is, which Python's ``max`` would lose."""
+    return float(np.maximum(so_far, np.max(values)))
+
+
+def _largest_share(
+    found: npt.NDArray[Any] | None, wanted: npt.NDArray[Any], estimator: Any
+) -> float:
+    """Largest relative difference of scores."""
+    if found is None:
+        return 0.0
+    least = _LEAST_SHARE * min(estimator.threshold_, float(np.max(wanted)))
+    tiny = float(np.finfo(np.float32).tiny)
+    return float(np.max(np.abs(found - wanted) / np.maximum(wanted, least + tiny)))
+
+
+def _expected(
+    estimator: Any, images: ImageArray, kind: str, *, same_size: bool
+) -> dict[str, npt.NDArray[Any]]:
+    """The estimator's own answers."""
+    expected: dict[str, npt.NDArray[Any]] = {"score": estimator._scores(images)}
+    if estimator.net_.module_.objective.spatial:
+        expected["heatmap"] = (
+            np.concatenate([part for _, part in estimator._heatmaps(images)])
+            if same_size
+            else _large_heatmaps(estimator, images)
+        )
+    if kind == "segmenter":
+        # What the graph cannot do, drop small regions, is not asked of it.
+        mask = expected["heatmap"] > estimator.threshold_
+        expected["mask"] = mask.astype(np.uint8)
+    elif same_size:
+        expected["label"] = _predicted(estimator, images, kind)
+    else:
+        anomalous = expected["score"] > estimator.threshold_
+        expected["label"] = _as_labels(estimator, anomalous, kind)
+    return expected
+
+
+def _predicted(estimator: Any, images: ImageArray, kind: str) -> npt.NDArray[Any]:
+    """Labels by the public method, as the graph numbers them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        warnings.simplefilter("ignore", ValueRangeWarning)
+        labels = estimator.predict(images.data)
+    if kind == "detector":
+        return np.asarray(labels)
+    return np.searchsorted(estimator.classes_, labels)
+
+
+def _as_labels(
+    estimator: Any, anomalous: npt.NDArray[np.bool_], kind: str
+) -> npt.NDArray[Any]:
+    if kind == "detector":
+        return np.where(anomalous, -1, 1)
+    return (anomalous == (estimator._anomaly_sign > 0)).astype(np.int64)
+
+
+def _large_heatmaps(estimator: Any, images: ImageArray) -> npt.NDArray[np.float32]:
+    """Heatmaps at another size than that of ``fit``, each in one tile."""
+    raw = images.data
+    if images.channels_first and estimator.channels != "first":
+        raw = np.moveaxis(raw, 1, 3)
+    side = max(images.image_shape)
+    return np.stack([estimator.explain_large(x, tile_size=side) for x in raw])
+
+
+def _bfloat16_scores(
+    estimator: Any, images: ImageArray
+) -> npt.NDArray[np.float64] | None:
+    if estimator.net_.precision != "bfloat16":
+        return None
+    scores: npt.NDArray[np.float64] = estimator._scores(images)
+    return scores
+
+
+@contextmanager
+def _in_float32(estimator: Any) -> Iterator[None]:
+    """Score a model of bfloat16 in float32, and leave it as it was."""
+    net = estimator.net_
+    before = net.precision
+    if before == "bfloat16":
+        net.precision = "float32"
+    try:
+        yield
+    finally:
+        net.precision = before
+
+
+def generate_images(
+    size: tuple[int, int],
+    n_channels: int,
+    limits: tuple[float, float],
+    dtype: Any,
+    channels_first: bool,
+    *,
+    resized: bool = False,
+) -> ImageArray:
+    """Images to compare on: noise of rising contrast, and one or two without any."""
+    rng = np.random.RandomState(0)
+    contrast = np.linspace(0.05, 1, 12)[:, None, None, None]
+    noise = 0.5 + contrast * (rng.uniform(size=(12, *size, n_channels)) - 0.5)
+    # Where contrast is normalised, images without any show how values are rounded,
+    # and nothing else, unless they are exact: as these, and only black when resized.
+    exact = (0.0,) if resized else (0.0, 1.0)
+    flat = [np.full((1, *size, n_channels), value) for value in exact]
+    unit = np.concatenate([noise, *flat])
+    low, high = limits
+    raw = low + (high - low) * unit
+    raw = (np.round(raw) if dtype == np.uint8 else raw).astype(dtype)
+    if channels_first:
+        raw = np.ascontiguousarray(np.moveaxis(raw, 3, 1))
+    return ImageArray(raw, channels_first)
