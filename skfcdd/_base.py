@@ -205,6 +205,8 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         # The threshold holds for this pooling, whatever set_params says later.
         self._pooling = self.score_pooling
         self._split_seed = trained.split_seed
+        # How raw images lie, which an exported model must know.
+        self._form = (str(images.data.dtype), images.channels_first)
         self.image_shape_ = images.image_shape
         self.receptive_field_ = trained.receptive_field
         self.history_ = earlier + list(trained.net.history)

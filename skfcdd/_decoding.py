@@ -51,6 +51,7 @@ _STATE = {
     "history_",
     "precision_",
     "_anomaly_sign",
+    "_form",
     "_pooling",
     "_split_seed",
 }

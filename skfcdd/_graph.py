@@ -1,0 +1,321 @@
+"""A fitted estimator as one module: raw images in, every answer out.
+
+And the plan of its export: what the images look like, and which to try it on.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skfcdd._detector import FCDDDetector
+from skfcdd._explain import HeatmapMaker
+from skfcdd._images import ImageArray
+from skfcdd._net import FCDDModule
+from skfcdd._parity import generate_images
+from skfcdd._preprocess import Preprocess, resize
+from skfcdd._segmenter import FCDDSegmenter
+from skfcdd._sources import read
+from skfcdd.heatmaps import default_sigma
+from skfcdd.receptive_field import ReceptiveField
+
+__all__ = ["Plan", "ScoringGraph", "kind_of", "make_plan"]
+
+
+def kind_of(estimator: Any) -> str:
+    """How an estimator speaks of images: "classifier", "detector" or "segmenter"."""
+    if isinstance(estimator, FCDDDetector):
+        return "detector"
+    return "segmenter" if isinstance(estimator, FCDDSegmenter) else "classifier"
+
+
+class ScoringGraph(nn.Module):
+    """Scores, labels and heatmaps of raw images, without any Python in between.
+
+    Everything is computed in float32 but what makes a score of cells and a label of a
+    score, which is computed in float64 as in the estimators.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted. Its network is copied, and left as it is.
+    channels_first : bool, default=False
+        Whether images come as (n, c, h, w) instead of (n, h, w, c).
+    dynamic_size : bool, default=False
+        Whether images may have another size than those of ``fit``.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        channels_first: bool = False,
+        dynamic_size: bool = False,
+    ) -> None:
+        super().__init__()
+        module = copy.deepcopy(estimator.net_.module_).cpu().float()
+        self.module: FCDDModule = module.eval().requires_grad_(False)
+        # Archives of torch hold whole tensors in plain order, no views of them.
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.data = tensor.data.contiguous().clone()
+        self.limits = module.preprocess.low, module.preprocess.high
+        self.channels_first = channels_first
+        self.dynamic_size = dynamic_size
+        self.kind = kind_of(estimator)
+        self.anomaly_sign = getattr(estimator, "_anomaly_sign", 1)
+        self.threshold = float(estimator.threshold_)
+        self.pooling = estimator._pooling
+        self.resize = _resizer(module.preprocess.size, estimator.image_shape_)
+        self.upsample = _upsampler(estimator, module, dynamic_size)
+        if module.preprocess.contrast:
+            module.preprocess = _Contrast(module.preprocess)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the outputs, in their order."""
+        names = ["score", "probability", "label"]
+        if self.upsample is not None:
+            names.append("heatmap")
+        if self.kind == "segmenter":
+            names.append("mask")
+        return names
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Every answer about raw images (n, h, w, c)."""
+        images = images.float()
+        if not self.channels_first:
+            images = images.permute(0, 3, 1, 2)
+        low, high = self.limits
+        unit = (images - low) / (high - low)
+        cells: Tensor = self.module(self.resize(unit))
+        score = pool(cells.double(), self.pooling, dynamic=self.dynamic_size).float()
+        answers = {"score": score}
+        decisive = score
+        if self.upsample is not None:
+            heatmaps = self.upsample(cells, images)
+            answers["heatmap"] = heatmaps
+            if self.kind == "segmenter":  # whose threshold is one of pixels
+                decisive = heatmaps.amax(dim=(1, 2))
+                mask = heatmaps.double() > self.threshold
+                answers["mask"] = mask.to(torch.uint8)
+        # What is decided on is what is given out, to the last digit.
+        decisive = decisive.double()
+        probability = 1 - torch.exp(decisive * (-math.log(2) / self.threshold))
+        answers["probability"] = probability.float()
+        answers["label"] = self._label(decisive)
+        return {name: answers[name] for name in self.names}
+
+    def _label(self, decisive: Tensor) -> Tensor:
+        """Place in ``classes_``; for detectors 1 or -1."""
+        if self.anomaly_sign < 0:
+            return (decisive < self.threshold).long()
+        anomalous = (decisive > self.threshold).long()
+        return 1 - 2 * anomalous if self.kind == "detector" else anomalous
+
+
+def pool(cells: Tensor, pooling: str | float, *, dynamic: bool = False) -> Tensor:
+    """Scores (n,) from cells (n, u, v), as :func:`skfcdd._pooling.pool_cells`.
+
+    `dynamic` says that their number shows only when the graph runs.
+    """
+    flat = cells.flatten(1)
+    if pooling == "mean" or pooling == 1:
+        return flat.mean(dim=1)
+    if pooling == "max":
+        return flat.amax(dim=1)
+    share, n_cells = float(pooling), flat.shape[1]
+    if not dynamic:
+        count = math.ceil(share * n_cells - 1e-9)
+        return torch.topk(flat, count, dim=1).values.mean(dim=1)
+    ranks = torch.arange(n_cells, dtype=torch.float64)
+    kept = (ranks < share * n_cells - 1e-9).to(flat.dtype)
+    return (flat.sort(dim=1, descending=True).values * kept).sum(dim=1) / kept.sum()
+
+
+def _resizer(
+    size: tuple[int, int] | None, image_shape: tuple[int, int, int]
+) -> nn.Module:
+    """What brings images to the size that the network sees."""
+    return nn.Identity() if size is None else _Resize(size, image_shape[:2])
+
+
+class _Contrast(nn.Module):
+    """Each image brought to mean 0 and standard deviation 1, summed up in float64.
+
+    Runtimes sum long rows in orders of their own, which shows in float32 where an
+    image has little contrast.
+    """
+
+    mean: Tensor
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.least_contrast = preprocess.least_contrast
+        self.register_buffer("mean", preprocess.mean)
+
+    def forward(self, images: Tensor) -> Tensor:
+        axes = (1, 2, 3)
+        mean = images.mean(dim=axes, keepdim=True, dtype=torch.float64)
+        centred = images - mean.float()
+        square = (centred * centred).mean(dim=axes, keepdim=True, dtype=torch.float64)
+        return centred / (square.sqrt().float() + self.least_contrast)
+
+
+class _Resize(nn.Module):
+    """Bilinear resizing as two matrices, which every runtime computes alike."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, size: tuple[int, int], image_shape: tuple[int, int]) -> None:
+        super().__init__()
+        for axis, name in enumerate(("rows", "columns")):
+            n = image_shape[axis]
+            # Resizing is linear: what it does to unit vectors is all there is.
+            matrix = resize(torch.eye(n)[None, None], (size[axis], n))[0, 0]
+            self.register_buffer(name, matrix)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.rows @ images @ self.columns.T
+
+
+def _upsampler(
+    estimator: Any, module: FCDDModule, dynamic_size: bool
+) -> _FixedUpsampler | _FreeUpsampler | None:
+    """From cells to heatmaps; None where the objective has no map."""
+    if not module.objective.spatial:
+        return None
+    field, sigma = estimator.receptive_field_, estimator.heatmap_sigma
+    if dynamic_size:
+        return _FreeUpsampler(field, sigma)
+    shape = estimator.image_shape_[:2]
+    maker = HeatmapMaker(module, field, shape, sigma)
+    return _FixedUpsampler(maker.upsample.float())
+
+
+class _FixedUpsampler(nn.Module):
+    """Heatmaps of the one size of ``fit``."""
+
+    def __init__(self, upsample: nn.Module) -> None:
+        super().__init__()
+        self.upsample = upsample
+
+    def forward(self, cells: Tensor, images: Tensor) -> Tensor:
+        heatmaps: Tensor = self.upsample(cells)
+        return heatmaps
+
+
+class _FreeUpsampler(nn.Module):
+    """Heatmaps of any size, whose Gaussians are computed as the graph runs.
+
+    The formula of :func:`skfcdd.heatmaps.gaussian_matrix`.
+    """
+
+    def __init__(self, field: ReceptiveField, sigma: float | None) -> None:
+        super().__init__()
+        self.field = field
+        self.sigmas = [
+            default_sigma(extent, stride) if sigma is None else sigma
+            for extent, stride in zip(field.extent, field.stride, strict=True)
+        ]
+
+    def forward(self, cells: Tensor, images: Tensor) -> Tensor:
+        rows = self._matrix(images.shape[2], cells.shape[1], 0)
+        columns = self._matrix(images.shape[3], cells.shape[2], 1)
+        return rows @ cells @ columns.T
+
+    def _matrix(self, n_pixels: int, n_cells: int, axis: int) -> Tensor:
+        cells = torch.arange(n_cells, dtype=torch.float64)
+        centers = self.field.offset[axis] + cells * self.field.stride[axis]
+        pixels = torch.arange(n_pixels, dtype=torch.float64)
+        distance = (pixels[:, None] - centers).abs()
+        nearest = distance.amin(dim=0)
+        reach = nearest.clamp(min=(self.field.extent[axis] - 1) / 2) + 1e-6
+        exponent = -0.5 * (distance / self.sigmas[axis]) ** 2
+        exponent = exponent.masked_fill(distance > reach, -math.inf)
+        weights = torch.exp(exponent - exponent.amax(dim=0))
+        matrix: Tensor = weights / weights.mean(dim=0) / n_cells
+        return matrix.float()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes into the graph, and the images to compare on."""
+
+    groups: list[ImageArray]
+    dynamic_size: bool
+
+    @property
+    def channels_first(self) -> bool:
+        return self.groups[0].channels_first
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.groups[0].data.dtype)
+
+    def free_axes(self, names: Callable[[str], Any]) -> dict[int, Any]:
+        """The axes whose lengths are open."""
+        axes = {0: names("n")}
+        if self.dynamic_size:
+            first = 2 if self.channels_first else 1
+            axes |= {first: names("h"), first + 1: names("w")}
+        return axes
+
+
+def make_plan(estimator: Any, X: Any, dynamic_size: bool) -> Plan:
+    h, w, n_channels = estimator.image_shape_
+    preprocess = estimator.net_.module_.preprocess
+    limits = preprocess.low, preprocess.high
+    kept, first = estimator._form
+    is_bytes = kept == "uint8"
+    if X is not None:
+        images = estimator._check_images(X)
+        raw, first = read(images.data, slice(None)), images.channels_first
+        is_bytes = is_bytes and raw.dtype == np.uint8
+    dtype = np.dtype(np.uint8 if is_bytes else np.float32)
+    if X is not None:
+        groups = [ImageArray(np.ascontiguousarray(raw, dtype=dtype), first)]
+    else:
+        images = generate_images(
+            (h, w),
+            n_channels,
+            limits,
+            dtype,
+            first,
+            resized=preprocess.size is not None,
+        )
+        groups = [images]
+    if dynamic_size:
+        for size in _other_sizes(estimator):
+            groups.append(generate_images(size, n_channels, limits, dtype, first))
+    return Plan(groups, dynamic_size)
+
+
+def _other_sizes(estimator: Any) -> list[tuple[int, int]]:
+    """Sizes to try beside that of ``fit``; refused where there can be none."""
+    module, field = estimator.net_.module_, estimator.receptive_field_
+    reasons = {
+        f"resize={estimator.resize!r}": module.preprocess.size is not None,
+        f"loss={estimator.loss!r}, which has no map": not module.objective.spatial,
+        "a network whose cells see the whole image": not all(
+            map(math.isfinite, field.extent)
+        ),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise ValueError(
+                f"dynamic_size=True is not possible with {reason}. Export with "
+                f"dynamic_size=False, and bring images to the size of fit."
+            )
+    h, w = (
+        max(n, math.ceil(r))
+        for n, r in zip(estimator.image_shape_, field.extent, strict=False)
+    )
+    return [(h + h // 2 + 1, w + 3), (h, 2 * w + 5)]

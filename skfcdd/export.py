@@ -1,0 +1,382 @@
+"""Models that run without this library: ONNX files and exported programs of torch.
+
+The graph holds everything between the raw images and the answers: range, resizing,
+normalisation, network, pooling, threshold and heatmap. Nothing of it is left to be
+written again where the model is served. A file is written only after ONNX Runtime has
+been seen to give the answers of the estimator.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from skfcdd import __version__
+from skfcdd._base import BaseFCDD
+from skfcdd._graph import Plan, ScoringGraph, make_plan
+from skfcdd._net import seeded
+from skfcdd._parity import ParityReport, compare
+from skfcdd.exceptions import ExportError
+
+__all__ = ["ParityReport", "to_onnx", "to_torch_export"]
+
+# torch writes its operators in the terms of this version, and converts to later ones.
+_OLDEST_OPSET = 18
+
+
+def to_onnx(
+    estimator: Any,
+    path: str | os.PathLike[str],
+    *,
+    X: Any = None,
+    dynamic_size: bool = False,
+    opset: int = _OLDEST_OPSET,
+    rtol: float = 1e-4,
+) -> ParityReport:
+    r"""Write a fitted estimator as an ONNX file, after a check that it answers alike.
+
+    The one input, "images", takes raw images as ``fit`` did: (n, h, w, c), or
+    (n, c, h, w) with ``channels="first"``, any number n of them; uint8 where the model
+    was fitted on bytes, else float32. The outputs are
+
+    - "score" (n,), float32: the anomaly score;
+    - "probability" (n,), float32: that of an anomaly, :math:`1 - 2^{-s/t}` with the
+      threshold :math:`t`;
+    - "label" (n,), int64: the place of the label in ``classes_``; of a detector 1 for
+      inliers and -1 for outliers;
+    - "heatmap" (n, h, w), float32, where the objective has a map;
+    - "mask" (n, h, w), uint8, of a segmenter. The threshold of a segmenter is one of
+      pixels: its "probability" and "label" are those of the hottest pixel.
+
+    All is computed in float32, also where the model was trained in bfloat16 or
+    float64. In bfloat16 scores are a little different, and so may be the label of an
+    image close to the threshold; fit with ``precision="float32"`` where that matters.
+    Threshold, labels, shape and version stand in the metadata of the file.
+
+    Parameters
+    ----------
+    estimator : FCDDClassifier, FCDDDetector or FCDDSegmenter
+        Fitted. It is left as it is.
+    path : path-like
+        Where to write the file. An earlier file is replaced once the new one has
+        passed, and kept otherwise.
+    X : array-like of images, default=None
+        Images to compare on, as for ``fit``; some dozens are enough. They also tell
+        the type and the order of axes that the graph expects. None generates some, and
+        takes images of bytes where the range is that of bytes.
+    dynamic_size : bool, default=False
+        Whether the graph takes images of any height and width, at least those of the
+        receptive field. Scores and heatmaps are then those of
+        :meth:`~skfcdd.FCDDClassifier.explain_large`. Not possible with ``resize=``,
+        without a map, or where cells see the whole image.
+    opset : int, default=18
+        Version of the ONNX operators; raise it where a runtime asks for more.
+    rtol : float, default=1e-4
+        Largest relative difference of a score, and of a heatmap against its peak.
+
+    Returns
+    -------
+    ParityReport
+        How large the differences were.
+
+    Raises
+    ------
+    ~skfcdd.exceptions.ExportError
+        If the network cannot be exported, or answers differ by more than `rtol`.
+        Nothing is written.
+    ImportError
+        If onnx, onnxscript or onnxruntime is missing.
+    ValueError
+        If the estimator has no form of the kind asked for.
+    OSError
+        If there is no writing at `path`; found out before the export.
+
+    Warns
+    -----
+    UserWarning
+        If the objective has no map, so that there are no heatmaps; or if a segmenter
+        has ``min_area > 1``: "mask" then still has the small regions, which
+        :class:`skfcdd.onnx.OnnxFCDD` drops.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skfcdd import FCDDDetector
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.export import to_onnx
+    >>> images = make_defects(40, image_size=32, random_state=0).images
+    >>> model = FCDDDetector(max_epochs=1, random_state=0).fit(images)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = to_onnx(model, f"{folder}/model.onnx", X=images)
+    >>> report.label_agreement, report.score_relative_difference < 1e-4
+    (1.0, True)
+    """
+    _check(estimator, opset, rtol)
+    modules = [_optional(name) for name in ("onnx", "onnxscript", "onnxruntime")]
+    plan = make_plan(estimator, X, dynamic_size)
+    with _written_at_once(Path(path)) as temporary:
+        graph = ScoringGraph(
+            estimator, channels_first=plan.channels_first, dynamic_size=dynamic_size
+        )
+        _warn_about_limits(estimator, graph)
+        model = _convert(graph, plan, int(opset))
+        model.metadata_props.update(_metadata(estimator, graph, plan, opset))
+        content = _serialized(model)
+        run = _runner(modules[2], content, graph.names)
+        report = compare(estimator, plan.groups, run, graph.kind, rtol)
+        temporary.write_bytes(content)
+    return report
+
+
+def to_torch_export(
+    estimator: Any, path: str | os.PathLike[str] | None = None
+) -> torch.export.ExportedProgram:
+    """A fitted estimator as an exported program of torch.
+
+    Takes what the graph of :func:`to_onnx` takes, and gives a dict with the same
+    outputs. For AOTInductor, ExecuTorch and what else is built on ``torch.export``.
+
+    Parameters
+    ----------
+    estimator : FCDDClassifier, FCDDDetector or FCDDSegmenter
+        Fitted. It is left as it is.
+    path : path-like, default=None
+        Where to write the program (.pt2), to be read with ``torch.export.load``. None
+        writes nothing.
+
+    Returns
+    -------
+    torch.export.ExportedProgram
+        On the CPU, for any number of images.
+
+    Raises
+    ------
+    ~skfcdd.exceptions.ExportError
+        If the network cannot be exported.
+
+    Warns
+    -----
+    UserWarning
+        As :func:`to_onnx`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd import FCDDDetector
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.export import to_torch_export
+    >>> images = make_defects(40, image_size=32, random_state=0).images
+    >>> model = FCDDDetector(max_epochs=1, random_state=0).fit(images)
+    >>> program = to_torch_export(model)
+    >>> answers = program.module()(torch.from_numpy(images[:5, :, :, None]))
+    >>> answers["heatmap"].shape
+    torch.Size([5, 32, 32])
+    """
+    _check(estimator, _OLDEST_OPSET, 1.0)
+    plan = make_plan(estimator, None, dynamic_size=False)
+    graph = ScoringGraph(estimator, channels_first=plan.channels_first)
+    _warn_about_limits(estimator, graph)
+    if path is None:
+        return _exported(graph, plan)
+    with _written_at_once(Path(path)) as temporary:
+        program = _exported(graph, plan)
+        torch.export.save(program, temporary)
+    return program
+
+
+def _check(estimator: Any, opset: Any, rtol: Any) -> None:
+    if not isinstance(estimator, BaseFCDD):
+        raise TypeError(
+            f"Expected an FCDDClassifier, FCDDDetector or FCDDSegmenter. Got "
+            f"{type(estimator).__name__}."
+        )
+    check_is_fitted(estimator)
+    if not isinstance(opset, Integral) or opset < _OLDEST_OPSET:
+        raise ValueError(
+            f"opset must be an int of at least {_OLDEST_OPSET}. Got {opset!r}."
+        )
+    if not isinstance(rtol, Real) or not float(rtol) > 0:
+        raise ValueError(f"rtol must be a number greater than 0. Got {rtol!r}.")
+
+
+def _optional(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"Models are written as ONNX with the package {name}, which is not "
+            f"installed. Install it with pip install 'skfcdd[onnx]'."
+        ) from error
+
+
+def _warn_about_limits(estimator: Any, graph: ScoringGraph) -> None:
+    if graph.upsample is None:
+        if graph.kind == "segmenter":
+            raise ValueError(
+                f"loss={estimator.loss!r} explains by gradients, which no graph can "
+                f"hold, and without heatmaps a segmenter has no answer. Fit with "
+                f"loss='fcdd'."
+            )
+        warnings.warn(
+            f"loss={estimator.loss!r} explains by gradients, which no graph can hold: "
+            f"scores and labels are exported, heatmaps are not.",
+            UserWarning,
+            stacklevel=3,
+        )
+    if getattr(estimator, "min_area", 1) > 1:
+        warnings.warn(
+            f"The output 'mask' still has regions of fewer than min_area="
+            f"{estimator.min_area} pixels, which no graph can drop. OnnxFCDD does.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+@contextmanager
+def _written_at_once(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which takes its place in the end."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder. Give the path of a file in it.")
+    try:
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".skfcdd-")
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"Cannot write {path}: {error.strerror}"
+        ) from error
+    with folder as name:
+        temporary = Path(name) / path.name
+        yield temporary
+        os.replace(temporary, path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch and onnxscript say about each other."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings(), seeded(None, "cpu"), torch.no_grad():
+        warnings.filterwarnings(
+            "ignore",
+            message=r"`isinstance\(treespec, LeafSpec\)`",
+            category=FutureWarning,
+        )
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="onnx")
+        logger.setLevel(logging.ERROR)  # torchvision is not missed
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _exported(graph: ScoringGraph, plan: Plan) -> torch.export.ExportedProgram:
+    images = torch.from_numpy(np.array(plan.groups[-1].data[:3]))
+    if len(images) < 3:  # a batch of one would be taken for the only one possible
+        images = images[:1].repeat(3, 1, 1, 1)
+    shapes = {"images": plan.free_axes(_dimension)}
+    try:
+        with _quiet():
+            return torch.export.export(
+                graph.eval(), (images,), dynamic_shapes=shapes, strict=False
+            )
+    # A network of the user's own may fail in any way.
+    except Exception as error:
+        raise ExportError(
+            f"The network cannot be exported: torch.export ended with "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _dimension(name: str) -> Any:
+    """The number of images is free; what sizes a network takes, torch finds out."""
+    return torch.export.Dim(name) if name == "n" else torch.export.Dim.AUTO
+
+
+def _convert(graph: ScoringGraph, plan: Plan, opset: int) -> Any:
+    """The model in the terms of onnx_ir."""
+    program = _exported(graph, plan)
+    try:
+        with _quiet():
+            converted = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=["images"],
+                output_names=graph.names,
+                dynamic_shapes={"images": plan.free_axes(str)},
+                opset_version=opset,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:
+        raise ExportError(
+            f"The network cannot be written as ONNX: torch.onnx.export ended with "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    assert converted is not None
+    return converted.model
+
+
+def _serialized(model: Any) -> bytes:
+    ir = importlib.import_module("onnx_ir")
+    content: bytes = ir.to_proto(model).SerializeToString()
+    return content
+
+
+def _metadata(
+    estimator: Any, graph: ScoringGraph, plan: Plan, opset: int
+) -> dict[str, str]:
+    """What one must know about a model to serve it, as texts."""
+    fallback = [-1, 1] if graph.kind == "detector" else [0, 1]
+    classes = np.asarray(getattr(estimator, "classes_", fallback))
+    try:
+        labels = json.dumps(classes.tolist())
+    except TypeError as error:
+        raise ValueError(
+            f"Labels of type {classes.dtype} cannot be written as JSON. Fit with "
+            f"numbers or texts."
+        ) from error
+    versions = {"opset": int(opset), "torch": torch.__version__}
+    return {
+        "skfcdd_version": __version__,
+        "estimator": type(estimator).__name__,
+        "kind": graph.kind,
+        "classes": labels,
+        "classes_dtype": "object" if classes.dtype == object else classes.dtype.str,
+        "anomaly_sign": str(graph.anomaly_sign),
+        "threshold": repr(graph.threshold),
+        "image_shape": json.dumps([int(n) for n in estimator.image_shape_]),
+        "channels": "first" if plan.channels_first else "last",
+        "dtype": plan.dtype.name,
+        "dynamic_size": json.dumps(plan.dynamic_size),
+        "min_area": str(int(getattr(estimator, "min_area", 1))),
+        "score_pooling": json.dumps(graph.pooling),
+        "versions": json.dumps(versions),
+    }
+
+
+def _runner(
+    runtime: Any, content: bytes, names: list[str]
+) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+    """ONNX Runtime on the file as it will be written."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(
+        content, options, providers=["CPUExecutionProvider"]
+    )
+    return lambda images: dict(
+        zip(names, session.run(names, {"images": images}), strict=True)
+    )

@@ -1,0 +1,302 @@
+"""Serve an exported model with NumPy and ONNX Runtime alone.
+
+Nothing here needs torch, scikit-learn or skorch: a process is ready for its first
+image in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["OnnxFCDD"]
+
+# Small images are run in batches of about this many values.
+_VALUES = 1 << 17
+_LEAST_BATCH = 16
+
+
+class OnnxFCDD:
+    r"""A model written by :func:`skfcdd.export.to_onnx`, with the methods it had.
+
+    May be used from many threads at a time.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    providers : sequence of str, default=None
+        Where to compute, as ONNX Runtime names it, the preferred first. None computes
+        on the CPU.
+    n_threads : int, default=None
+        Threads for one call. None takes one for each core; take 1 where many threads
+        or processes call.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The labels; -1 and 1 of a detector, 0 and 1 of a segmenter.
+    threshold_ : float
+        An image with a greater score is an anomaly; of a segmenter, a pixel.
+    image_shape_ : tuple of int (h, w, c)
+        Shape of the images of ``fit``.
+    metadata_ : dict of str
+        What else the file says about the model.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file of this path.
+    ImportError
+        If onnxruntime is missing.
+    ValueError
+        If the file is damaged, or was not written by :func:`skfcdd.export.to_onnx`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skfcdd import FCDDClassifier
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.export import to_onnx
+    >>> from skfcdd.onnx import OnnxFCDD
+    >>> images = make_defects(40, image_size=32, random_state=0).images
+    >>> model = FCDDClassifier(max_epochs=1, precision="float32", random_state=0)
+    >>> model = model.fit(images)
+    >>> scores = model.anomaly_score(images)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = to_onnx(model, f"{folder}/model.onnx")
+    ...     served = OnnxFCDD(f"{folder}/model.onnx")
+    >>> served.explain(images[:3]).shape
+    (3, 32, 32)
+    >>> bool((abs(served.anomaly_score(images) / scores - 1) < 1e-4).all())
+    True
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        providers: Sequence[str] | None = None,
+        n_threads: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._runtime = _import_runtime()
+        self._session = _open(self._runtime, self.path, providers, n_threads)
+        self.metadata_ = dict(self._session.get_modelmeta().custom_metadata_map)
+        try:
+            self._read_metadata(self.metadata_)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"{self.path} is an ONNX model, but not one that "
+                f"skfcdd.export.to_onnx has written."
+            ) from error
+        self._outputs = {output.name for output in self._session.get_outputs()}
+
+    def _read_metadata(self, metadata: dict[str, str]) -> None:
+        h, w, c = json.loads(metadata["image_shape"])
+        self.image_shape_: tuple[int, int, int] = (h, w, c)
+        self.threshold_ = float(metadata["threshold"])
+        self.classes_ = np.array(
+            json.loads(metadata["classes"]), dtype=metadata["classes_dtype"]
+        )
+        self._kind = metadata["kind"]
+        self._sign = int(metadata["anomaly_sign"])
+        self._first = metadata["channels"] == "first"
+        self._dtype = np.dtype(metadata["dtype"])
+        self._dynamic = bool(json.loads(metadata["dynamic_size"]))
+        self._min_area = int(metadata["min_area"])
+
+    def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
+        """Anomaly score of each image; greater is more anomalous.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w) or (n, h, w, c)
+            Images of the type and order of axes for which the model was exported.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
+        return self._run("score", X).astype(np.float64)
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Label of each image, or the mask of each where a segmenter was exported.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w) or (n, h, w, c)
+            As for :meth:`anomaly_score`.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, h, w), uint8
+            Of ``classes_``.
+        """
+        if self._kind == "segmenter":
+            return self._masks(self._run("mask", X))
+        labels = self._run("label", X)
+        return labels if self._kind == "detector" else self.classes_[labels]
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        r"""Probability of each label, or of each pixel that it is anomalous.
+
+        :math:`p = 1 - 2^{-s / t}` with the threshold :math:`t`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w) or (n, h, w, c)
+            As for :meth:`anomaly_score`.
+
+        Returns
+        -------
+        ndarray of shape (n, 2), or (n, h, w) of a segmenter, float64
+            Columns in the order of ``classes_``.
+        """
+        if self._kind == "segmenter":
+            ratio = self.explain(X).astype(np.float64) / self.threshold_
+            return -np.expm1(-np.log(2) * ratio)
+        normal = np.exp2(-self.anomaly_score(X) / self.threshold_)
+        columns = (normal, 1 - normal)
+        sign = -1 if self._kind == "detector" else self._sign
+        return np.stack(columns[::sign], axis=1)
+
+    def explain(self, X: Any) -> npt.NDArray[np.float32]:
+        """Heatmap of each image: where it is anomalous, and how much.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w) or (n, h, w, c)
+            As for :meth:`anomaly_score`.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w), float32
+
+        Raises
+        ------
+        ValueError
+            If the model was exported without heatmaps.
+        """
+        return self._run("heatmap", X)
+
+    def _run(self, output: str, X: Any) -> npt.NDArray[Any]:
+        if output not in self._outputs:
+            raise ValueError(
+                f"{self.path} has no heatmaps: its objective has no map over the image."
+            )
+        images = self._check(X)
+        options = self._runtime.RunOptions()
+        # Who asks for scores shall not pay for heatmaps.
+        options.only_execute_path_to_fetches = True
+        parts = [
+            self._session.run([output], {"images": batch}, options)[0]
+            for batch in self._batches(images)
+        ]
+        return np.concatenate(parts)
+
+    def _batches(self, images: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+        size = max(_LEAST_BATCH, _VALUES // max(1, prod(images.shape[1:])))
+        for start in range(0, max(1, len(images)), size):
+            yield images[start : start + size]
+
+    def _masks(self, masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        if self._min_area <= 1:
+            return masks
+        from skfcdd._regions import drop_small
+
+        return drop_small(masks > 0, self._min_area).astype(np.uint8)
+
+    def _check(self, X: Any) -> npt.NDArray[Any]:
+        """Images as the graph takes them."""
+        images = np.asarray(X)
+        images = self._check_type(self._with_channels(images))
+        h, w, c = self.image_shape_
+        expected: tuple[int, ...] = (c, h, w) if self._first else (h, w, c)
+        found = images.shape[1:]
+        if self._dynamic:
+            spatial = slice(1, 3) if self._first else slice(0, 2)
+            free = list(expected)
+            free[spatial] = found[spatial]
+            expected = tuple(free)
+        if found != expected:
+            raise ValueError(
+                f"X holds images of shape {found}, but the model takes {expected}, "
+                f"as {'(c, h, w)' if self._first else '(h, w, c)'}."
+            )
+        return np.ascontiguousarray(images)
+
+    def _with_channels(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Images (n, h, w) with their axis of channels; single ones are refused."""
+        h, w, c = self.image_shape_
+        shape = (c, h, w) if self._first else (h, w, c)
+        if images.ndim == 4:
+            return images
+        if images.shape == (h, w) or (images.shape == shape and c > 1):
+            raise ValueError(
+                f"X of shape {images.shape} is a single image. Give a batch of one: "
+                f"X[None]."
+            )
+        if images.ndim == 3 and c == 1:
+            return images[:, None] if self._first else images[..., None]
+        raise ValueError(
+            f"X must hold images (n, {', '.join(map(str, shape))}). Got an array of "
+            f"shape {images.shape}."
+        )
+
+    def _check_type(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if images.dtype == self._dtype == np.uint8:
+            return images
+        if self._dtype == np.uint8 or images.dtype.kind not in "biuf":
+            raise ValueError(
+                f"X has dtype {images.dtype}, but the model takes {self._dtype}: "
+                f"{'bytes from 0 to 255' if self._dtype == np.uint8 else 'numbers'}."
+            )
+        images = images.astype(np.float32, copy=False)
+        if not np.isfinite(images).all():
+            raise ValueError("X contains NaN or infinity.")
+        return images
+
+
+def _import_runtime() -> Any:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise ImportError(
+            "OnnxFCDD runs models with onnxruntime, which is not installed. Install it "
+            "with pip install onnxruntime, or pip install 'skfcdd[onnx]'."
+        ) from error
+
+
+def _open(
+    runtime: Any, path: Path, providers: Sequence[str] | None, n_threads: int | None
+) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    if n_threads is not None:
+        options.intra_op_num_threads = n_threads
+    providers = ["CPUExecutionProvider"] if providers is None else list(providers)
+    unknown = sorted(set(providers) - set(runtime.get_available_providers()))
+    if unknown:
+        raise ValueError(
+            f"Got providers={providers}, but this build of ONNX Runtime has no "
+            f"{unknown}. It has {runtime.get_available_providers()}."
+        )
+    try:
+        return runtime.InferenceSession(str(path), options, providers=providers)
+    # ONNX Runtime has many errors, without a common base but this one.
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as an ONNX model: it is damaged, cut off, or of "
+            f"another format."
+        ) from error
