@@ -29,8 +29,8 @@ pieces = np.stack(
 model = FCDDClassifier(max_epochs=8, normalize="standard", random_state=0).fit(pieces)
 
 # %%
-# A new scan with three bright inclusions. In memory are one tile, the cells of the whole
-# scan and the heatmap.
+# A new scan with three bright inclusions. In memory are one tile, the cells of the
+# whole scan and the heatmap.
 scan = make_defects(1, image_size=SIZE, anomaly_fraction=0, random_state=9).images[0]
 places = [(120, 200), (400, 610), (560, 90)]
 for y, x in places:

@@ -133,8 +133,9 @@ class TrainingData(Dataset[Any]):
 
     def _batches_at_once(self, n_normal: int, device: torch.device | str) -> int:
         """How many batches to make together: a call costs as much as many pixels."""
-        h, w = self.preprocess.size or self.images.image_shape[:2]
-        n_values = n_normal * h * w * self.images.image_shape[2]
+        h, w, c = self.images.image_shape
+        seen = self.preprocess.size or (0, 0)
+        n_values = n_normal * c * max(h * w, seen[0] * seen[1])
         on_cpu = torch.device(device).type == "cpu"
         return max(1, (_TOGETHER_CPU if on_cpu else _TOGETHER) // n_values)
 

@@ -120,7 +120,7 @@ def _failure(path: Path, error: Exception) -> ImageFileError:
 def _header(path: Path) -> Header:
     with _Opened(path) as image:
         w, h = image.size
-        # Pillow would decode a whole PNG file to look for what stands behind its pixels.
+        # Pillow would decode a whole PNG file to see what stands behind its pixels.
         known = image.format != "PNG" or "exif" in image.info
         if known and image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # on its side
             h, w = w, h

@@ -27,6 +27,8 @@ __all__ = ["ImageArray", "check_images"]
 
 # An axis of this length is taken for channels: grey, grey and alpha, RGB, RGBA.
 _USUAL_CHANNELS = (1, 2, 3, 4)
+# Of the memory of a device, images may take this share and leave the rest to training.
+_RESIDENT_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class ImageArray:
 
     def take(self, index: Any, device: torch.device | str = "cpu") -> Tensor:
         """Float32 batch (k, c, h, w) of the images at `index`, on `device`."""
+        if isinstance(self.data, Tensor):
+            return self._arranged(self.data[torch.as_tensor(index, device=device)])
         batch = np.ascontiguousarray(read(self.data, index))
         if batch.dtype != np.uint8:  # torch knows few other types, and no byte orders
             batch = batch.astype(np.float32)
@@ -71,9 +75,24 @@ class ImageArray:
         images = torch.from_numpy(batch)
         if torch.device(device).type == "cuda":  # the copy goes on beside the work
             images = images.pin_memory().to(device, non_blocking=True)
+        return self._arranged(images)
+
+    def _arranged(self, images: Tensor) -> Tensor:
         if not self.channels_first:  # channel by channel, as masks are applied
             images = images.permute(0, 3, 1, 2).contiguous()
         return images.float()
+
+    def resident(self, device: str, free: int) -> ImageArray:
+        """The images on `device`, if they take no more than a part of what is `free`.
+
+        As they lie: bytes stay bytes.
+        """
+        data = self.data
+        fits = isinstance(data, np.ndarray) and data.nbytes <= _RESIDENT_SHARE * free
+        if not (fits and data.dtype in (np.uint8, np.float32)):
+            return self
+        values = np.require(data, requirements=["C", "W"])
+        return ImageArray(torch.from_numpy(values).to(device), self.channels_first)
 
 
 def check_images(

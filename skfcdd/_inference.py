@@ -18,6 +18,8 @@ __all__ = ["in_batches"]
 
 # Small images are scored in batches of about this many values.
 _VALUES_CPU, _VALUES = 1 << 17, 1 << 22
+# Of large ones no more values than this are taken at once.
+_MOST_VALUES = 1 << 25
 
 
 def in_batches(
@@ -57,6 +59,10 @@ def in_batches(
 
 
 def _batch_size(net: FCDDNet, images: ImageArray) -> int:
-    values = _VALUES_CPU if torch.device(net.device).type == "cpu" else _VALUES
-    h, w = net.module_.preprocess.size or images.image_shape[:2]
-    return max(net.batch_size, values // (h * w * images.image_shape[2]))
+    few, many = _VALUES_CPU, _MOST_VALUES
+    if torch.device(net.device).type != "cpu":
+        few, many = _VALUES, 4 * _MOST_VALUES
+    # Raw images count, which are the larger ones where they are resized.
+    h, w, c = images.image_shape
+    wanted = max(net.batch_size, few // (h * w * c))
+    return min(wanted, max(1, many // (h * w * c)))

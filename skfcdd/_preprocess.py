@@ -113,7 +113,7 @@ class Preprocess(nn.Module):
 
     def unit(self, raw: Tensor) -> Tensor:
         """Raw images (n, c, h, w) in the unit range, at the network's size."""
-        images = (raw - self.low) / (self.high - self.low)
+        images = (raw - self.low).div_(self.high - self.low)
         return images if self.size is None else resize(images, self.size)
 
     def forward(self, images: Tensor) -> Tensor:

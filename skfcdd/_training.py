@@ -180,6 +180,8 @@ def train(
     with seeded(seeds[1], device):
         module, field = _module(estimator, images, split, previous)
         augment = resolve_augment(estimator.augment, frozen=module.split > 0)
+        if torch.device(device).type == "cuda":
+            images = images.resident(device, torch.cuda.mem_get_info(device)[0])
         data = TrainingData(
             images,
             split.normal,
@@ -382,7 +384,11 @@ def _fit_watched(
     """Train, and warn if the scores of varied images end up alike."""
     rows = split.held_normal[:_PROBE_SIZE]
     generator = torch.Generator(device).manual_seed(0)
-    images = data.preprocess.unit(data.images.take(rows, device))
+    loaded = [
+        data.preprocess.unit(data.images.take(part, device))
+        for part in np.array_split(rows, -(-len(rows) // 4))
+    ]
+    images = torch.cat(loaded)
     probe = torch.cat([images, confetti(images, generator)[0]])
     if module.initial_spread is None:
         module.initial_spread = _spread(module, probe, net.batch_size)

@@ -308,3 +308,24 @@ def test_images_of_any_type_and_layout(dtype, first, tmp_path):
         assert_array_equal(batch.numpy(), expected[[5, 0]])
         batch += 1  # the caller's array is not behind it
         assert_array_equal(images.take(slice(0, 2)).numpy(), expected[:2])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("first", [False, True])
+def test_images_that_live_on_the_device(dtype, first):
+    """Where they fit, they are copied there once, as they are, and read from there."""
+    values = np.random.RandomState(0).randint(0, 255, (7, 4, 5, 3)).astype(dtype)
+    values.flags.writeable = False
+    images = ImageArray(values, channels_first=first)
+    there = images.resident("cpu", free=10 * values.nbytes)
+    assert isinstance(there.data, torch.Tensor) and there.data.dtype.itemsize in (1, 4)
+    assert there.image_shape == images.image_shape and len(there) == 7
+    for index in (np.array([5, 0, 5]), slice(2, 4)):
+        index = np.arange(7)[index]
+        assert torch.equal(there.take(index), images.take(index))
+    assert images.resident("cpu", free=2 * values.nbytes) is images
+
+
+def test_values_that_torch_does_not_know_stay_where_they_are():
+    images = ImageArray(np.zeros((3, 4, 4, 1), dtype=">u2"))
+    assert images.resident("cpu", free=1 << 30) is images

@@ -13,7 +13,6 @@ from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
 from skfcdd.datasets import make_defects
 from skfcdd.exceptions import ImageShapeError, OutOfMemoryWarning
 
-
 da = pytest.importorskip("dask.array")
 zarr = pytest.importorskip("zarr")
 

@@ -140,8 +140,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
     except ImportError as error:
         raise ImportError(
-            f"The file {path} needs the package safetensors: "
-            f"pip install safetensors"
+            f"The file {path} needs the package safetensors: pip install safetensors"
         ) from error
     return load_file(path, device="cpu")
 
