@@ -14,11 +14,20 @@ hypothesis.settings.register_profile(
     "ci", max_examples=25, deadline=None, derandomize=True
 )
 hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+hypothesis.settings.load_profile(PROFILE)
 
 # Not more than OMP_NUM_THREADS allows.
 N_THREADS = min(2, torch.get_num_threads())
 torch.set_num_threads(N_THREADS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if PROFILE != "nightly":
+        skip = pytest.mark.skip(reason="takes long: set HYPOTHESIS_PROFILE=nightly")
+        for item in items:
+            if "nightly" in item.keywords:
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

@@ -259,14 +259,19 @@ def test_stopping_leaves_nothing_half_written(surface, tmp_path):
         [*command, "fit", str(surface), "-o", str(model), "--epochs", "9999"],
         stderr=subprocess.PIPE,
         text=True,
+        # What starts the tests may have told them to ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
-    for line in process.stderr:
-        if "training" in line:  # the bar
-            break
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=60)[1]
+    try:
+        for line in process.stderr:
+            if "training" in line:  # the bar
+                break
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Stopped" in rest and "Traceback" not in rest
     assert not list(tmp_path.iterdir())

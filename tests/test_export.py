@@ -93,6 +93,14 @@ def assert_same_answers(model, served, X):
     assert served.image_shape_ == model.image_shape_
 
 
+def some_nightly(names, *always):
+    """Names as parameters, those that are not to run always marked."""
+    return [
+        name if name in always else pytest.param(name, marks=pytest.mark.nightly)
+        for name in names
+    ]
+
+
 def test_pools_as_the_estimators():
     from skfcdd._graph import pool
     from skfcdd._pooling import pool_cells
@@ -117,8 +125,20 @@ def test_resizes_as_the_estimators():
         assert_allclose(found, resize(images, size), atol=5e-6)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", 0.1])
-@pytest.mark.parametrize("estimator", [FCDDClassifier, FCDDDetector, FCDDSegmenter])
+@pytest.mark.parametrize(
+    ("estimator", "pooling"),
+    [
+        (FCDDClassifier, 0.1),
+        (FCDDDetector, "max"),
+        (FCDDSegmenter, "mean"),
+        pytest.param(FCDDClassifier, "max", marks=pytest.mark.nightly),
+        pytest.param(FCDDClassifier, "mean", marks=pytest.mark.nightly),
+        pytest.param(FCDDDetector, 0.1, marks=pytest.mark.nightly),
+        pytest.param(FCDDDetector, "mean", marks=pytest.mark.nightly),
+        pytest.param(FCDDSegmenter, "max", marks=pytest.mark.nightly),
+        pytest.param(FCDDSegmenter, 0.1, marks=pytest.mark.nightly),
+    ],
+)
 def test_answers_of_each_estimator(estimator, pooling, data, tmp_path):
     y = {FCDDClassifier: data.target, FCDDSegmenter: data.masks}.get(estimator)
     model = quick(estimator, score_pooling=pooling).fit(data.images, y)
@@ -146,7 +166,7 @@ NETWORKS = {
 
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ReceptiveFieldWarning")
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.CollapseWarning")
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", some_nightly(NETWORKS, "resnet18", "squeezenet1_1"))
 def test_answers_of_each_network(name, colour, tmp_path):
     model = quick(**NETWORKS[name]).fit(colour)
     to_onnx(model, tmp_path / "model.onnx")
@@ -167,7 +187,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", some_nightly(FORMS, "float", "shrunk", "first"))
 def test_images_of_each_form(name, images, tmp_path):
     shape, params = FORMS[name]
     X = shape(images)
@@ -218,6 +238,7 @@ def test_inputs_and_outputs_have_names_and_shapes(file):
     assert content.opset_import[0].version == 18
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("opset", [20, 21])
 def test_later_operators(opset, model, images, tmp_path):
     to_onnx(model, tmp_path / "model.onnx", opset=opset)
