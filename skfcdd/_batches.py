@@ -150,7 +150,11 @@ class TrainingData(Dataset[Any]):
             yield self._mix(normals[0], anomalies[0], device)
             return
         slots = np.concatenate(anomalies)
-        images, target = self._mix(np.concatenate(normals), slots, device)
+        sizes = [
+            (len(rows), int((chosen[:, 0] == 2).sum()))
+            for rows, chosen in zip(normals, anomalies, strict=True)
+        ]
+        images, target = self._mix(np.concatenate(normals), slots, device, sizes)
         first = sum(len(rows) for rows in normals)
         # `_mix` puts the anomalies in order of their source.
         place = np.empty(len(slots), dtype=np.intp)
@@ -216,8 +220,14 @@ class TrainingData(Dataset[Any]):
         rows: npt.NDArray[np.intp],
         slots: npt.NDArray[np.intp],
         device: torch.device | str,
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[Tensor, Target]:
-        """A batch of the normal images `rows` and the anomalies of `slots`."""
+        """A batch of the normal images `rows` and the anomalies of `slots`.
+
+        `sizes` are the numbers of normal images and synthetic anomalies of the batches
+        that it is taken apart into: an anomaly is planted on an image of its own batch,
+        for the network learns best from the difference of the two.
+        """
         real = slots[slots[:, 0] == 0, 1]
         images, masks, has_mask = self._load(np.concatenate([rows, real]), device)
         for change in self.augment:
@@ -228,7 +238,14 @@ class TrainingData(Dataset[Any]):
             parts.append(self._expose(exposed, images))
         n_planted = int((slots[:, 0] == 2).sum())
         if n_planted and self.plant is not None:
-            chosen = self._recycle(np.arange(len(rows)), n_planted)
+            parts_of = [(len(rows), n_planted)] if sizes is None else sizes
+            first = np.cumsum([0, *(n for n, _ in parts_of)])
+            chosen = np.concatenate(
+                [
+                    start + self._recycle(np.arange(n), count)
+                    for start, (n, count) in zip(first, parts_of, strict=False)
+                ]
+            )
             planted, where = self.plant(
                 images[torch.from_numpy(chosen).to(images.device)], self.generator
             )

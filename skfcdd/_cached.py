@@ -237,6 +237,7 @@ class CachedTrainingData(TrainingData):
         rows: npt.NDArray[np.intp],
         slots: npt.NDArray[np.intp],
         device: torch.device | str,
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[Any, Target]:
         """Features of the normal images `rows` and of the anomalies of `slots`."""
         assert self._store is not None

@@ -329,3 +329,22 @@ def test_images_that_live_on_the_device(dtype, first):
 def test_values_that_torch_does_not_know_stay_where_they_are():
     images = ImageArray(np.zeros((3, 4, 4, 1), dtype=">u2"))
     assert images.resident("cpu", free=1 << 30) is images
+
+
+@pytest.mark.parametrize("real", [np.arange(30, 40), np.empty(0, dtype=np.intp)])
+@pytest.mark.parametrize("at_once", [1, 6 * 8 * 5 * 3, 1 << 21])
+def test_anomalies_are_planted_on_images_of_their_batch(real, at_once, monkeypatch):
+    """However many batches are made together; each has its share of all sources."""
+    monkeypatch.setattr("skfcdd._batches._TOGETHER_CPU", at_once)
+    data = training_data(anomalous=real)
+    seen = []
+    for images, target in data.batches(10, "cpu"):
+        values = images[:, 0, 0, 0]
+        assert len(values) == 10 and int(target.anomalous.sum()) == 5
+        normal, anomalous = values[~target.anomalous], values[target.anomalous]
+        planted = anomalous[anomalous < 0]
+        assert set((-planted - 1).tolist()) <= set(normal.tolist())
+        assert set(anomalous[anomalous >= 0].tolist()) <= set(real.tolist())
+        assert len(set(planted.tolist())) == len(planted)
+        seen += normal.tolist()
+    assert sorted(seen) == list(range(30))
