@@ -222,14 +222,15 @@ def write_overlay(
 ) -> None:
     """The image in grey, with its heatmap over it; one scale for all images.
 
-    Half of the threshold is where colour begins, and four times the threshold where it
-    ends, so that normal images stay calm.
+    Colour begins at the threshold and ends at ten times it: the threshold is one of
+    means over an image, from which the spots of a defect stand out. Normal images stay
+    calm.
     """
     from skfcdd._files import decode
 
     grey = decode(images.paths[row], grey=True, deep=False, page=images.page)
     base = np.asarray(grey, dtype=np.float32)[..., None].repeat(3, axis=2)
-    heat = np.clip((heatmap / threshold - 0.5) / 3.5, 0, 1)[..., None]
+    heat = np.clip((heatmap / threshold - 1) / 9, 0, 1)[..., None]
     colour = np.concatenate([np.full_like(heat, 255), 255 * (1 - heat), 0 * heat], 2)
     opacity = 0.75 * np.sqrt(heat)
     mixed = (base * (1 - opacity) + colour * opacity).round().astype(np.uint8)
