@@ -22,6 +22,7 @@ from skfcdd._images import ImageArray, check_images
 from skfcdd._inference import in_batches
 from skfcdd._pooling import pool_cells
 from skfcdd._sklearn import Interval, StrOptions
+from skfcdd._sources import check_out
 from skfcdd._targets import Truth
 from skfcdd._tiling import explain_large
 from skfcdd._training import Previous, train
@@ -279,7 +280,7 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         images = self._check_images(X)
         shape = (len(images), *images.image_shape[:2])
         heatmaps = np.empty(shape, dtype=np.float32) if out is None else out
-        _check_out(heatmaps, shape)
+        check_out(heatmaps, shape)
         for rows, batch in self._heatmaps(images):
             heatmaps[rows] = batch
         return heatmaps
@@ -402,14 +403,3 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
-
-
-def _check_out(out: Any, shape: tuple[int, ...]) -> None:
-    found = tuple(getattr(out, "shape", ()))
-    kind = np.dtype(getattr(out, "dtype", object)).kind
-    if found != shape or kind != "f":
-        raise ValueError(
-            f"out must be an array of shape {shape} and a floating type. Got "
-            f"{type(out).__name__} of shape {found}, "
-            f"dtype {getattr(out, 'dtype', None)}."
-        )

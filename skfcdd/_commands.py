@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._atomic import written_at_once
 from skfcdd._optional import pillow
 from skfcdd.datasets import ImageFiles, load_images
 
@@ -30,31 +29,34 @@ class Model:
     """A saved model, or its ONNX form, and how it reads files."""
 
     def __init__(self, path: Path, device: str = "auto") -> None:
-        self.reading: dict[str, Any] = {}
+        reading: dict[str, Any] = {}
         if path.suffix.lower() == ".onnx":
             from skfcdd.onnx import OnnxFCDD
 
             self.estimator: Any = OnnxFCDD(path)
+            name = self.estimator.metadata_["estimator"]
         else:
-            from skfcdd.persistence import load, read_info
+            from skfcdd.persistence import load_described
 
-            self.estimator = load(path, device=device)
-            self.reading = read_info(path).get("reading", {})
+            self.estimator, described = load_described(path, device)
+            reading = described.get("reading", {})
+            name = described["class"]
+        self.masks = name == "FCDDSegmenter"
         h, w, c = self.estimator.image_shape_
         self.options: dict[str, Any] = {
             "resize": (h, w),
             "mode": "grey" if c == 1 else "colour",
-            "keep_aspect": bool(self.reading.get("keep_aspect", False)),
+            "keep_aspect": bool(reading.get("keep_aspect", False)),
         }
 
-    def anomalous(self, X: Any) -> npt.NDArray[np.bool_]:
-        """Which images of a batch are anomalies."""
-        if type(self.estimator).__name__ == "FCDDSegmenter":
+    def anomalous(
+        self, X: Any, scores: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.bool_]:
+        """Which images of a batch with these scores are anomalies."""
+        if self.masks:
             masks: npt.NDArray[Any] = self.estimator.predict(X)
             return masks.reshape(len(masks), -1).max(axis=1) > 0
-        above: npt.NDArray[np.bool_] = (
-            np.asarray(self.estimator.anomaly_score(X)) > self.estimator.threshold_
-        )
+        above: npt.NDArray[np.bool_] = scores > self.estimator.threshold_
         return above
 
 
@@ -163,7 +165,7 @@ def predict(
     for start in range(0, len(images), _AT_ONCE):
         batch = images[start : start + _AT_ONCE]
         scores = np.asarray(model.estimator.anomaly_score(batch))
-        anomalous = model.anomalous(batch)
+        anomalous = model.anomalous(batch, scores)
         if heatmaps is not None:
             rows = range(start, start + len(batch))
             maps = np.asarray(model.estimator.explain(batch))
@@ -256,7 +258,7 @@ def evaluate(
     for start in range(0, len(data.images), _AT_ONCE):
         batch = data.images[start : start + _AT_ONCE]
         scores.append(np.asarray(model.estimator.anomaly_score(batch)))
-        found.append(model.anomalous(batch))
+        found.append(model.anomalous(batch, scores[-1]))
         if data.masks is not None:
             heatmaps.append(np.asarray(model.estimator.explain(batch)))
         for _ in batch:
@@ -315,15 +317,11 @@ def rows_writer(
         yield _row_writer(sys.stdout, lines)
         return
     _check_folder(output)
-    handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            yield _row_writer(file, lines)
-        os.replace(temporary, output)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with (
+        written_at_once(output) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        yield _row_writer(file, lines)
 
 
 def _row_writer(file: IO[str], lines: bool) -> Callable[[dict[str, Any]], None]:

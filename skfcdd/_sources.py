@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import assert_all_finite
 
-__all__ = ["blocks", "check_values", "is_lazy", "read"]
+__all__ = ["blocks", "check_out", "check_values", "is_lazy", "read"]
 
 # Values that are looked at together.
 _BLOCK = 1 << 24
@@ -68,3 +68,15 @@ def check_values(data: Any, name: str = "X") -> None:
     if data.dtype.kind == "f":
         for block in blocks(data):
             assert_all_finite(block, input_name=name)
+
+
+def check_out(out: Any, shape: tuple[int, ...]) -> None:
+    """Refuse a place for heatmaps that they do not fit into."""
+    found = tuple(getattr(out, "shape", ()))
+    kind = np.dtype(getattr(out, "dtype", object)).kind
+    if found != shape or kind != "f":
+        raise ValueError(
+            f"out must be an array of shape {shape} and a floating type. Got "
+            f"{type(out).__name__} of shape {found}, "
+            f"dtype {getattr(out, 'dtype', None)}."
+        )

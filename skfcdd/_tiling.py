@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skfcdd._images import ImageArray
 from skfcdd._net import lowered, seeded
-from skfcdd._sources import check_values, is_lazy
+from skfcdd._sources import check_out, check_values, is_lazy
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.heatmaps import default_sigma, gaussian_matrix
 
@@ -30,8 +30,7 @@ def explain_large(estimator: Any, image: Any, tile_size: Any, out: Any) -> Any:
     source = _check_image(estimator, image)
     h, w, _ = source.image_shape
     heatmap = np.empty((h, w), dtype=np.float32) if out is None else out
-    if tuple(getattr(heatmap, "shape", ())) != (h, w):
-        raise ValueError(f"out must be an array of shape {(h, w)}. Got {type(out)}.")
+    check_out(heatmap, (h, w))
     cells = _Tiles(estimator, source, int(tile_size)).cells()
     for rows, band in _bands(estimator, cells, (h, w)):
         heatmap[rows] = band

@@ -12,7 +12,6 @@ import importlib
 import json
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skfcdd import __version__
+from skfcdd._atomic import written_at_once
 from skfcdd._base import BaseFCDD
 from skfcdd._graph import Plan, ScoringGraph, make_plan
 from skfcdd._net import seeded
@@ -114,8 +114,7 @@ def to_onnx(
 
     Examples
     --------
-    >>> import tempfile
-    >>> from skfcdd import FCDDDetector
+    >>>     >>> from skfcdd import FCDDDetector
     >>> from skfcdd.datasets import make_defects
     >>> from skfcdd.export import to_onnx
     >>> images = make_defects(40, image_size=32, random_state=0).images
@@ -128,7 +127,7 @@ def to_onnx(
     _check(estimator, opset, rtol)
     modules = [_optional(name) for name in ("onnx", "onnxscript", "onnxruntime")]
     plan = make_plan(estimator, X, dynamic_size)
-    with _written_at_once(Path(path)) as temporary:
+    with written_at_once(Path(path)) as temporary:
         graph = ScoringGraph(
             estimator, channels_first=plan.channels_first, dynamic_size=dynamic_size
         )
@@ -192,7 +191,7 @@ def to_torch_export(
     _warn_about_limits(estimator, graph)
     if path is None:
         return _exported(graph, plan)
-    with _written_at_once(Path(path)) as temporary:
+    with written_at_once(Path(path)) as temporary:
         program = _exported(graph, plan)
         torch.export.save(program, temporary)
     return program
@@ -244,23 +243,6 @@ def _warn_about_limits(estimator: Any, graph: ScoringGraph) -> None:
             UserWarning,
             stacklevel=3,
         )
-
-
-@contextmanager
-def _written_at_once(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place in the end."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder. Give the path of a file in it.")
-    try:
-        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".skfcdd-")
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"Cannot write {path}: {error.strerror}"
-        ) from error
-    with folder as name:
-        temporary = Path(name) / path.name
-        yield temporary
-        os.replace(temporary, path)
 
 
 @contextmanager

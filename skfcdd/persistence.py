@@ -8,11 +8,9 @@ among those of skfcdd, all else is numbers and text, and what does not fit is re
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
-import tempfile
 import warnings
 import zipfile
 from importlib import metadata
@@ -25,6 +23,7 @@ import skorch
 import torch
 from torch import Tensor
 
+from skfcdd._atomic import written_at_once
 from skfcdd._decoding import Decoder, Encoder
 from skfcdd._optional import require
 from skfcdd._rebuilding import describe_network, rebuild_net
@@ -107,22 +106,12 @@ def save(
     text = json.dumps(document, indent=1, allow_nan=False)
     data = require("safetensors.torch", "safetensors").save(numbers)
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                archive.writestr(_JSON, text, zipfile.ZIP_DEFLATED)
-                archive.writestr(_NUMBERS, data, zipfile.ZIP_STORED)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # not the 0600 of temporary files
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with written_at_once(path) as temporary, temporary.open("wb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(_JSON, text, zipfile.ZIP_DEFLATED)
+            archive.writestr(_NUMBERS, data, zipfile.ZIP_STORED)
+        file.flush()
+        os.fsync(file.fileno())
     return path
 
 
@@ -210,6 +199,13 @@ def load(
     --------
     See :func:`save`.
     """
+    return load_described(path, device, backbone)[0]
+
+
+def load_described(
+    path: str | os.PathLike[str], device: str = "auto", backbone: Any = None
+) -> tuple[Any, dict[str, Any]]:
+    """See :func:`load`; also gives what the file says beside the estimator."""
     document, numbers = _read(Path(path))
     try:
         estimator = Decoder(document).estimator(device)
@@ -225,7 +221,7 @@ def load(
             f"{str(path)!r} does not hold a model that this version of skfcdd can "
             f"build: {error}"
         ) from error
-    return estimator
+    return estimator, document
 
 
 def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from skfcdd.cli import main
 from skfcdd.datasets import ImageFiles, load_images, make_defects
 from skfcdd.exceptions import SkippedFilesWarning
 from skfcdd.metrics import pixel_roc_auc_score
+from skfcdd.onnx import OnnxFCDD
 from skfcdd.persistence import load, read_info
 from skfcdd.thresholds import FalseAlarmRate
 
@@ -275,3 +276,19 @@ def test_stopping_leaves_nothing_half_written(surface, tmp_path):
     assert process.returncode == 130
     assert "Stopped" in rest and "Traceback" not in rest
     assert not list(tmp_path.iterdir())
+
+
+def test_an_exported_segmenter_judges_by_its_masks(surface, tmp_path, capsys):
+    """Its threshold is one of pixels, and none for the score of an image."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model, onnx = tmp_path / "m.skfcdd", tmp_path / "m.onnx"
+    arguments = ["fit", str(surface / "test"), "-o", str(model), "--kind", "segmenter"]
+    assert main([*arguments, "--epochs", "1", "-q"]) == 0
+    assert main(["export", str(model), "-o", str(onnx)]) == 0
+    capsys.readouterr()
+    images = ImageFiles(sorted((surface / "test").rglob("*.png")))
+    assert main(["predict", str(onnx), str(surface / "test"), "-q"]) == 0
+    rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    found = np.array([int(row["anomalous"]) for row in rows])
+    assert_array_equal(found, OnnxFCDD(onnx).predict(images[:]).any(axis=(1, 2)))

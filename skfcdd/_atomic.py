@@ -1,0 +1,34 @@
+"""Files that are complete or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["written_at_once"]
+
+
+@contextmanager
+def written_at_once(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which takes its place in the end.
+
+    Raises
+    ------
+    OSError
+        If there is no writing at `path`; before anything else is done.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder. Give the path of a file in it.")
+    try:
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".skfcdd-")
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"Cannot write {path}: {error.strerror}"
+        ) from error
+    with folder as name:
+        temporary = Path(name) / path.name
+        yield temporary
+        os.replace(temporary, path)
