@@ -114,7 +114,8 @@ def to_onnx(
 
     Examples
     --------
-    >>>     >>> from skfcdd import FCDDDetector
+    >>> import tempfile
+    >>> from skfcdd import FCDDDetector
     >>> from skfcdd.datasets import make_defects
     >>> from skfcdd.export import to_onnx
     >>> images = make_defects(40, image_size=32, random_state=0).images
