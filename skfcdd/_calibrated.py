@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CalibratedMixin"]
 
+# So many heatmaps, with so many pixels each, are enough for the scale of colours.
+_SCALE_IMAGES, _SCALE_PIXELS = 256, 1 << 14
+
 
 class CalibratedMixin:
     """Methods of a fitted estimator that leave its network as it is."""
@@ -29,6 +34,7 @@ class CalibratedMixin:
     contamination: Any
     threshold_: float
     calibration_scores_: npt.NDArray[np.float64]
+    heatmap_scale_: tuple[float, float]
 
     if TYPE_CHECKING:
 
@@ -39,6 +45,9 @@ class CalibratedMixin:
         def _scores(
             self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
         ) -> npt.NDArray[np.float64]: ...
+        def _heatmaps(
+            self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
+        ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]: ...
 
     def calibrate(self, X: Any, y: Any = None) -> Self:
         """Set the threshold anew, on other images, and leave the network as it is.
@@ -147,6 +156,20 @@ class CalibratedMixin:
         """Set what rests on the rows `normal` and `anomalous`."""
         self.calibration_scores_ = np.sort(self._scores(images, normal))
         self.threshold_ = self._choose_threshold(images, truth, normal, anomalous)
+        self.heatmap_scale_ = self._choose_scale(images, normal)
+
+    def _choose_scale(
+        self, images: ImageArray, normal: npt.NDArray[np.intp]
+    ) -> tuple[float, float]:
+        """Colours of heatmaps: from what few normal pixels reach, to far above."""
+        rows = normal[:: -(-len(normal) // _SCALE_IMAGES)]
+        h, w = images.image_shape[:2]
+        step = max(1, math.isqrt(h * w // _SCALE_PIXELS))
+        pixels = [m[:, ::step, ::step].ravel() for _, m in self._heatmaps(images, rows)]
+        low = float(np.quantile(np.concatenate(pixels), 0.99))
+        if not low > 0:  # a network without any answer to normal images
+            low = self.threshold_
+        return low, 5 * low
 
     def _check_rule(self, n_normal: int, truth: Truth) -> None:
         """Refuse a rule that so many images cannot support, before any training."""

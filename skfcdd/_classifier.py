@@ -175,6 +175,9 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         An image with a greater score is an anomaly.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
         Scores of the normal images that were held out, in increasing order.
+    heatmap_scale_ : tuple of float (low, high)
+        Where the colours of heatmaps begin and end, one scale for all images: 99 % of
+        the pixels of held-out normal images lie below the first, a fifth of the second.
     receptive_field_ : ReceptiveField
         What a cell of the map sees, in pixels that the network sees.
     history_ : list of dict

@@ -170,9 +170,10 @@ def predict(
             rows = range(start, start + len(batch))
             maps = np.asarray(model.estimator.explain(batch))
             restored = images.at_original_size(maps, list(rows))
+            scale = model.estimator.heatmap_scale_
             for row, heatmap in zip(rows, restored, strict=True):
                 place = heatmaps / _relative(images.paths[row], folder)
-                write_overlay(images, row, heatmap, place, model.estimator.threshold_)
+                write_overlay(images, row, heatmap, place, scale)
         for row, (score, bad) in enumerate(zip(scores, anomalous, strict=True), start):
             probability = -np.expm1(-np.log(2) * score / model.estimator.threshold_)
             yield {
@@ -220,19 +221,15 @@ def write_overlay(
     row: int,
     heatmap: npt.NDArray[np.float32],
     path: Path,
-    threshold: float,
+    scale: tuple[float, float],
 ) -> None:
-    """The image in grey, with its heatmap over it; one scale for all images.
-
-    Colour begins at the threshold and ends at ten times it: the threshold is one of
-    means over an image, from which the spots of a defect stand out. Normal images stay
-    calm.
-    """
+    """The image in grey, with its heatmap over it; one scale for all images."""
     from skfcdd._files import decode
 
     grey = decode(images.paths[row], grey=True, deep=False, page=images.page)
     base = np.asarray(grey, dtype=np.float32)[..., None].repeat(3, axis=2)
-    heat = np.clip((heatmap / threshold - 1) / 9, 0, 1)[..., None]
+    low, high = scale
+    heat = np.clip((heatmap - low) / (high - low), 0, 1)[..., None]
     colour = np.concatenate([np.full_like(heat, 255), 255 * (1 - heat), 0 * heat], 2)
     opacity = 0.75 * np.sqrt(heat)
     mixed = (base * (1 - opacity) + colour * opacity).round().astype(np.uint8)

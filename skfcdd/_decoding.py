@@ -48,6 +48,7 @@ _STATE = {
     "receptive_field_",
     "threshold_",
     "calibration_scores_",
+    "heatmap_scale_",
     "history_",
     "precision_",
     "_anomaly_sign",
@@ -173,6 +174,8 @@ class Decoder:
             if name not in _STATE:
                 raise ModelFileError(f"The file has unknown state {name!r}.")
             setattr(estimator, name, self.decode(value))
+        if self.document["format"] < 2:
+            estimator.heatmap_scale_ = (estimator.threshold_, 5 * estimator.threshold_)
         _check_state(estimator)
         return estimator
 
@@ -221,6 +224,14 @@ def _check_state(estimator: Any) -> None:
     threshold = estimator.threshold_
     if not (isinstance(threshold, (int, float)) and math.isfinite(threshold)):
         raise ModelFileError(f"The file says that the threshold is {threshold!r}.")
+    scale = estimator.heatmap_scale_
+    if not (
+        isinstance(scale, tuple)
+        and len(scale) == 2
+        and all(isinstance(end, float) and math.isfinite(end) for end in scale)
+        and scale[0] < scale[1]
+    ):
+        raise ModelFileError(f"The file says that heatmaps have the scale {scale!r}.")
     if not isinstance(estimator.receptive_field_, ReceptiveField):
         raise ModelFileError("The file has no receptive field.")
     if estimator.precision_ not in ("float64", "float32", "bfloat16"):

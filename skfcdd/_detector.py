@@ -165,6 +165,9 @@ class FCDDDetector(OutlierMixin, BaseFCDD):  # type: ignore[misc]
         Names of the columns, where X was a table with names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
         Scores of the normal images that were held out, in increasing order.
+    heatmap_scale_ : tuple of float (low, high)
+        Where the colours of heatmaps begin and end, one scale for all images: 99 % of
+        the pixels of held-out normal images lie below the first, a fifth of the second.
     receptive_field_ : ReceptiveField
         What a cell of the map sees, in pixels that the network sees.
     history_ : list of dict

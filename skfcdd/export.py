@@ -340,6 +340,7 @@ def _metadata(
         "classes_dtype": "object" if classes.dtype == object else classes.dtype.str,
         "anomaly_sign": str(graph.anomaly_sign),
         "threshold": repr(graph.threshold),
+        "heatmap_scale": json.dumps(estimator.heatmap_scale_),
         "image_shape": json.dumps([int(n) for n in estimator.image_shape_]),
         "channels": "first" if plan.channels_first else "last",
         "dtype": plan.dtype.name,

@@ -46,6 +46,8 @@ class OnnxFCDD:
         The labels; -1 and 1 of a detector, 0 and 1 of a segmenter.
     threshold_ : float
         An image with a greater score is an anomaly; of a segmenter, a pixel.
+    heatmap_scale_ : tuple of float (low, high)
+        Where the colours of heatmaps begin and end.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images of ``fit``.
     metadata_ : dict of str
@@ -104,6 +106,11 @@ class OnnxFCDD:
         h, w, c = json.loads(metadata["image_shape"])
         self.image_shape_: tuple[int, int, int] = (h, w, c)
         self.threshold_ = float(metadata["threshold"])
+        # Files of before this was written had none.
+        low, high = json.loads(
+            metadata.get("heatmap_scale", f"[{self.threshold_}, {5 * self.threshold_}]")
+        )
+        self.heatmap_scale_ = (float(low), float(high))
         self.classes_ = np.array(
             json.loads(metadata["classes"]), dtype=metadata["classes_dtype"]
         )

@@ -32,7 +32,7 @@ from skfcdd.exceptions import ModelFileError, NotStoredWarning
 __all__ = ["load", "read_info", "save"]
 
 # Grows with changes that older versions of skfcdd cannot read.
-FORMAT = 1
+FORMAT = 2  # 1 had no scale of heatmaps
 _JSON, _NUMBERS = "estimator.json", "network.safetensors"
 # No model of ours comes near these sizes.
 _MAX_JSON, _MAX_NUMBERS = 64 << 20, 16 << 30

@@ -60,3 +60,25 @@ def test_what_cannot_be_calibrated_on(labelled):
     assert model.threshold_ == before
     with pytest.raises(NotFittedError):
         quick().calibrate(images, y)
+
+
+def test_colours_begin_where_few_normal_pixels_are(labelled):
+    images, y = labelled
+    model = quick().fit(images, y)
+    fresh = make_images(60, seed=1)[0]
+    low, high = model.calibrate(fresh).heatmap_scale_
+    heatmaps = model.explain(fresh)
+    assert (heatmaps > low).mean() == pytest.approx(0.01, abs=1e-4)
+    assert high == 5 * low
+
+
+def test_colours_of_many_images_rest_on_some_of_them(labelled, monkeypatch):
+    images, y = labelled
+    model = quick().fit(images, y)
+    monkeypatch.setattr("skfcdd._calibrated._SCALE_IMAGES", 8)
+    monkeypatch.setattr("skfcdd._calibrated._SCALE_PIXELS", 64)
+    fresh = make_images(60, seed=1)[0]
+    low, _ = model.calibrate(fresh).heatmap_scale_
+    step = max(1, int((fresh[0].size / 64) ** 0.5))
+    seen = model.explain(fresh[::8])[:, ::step, ::step]
+    assert low == pytest.approx(np.quantile(seen, 0.99))

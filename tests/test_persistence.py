@@ -184,7 +184,7 @@ def test_an_own_rule_is_refused_before_anything_is_written(tmp_path):
 
 def test_info(model, saved):
     info = read_info(saved)
-    assert info["class"] == "FCDDClassifier" and info["format"] == 1
+    assert info["class"] == "FCDDClassifier" and info["format"] == 2
     assert info["note"] == "a note" and info["metrics"] == {"auroc": 0.5}
     assert info["versions"]["torch"] == torch.__version__.split("+")[0]
     numbers = model.net_.module_.state_dict().values()
@@ -236,7 +236,7 @@ def rewritten(path, change=None, numbers=None, method=zipfile.ZIP_STORED):
 
 
 HOSTILE = {
-    "newer": (lambda d: d.update(format=2), "format 2 .*Install a newer"),
+    "newer": (lambda d: d.update(format=3), "format 3 .*Install a newer"),
     "class": (lambda d: d.update({"class": "os.system"}), "none of ours"),
     "parameter": (lambda d: d["parameters"].update(evil=1), "unknown parameters"),
     "state": (lambda d: d["state"].update(__class__="x"), "unknown state '__class__'"),
@@ -267,6 +267,10 @@ HOSTILE = {
     "threshold": (
         lambda d: d["state"].update(threshold_={"float": "nan"}),
         "threshold is nan",
+    ),
+    "scale": (
+        lambda d: d["state"].update(heatmap_scale_={"tuple": [1.0, 1.0]}),
+        r"the scale \(1.0, 1.0\)",
     ),
     "backbone": (lambda d: d["network"].update(backbone="nonsense"), "nonsense"),
     "other backbone": (lambda d: d["network"].update(backbone="fcdd28"), "build"),
@@ -363,6 +367,8 @@ def test_files_of_every_format(tmp_path):
         scores = loaded.anomaly_score(DATA.images)
         assert scores.mean() == pytest.approx(expected["mean_score"], rel=1e-4)
         assert loaded.threshold_ == pytest.approx(expected["threshold"])
+        if "low" in expected:
+            assert loaded.heatmap_scale_[0] == pytest.approx(expected["low"])
 
 
 def test_in_another_process(model, saved):
@@ -389,3 +395,9 @@ def test_joblib_and_skops(model, tmp_path):
     sio.dump(model, tmp_path / "m.skops")
     unknown = sio.get_untrusted_types(file=tmp_path / "m.skops")
     same(model, sio.load(tmp_path / "m.skops", trusted=unknown))
+
+
+def test_scale_of_heatmaps_is_kept(model, saved):
+    assert load(saved).heatmap_scale_ == model.heatmap_scale_
+    low, high = load(STORED / "model_v1.skfcdd").heatmap_scale_
+    assert 0 < low < high
