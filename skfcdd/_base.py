@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,17 +14,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
-from skfcdd._calibrated import CalibratedMixin
 from skfcdd._explain import HeatmapMaker
-from skfcdd._images import ImageArray, check_images
-from skfcdd._inference import in_batches
-from skfcdd._pooling import pool_cells
+from skfcdd._images import ImageArray
+from skfcdd._net import FCDDNet
+from skfcdd._scoring import ScoringMixin
 from skfcdd._sklearn import Interval, StrOptions
-from skfcdd._sources import check_out
 from skfcdd._targets import Truth
 from skfcdd._tiling import explain_large
 from skfcdd._training import Previous, train
-from skfcdd.exceptions import ImageShapeError, ValueRangeWarning
+from skfcdd.exceptions import ImageShapeError
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.objectives import OBJECTIVES, Objective
 from skfcdd.thresholds import THRESHOLDS, Threshold
@@ -34,9 +30,10 @@ from skfcdd.thresholds import THRESHOLDS, Threshold
 __all__ = ["BaseFCDD"]
 
 
-class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
+class BaseFCDD(ScoringMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; not for direct use."""
 
+    net_: FCDDNet
     history_: list[dict[str, Any]]
     precision_: str
 
@@ -185,17 +182,6 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
 
     # -- training ------------------------------------------------------------------
 
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Where ``fit`` fails, an earlier fit is left as it was."""
-        before = dict(vars(self))
-        try:
-            yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-
     def _fit_images(self, images: ImageArray, truth: Truth) -> None:
         """Train on validated images, and set what is learned."""
         previous = self._previous(images)
@@ -203,7 +189,6 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         earlier = [] if previous is None else self.history_
         self.net_ = trained.net
         self.precision_ = trained.net.precision
-        # The threshold holds for this pooling, whatever set_params says later.
         self._pooling = self.score_pooling
         self._split_seed = trained.split_seed
         # How raw images lie, which an exported model must know.
@@ -277,35 +262,7 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             If `out` has another shape, or no floating type.
         """
-        images = self._check_images(X)
-        shape = (len(images), *images.image_shape[:2])
-        heatmaps = np.empty(shape, dtype=np.float32) if out is None else out
-        check_out(heatmaps, shape)
-        for rows, batch in self._heatmaps(images):
-            heatmaps[rows] = batch
-        return heatmaps
-
-    def iter_explain(self, X: Any) -> Iterator[npt.NDArray[np.float32]]:
-        """Heatmaps batch by batch, so that they need not fit into memory.
-
-        Parameters
-        ----------
-        X : array-like
-            Images, as for ``fit``. They are checked at once, before the first batch is
-            asked for.
-
-        Returns
-        -------
-        iterator of ndarray of shape (k, h, w), float32
-            The heatmaps of ``explain(X)`` in order.
-
-        Raises
-        ------
-        ~skfcdd.exceptions.ImageShapeError
-            If the images have another shape than those of ``fit``.
-        """
-        images = self._check_images(X)
-        return (batch for _, batch in self._heatmaps(images))
+        return self._write_heatmaps(self._check_images(X), out)
 
     def explain_large(
         self, image: Any, *, tile_size: int = 1024, out: Any = None
@@ -343,61 +300,18 @@ class BaseFCDD(CalibratedMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return explain_large(self, image, tile_size, out)
 
-    def _heatmaps(
-        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
-    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """Heatmaps of validated images, or of some rows of them, batch by batch."""
-        make = HeatmapMaker(
+    def _runner(self) -> FCDDNet:
+        """The trained net."""
+        return self.net_
+
+    def _heatmap_maker(self) -> HeatmapMaker:
+        """Heatmaps of images in the unit range."""
+        return HeatmapMaker(
             self.net_.module_,
             self.receptive_field_,
-            images.image_shape[:2],
+            self.image_shape_[:2],
             self.heatmap_sigma,
         )
-        return in_batches(self.net_, images, rows, make.to(self.net_.device).eval())
-
-    def _check_images(self, X: Any) -> ImageArray:
-        """Validate images to be scored."""
-        check_is_fitted(self)
-        images = check_images(
-            self,
-            X,
-            channels=self.channels,
-            image_shape=self.image_shape,
-            fitted_shape=self.image_shape_,
-        )
-        self._warn_about_range(images)
-        return images
-
-    def _warn_about_range(self, images: ImageArray) -> None:
-        """Say so where images of 0 to 255 are now given as 0 to 1, or the reverse."""
-        preprocess = self.net_.module_.preprocess
-        width = preprocess.high - preprocess.low
-        if images.data.dtype == np.uint8 and width == 255:
-            return
-        largest = images.limits()[1]
-        if largest > preprocess.low + 50 * width or (
-            images.data.dtype.kind == "f" and width >= 100 and 0 < largest <= 1
-        ):
-            warnings.warn(
-                f"X has values up to {largest:.4g}, but the images given to fit "
-                f"ranged from {preprocess.low:.4g} to {preprocess.high:.4g}: are "
-                f"they on another scale? Scores are meaningless then.",
-                ValueRangeWarning,
-                stacklevel=4,
-            )
-
-    def _scores(
-        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
-    ) -> npt.NDArray[np.float64]:
-        """Scores of validated images, or of some rows of them."""
-        parts = [pool_cells(c, self._pooling) for _, c in self._cells(images, rows)]
-        return np.concatenate([np.empty(0), *parts])
-
-    def _cells(
-        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
-    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """Cells of validated images, or of some rows of them, batch by batch."""
-        return in_batches(self.net_, images, rows, self.net_.module_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from skfcdd._images import ImageArray
 from skfcdd._memory import in_parts
-from skfcdd._net import FCDDNet, lowered, seeded
+from skfcdd._net import lowered, seeded
 
-__all__ = ["in_batches"]
+__all__ = ["Runner", "in_batches"]
 
 # Small images are scored in batches of about this many values.
 _VALUES_CPU, _VALUES = 1 << 17, 1 << 22
@@ -22,8 +22,26 @@ _VALUES_CPU, _VALUES = 1 << 17, 1 << 22
 _MOST_VALUES = 1 << 25
 
 
+class Runner(Protocol):
+    """A network with all that running it takes; a net of skorch is one.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        Has a :class:`~skfcdd._preprocess.Preprocess` as `preprocess`.
+    device : str
+    precision : {"float64", "float32", "bfloat16"}
+    batch_size : int
+    """
+
+    module_: Any
+    device: Any
+    precision: str
+    batch_size: int
+
+
 def in_batches(
-    net: FCDDNet,
+    net: Runner,
     images: ImageArray,
     rows: npt.NDArray[np.intp] | None,
     compute: Callable[[Tensor], Tensor],
@@ -32,8 +50,8 @@ def in_batches(
 
     Parameters
     ----------
-    net : FCDDNet
-        Trained; says how many images to take at least, and where to compute.
+    net : Runner
+        Says how many images to take at least, and where to compute.
     images : ImageArray
     rows : ndarray of int or None
         Which images; None takes all.
@@ -58,7 +76,7 @@ def in_batches(
     return in_parts(n, _batch_size(net, images), device, run)
 
 
-def _batch_size(net: FCDDNet, images: ImageArray) -> int:
+def _batch_size(net: Runner, images: ImageArray) -> int:
     few, many = _VALUES_CPU, _MOST_VALUES
     if torch.device(net.device).type != "cpu":
         few, many = _VALUES, 4 * _MOST_VALUES

@@ -38,7 +38,7 @@ from skfcdd.exceptions import CollapseWarning, ReceptiveFieldWarning
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["Previous", "Split", "Trained", "train"]
+__all__ = ["Previous", "Split", "Trained", "draw_seeds", "train"]
 
 # Number of normal images whose scores are watched for collapse.
 _PROBE_SIZE = 32
@@ -163,7 +163,7 @@ def train(
     -------
     Trained
     """
-    seeds = _draw_seeds(estimator.random_state)
+    seeds = draw_seeds(estimator.random_state)
     device = resolve_device(estimator.device)
     if estimator.accelerate:
         seeds, device = _join_processes(seeds, device)
@@ -219,7 +219,8 @@ def _join_processes(seeds: list[int], device: str) -> tuple[list[int], str]:
     return shared_seeds(seeds), device
 
 
-def _draw_seeds(random_state: Any) -> list[int]:
+def draw_seeds(random_state: Any) -> list[int]:
+    """Four seeds: of the split, the weights, the batches and the exposed outliers."""
     if random_state is None:  # the global generator of numpy is the caller's
         return [int(s) for s in np.random.SeedSequence().generate_state(4)]
     rng = check_random_state(random_state)

@@ -1,0 +1,120 @@
+"""scikit-learn's convention of outlier detectors, around an anomaly score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import OutlierMixin
+from sklearn.utils.validation import column_or_1d
+
+from skfcdd._calibrated import CalibratedMixin
+from skfcdd._images import ImageArray
+from skfcdd._targets import Truth
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["OutlierVerdicts"]
+
+
+class OutlierVerdicts(OutlierMixin, CalibratedMixin):  # type: ignore[misc]
+    """1 for inliers, -1 for outliers; greater scores are more normal."""
+
+    if TYPE_CHECKING:
+
+        def fit(self, X: Any, y: Any = None) -> Self: ...
+
+    def fit_predict(self, X: Any, y: Any = None) -> npt.NDArray[np.int_]:
+        """Train on images, and say which of them are outliers.
+
+        Parameters
+        ----------
+        X, y
+            As for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            1 for inliers, -1 for outliers.
+        """
+        return self.fit(X, y).predict(X)
+
+    def score_samples(self, X: Any) -> npt.NDArray[np.float64]:
+        """Score of each image; greater is more normal.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            ``-anomaly_score(X)``.
+        """
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
+        """Score of each image against the threshold; negative for outliers.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            ``score_samples(X) - offset_``.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> npt.NDArray[np.int_]:
+        """1 for inliers, -1 for outliers.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    @property
+    def offset_(self) -> float:
+        """The threshold on the scale of ``score_samples``."""
+        return -self.threshold_
+
+    def _read_truth(self, y: Any, images: ImageArray) -> Truth:
+        if y is None:
+            return Truth(np.zeros(len(images), dtype=bool))
+        labels = column_or_1d(y, warn=True)
+        if len(labels) != len(images):
+            raise ValueError(
+                f"X has {len(images)} images, but y has {len(labels)} labels."
+            )
+        outlying = labels == -1
+        if outlying.all():
+            raise ValueError(
+                "y holds -1 alone, known outliers, but normal images are needed to "
+                "learn from."
+            )
+        return Truth(outlying)
+
+    def _choose_threshold(
+        self,
+        images: ImageArray,
+        truth: Truth,
+        normal: npt.NDArray[np.intp],
+        anomalous: npt.NDArray[np.intp],
+    ) -> float:
+        """As many outliers among all given images as `contamination` says."""
+        if self.threshold == "auto" and self.contamination != "auto":
+            quantile = np.quantile(self._scores(images), 1 - float(self.contamination))
+            return max(float(quantile), float(np.finfo(np.float32).tiny))
+        return super()._choose_threshold(images, truth, normal, anomalous)
