@@ -7,6 +7,7 @@ are whole-batch tensor operations whose constants are learned in ``fit``.
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from skfcdd._images import ImageArray
 
-__all__ = ["Preprocess"]
+__all__ = ["Preprocess", "resize", "resolve_size"]
 
 # Images are read in blocks of about this many values to learn their statistics.
 _BLOCK = 1 << 22
@@ -124,6 +125,19 @@ class Preprocess(nn.Module):
             std = (norm / images[0].numel() ** 0.5).view(-1, 1, 1, 1)
             return centred / (std + self.least_contrast)
         return (images - self.mean) / self.std
+
+
+def resolve_size(resize: Any) -> tuple[int, int] | None:
+    """The size (h, w) that ``resize=`` names."""
+    if resize is None:
+        return None
+    sides = tuple(resize) if isinstance(resize, tuple) else (resize, resize)
+    whole = [int(side) for side in sides if isinstance(side, Integral)]
+    if len(sides) != 2 or len(whole) != 2 or min(whole) < 1:
+        raise ValueError(
+            f"Got resize={resize!r}, but expected a number of pixels or (h, w)."
+        )
+    return whole[0], whole[1]
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:

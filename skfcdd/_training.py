@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,10 +30,15 @@ from skfcdd._net import (
     resolve_precision,
     seeded,
 )
-from skfcdd._preprocess import Preprocess
+from skfcdd._preprocess import Preprocess, resolve_size
+from skfcdd._progress import Reporter
 from skfcdd._targets import Truth
 from skfcdd.anomalies import confetti, resolve_synthetic
-from skfcdd.exceptions import CollapseWarning, ReceptiveFieldWarning
+from skfcdd.exceptions import (
+    CollapseWarning,
+    InterruptedTrainingWarning,
+    ReceptiveFieldWarning,
+)
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.receptive_field import ReceptiveField
 
@@ -145,6 +149,7 @@ def train(
     images: ImageArray,
     truth: Truth,
     previous: Previous | None,
+    report: Callable[[Callable[[], Trained]], Reporter],
 ) -> Trained:
     """Train a network with the parameters of `estimator`.
 
@@ -158,6 +163,8 @@ def train(
         Which are anomalies, and their masks.
     previous : Previous or None
         The net to go on with.
+    report : callable
+        Makes the reporter of the epochs, out of what gives the present state.
 
     Returns
     -------
@@ -201,6 +208,7 @@ def train(
         net = _net(estimator, module, data, split, device)
         if previous is None:
             _start_objective(module, data, estimator.batch_size, device)
+        net.reporter = report(lambda: Trained(net, field, split, split_seed))
         with _cached(estimator, data, net, module) as source:
             net = _fit_watched(net, module, source, split, device)
     return Trained(net, field, split, split_seed)
@@ -267,9 +275,7 @@ def _module(
     if previous is not None:
         # A copy, so that a failure leaves the present network as it is.
         return copy.deepcopy(previous.net.module_), previous.receptive_field
-    size = estimator.resize
-    if size is not None:
-        size = (int(size),) * 2 if isinstance(size, Integral) else tuple(size)
+    size = resolve_size(estimator.resize)
     h, w = size or images.image_shape[:2]
     seen_shape = (h, w, images.image_shape[2])
     network, n_inputs, frozen = build_network(estimator, seen_shape)
@@ -289,7 +295,7 @@ def _module(
             f"heatmaps cannot tell places apart. Choose a backbone with a smaller "
             f"receptive field, or larger images.",
             ReceptiveFieldWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     return module, field
 
@@ -394,6 +400,8 @@ def _fit_watched(
     if module.initial_spread is None:
         module.initial_spread = _spread(module, probe, net.batch_size)
     net = net.fit(data, None).single()
+    net.reporter = None
+    _report_interruption(net)
     spread = _spread(net.module_, probe, net.batch_size)
     if not math.isfinite(spread):
         raise ValueError(
@@ -407,9 +415,27 @@ def _fit_watched(
             f"before training. Train against anomalies (synthetic=, "
             f"outlier_exposure=, or labels in y), or with a lower lr.",
             CollapseWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     return net
+
+
+def _report_interruption(net: FCDDNet) -> None:
+    """Say how far training got, if it was broken off within an epoch.
+
+    skorch takes a KeyboardInterrupt for a wish to end. Callbacks end a training so, but
+    after an epoch.
+    """
+    if not net.history or "train_loss" in net.history[-1]:
+        return
+    del net.history[-1]
+    warnings.warn(
+        f"Training was interrupted in epoch {len(net.history) + 1} of "
+        f"{net.max_epochs}. The estimator is fitted with what the network has learned "
+        f"until then; fit with warm_start=True goes on from there.",
+        InterruptedTrainingWarning,
+        stacklevel=8,
+    )
 
 
 @torch.no_grad()

@@ -12,9 +12,11 @@ __all__ = [
     "ExportError",
     "ImageFileError",
     "ImageShapeError",
+    "InterruptedTrainingWarning",
     "ModelFileError",
     "NotStoredWarning",
     "OutOfMemoryWarning",
+    "RandomFeaturesWarning",
     "ReceptiveFieldWarning",
     "SkippedFilesWarning",
     "ValueRangeWarning",
@@ -106,6 +108,28 @@ class CollapseWarning(UserWarning):
     --------
     >>> from skfcdd.exceptions import CollapseWarning
     >>> issubclass(CollapseWarning, UserWarning)
+    True
+    """
+
+
+class RandomFeaturesWarning(UserWarning):
+    """A method that rests on pretrained features got a network with random weights.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import RandomFeaturesWarning
+    >>> issubclass(RandomFeaturesWarning, UserWarning)
+    True
+    """
+
+
+class InterruptedTrainingWarning(UserWarning):
+    """Training was interrupted, by Ctrl-C say, and the estimator has what it learned.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import InterruptedTrainingWarning
+    >>> issubclass(InterruptedTrainingWarning, UserWarning)
     True
     """
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from skfcdd._atomic import written_at_once
+from skfcdd._base import BaseFCDD
 from skfcdd._decoding import Decoder, Encoder
 from skfcdd._optional import require
 from skfcdd._rebuilding import describe_network, rebuild_net
@@ -73,6 +74,9 @@ def save(
 
     Raises
     ------
+    TypeError
+        If it is another estimator: a pipeline, say, or one of
+        :mod:`skfcdd.baselines`.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     OSError
@@ -100,6 +104,12 @@ def save(
     """
     from sklearn.utils.validation import check_is_fitted
 
+    if not isinstance(estimator, BaseFCDD):
+        raise TypeError(
+            f"Expected an FCDDClassifier, FCDDSegmenter or FCDDDetector. Got "
+            f"{type(estimator).__name__}, for which this format has no place; "
+            f"joblib.dump writes it, to be loaded where the file can be trusted."
+        )
     check_is_fitted(estimator)
     document, numbers = _describe(estimator, note, metrics)
     document["reading"] = reading or {}
@@ -125,7 +135,7 @@ def _describe(
     state = {
         name: encoder.encode(value, name)
         for name, value in vars(estimator).items()
-        if name not in skipped
+        if name not in skipped and not name.startswith("_skl_")
     }
     if encoder.left_out:
         warnings.warn(

@@ -1,0 +1,364 @@
+"""What the other methods share: fit, scores and heatmaps around one module each."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from skfcdd._images import ImageArray, check_images
+from skfcdd._inference import Runner
+from skfcdd._net import resolve_device, resolve_precision, seeded
+from skfcdd._outliers import OutlierVerdicts
+from skfcdd._preprocess import Preprocess, resolve_size
+from skfcdd._scoring import ScoringMixin
+from skfcdd._sklearn import Interval, StrOptions, fit_context
+from skfcdd._targets import Truth
+from skfcdd._training import Split, draw_seeds
+from skfcdd.heatmaps import GaussianUpsampler
+from skfcdd.receptive_field import ReceptiveField
+from skfcdd.thresholds import THRESHOLDS, Threshold
+
+__all__ = [
+    "BaselineDetector",
+    "ErrorDetector",
+    "ErrorModule",
+    "FixedRunner",
+    "Heatmaps",
+    "Lesson",
+    "MapModule",
+    "pixel_upsampler",
+]
+
+
+class MapModule(nn.Module):
+    """Preprocessing, and whatever makes cells (n, u, v) of images.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+    """
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Images in the unit range, normalised, in the precision of the module."""
+        normalized: Tensor = self.preprocess(images.to(self.preprocess.mean.dtype))
+        return normalized
+
+
+class ErrorModule(MapModule):
+    """Cells are pixels: the squared error of a reconstruction, over all channels."""
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """What the method makes of normalised images (n, c, h, w)."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Mean squared error (n, h, w) of images (n, c, h, w) in the unit range."""
+        wanted = self.normalized(images)
+        found = self.reconstruct(wanted).to(wanted.dtype)
+        return (found - wanted).square().mean(dim=1)
+
+
+class Heatmaps(nn.Module):
+    """Heatmaps at the size of the raw images, from the cells of a module.
+
+    Parameters
+    ----------
+    module : MapModule
+    upsample : torch.nn.Module
+        Cells (n, u, v) to heatmaps (n, h, w).
+    """
+
+    def __init__(self, module: nn.Module, upsample: nn.Module) -> None:
+        super().__init__()
+        self.module, self.upsample = module, upsample
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Heatmaps of images (n, c, h, w) in the unit range."""
+        heatmaps: Tensor = self.upsample(self.module(images))
+        return heatmaps.float()
+
+
+def pixel_upsampler(
+    image_shape: tuple[int, int], seen: tuple[int, int], sigma: float | None
+) -> nn.Module:
+    """Heatmaps from a map of the pixels that a method sees, blurred if asked for.
+
+    Parameters
+    ----------
+    image_shape : tuple of int (h, w)
+        Size of the raw images.
+    seen : tuple of int (h, w)
+        What they are resized to.
+    sigma : float or None
+        Standard deviation in pixels of the heatmap; None blurs no more than a change
+        of size takes.
+    """
+    if seen == image_shape and sigma is None:
+        return nn.Identity()
+    reach = 3.0 if sigma is None else np.inf
+    field = ReceptiveField((reach, reach), (1.0, 1.0), (0.0, 0.0))
+    scale = (image_shape[0] / seen[0], image_shape[1] / seen[1])
+    return GaussianUpsampler(image_shape, seen, field, sigma, scale)
+
+
+@dataclass
+class FixedRunner:
+    """A module that is not trained, and how it is run.
+
+    Parameters
+    ----------
+    module_ : MapModule
+    device : str
+    precision : {"float64", "float32", "bfloat16"}
+    batch_size : int
+    """
+
+    module_: Any
+    device: str
+    precision: str
+    batch_size: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Written such that it can be read on a machine without the device."""
+        state = dict(vars(self))
+        if torch.device(self.device).type != "cpu":
+            state["module_"] = copy.deepcopy(self.module_).cpu()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on with the device if it is there, and on the CPU if not."""
+        vars(self).update(state)
+        try:
+            self.device = resolve_device(self.device)
+        except ValueError as error:
+            warnings.warn(f"{error} Computing on the CPU.", UserWarning, stacklevel=2)
+            self.device = "cpu"
+        self.module_.to(self.device)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a method learns from, and how.
+
+    Parameters
+    ----------
+    images : ImageArray
+        All images of ``fit``.
+    rows : ndarray of int
+        The normal ones to learn from.
+    size : tuple of int (h, w) or None
+        What they are resized to.
+    device : str
+    precision : {"float64", "float32", "bfloat16"}
+    seed : int
+    """
+
+    images: ImageArray
+    rows: npt.NDArray[np.intp]
+    size: tuple[int, int] | None
+    device: str
+    precision: str
+    seed: int
+
+    @property
+    def seen_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images that the method sees."""
+        h, w, c = self.images.image_shape
+        return (*(self.size or (h, w)), c)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers of a module."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+
+class BaselineDetector(OutlierVerdicts, ScoringMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of the other methods; not for direct use.
+
+    A leaf says in `_learn` how it learns, and in `_runner` and `_heatmap_maker` what
+    makes cells and heatmaps.
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        "image_shape": [tuple, list, None],
+        "channels": [StrOptions({"first", "last"}), None],
+        "normalize": [
+            StrOptions({"auto", "standard", "contrast", "imagenet"}),
+            tuple,
+            None,
+        ],
+        "resize": [Interval(Integral, 1, None, closed="left"), tuple, None],
+        "score_pooling": [
+            StrOptions({"mean", "max"}),
+            Interval(Real, 0, 1, closed="right"),
+        ],
+        "heatmap_sigma": [Interval(Real, 0, None, closed="neither"), None],
+        "threshold": [
+            StrOptions(set(THRESHOLDS) - {"natural"}),  # scores are no likelihoods
+            Threshold,
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "contamination": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, 0.5, closed="right"),
+        ],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+    # Fewer images than this, beside those held out, tell nothing.
+    _least_images = 1
+
+    resize: Any
+    score_pooling: str | float
+    heatmap_sigma: float | None
+    validation_fraction: float
+    random_state: Any
+
+    def _learn(self, lesson: Lesson) -> None:
+        """Learn from normal images."""
+        raise NotImplementedError
+
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Learn from images, nearly all of which are normal.
+
+        Parameters
+        ----------
+        X : array-like
+            Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows; any real
+            type, NumPy, torch or a list of equal images.
+        y : array-like of shape (n,), default=None
+            -1 for known outliers, which are left out of what is learned; anything else
+            is normal.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter cannot be used; the message names what was found.
+        """
+        with self._all_or_nothing():
+            images = check_images(
+                self, X, channels=self.channels, image_shape=self.image_shape
+            )
+            self._fit_images(images, self._read_truth(y, images))
+        return self
+
+    def _fit_images(self, images: ImageArray, truth: Truth) -> None:
+        """Learn from validated images, and set what rests on those held out."""
+        seeds = draw_seeds(self.random_state)
+        rng = np.random.RandomState(seeds[0])
+        split = Split.draw(truth.anomalous, self.validation_fraction, rng)
+        missing = self._least_images - len(split.normal)
+        if missing > 0:
+            raise ValueError(
+                f"{type(self).__name__} needs {self._least_images} normal images "
+                f"beside those held out for the threshold. Got n_samples = "
+                f"{len(images)}, of which {len(split.held_normal)} held out: "
+                f"{missing} normal image too few."
+            )
+        self._check_rule(len(split.held_normal), truth)
+        device = resolve_device(getattr(self, "device", "cpu"))
+        size = resolve_size(self.resize)
+        h, w = size or images.image_shape[:2]
+        precision = getattr(self, "precision", "float64")
+        precision = resolve_precision(precision, device, h * w)
+        self.image_shape_ = images.image_shape
+        self._pooling = self.score_pooling
+        with seeded(seeds[1], device):
+            self._learn(Lesson(images, split.normal, size, device, precision, seeds[2]))
+        few = len(split.held_anomalous) == 0
+        anomalous = split.anomalous if few else split.held_anomalous
+        self._set_threshold(images, truth, split.held_normal, anomalous)
+
+    def _choose_threshold(
+        self,
+        images: ImageArray,
+        truth: Truth,
+        normal: npt.NDArray[np.intp],
+        anomalous: npt.NDArray[np.intp],
+    ) -> float:
+        """Threshold of image scores; "auto" asks normal images alone."""
+        if isinstance(self.threshold, str) and self.threshold == "auto":
+            anomalous = anomalous[:0]
+        return super()._choose_threshold(images, truth, normal, anomalous)
+
+    def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
+        """Anomaly score of each image; greater is more anomalous.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Of the image's cells, what `score_pooling` says. Non-negative.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.ImageShapeError
+            If the images have another shape than those of ``fit``.
+        """
+        return self._scores(self._check_images(X))
+
+    def explain(self, X: Any, out: Any = None) -> Any:
+        """Heatmap of each image: where it is anomalous, and how much.
+
+        The mean of a heatmap is the mean of the image's cells.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+        out : array of shape (n, h, w), default=None
+            Where to write the heatmaps; None makes an array.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w), float32
+            Heatmaps at the resolution of X; `out` where it is given. Non-negative.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.ImageShapeError
+            If the images have another shape than those of ``fit``.
+        ValueError
+            If `out` has another shape, or no floating type.
+        """
+        return self._write_heatmaps(self._check_images(X), out)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+class ErrorDetector(BaselineDetector):
+    """Base of the methods that reconstruct; not for direct use."""
+
+    def _heatmap_maker(self) -> Heatmaps:
+        """Heatmaps of images in the unit range."""
+        runner: Runner = self._runner()
+        image_shape = self.image_shape_[:2]
+        seen = runner.module_.preprocess.size or image_shape
+        upsample = pixel_upsampler(image_shape, seen, self.heatmap_sigma)
+        return Heatmaps(runner.module_, upsample)

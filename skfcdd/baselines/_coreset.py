@@ -1,0 +1,106 @@
+"""A few points that stand for many, and the nearest of them."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.random_projection import SparseRandomProjection
+from torch import Tensor
+
+__all__ = ["greedy_coreset", "nearest"]
+
+# Distances are compared in this many dimensions, which keeps them well enough.
+_DIMENSIONS = 128
+# So many distances are computed at a time.
+_MOST_DISTANCES = 1 << 24
+
+
+def greedy_coreset(
+    points: Tensor, size: int, *, seed: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Points that cover all others: the greedy solution of the k-centre problem.
+
+    Starting with one at random, takes again and again the point that is farthest from
+    all taken ones. The greatest distance of a point to the nearest taken one is then at
+    most twice as large as it must be (Gonzalez, 1985). Distances are measured behind a
+    sparse random projection (Achlioptas, 2003) where there are more than 128
+    dimensions.
+
+    Parameters
+    ----------
+    points : Tensor of shape (n, d)
+    size : int
+        Number of points to take, at most n.
+    seed : int
+        Chance of the first point and of the projection.
+    device : torch.device or str, default="cpu"
+        Where to compute.
+
+    Returns
+    -------
+    Tensor of shape (size,), int64
+        Rows of the points, in the order in which they were taken; all different.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.baselines._coreset import greedy_coreset
+    >>> points = torch.tensor([[0.0], [0.1], [5.0], [5.1], [9.0]])
+    >>> sorted((greedy_coreset(points, 3, seed=0) // 2).tolist())
+    [0, 1, 2]
+    """
+    points = _projected(points, seed).to(device)
+    squares = points.square().sum(dim=1)
+    generator = torch.Generator().manual_seed(seed)
+    # On the device all the way: to look at each index would wait for it every time.
+    taken = torch.empty(size, dtype=torch.int64, device=points.device)
+    taken[0] = torch.randint(len(points), (1,), generator=generator).item()
+    distance = torch.full_like(squares, torch.inf)
+    for i in range(size):
+        center = points[taken[i : i + 1]]
+        # Less the square of the center, which is the same for all.
+        new = torch.addmv(squares, points, center[0], alpha=-2)
+        torch.minimum(distance, new + center.square().sum(), out=distance)
+        distance[taken[i]] = -torch.inf  # once is enough, however rounded
+        if i + 1 < size:
+            taken[i + 1] = distance.argmax()
+    return taken.cpu()
+
+
+def _projected(points: Tensor, seed: int) -> Tensor:
+    if points.shape[1] <= _DIMENSIONS:
+        return points
+    projection = SparseRandomProjection(_DIMENSIONS, random_state=seed)
+    return torch.from_numpy(projection.fit_transform(points.numpy())).to(points.dtype)
+
+
+def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance to the nearest point of a memory, and which one it is.
+
+    Parameters
+    ----------
+    points : Tensor of shape (n, d)
+    memory : Tensor of shape (m, d)
+
+    Returns
+    -------
+    distance : Tensor of shape (n,)
+    index : Tensor of shape (n,), int64
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.baselines._coreset import nearest
+    >>> memory = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+    >>> nearest(torch.tensor([[3.0, 0.0], [3.0, 5.0]]), memory)
+    (tensor([3., 1.]), tensor([0, 1]))
+    """
+    squares = memory.square().sum(dim=1)
+    step = max(1, _MOST_DISTANCES // len(memory))
+    index = torch.cat(
+        [
+            torch.addmm(squares, part, memory.T, alpha=-2).argmin(dim=1)
+            for part in torch.split(points, step)
+        ]
+    )
+    # The expanded square says which one is nearest, but loses the digits of how near.
+    return torch.linalg.vector_norm(points - memory[index], dim=1), index

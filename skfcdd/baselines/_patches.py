@@ -1,0 +1,152 @@
+"""Locally aware features of patches, and a memory of normal ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skfcdd._inference import in_batches
+from skfcdd._preprocess import Preprocess
+from skfcdd.backbones import StagedNetwork, measure_backbone
+from skfcdd.backbones._staged import join_maps
+from skfcdd.baselines._base import FixedRunner, Lesson, MapModule
+from skfcdd.baselines._coreset import nearest
+from skfcdd.receptive_field import ReceptiveField
+
+__all__ = ["PatchModule", "draw_patches"]
+
+
+class PatchModule(MapModule):
+    """Cells are patches: the distance of their features to the nearest normal ones.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+    network : torch.nn.Module
+        Maps (n, c, h, w) to (n, d, u, v); not trained.
+    patch_size : int
+        Features are averaged over so many cells in either direction.
+    """
+
+    memory: Tensor
+
+    def __init__(
+        self, preprocess: Preprocess, network: nn.Module, patch_size: int
+    ) -> None:
+        super().__init__(preprocess)
+        self.network = network
+        self.patch_size = patch_size
+        self.register_buffer("memory", torch.empty(0, 0))
+
+    def patches(self, images: Tensor) -> Tensor:
+        """Features (n, d, u, v) of images (n, c, h, w) in the unit range."""
+        images = self.normalized(images)
+        images = images.contiguous(memory_format=torch.channels_last)
+        maps = [m.to(images.dtype) for m in self._stages(images)]
+        with torch.autocast(images.device.type, enabled=False):
+            return join_maps([self._averaged(m) for m in maps])
+
+    def _stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The maps that are put together, each at its own size."""
+        if isinstance(self.network, StagedNetwork):
+            return self.network.head(images, len(self.network.paths))
+        return (self.network(images),)
+
+    def _averaged(self, maps: Tensor) -> Tensor:
+        """Means over the neighbourhoods of all cells; at the border, over what is."""
+        p = self.patch_size
+        return F.avg_pool2d(maps, p, 1, p // 2, count_include_pad=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Distances (n, u, v) of images (n, c, h, w) in the unit range."""
+        patches = self.patches(images)
+        distance, _ = self._compared(patches)
+        return distance.view(len(patches), *patches.shape[2:])
+
+    def scores(self, images: Tensor, n_neighbors: int) -> Tensor:
+        r"""Greatest distances (n,), weighted by how alone the nearest patch is.
+
+        .. math:: s = \Bigl(1 - \frac{e^{d(x, m^*)}}
+                  {\sum_{m \in N(m^*)} e^{d(x, m)}}\Bigr) \, d(x, m^*)
+
+        for the patch x that is farthest from its nearest one m* in memory, and the
+        `n_neighbors` patches N(m*) of the memory that are nearest to m*, itself among
+        them (equation 7 of the paper).
+        """
+        patches = self.patches(images).flatten(2)
+        distance, index = self._compared(patches)
+        top, place = distance.max(dim=1)
+        image = torch.arange(len(top), device=top.device)
+        farthest, star = patches[image, :, place], index[image, place]
+        with torch.autocast(top.device.type, enabled=False):
+            apart = torch.cdist(self.memory[star], self.memory)
+            neighbors = apart.topk(n_neighbors, largest=False).indices
+            beside = self.memory[neighbors] - farthest[:, None]
+            lengths = torch.linalg.vector_norm(beside, dim=2)
+            return -torch.expm1(top - lengths.logsumexp(dim=1)) * top
+
+    def _compared(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance (n, u * v) to the nearest patch in memory, and its number."""
+        n, d = patches.shape[:2]
+        rows = patches.flatten(2).transpose(1, 2).reshape(-1, d)
+        with torch.autocast(rows.device.type, enabled=False):
+            distance, index = nearest(rows, self.memory)
+        return distance.view(n, -1), index.view(n, -1)
+
+    @torch.no_grad()
+    def measure(
+        self, shape: tuple[int, int, int]
+    ) -> tuple[ReceptiveField, tuple[int, int]]:
+        """What a patch of images (h, w, c) sees, and the number of patches per axis."""
+        h, w, c = shape
+        field = measure_backbone(self.network, (h, w), c)
+        maps = self._stages(torch.zeros(1, c, h, w))
+        first, last = maps[0].shape[2:], maps[-1].shape[2:]
+        # The neighbourhood reaches farthest in the coarsest map.
+        reach = [
+            (self.patch_size - 1) * stride * max(1, round(u / k))
+            for stride, u, k in zip(field.stride, first, last, strict=True)
+        ]
+        extent = (field.extent[0] + reach[0], field.extent[1] + reach[1])
+        whole = ReceptiveField(extent, field.stride, field.offset)
+        return whole, (int(first[0]), int(first[1]))
+
+
+def draw_patches(
+    runner: FixedRunner, lesson: Lesson, n_patches: int
+) -> npt.NDArray[np.floating]:
+    """Features of patches of the normal images, as many of each, drawn at random.
+
+    Parameters
+    ----------
+    runner : FixedRunner
+        With a :class:`PatchModule`.
+    lesson : Lesson
+        Says which images.
+    n_patches : int
+        About this many at most, but at least one of an image.
+
+    Returns
+    -------
+    ndarray of shape (n, d)
+        All patches, if there are no more.
+    """
+    module, rng = runner.module_, np.random.RandomState(lesson.seed)
+    each = max(1, n_patches // len(lesson.rows))
+
+    def drawn(images: Tensor) -> Tensor:
+        patches = module.patches(images).flatten(2).transpose(1, 2)
+        n, all_, d = patches.shape
+        if each >= all_:
+            return patches
+        # Image by image from one stream, however many come at a time.
+        places = torch.from_numpy(rng.random_sample((n, all_)).argsort(axis=1))
+        chosen = places[:, :each, None].to(patches.device)
+        return patches.gather(1, chosen.expand(-1, -1, d))
+
+    parts = [p for _, p in in_batches(runner, lesson.images, lesson.rows, drawn)]
+    found = np.concatenate(parts)
+    return found.reshape(-1, found.shape[2])

@@ -1,0 +1,37 @@
+"""The methods to compare with, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from skfcdd._detector import FCDDDetector
+from skfcdd.baselines._autoencoder import AutoencoderDetector
+from skfcdd.baselines._patchcore import PatchCoreDetector
+from skfcdd.baselines._pca import PCADetector
+
+__all__ = ["BASELINES"]
+
+BASELINES: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "pca": PCADetector,
+        "autoencoder": AutoencoderDetector,
+        "deep_svdd": partial(FCDDDetector, loss="dsvdd"),
+        "hsc": partial(FCDDDetector, loss="hsc"),
+        "patchcore": PatchCoreDetector,
+    }
+)
+"""Makers of the estimators by name; they take parameters of the estimator.
+
+"deep_svdd" and "hsc" are :class:`~skfcdd.FCDDDetector` with the objective of Deep SVDD
+(Ruff et al., ICML 2018) or the hypersphere classifier (Ruff et al., 2020), and explain
+by gradients.
+
+Examples
+--------
+>>> from skfcdd.baselines import BASELINES
+>>> BASELINES["hsc"](max_epochs=5)
+FCDDDetector(loss='hsc', max_epochs=5)
+"""
