@@ -33,6 +33,7 @@ _MODULES = {
     "backbones",
     "conformal",
     "datasets",
+    "display",
     "exceptions",
     "feature_cache",
     "heatmaps",

@@ -16,13 +16,14 @@ from skfcdd._calibrated import CalibratedMixin
 from skfcdd._images import ImageArray, check_images
 from skfcdd._inference import Runner, in_batches
 from skfcdd._pooling import pool_cells
+from skfcdd._repr import ReprMixin
 from skfcdd._sources import check_out
 from skfcdd.exceptions import ValueRangeWarning
 
 __all__ = ["ScoringMixin"]
 
 
-class ScoringMixin(CalibratedMixin):
+class ScoringMixin(CalibratedMixin, ReprMixin):
     """Scores and heatmaps from a network that makes cells of images.
 
     Whoever uses it says in `_runner` what makes the cells, and in `_heatmap_maker` what

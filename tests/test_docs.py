@@ -16,6 +16,7 @@ PUBLIC = [
     "skfcdd.cli",
     "skfcdd.conformal",
     "skfcdd.datasets",
+    "skfcdd.display",
     "skfcdd.exceptions",
     "skfcdd.export",
     "skfcdd.feature_cache",

@@ -32,6 +32,7 @@ from skfcdd.metrics import (
     intersection_over_union_score,
     pixel_average_precision_score,
     pixel_roc_auc_score,
+    region_overlap_curve,
 )
 
 
@@ -45,7 +46,7 @@ def maps(draw):
     return masks, draw(arrays(np.float64, shape, elements=values))
 
 
-def slow_aupro(masks, heatmaps, max_fpr):
+def slow_overlap(masks, heatmaps):
     """By its definition, threshold after threshold, region after region."""
     structure = np.ones((3, 3))
     regions = []
@@ -53,12 +54,17 @@ def slow_aupro(masks, heatmaps, max_fpr):
         labels, count = ndimage.label(mask, structure)
         regions += [heatmap[labels == k] for k in range(1, count + 1)]
     normal = heatmaps[~masks]
-    points = [(0.0, 0.0)]
+    points = {np.inf: (0.0, 0.0)}
     for threshold in np.unique(heatmaps)[::-1]:
         fpr = (normal >= threshold).mean()
-        points.append((fpr, np.mean([(r >= threshold).mean() for r in regions])))
+        overlap = np.mean([(r >= threshold).mean() for r in regions])
+        points[float(threshold)] = (fpr, overlap)
+    return points
+
+
+def slow_aupro(masks, heatmaps, max_fpr):
     area = 0.0
-    for (x0, y0), (x1, y1) in pairwise(points):
+    for (x0, y0), (x1, y1) in pairwise(slow_overlap(masks, heatmaps).values()):
         if x0 >= max_fpr or x1 == x0:
             continue
         end = min(x1, max_fpr)
@@ -89,6 +95,20 @@ def test_exact_figures(sample):
 def test_per_region_overlap_by_definition(sample, max_fpr):
     expected = slow_aupro(*sample, max_fpr)
     assert aupro_score(*sample, max_fpr=max_fpr) == pytest.approx(expected)
+
+
+@given(maps())
+def test_per_region_overlap_curve_by_definition(sample):
+    expected = slow_overlap(*sample)
+    fpr, overlap, thresholds = region_overlap_curve(*sample)
+    for x, y, threshold in zip(fpr, overlap, thresholds, strict=True):
+        assert_allclose((x, y), expected[float(threshold)], atol=1e-12)
+    assert thresholds[0] == np.inf and (np.diff(thresholds) < 0).all()
+    # The points that are left out lie on straight lines between the others.
+    assert (fpr[-1], overlap[-1]) == (pytest.approx(1), pytest.approx(1))
+    for x, y in expected.values():
+        ends = [np.interp(x, fpr, overlap), np.interp(-x, -fpr[::-1], overlap[::-1])]
+        assert min(ends) - 1e-9 <= y <= max(ends) + 1e-9
 
 
 def test_per_region_overlap_counts_regions_alike():

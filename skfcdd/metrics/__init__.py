@@ -15,6 +15,7 @@ from skfcdd.metrics._pixels import (
     intersection_over_union_score,
     pixel_average_precision_score,
     pixel_roc_auc_score,
+    region_overlap_curve,
 )
 from skfcdd.metrics._report import defect_report
 from skfcdd.metrics._scorers import PIXEL_SCORERS, PixelScorer
@@ -31,4 +32,5 @@ __all__ = [
     "intersection_over_union_score",
     "pixel_average_precision_score",
     "pixel_roc_auc_score",
+    "region_overlap_curve",
 ]

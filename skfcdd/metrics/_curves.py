@@ -18,7 +18,15 @@ from sklearn.metrics import (
 from skfcdd._regions import label_regions
 from skfcdd.metrics._checks import blocks
 
-__all__ = ["PixelSample", "need_both", "overlap_weights", "sort_pixels"]
+__all__ = [
+    "PixelSample",
+    "check_max_fpr",
+    "cut_curve",
+    "need_both",
+    "overlap_weights",
+    "region_overlap",
+    "sort_pixels",
+]
 
 
 @dataclass(frozen=True)
@@ -86,23 +94,43 @@ def average_precision(pixels: PixelSample) -> float:
     )
 
 
-def aupro(pixels: PixelSample, max_fpr: float) -> float:
-    """Area under the per-region overlap, which is a ROC curve with other weights."""
-    if not 0 < max_fpr <= 1:
-        raise ValueError(f"Got max_fpr={max_fpr!r}, but expected it in (0, 1].")
+def region_overlap(
+    pixels: PixelSample,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The per-region overlap, which is a ROC curve with other weights."""
     if pixels.overlap is None:
         raise ValueError("The regions were not counted: regions=False.")
-    fpr, overlap, _ = roc_curve(
+    fpr, overlap, thresholds = roc_curve(
         pixels.truth, pixels.score, sample_weight=pixels.overlap
     )
+    return fpr, overlap, thresholds
+
+
+def check_max_fpr(max_fpr: float) -> None:
+    """Refuse what is no rate to integrate up to."""
+    if not 0 < max_fpr <= 1:
+        raise ValueError(f"Got max_fpr={max_fpr!r}, but expected it in (0, 1].")
+
+
+def cut_curve(
+    fpr: npt.NDArray[np.float64], overlap: npt.NDArray[np.float64], max_fpr: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The curve up to `max_fpr`, where a last point is put by interpolation."""
+    check_max_fpr(max_fpr)
     stop = int(np.searchsorted(fpr, max_fpr, side="right"))
     last = overlap[-1]
     if stop < len(fpr):
         last = np.interp(
             max_fpr, fpr[stop - 1 : stop + 1], overlap[stop - 1 : stop + 1]
         )
-    area = auc(np.append(fpr[:stop], max_fpr), np.append(overlap[:stop], last))
-    return float(area / max_fpr)
+    return np.append(fpr[:stop], max_fpr), np.append(overlap[:stop], last)
+
+
+def aupro(pixels: PixelSample, max_fpr: float) -> float:
+    """Area under the per-region overlap."""
+    check_max_fpr(max_fpr)
+    fpr, overlap, _ = region_overlap(pixels)
+    return float(auc(*cut_curve(fpr, overlap, max_fpr)) / max_fpr)
 
 
 def f1_max(pixels: PixelSample) -> tuple[float, float]:

@@ -14,15 +14,17 @@ from skfcdd.metrics._curves import PixelSample, sort_pixels
 from skfcdd.metrics._histogram import PixelHistogram
 
 __all__ = [
+    "MOST_EXACT",
     "aupro_score",
     "f1_max_score",
     "intersection_over_union_score",
     "pixel_average_precision_score",
     "pixel_roc_auc_score",
+    "region_overlap_curve",
 ]
 
 # Up to this many pixels are sorted one by one, which takes about 30 bytes for each.
-_MOST_EXACT = 1 << 24
+MOST_EXACT = 1 << 24
 
 
 def _pixels(
@@ -34,7 +36,7 @@ def _pixels(
             f"Got method={method!r}, but expected 'auto', 'exact' or 'histogram'."
         )
     truth, values = check_maps(masks, heatmaps)
-    if method == "exact" or (method == "auto" and truth.size <= _MOST_EXACT):
+    if method == "exact" or (method == "auto" and truth.size <= MOST_EXACT):
         return sort_pixels(truth, values, regions=regions)
     return PixelHistogram(regions=regions).update(truth, values).sample()
 
@@ -143,6 +145,43 @@ def aupro_score(
     0.775
     """
     return curves.aupro(_pixels(masks, heatmaps, method, regions=True), max_fpr)
+
+
+def region_overlap_curve(
+    masks: Any, heatmaps: Any, *, method: str = "auto"
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Per-region overlap at each threshold: the curve whose area is `aupro_score`.
+
+    Parameters
+    ----------
+    masks, heatmaps, method
+        As for :func:`pixel_roc_auc_score`.
+
+    Returns
+    -------
+    fpr : ndarray of shape (k,), float64
+        Share of the normal pixels at or above each threshold, in increasing order,
+        from 0 to 1.
+    overlap : ndarray of shape (k,), float64
+        Share of a defect's pixels at or above it, averaged over all defects.
+    thresholds : ndarray of shape (k,)
+        In decreasing order; the first is infinite. Thresholds between two points on a
+        straight line are left out.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`pixel_roc_auc_score`.
+
+    Examples
+    --------
+    >>> from skfcdd.metrics import region_overlap_curve
+    >>> masks = [[[1, 0, 0, 0, 0, 0, 1, 1]]]
+    >>> fpr, overlap, _ = region_overlap_curve(masks, [[[9, 0, 0, 0, 0, 0, 9, 0]]])
+    >>> fpr, overlap
+    (array([0., 0., 1.]), array([0.  , 0.75, 1.  ]))
+    """
+    return curves.region_overlap(_pixels(masks, heatmaps, method, regions=True))
 
 
 def f1_max_score(

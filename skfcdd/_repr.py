@@ -1,0 +1,210 @@
+"""What a notebook shows of a fitted estimator, below the diagram of scikit-learn."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import io
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from skfcdd.exceptions import CalibrationError
+from skfcdd.thresholds import FalseAlarmRate
+
+__all__ = ["ReprMixin"]
+
+# A colour that nothing else has: it becomes that of the text around a figure, which is
+# dark on a light page and light on a dark one.
+_INK = "#010203"
+_RC = {
+    "font.size": 8.0,
+    "font.sans-serif": ["DejaVu Sans", "sans-serif"],
+    "svg.fonttype": "none",
+    "hatch.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.labelcolor": _INK,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color"), _INK
+    ),
+    "ytick.color": _INK,
+}
+_CSS = """
+.skfcdd-summary {display: flex; flex-wrap: wrap; gap: 0.8em 2em; margin: 0.5em 0.4em;
+  align-items: flex-start; color: inherit; font-size: 0.85em; line-height: 1.5;}
+.skfcdd-summary dl {display: grid; grid-template-columns: max-content auto;
+  gap: 0 1em; margin: 0;}
+.skfcdd-summary dt {font-weight: normal; opacity: 0.7; margin: 0; float: none;
+  width: auto;}
+.skfcdd-summary dd {margin: 0; padding: 0; font-variant-numeric: tabular-nums;}
+.skfcdd-summary svg {width: 24em; max-width: 100%; height: auto;}
+"""
+
+
+class ReprMixin:
+    """Key figures and curves of a fitted estimator, for notebooks.
+
+    To be named before scikit-learn's BaseEstimator, whose diagram comes first.
+    """
+
+    def _repr_html_inner(self) -> str:
+        diagram: str = super()._repr_html_inner()  # type: ignore[misc]
+        return diagram + summary(self)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
+        if "text/html" in bundle:  # not with set_config(display="text")
+            bundle["text/html"] = self._repr_html_inner()
+        return bundle
+
+
+def summary(estimator: Any) -> str:
+    """HTML of the key figures; empty for an estimator that is not fitted.
+
+    Whatever goes wrong is told in the place of what is missing: no notebook shall stop
+    at the sight of an estimator.
+    """
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return ""
+    makers = [_table]
+    if importlib.util.find_spec("matplotlib") is not None:
+        makers += [_scores, _curves]
+    body = "".join(_attempt(make, estimator) for make in makers)
+    return f'<style>{_CSS}</style><div class="skfcdd-summary">{body}</div>'
+
+
+def _attempt(make: Callable[[Any], str], estimator: Any) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return make(estimator)
+    except Exception as error:
+        what = html.escape(f"{type(error).__name__}: {error}")
+        return f"<div>This could not be shown ({what}).</div>"
+
+
+def _table(estimator: Any) -> str:
+    lines = [
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>"
+        for name, value in facts(estimator).items()
+    ]
+    return f"<dl>{''.join(lines)}</dl>"
+
+
+def facts(estimator: Any) -> dict[str, str]:
+    """What one asks first about a fitted estimator, in words."""
+    rows = _threshold_facts(estimator)
+    h, w, c = estimator.image_shape_
+    rows["images"] = f"{h} x {w} pixels, {c} channel{'s' * (c > 1)}"
+    field = getattr(estimator, "receptive_field_", None)
+    if field is not None:
+        extent, stride = (_pair(v) for v in (field.extent, field.stride))
+        rows["a cell sees"] = f"{extent} pixels, every {stride}"
+    low, high = estimator.heatmap_scale_
+    rows["heatmap colours"] = f"{low:.3g} to {high:.3g}"
+    history = getattr(estimator, "history_", None)
+    if history is not None:
+        rows["epochs"] = str(len(history))
+    if hasattr(estimator, "net_") and hasattr(estimator, "precision_"):
+        rows["computed in"] = f"{estimator.precision_} on {estimator.net_.device}"
+    return rows
+
+
+def _threshold_facts(estimator: Any) -> dict[str, str]:
+    """The threshold, and what is known of its false alarms."""
+    held, threshold = estimator.calibration_scores_, float(estimator.threshold_)
+    if hasattr(estimator, "regions"):  # a segmenter, whose threshold is one of pixels
+        return {
+            "threshold of pixels": f"{threshold:.4g}",
+            "calibrated on": f"{len(held)} normal images",
+        }
+    above = int((held > threshold).sum())
+    rows = {
+        "threshold": f"{threshold:.4g}",
+        "calibrated on": f"{len(held)} normal images, {above} of them above",
+    }
+    promise = _promise(estimator.threshold, held, threshold)
+    return rows | ({"false alarms": promise} if promise else {})
+
+
+def _promise(rule: Any, held: Any, threshold: float) -> str | None:
+    """The rate that is guaranteed; None where this threshold is not of that rule."""
+    if not isinstance(rule, FalseAlarmRate):
+        return None
+    try:
+        expected = rule(np.zeros(len(held)), held)
+    except CalibrationError:
+        return None
+    if expected != threshold:  # the parameter was set anew, and nothing calibrated
+        return None
+    share = f"at most {100 * rule.rate:.3g} % of good images"
+    if rule.confidence is None:
+        return f"{share}, on average"
+    return f"{share}, with {100 * rule.confidence:.3g} % confidence"
+
+
+def _pair(values: Any) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _scores(estimator: Any) -> str:
+    """The scores of the normal images that were held out, and the threshold."""
+    from skfcdd.display import ScoreDistributionDisplay
+
+    scores = estimator.calibration_scores_
+    threshold = None if hasattr(estimator, "regions") else estimator.threshold_
+
+    def draw(ax: Any) -> None:
+        ScoreDistributionDisplay.from_predictions(
+            np.zeros(len(scores)),
+            scores,
+            threshold=threshold,
+            score_name="anomaly score of held-out images",
+            ax=ax,
+            bins=20,
+            normal_kw={"alpha": 1},
+        )
+
+    return _figure(draw, "Scores of the normal images that were held out")
+
+
+def _curves(estimator: Any) -> str:
+    """The losses of the epochs."""
+    from skfcdd.display import HistoryDisplay
+
+    if not getattr(estimator, "history_", None):
+        return ""
+
+    def draw(ax: Any) -> None:
+        HistoryDisplay.from_estimator(estimator, ax=ax, secondary=None)
+
+    return _figure(draw, "Loss of each epoch of training")
+
+
+def _figure(draw: Callable[[Any], None], name: str) -> str:
+    """A figure as SVG within the page, in the colour of its text."""
+    import matplotlib.figure
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", _RC]):
+        figure = matplotlib.figure.Figure(figsize=(3.6, 2.2), layout="constrained")
+        ax = figure.add_subplot()
+        draw(ax)
+        # Above, as no frame keeps it apart from what is drawn.
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small")
+        stream = io.StringIO()
+        no_notes = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(stream, format="svg", transparent=True, metadata=no_notes)
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(name)}"', 1)

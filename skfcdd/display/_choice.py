@@ -1,0 +1,144 @@
+"""Which of many images are shown, and as what they are read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import column_or_1d
+
+from skfcdd._files import ImageFiles, is_paths
+from skfcdd._targets import as_truth
+from skfcdd.display._estimators import is_segmenter, judge
+from skfcdd.display._pictures import as_pictures
+from skfcdd.exceptions import ImageShapeError
+
+__all__ = ["choose_rows", "file_names", "pick_masks", "pictures_of", "ranked"]
+
+ORDERS = ("score", "errors", "threshold", "given")
+
+
+def choose_rows(
+    rows: Any, n: int, order: str, n_images: int | None
+) -> npt.NDArray[np.intp] | None:
+    """Rows that a caller names, or the first ones; None where scores must tell.
+
+    Raises
+    ------
+    ValueError
+        If there are no such rows, or no such order.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"Got order={order!r}, but expected one of {ORDERS}.")
+    if n_images is not None and n_images < 1:
+        raise ValueError(f"Got n_images={n_images}, but expected at least 1, or None.")
+    if n == 0:
+        raise ValueError("X holds no images, so there is nothing to show.")
+    if rows is None:
+        return np.arange(n)[:n_images] if order == "given" else None
+    chosen = column_or_1d(rows)
+    if chosen.dtype.kind not in "iu" or len(chosen) == 0:
+        raise ValueError(
+            f"rows must be the numbers of images to show. Got {len(chosen)} values of "
+            f"dtype {chosen.dtype}."
+        )
+    if not ((chosen >= -n) & (chosen < n)).all():
+        raise ValueError(f"rows goes to {chosen.max()}, but X has {n} images.")
+    return chosen % n
+
+
+def ranked(
+    estimator: Any,
+    X: Any,
+    order: str,
+    scores: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.bool_] | None,
+) -> npt.NDArray[np.intp]:
+    """All rows, those first that `order` asks for.
+
+    Raises
+    ------
+    ValueError
+        If `order` needs what is not known.
+    """
+    keys: list[npt.NDArray[Any]] = [-scores]
+    if order == "errors":
+        if truth is None:
+            raise ValueError("order='errors' needs the truth: give y or masks.")
+        keys.append(judge(estimator, X, scores) == truth)
+    if order == "threshold":
+        if is_segmenter(estimator):
+            raise ValueError(
+                "order='threshold' compares scores of images with the threshold, but "
+                "that of a segmenter is one of pixels."
+            )
+        keys.append(np.abs(scores - estimator.threshold_))
+    return np.lexsort(keys)
+
+
+def pick_masks(
+    masks: Any, rows: npt.NDArray[np.intp], n: int, size: tuple[int, int]
+) -> npt.NDArray[np.bool_] | None:
+    """Masks of some of `n` images of `size`; empty where an image has none.
+
+    Raises
+    ------
+    ImageShapeError
+        If there are not as many, or they are of another size.
+    ValueError
+        If they hold other values than 0 and 1 (or 255).
+    """
+    if masks is None:
+        return None
+    if len(masks) != n:
+        raise ImageShapeError(f"There are {n} images, but {len(masks)} masks.")
+    picked = np.zeros((len(rows), *size), dtype=bool)
+    for k, row in enumerate(rows):
+        mask = masks[row]
+        if mask is None:
+            continue
+        if np.shape(mask) != size:
+            raise ImageShapeError(
+                f"Masks must be of the size of the heatmaps, (h, w) = {size}. Got "
+                f"{np.shape(mask)} in row {row}."
+            )
+        picked[k] = as_truth(np.asarray(mask))
+    return picked
+
+
+def file_names(X: Any, rows: npt.NDArray[np.intp]) -> list[str] | None:
+    """Folder and name of the files, where X is made of files."""
+    paths = getattr(X, "paths", X if is_paths(X) else None)
+    if paths is None:
+        return None
+    chosen = [Path(os.fspath(paths[row])) for row in rows]
+    return [f"{path.parent.name}/{path.name}".lstrip("/") for path in chosen]
+
+
+def pictures_of(
+    estimator: Any, X: Any, size: tuple[int, int], **options: Any
+) -> npt.NDArray[np.float32]:
+    """Images as `estimator` reads them, as pictures."""
+    c = estimator.image_shape_[2]
+    if is_paths(X):
+        X = ImageFiles(X, mode="colour" if c == 3 else "auto")[:]
+    if np.ndim(X) == 2 and getattr(estimator, "image_shape", None) is None:
+        options["channels"] = "last"  # flat rows, as the estimator lays them out
+    elif options.get("channels") is None:
+        options["channels"] = _channels(estimator, np.shape(X), size, c)
+    return as_pictures(X, size, **options)
+
+
+def _channels(
+    estimator: Any, shape: tuple[int, ...], size: tuple[int, int], c: int
+) -> str | None:
+    """Order of the axes where the shape alone can be read in two ways."""
+    if hasattr(estimator, "_first"):  # an exported model takes one order alone
+        return "first" if estimator._first else "last"
+    if len(shape) == 4 and (shape[1:] == (c, *size)) != (shape[1:] == (*size, c)):
+        return "first" if shape[1:] == (c, *size) else "last"
+    channels: str | None = getattr(estimator, "channels", None)
+    return channels

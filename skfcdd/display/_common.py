@@ -1,0 +1,115 @@
+"""Where displays draw, in which colours, and how what a caller says of them counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import column_or_1d
+
+from skfcdd._optional import require
+
+__all__ = [
+    "ANOMALOUS",
+    "NORMAL",
+    "as_flags",
+    "as_numbers",
+    "figure_of",
+    "foreground",
+    "matplotlib",
+    "new_figure",
+    "style",
+]
+
+# Two colours of Okabe and Ito, told apart by all kinds of colour vision.
+NORMAL, ANOMALOUS = "#0072B2", "#D55E00"
+
+
+def matplotlib(module: str = "") -> Any:
+    """matplotlib, or a module of it.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    return require(f"matplotlib.{module}" if module else "matplotlib", "matplotlib")
+
+
+def new_figure(**options: Any) -> Any:
+    """A figure in the hands of pyplot, which shows it in a notebook."""
+    return matplotlib("pyplot").figure(**options)
+
+
+def figure_of(ax: Any) -> tuple[Any, Any]:
+    """The figure of `ax`, and `ax`; new ones where it is None."""
+    if ax is None:
+        figure = new_figure(layout="constrained")
+        return figure, figure.add_subplot()
+    return ax.figure, ax
+
+
+def foreground() -> str:
+    """The colour of text: dark on a light page, light on a dark one."""
+    colour: str = matplotlib().rcParams["text.color"]
+    return colour
+
+
+def style(
+    given: Mapping[str, Any] | None, artist: str, **defaults: Any
+) -> dict[str, Any]:
+    """Defaults, and what is given in their place under whatever name, "c" or "color".
+
+    Parameters
+    ----------
+    given : dict or None
+        Arguments of the caller.
+    artist : str
+        The class of matplotlib that knows their names, such as "lines.Line2D".
+    **defaults
+        Under their full names.
+    """
+    module, name = artist.split(".")
+    kind = getattr(matplotlib(module), name)
+    return defaults | matplotlib("cbook").normalize_kwargs(given, kind)
+
+
+def as_flags(values: Any, name: str, n: int) -> npt.NDArray[np.bool_]:
+    """Values of True and False, or 1 and 0, for each of `n` images.
+
+    Raises
+    ------
+    ValueError
+        If there are others, or not as many.
+    """
+    flags = column_or_1d(values)
+    if len(flags) != n:
+        raise ValueError(f"There are {n} images, but {name} has {len(flags)} values.")
+    if flags.dtype != bool and not np.isin(flags, (0, 1)).all():
+        raise ValueError(
+            f"{name} must hold True (or 1) for anomalous images and False (or 0) for "
+            f"others. Got {np.unique(flags)[:10].tolist()}; of labels, give those that "
+            f"mean anomaly: y == label."
+        )
+    return flags.astype(bool)
+
+
+def as_numbers(values: Any, name: str, n: int | None = None) -> npt.NDArray[np.float64]:
+    """Finite numbers of shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If they are not finite, of another shape, or not as many.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1:
+        raise ValueError(f"{name} must be of shape (n,). Got {numbers.shape}.")
+    if n is not None and len(numbers) != n:
+        raise ValueError(f"There are {n} images, but {name} has {len(numbers)} values.")
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise ValueError(f"{name} holds NaN or infinity, first in row {row}.")
+    return numbers

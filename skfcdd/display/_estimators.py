@@ -1,0 +1,155 @@
+"""What a fitted estimator, or an exported model, says of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from skfcdd._sources import is_lazy, read
+from skfcdd._targets import image_labels, is_masks, masks_to_labels
+
+__all__ = [
+    "check_model",
+    "count",
+    "is_segmenter",
+    "iter_heatmaps",
+    "judge",
+    "read_truth",
+    "take",
+]
+
+# Images that are looked at together, where an estimator has no batches of its own.
+_SLICE = 64
+
+
+def check_model(estimator: Any, *methods: str) -> None:
+    """Refuse what is no fitted model of this package.
+
+    Raises
+    ------
+    TypeError
+        If it lacks one of `methods`.
+    ~sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    """
+    missing = [name for name in methods if not hasattr(estimator, name)]
+    if missing:
+        raise TypeError(
+            f"Expected a fitted estimator of skfcdd, or an OnnxFCDD. Got "
+            f"{type(estimator).__name__}, which has no {' and no '.join(missing)}. Of "
+            f"a search or a pipeline, give the estimator within, such as "
+            f"best_estimator_."
+        )
+    if hasattr(estimator, "fit"):
+        check_is_fitted(estimator)
+
+
+def is_segmenter(estimator: Any) -> bool:
+    """Whether its threshold is one of pixels."""
+    exported = getattr(estimator, "_kind", None) == "segmenter"
+    return exported or hasattr(estimator, "regions")
+
+
+def count(X: Any) -> int:
+    """Number of images."""
+    shape = getattr(X, "shape", None)
+    return int(shape[0]) if shape else len(X)
+
+
+def take(X: Any, rows: npt.NDArray[np.intp]) -> Any:
+    """Some images of whatever an estimator takes for X."""
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    if isinstance(X, (list, tuple)):
+        return [X[row] for row in rows]
+    return read(X, rows) if is_lazy(X) else X[rows]
+
+
+def _slices(X: Any) -> Iterator[Any]:
+    n = count(X)
+    for start in range(0, n, _SLICE):
+        yield take(X, np.arange(start, min(n, start + _SLICE)))
+
+
+def iter_heatmaps(estimator: Any, X: Any) -> Iterator[npt.NDArray[np.float32]]:
+    """Heatmaps of all images in order, in batches."""
+    if hasattr(estimator, "iter_explain"):
+        yield from estimator.iter_explain(X)
+    else:
+        for part in _slices(X):
+            yield estimator.explain(part)
+
+
+def judge(
+    estimator: Any, X: Any, scores: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Which images are called anomalous; of a segmenter, have an anomalous pixel."""
+    if not is_segmenter(estimator):
+        above: npt.NDArray[np.bool_] = scores > estimator.threshold_
+        return above
+    parts = [estimator.predict(part).any(axis=(1, 2)) for part in _slices(X)]
+    return np.concatenate([np.empty(0, dtype=bool), *parts])
+
+
+def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
+    """Which images are anomalies, in the labels that `estimator` speaks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Knows which label means what.
+    y : array-like of shape (n,) or (n, h, w), or None
+        Labels or masks.
+    n : int
+        Number of images.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool, or None
+        None where y is.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many, or labels that the estimator does not know.
+    """
+    if y is None:
+        return None
+    if is_masks(y):
+        truth = masks_to_labels(y).astype(bool)
+    elif is_segmenter(estimator):
+        truth = _plain_labels(column_or_1d(y))
+    else:
+        labels = column_or_1d(y)
+        known, anomaly = _labels(estimator)
+        unseen = np.setdiff1d(labels, known)
+        if len(unseen):
+            raise ValueError(
+                f"y has the label(s) {unseen[:10].tolist()}, but those of the "
+                f"estimator are {list(known)}, of which {anomaly!r} is the anomaly."
+            )
+        truth = labels == anomaly
+    if len(truth) != n:
+        raise ValueError(f"X has {n} images, but y has {len(truth)} labels.")
+    return truth
+
+
+def _plain_labels(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Labels of an estimator that has learned none: anomalies may stand alone."""
+    if labels.dtype.kind in "biuf" and (labels == 1).all():
+        return np.ones(len(labels), dtype=bool)
+    return image_labels(labels)
+
+
+def _labels(estimator: Any) -> tuple[list[Any], Any]:
+    """Both labels, and the one that means anomaly."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or getattr(estimator, "_kind", None) == "detector":
+        return [-1, 1], -1  # scikit-learn's convention of outlier detectors
+    sign = getattr(estimator, "_anomaly_sign", getattr(estimator, "_sign", 1))
+    known = classes.tolist()
+    return known, known[1 if sign > 0 else 0]

@@ -1,0 +1,344 @@
+"""Images with their heatmaps, on one scale of colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._targets import is_masks, masks_to_labels
+from skfcdd.display._choice import (
+    choose_rows,
+    file_names,
+    pick_masks,
+    pictures_of,
+    ranked,
+)
+from skfcdd.display._common import as_flags, as_numbers, matplotlib
+from skfcdd.display._estimators import (
+    check_model,
+    count,
+    is_segmenter,
+    judge,
+    read_truth,
+    take,
+)
+from skfcdd.display._heatmap_plot import HeatmapPlot
+from skfcdd.display._pictures import as_pictures
+from skfcdd.exceptions import ImageShapeError
+
+__all__ = ["HeatmapDisplay"]
+
+
+class HeatmapDisplay(HeatmapPlot):
+    """Images, and over them in colour where they are anomalous.
+
+    Made by :meth:`from_estimator` or :meth:`from_predictions`. All heatmaps share one
+    scale, that of the model: a pixel at or below its low end is not coloured at all,
+    so that a normal image looks calm and an anomaly looks the same in every figure.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, h, w) or (n, h, w, 3)
+        Values from 0 to 1.
+    heatmaps : ndarray of shape (n, h, w)
+        Greater is more anomalous.
+    scale : tuple of float (low, high)
+        Where the colours begin and end.
+    scores : ndarray of shape (n,), default=None
+        Anomaly scores.
+    anomalous : ndarray of shape (n,), bool, default=None
+        Verdicts.
+    truth : ndarray of shape (n,), bool, default=None
+        What is true.
+    masks : ndarray of shape (n, h, w), bool, default=None
+        True defects, to be outlined.
+    predicted_masks : ndarray of shape (n, h, w), bool, default=None
+        Defects as a segmenter marks them, to be outlined with dashes.
+    names : list of str, default=None
+        Titles of the images.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        That which is drawn on.
+    axes_ : ndarray of shape (n, 2) or (n, 1) of matplotlib Axes
+        Of each image, and of its heatmap.
+    image_artists_, heatmap_artists_ : list of matplotlib AxesImage
+        Images without, and colours over, a heatmap.
+    outlines_ : list of matplotlib QuadContourSet or None
+        Outlines of the true defects, one for each image.
+    predicted_outlines_ : list of matplotlib QuadContourSet or None
+        Those of the marked ones.
+    verdicts_ : list of matplotlib Text
+        Verdict and score of each image.
+    colorbar_ : matplotlib Colorbar or None
+        The scale.
+
+    Examples
+    --------
+    >>> from skfcdd import FCDDClassifier
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.display import HeatmapDisplay
+    >>> data = make_defects(40, image_size=32, random_state=0)
+    >>> model = FCDDClassifier(max_epochs=1, random_state=0)
+    >>> model = model.fit(data.images[data.target == 0])
+    >>> display = HeatmapDisplay.from_estimator(
+    ...     model, data.images, data.target, masks=data.masks, n_images=4
+    ... )
+    >>> display.axes_.shape
+    (4, 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        images: npt.NDArray[np.float32],
+        heatmaps: npt.NDArray[np.float32],
+        scale: tuple[float, float],
+        scores: npt.NDArray[np.float64] | None = None,
+        anomalous: npt.NDArray[np.bool_] | None = None,
+        truth: npt.NDArray[np.bool_] | None = None,
+        masks: npt.NDArray[np.bool_] | None = None,
+        predicted_masks: npt.NDArray[np.bool_] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self.images = images
+        self.heatmaps = heatmaps
+        self.scale = scale
+        self.scores = scores
+        self.anomalous = anomalous
+        self.truth = truth
+        self.masks = masks
+        self.predicted_masks = predicted_masks
+        self.names = names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        masks: Any = None,
+        names: Sequence[str] | None = None,
+        order: str = "score",
+        n_images: int | None = 16,
+        rows: Any = None,
+        channel: int | None = None,
+        value_range: tuple[float, float] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> HeatmapDisplay:
+        """Explain some images with a fitted model, and draw them.
+
+        All images are scored to choose among them, unless `rows` or
+        ``order="given"`` says which they are; only those that are shown are explained.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
+            :class:`~skfcdd.onnx.OnnxFCDD`.
+        X : array-like
+            Images, as for its ``explain``.
+        y : array-like of shape (n,) or (n, h, w), default=None
+            True labels, as for its ``fit``; or masks. Wrong verdicts are then called
+            "missed" and "false alarm".
+        masks : array-like of shape (n, h, w), or list with None, default=None
+            True defects, 1 (or 255) at their pixels. None where a mask is unknown.
+        names : sequence of str, default=None
+            Titles, one for each image of X. None takes the names of files, where X is
+            made of files.
+        order : {"score", "errors", "threshold", "given"}, default="score"
+            Which come first: the highest scores, wrong verdicts, scores close to the
+            threshold, or simply the first images.
+        n_images : int or None, default=16
+            At most so many are shown. None shows all.
+        rows : array-like of int, default=None
+            Rows of X to show instead, in this order.
+        channel : int, default=None
+            The channel to show, in grey. None shows three or four as red, green and
+            blue, and the mean of any other number in grey.
+        value_range : tuple of float (low, high), default=None
+            Values of X that are shown black and white. None takes 0 and 255 for
+            bytes, 0 and 1 for floats between them, and else nearly all the values of
+            the images that are shown.
+        ax : matplotlib Axes or array of them, default=None
+            As for :meth:`plot`.
+        **kwargs
+            As for :meth:`plot`.
+
+        Returns
+        -------
+        HeatmapDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        TypeError
+            If `estimator` is none of these.
+        ~sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        ValueError
+            If there are not as many labels, masks or names as images, or options do
+            not exist.
+        """
+        matplotlib()
+        check_model(estimator, "anomaly_score", "explain")
+        n = count(X)
+        if masks is None and y is not None and is_masks(y):
+            masks = y
+        truth = _truth(estimator, y, masks, n)
+        chosen = choose_rows(rows, n, order, n_images)
+        if chosen is None:
+            scores = estimator.anomaly_score(X)
+            chosen = ranked(estimator, X, order, scores, truth)[:n_images]
+            scores, shown = scores[chosen], take(X, chosen)
+        else:
+            shown = take(X, chosen)
+            scores = estimator.anomaly_score(shown)
+        heatmaps = estimator.explain(shown)
+        look = {"channel": channel, "value_range": value_range}
+        marked = estimator.predict(shown) > 0 if is_segmenter(estimator) else None
+        display = cls(
+            images=pictures_of(estimator, shown, heatmaps.shape[1:], **look),
+            heatmaps=heatmaps,
+            scale=estimator.heatmap_scale_,
+            scores=scores,
+            anomalous=judge(estimator, shown, scores),
+            truth=None if truth is None else truth[chosen],
+            masks=pick_masks(masks, chosen, n, heatmaps.shape[1:]),
+            predicted_masks=marked,
+            names=_names(names, chosen, n) or file_names(X, chosen),
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X: Any,
+        heatmaps: Any,
+        *,
+        scale: tuple[float, float],
+        scores: Any = None,
+        anomalous: Any = None,
+        y_true: Any = None,
+        masks: Any = None,
+        predicted_masks: Any = None,
+        names: Sequence[str] | None = None,
+        channels: str | None = None,
+        channel: int | None = None,
+        value_range: tuple[float, float] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> HeatmapDisplay:
+        """Draw images with heatmaps that are there already.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, c, h, w)
+            All images to show.
+        heatmaps : array-like of shape (n, h, w)
+            Greater is more anomalous.
+        scale : tuple of float (low, high)
+            Where the colours begin and end: ``heatmap_scale_`` of the model.
+        scores : array-like of shape (n,), default=None
+            Anomaly scores.
+        anomalous : array-like of shape (n,), bool, default=None
+            Verdicts. None says nothing of them.
+        y_true : array-like of shape (n,), bool, default=None
+            Which are truly anomalous.
+        masks, predicted_masks : array-like of shape (n, h, w), default=None
+            True and marked defects, 1 (or 255) at their pixels. Either may be a list
+            with None where a mask is unknown.
+        names : sequence of str, default=None
+            Titles.
+        channels : {"first", "last"}, default=None
+            Order of the axes of X, where its shape can be read in two ways.
+        channel, value_range, ax, **kwargs
+            As for :meth:`from_estimator`.
+
+        Returns
+        -------
+        HeatmapDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ~skfcdd.exceptions.ImageShapeError
+            If images, heatmaps or masks are of different sizes.
+        ValueError
+            If values cannot be used; the message names what was found.
+        """
+        matplotlib()
+        maps = np.asarray(heatmaps)
+        if maps.ndim != 3 or len(maps) == 0:
+            raise ImageShapeError(
+                f"heatmaps must be of shape (n, h, w), n > 0. Got {maps.shape}."
+            )
+        if maps.dtype.kind not in "biuf" or not np.isfinite(maps).all():
+            raise ValueError("heatmaps must hold finite numbers.")
+        images = as_pictures(
+            X,
+            maps.shape[1:],
+            channels=channels,
+            channel=channel,
+            value_range=value_range,
+        )
+        n, size, every = len(maps), maps.shape[1:], np.arange(len(maps))
+        if len(images) != n:
+            raise ImageShapeError(f"There are {len(images)} images, but {n} heatmaps.")
+        display = cls(
+            images=images,
+            heatmaps=maps,
+            scale=_scale(scale),
+            scores=None if scores is None else as_numbers(scores, "scores", n),
+            anomalous=_optional_flags(anomalous, "anomalous", n),
+            truth=_optional_flags(y_true, "y_true", n),
+            masks=pick_masks(masks, every, n, size),
+            predicted_masks=pick_masks(predicted_masks, every, n, size),
+            names=_names(names, every, n),
+        )
+        return display.plot(ax=ax, **kwargs)
+
+
+def _scale(scale: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(end) for end in scale)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"scale must be two numbers (low, high), such as heatmap_scale_ of the "
+            f"model. Got {scale!r}."
+        ) from error
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ValueError(f"Got scale={(low, high)}, but expected finite low < high.")
+    return low, high
+
+
+def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] | None:
+    """What is true of the images, from labels, or else from masks."""
+    if y is not None or masks is None:
+        return read_truth(estimator, y, n)
+    if len(masks) != n:
+        raise ImageShapeError(f"There are {n} images, but {len(masks)} masks.")
+    return masks_to_labels(masks).astype(bool)
+
+
+def _optional_flags(values: Any, name: str, n: int) -> npt.NDArray[np.bool_] | None:
+    return None if values is None else as_flags(values, name, n)
+
+
+def _names(
+    names: Sequence[str] | None, rows: npt.NDArray[np.intp], n: int
+) -> list[str] | None:
+    if names is None:
+        return None
+    if len(names) != n:
+        raise ValueError(f"There are {n} images, but {len(names)} names.")
+    given = list(names)
+    return [str(given[row]) for row in rows]

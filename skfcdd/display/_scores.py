@@ -1,0 +1,415 @@
+"""How the scores of normal and of anomalous images are distributed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd.display._common import (
+    ANOMALOUS,
+    NORMAL,
+    as_flags,
+    as_numbers,
+    figure_of,
+    foreground,
+    matplotlib,
+    style,
+)
+from skfcdd.display._estimators import (
+    check_model,
+    count,
+    is_segmenter,
+    iter_heatmaps,
+    read_truth,
+)
+
+__all__ = ["ScoreDistributionDisplay"]
+
+# From this ratio of the greatest to the least score on, the axis is logarithmic.
+_DECADES = 30
+# Up to so many anomalies are marked one by one.
+_MOST_MARKED = 60
+
+
+class ScoreDistributionDisplay:
+    """Distribution of the scores of images, and what the threshold makes of them.
+
+    Made by :meth:`from_estimator` or :meth:`from_predictions`. Heights are shares of
+    each kind of images, so that a few defects can be seen beside many good images. No
+    bar holds scores on both sides of the threshold.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n,)
+        Greater is more anomalous.
+    truth : ndarray of shape (n,), bool, default=None
+        Which images are anomalous. None where that is not known.
+    threshold : float, default=None
+        Images with a greater score are called anomalous.
+    calibration_scores : ndarray of shape (n_calibration,), default=None
+        Scores of normal images that were held out to set the threshold.
+    score_name : str, default="anomaly score"
+        What the scores are.
+
+    Attributes
+    ----------
+    false_alarm_rate : float or None
+        Share of the normal images above the threshold.
+    detection_rate : float or None
+        Share of the anomalous images above the threshold.
+    figure_ : matplotlib Figure
+        That which is drawn on.
+    ax_ : matplotlib Axes
+        The axes.
+    normal_, anomalous_, unknown_, calibration_ : matplotlib Polygon or None
+        Distributions; of all images, `unknown_`, where the truth is not known.
+    marks_ : matplotlib Line2D or None
+        The scores of the anomalous images one by one, where they are few.
+    threshold_line_ : matplotlib Line2D or None
+        The threshold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfcdd.display import ScoreDistributionDisplay
+    >>> display = ScoreDistributionDisplay.from_predictions(
+    ...     [0, 0, 0, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.4, 0.9], threshold=0.5
+    ... )
+    >>> display.false_alarm_rate, display.detection_rate
+    (0.25, 0.5)
+    """
+
+    def __init__(
+        self,
+        *,
+        scores: npt.NDArray[np.float64],
+        truth: npt.NDArray[np.bool_] | None = None,
+        threshold: float | None = None,
+        calibration_scores: npt.NDArray[np.float64] | None = None,
+        score_name: str = "anomaly score",
+    ) -> None:
+        self.scores = scores
+        self.truth = truth
+        self.threshold = threshold
+        self.calibration_scores = calibration_scores
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        calibration: bool = True,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> ScoreDistributionDisplay:
+        """Score images with a fitted model, and draw the distribution.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
+            :class:`~skfcdd.onnx.OnnxFCDD`. A segmenter's threshold is one of pixels:
+            shown is the hottest pixel of each image, with which it is compared.
+        X : array-like
+            Images, as for its ``anomaly_score``.
+        y : array-like of shape (n,) or (n, h, w), default=None
+            True labels, as for its ``fit``; or masks. None where they are not known.
+        calibration : bool, default=True
+            Whether to show ``calibration_scores_`` too, where there are some.
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a figure.
+        **kwargs
+            As for :meth:`plot`.
+
+        Returns
+        -------
+        ScoreDistributionDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        TypeError
+            If `estimator` is none of these.
+        ~sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        ValueError
+            If there are not as many labels as images, or unknown ones.
+        """
+        matplotlib()
+        check_model(estimator, "anomaly_score", "explain")
+        truth = read_truth(estimator, y, count(X))
+        held, name = getattr(estimator, "calibration_scores_", None), "anomaly score"
+        if is_segmenter(estimator):
+            peaks = [part.max(axis=(1, 2)) for part in iter_heatmaps(estimator, X)]
+            scores, held = np.concatenate(peaks).astype(np.float64), None
+            name = "hottest pixel of the heatmap"
+        else:
+            scores = estimator.anomaly_score(X)
+        display = cls(
+            scores=scores,
+            truth=truth,
+            threshold=estimator.threshold_,
+            calibration_scores=held if calibration else None,
+            score_name=name,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: Any,
+        scores: Any,
+        *,
+        threshold: float | None = None,
+        calibration_scores: Any = None,
+        score_name: str = "anomaly score",
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> ScoreDistributionDisplay:
+        """Draw the distribution of scores that are there already.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,), bool, or None
+            Which images are anomalous. None where that is not known.
+        scores : array-like of shape (n,)
+            Greater is more anomalous; of a detector, ``-score_samples(X)``.
+        threshold : float, default=None
+            ``threshold_`` of the model.
+        calibration_scores : array-like of shape (n_calibration,), default=None
+            ``calibration_scores_`` of the model.
+        score_name : str, default="anomaly score"
+            What the scores are.
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a figure.
+        **kwargs
+            As for :meth:`plot`.
+
+        Returns
+        -------
+        ScoreDistributionDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If there is no score, one is not finite, or there are not as many labels.
+        """
+        matplotlib()
+        values = as_numbers(scores, "scores")
+        if len(values) == 0:
+            raise ValueError("scores is empty, so there is nothing to show.")
+        held = calibration_scores
+        display = cls(
+            scores=values,
+            truth=None if y_true is None else as_flags(y_true, "y_true", len(values)),
+            threshold=None if threshold is None else float(threshold),
+            calibration_scores=(
+                None if held is None else as_numbers(held, "calibration_scores")
+            ),
+            score_name=score_name,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    @property
+    def false_alarm_rate(self) -> float | None:
+        """Share of the normal images above the threshold; None if not known."""
+        return None if self.truth is None else self._share(self.scores[~self.truth])
+
+    @property
+    def detection_rate(self) -> float | None:
+        """Share of the anomalous images above the threshold; None if not known."""
+        return None if self.truth is None else self._share(self.scores[self.truth])
+
+    def _share(self, scores: npt.NDArray[np.float64]) -> float | None:
+        if self.threshold is None or len(scores) == 0:
+            return None
+        return float((scores > self.threshold).mean())
+
+    def plot(
+        self,
+        *,
+        ax: Any = None,
+        bins: int = 30,
+        log_scale: bool | str = "auto",
+        normal_kw: dict[str, Any] | None = None,
+        anomalous_kw: dict[str, Any] | None = None,
+        calibration_kw: dict[str, Any] | None = None,
+        threshold_kw: dict[str, Any] | None = None,
+    ) -> ScoreDistributionDisplay:
+        """Draw a histogram of each kind of images, and the threshold.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a figure.
+        bins : int, default=30
+            About so many bars from the least to the greatest score.
+        log_scale : bool or "auto", default="auto"
+            Whether the axis of the scores is logarithmic. "auto" makes it so where
+            they are positive and the greatest is 30 times the least, or more.
+        normal_kw, anomalous_kw, calibration_kw : dict, default=None
+            Further arguments of `matplotlib.axes.Axes.hist`. Those of the normal
+            images are also for images of which the truth is not known.
+        threshold_kw : dict, default=None
+            Further arguments of `matplotlib.axes.Axes.axvline`.
+
+        Returns
+        -------
+        self : ScoreDistributionDisplay
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        ValueError
+            If a logarithmic axis is asked for, and a score is not positive.
+        """
+        self.figure_, self.ax_ = figure_of(ax)
+        held = self.calibration_scores
+        log = self._is_log(log_scale)
+        self._edges = self._bins(bins, log)
+        if log:
+            self._make_log()
+        solid = style(normal_kw, "patches.Polygon", color=NORMAL, alpha=0.55)
+        striped = style(
+            anomalous_kw,
+            "patches.Polygon",
+            facecolor="none",
+            edgecolor=ANOMALOUS,
+            hatch="////",
+            linewidth=1.4,
+        )
+        outline = style(
+            calibration_kw,
+            "patches.Polygon",
+            facecolor="none",
+            edgecolor=foreground(),
+            linewidth=1,
+        )
+        split = self.truth is not None
+        truth = np.zeros(len(self.scores), bool) if self.truth is None else self.truth
+        normal, anomalous = self.scores[~truth], self.scores[truth]
+        self.unknown_ = None if split else self._hist(normal, "images", solid)
+        self.normal_ = self._hist(normal, "normal", solid) if split else None
+        self.anomalous_ = self._hist(anomalous, "anomalous", striped)
+        self.calibration_ = (
+            None if held is None else self._hist(held, "held-out normal", outline)
+        )
+        self.marks_ = self._mark(anomalous, striped["edgecolor"])
+        self.threshold_line_ = self._draw_threshold(threshold_kw)
+        self.ax_.set(xlabel=self.score_name, ylabel="share of images")
+        # Room for the legend above the bars.
+        self.ax_.set_ylim(0, 1.2 * self.ax_.get_ylim()[1])
+        self.ax_.legend(fontsize="small")
+        return self
+
+    def _make_log(self) -> None:
+        """A logarithmic axis that has labels within a decade where it spans few."""
+        self.ax_.set_xscale("log")
+        if self._edges[-1] < 1e3 * self._edges[0]:
+            ticker = matplotlib("ticker")
+            self.ax_.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            self.ax_.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+            self.ax_.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+    def _values(self) -> npt.NDArray[np.float64]:
+        """All that has a place on the axis."""
+        parts = [self.scores]
+        if self.calibration_scores is not None:
+            parts.append(self.calibration_scores)
+        if self.threshold is not None:
+            parts.append(np.array([self.threshold]))
+        return np.concatenate(parts)
+
+    def _is_log(self, log_scale: bool | str) -> bool:
+        if log_scale not in (True, False, "auto"):
+            raise ValueError(
+                f"Got log_scale={log_scale!r}, but expected True, False or 'auto'."
+            )
+        values = self._values()
+        low, high = values.min(), values.max()
+        if log_scale == "auto":
+            return bool(low > 0 and high >= _DECADES * low)
+        if log_scale and low <= 0:
+            raise ValueError(
+                f"log_scale=True needs positive scores. The least is {low:.4g}."
+            )
+        return bool(log_scale)
+
+    def _bins(self, bins: int, log: bool) -> npt.NDArray[np.float64]:
+        """Edges of the bars, one of them at the threshold."""
+        if bins < 1:
+            raise ValueError(f"Got bins={bins}, but expected at least 1.")
+        values = np.log(self._values()) if log else self._values()
+        low, high = float(values.min()), float(values.max())
+        width = (high - low) / bins or max(abs(low), 1.0) / bins
+        start = low
+        if self.threshold is not None:
+            edge = float(np.log(self.threshold)) if log else self.threshold
+            start = edge - np.ceil((edge - low) / width) * width
+        if start >= low:  # the least score lies within the first bar
+            start -= width
+        n_bars = int(np.ceil((high - start) / width)) + 1
+        edges: npt.NDArray[np.float64] = start + width * np.arange(n_bars + 1.0)
+        if log:
+            edges = np.exp(edges)
+        if self.threshold is not None:
+            # A score at the threshold counts as normal, so it belongs to the left.
+            nearest = int(np.argmin(np.abs(edges - self.threshold)))
+            edges[nearest] = np.nextafter(self.threshold, np.inf)
+        return edges
+
+    def _hist(
+        self, scores: npt.NDArray[np.float64], name: str, look: dict[str, Any]
+    ) -> Any:
+        """Draw the distribution of one kind of images; None where there is none."""
+        if len(scores) == 0:
+            return None
+        label, share = f"{name} (n={len(scores)})", self._share(scores)
+        if share is not None and name == "anomalous":
+            label += f"\n{share:.1%} found, {1 - share:.1%} missed"
+        elif share is not None:
+            what = "above the threshold" if name == "images" else "false alarms"
+            label += f"\n{share:.1%} {what}"
+        weights = np.full(len(scores), 1 / len(scores))
+        options = {"histtype": "stepfilled", "label": label} | look
+        _, _, patches = self.ax_.hist(
+            scores, bins=self._edges, weights=weights, **options
+        )
+        return patches[0]
+
+    def _mark(self, scores: npt.NDArray[np.float64], colour: Any) -> Any:
+        """A tick below the axis for each of a few anomalies."""
+        if not 0 < len(scores) <= _MOST_MARKED:
+            return None
+        (marks,) = self.ax_.plot(
+            scores,
+            np.full(len(scores), 0.02),
+            transform=self.ax_.get_xaxis_transform(),
+            linestyle="none",
+            marker="|",
+            markersize=9,
+            color=colour,
+        )
+        return marks
+
+    def _draw_threshold(self, given: dict[str, Any] | None) -> Any:
+        if self.threshold is None:
+            return None
+        look = style(
+            given,
+            "lines.Line2D",
+            color=foreground(),
+            linestyle="--",
+            linewidth=1.5,
+            label=f"threshold {self.threshold:.3g}",
+        )
+        return self.ax_.axvline(self.threshold, **look)
