@@ -48,19 +48,7 @@ def measure(name: str) -> list[dict[str, object]]:
 
 def main() -> None:
     rows = [row for name in list_backbones() for row in measure(name)]
-    record("receptive_fields", rows)
-    print("| backbone | stage | extent | stride | centre of the first cell |")
-    print("|---|---|---|---|---|")
-    for row in rows:
-        stage = f"{row['stage']} ({row['name']})"
-        stage = f"**{stage}**" if row["default"] else stage
-        extent = (
-            "the whole image" if row["extent"] == "inf" else f"{float(row['extent']):g}"
-        )
-        print(
-            f"| `{row['backbone']}` | {stage} | {extent} | {row['stride']:g} | "
-            f"{row['center']:g} |"
-        )
+    print(record("receptive_fields", rows), "written; now run python docs/_tables.py")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent))
+import _tables
+
 import skfcdd
 
 project = "skfcdd"
@@ -10,15 +19,20 @@ copyright = "2026, the skfcdd developers"
 version = release = skfcdd.__version__
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["_build", "_templates"]
-myst_enable_extensions = ["dollarmath"]
+exclude_patterns = ["_build", "_templates", "auto_examples/*.ipynb", "figures"]
+copybutton_prompt_text = "$ "
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
@@ -27,8 +41,77 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False
 templates_path = ["_templates"]
 
+# Names of other projects have no page here; every name of this one must have.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!.*skfcdd).*"),
+]
+
+plot_formats = [("png", 160)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_rcparams = {
+    "figure.facecolor": "white",
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "savefig.bbox": "tight",
+}
+plot_apply_rcparams = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "_gallery.InOrder",
+    "abort_on_example_error": True,
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skfcdd",),
+    "reference_url": {"skfcdd": None},
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_signature": False,
+    "thumbnail_size": (480, 320),
+    "image_srcset": ["2x"],
+}
+# A picture that matplotlib cannot show is no reason to fail; what an example warns of
+# is part of what it shows.
+warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
+
 html_theme = "pydata_sphinx_theme"
 html_title = "skfcdd"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_static_path = ["_static"]
+html_css_files = ["skfcdd.css"]
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 7,
+    "secondary_sidebar_items": {
+        "index": [],
+        "**": ["page-toc"],
+    },
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {
+    "index": [],
+    "start": [],
+    "faq": [],
+    "contributing": [],
+    "changelog": [],
+}
 html_copy_source = False
 html_show_sourcelink = False
+
+
+def fill_tables(app: Sphinx, name: str, source: list[str]) -> None:
+    """Take the tables of a page from the results of the benchmarks."""
+    if name in _tables.PAGES:
+        source[0] = _tables.fill(source[0])
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", fill_tables)

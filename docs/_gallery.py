@@ -1,0 +1,33 @@
+"""The order in which the gallery shows the examples."""
+
+from __future__ import annotations
+
+ORDER = (
+    "plot_first_detector",
+    "plot_outlier_detector",
+    "plot_few_labelled_defects",
+    "plot_masks_and_segmentation",
+    "plot_threshold_with_a_guarantee",
+    "plot_grid_search",
+    "plot_pipeline",
+    "plot_receptive_field",
+    "plot_custom_backbone",
+    "plot_outlier_exposure",
+    "plot_large_images",
+    "plot_dask",
+    "serve_over_http",
+    "track_with_tensorboard",
+    "track_with_mlflow",
+)
+
+
+class InOrder:
+    """Key to sort the names of files; what is not listed comes last."""
+
+    def __init__(self, folder: str) -> None:
+        """Take the folder that sphinx-gallery hands over, which plays no part."""
+
+    def __call__(self, name: str) -> tuple[int, str]:
+        """Place of a file."""
+        stem = name.removesuffix(".py")
+        return ORDER.index(stem) if stem in ORDER else len(ORDER), stem

@@ -1,0 +1,378 @@
+"""Tables of the documentation, made from the JSON files of the benchmarks.
+
+A table stands in a page between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
+`fill` puts there what the JSON files say. The build of the site does so on its way, and
+``python docs/_tables.py`` in the files themselves, so that they can be read as they
+are; a test fails where a file lags behind.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+PAGES = ("benchmarks", "backbones")
+
+Rows = list[list[str]]
+Record = dict[str, Any]
+KINDS = ("all", "blowhole", "break", "crack", "fray", "uneven")
+TABLES: dict[str, Callable[[], Rows]] = {}
+
+
+def table(make: Callable[[], Rows]) -> Callable[[], Rows]:
+    """Let pages ask for what this function makes, by its name."""
+    TABLES[make.__name__] = make
+    return make
+
+
+def read(name: str) -> Any:
+    """Rows of a file of results."""
+    return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+
+
+def share(value: float, digits: int = 3, *, sign: bool = False) -> str:
+    """A figure below 1, without the zero before its point."""
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return re.sub(r"^([+-]?)0\.", r"\1.", text)
+
+
+def spread(values: Iterable[float], *, sign: bool = False) -> str:
+    """Mean and standard deviation over seeds."""
+    figures = list(values)
+    return f"{share(mean(figures), sign=sign)} ± {share(stdev(figures))}"
+
+
+@table
+def tiles_by_kind() -> Rows:
+    """Image AUROC of default settings by kind of defect, beside two baselines."""
+    found = {row["variant"]: row["image_auroc"] for row in read("magnetic_tiles")}
+    lines = {
+        "PCA reconstruction": found["PCA reconstruction"]["-"],
+        "IsolationForest on pixels": found["IsolationForest"]["-"],
+        '`score_pooling="mean"` (default)': found["default"]["mean"],
+        "`score_pooling=0.02`": found["default"]["0.02"],
+        '`score_pooling="max"`': found["default"]["max"],
+    }
+    rows = [[name, *(share(line[k]) for k in KINDS)] for name, line in lines.items()]
+    return [["scored by", *KINDS], *rows]
+
+
+@table
+def tiles_by_setting() -> Rows:
+    """What changes with the settings."""
+    names = {
+        "default": "default",
+        "30 epochs": "`max_epochs=30`",
+        "confetti alone": '`synthetic="confetti"`',
+        "standard normalisation": '`normalize="standard"`',
+        "with flips": "with flips",
+        "pixel loss": '`pixel_loss="anomalous"`',
+    }
+    found = {row["variant"]: row for row in read("magnetic_tiles")}
+    rows = [
+        [
+            label,
+            *(share(found[name]["image_auroc"][p]["all"]) for p in _POOLINGS),
+            share(found[name]["pixel_auroc"]),
+        ]
+        for name, label in names.items()
+    ]
+    return [["setting", "mean", "0.02", "max", "pixels"], *rows]
+
+
+_POOLINGS = ("mean", "0.02", "max")
+_NETWORKS = {
+    "random": "SqueezeNet 1.0 from random weights, trained whole",
+    "default": "default (`fcdd224` from random weights)",
+    "frozen 2": "**SqueezeNet 1.0 with ImageNet weights, `frozen=2`**",
+}
+
+
+def _by_network() -> dict[str, list[Record]]:
+    rows = read("pretrained")
+    return {
+        label: [row for row in rows if row["variant"] == name]
+        for name, label in _NETWORKS.items()
+    }
+
+
+@table
+def pretrained() -> Rows:
+    """Pretrained features against random weights."""
+    header = ["network", "seeds", "image AUROC, mean", "max", "pixel AUROC", "AUPRO"]
+    rows = [
+        [
+            label,
+            str(len(runs)),
+            spread(run["image_auroc"]["mean"]["all"] for run in runs),
+            spread(run["image_auroc"]["max"]["all"] for run in runs),
+            spread(run["pixel_auroc"] for run in runs),
+            spread(run["aupro"] for run in runs),
+            f"{mean(run['fit_s'] for run in runs) / 60:.1f}",
+        ]
+        for label, runs in _by_network().items()
+    ]
+    return [[*header, "minutes a fit"], *rows]
+
+
+@table
+def pretrained_by_kind() -> Rows:
+    """Pretrained features by kind of defect, scored by the greatest cell."""
+    kinds = KINDS[1:]
+    rows = [
+        [label, *(share(mean(r["image_auroc"]["max"][k] for r in runs)) for k in kinds)]
+        for label, runs in _by_network().items()
+    ]
+    return [["network", *kinds], *rows]
+
+
+@table
+def frozen() -> Rows:
+    """How much to freeze."""
+    rows = [
+        [
+            row["variant"].replace("stages 2 3", "stages 2 and 3"),
+            share(row["image_auroc"]["mean"]["all"]),
+            share(row["image_auroc"]["max"]["all"]),
+            share(row["pixel_auroc"]),
+            share(row["aupro"]),
+        ]
+        for row in read("pretrained_study")
+    ]
+    return [["setting", "image AUROC, mean", "max", "pixel AUROC", "AUPRO"], *rows]
+
+
+@table
+def feature_cache() -> Rows:
+    """Epochs with features of frozen stages kept, and without."""
+    rows = [
+        [
+            f"`{row['backbone']}`",
+            str(row["frozen"]),
+            str(row["side"]),
+            f"{row['plain_epoch_s']:.2f}",
+            f"{row['cached_epoch_s']:.2f}",
+            f"{row['ratio']:.1f}",
+        ]
+        for row in read("feature_cache")
+    ]
+    header = ["backbone", "`frozen`", "pixels", "plain epoch, s", "cached epoch, s"]
+    return [[*header, "ratio"], *rows]
+
+
+_MASK_FIGURES: dict[str, Callable[[Record], float]] = {
+    "image AUROC, `score_pooling=0.02`": lambda row: row["image_auroc"]["0.02"]["all"],
+    '`"mean"`': lambda row: row["image_auroc"]["mean"]["all"],
+    "pixel AUROC": lambda row: row["pixel_auroc"],
+    "AUPRO": lambda row: row["aupro"],
+}
+
+
+def _by_masks() -> dict[int, list[Record]]:
+    rows = read("few_masks")
+    return {
+        number: sorted(
+            (row for row in rows if row["masked_per_kind"] == number),
+            key=lambda row: row["seed"],
+        )
+        for number in sorted({row["masked_per_kind"] for row in rows})
+    }
+
+
+@table
+def few_masks() -> Rows:
+    """Figures with some masked defects of each kind."""
+    rows = [
+        [
+            str(number or "none"),
+            *(spread(map(figure, runs)) for figure in _MASK_FIGURES.values()),
+        ]
+        for number, runs in _by_masks().items()
+    ]
+    return [["masks of each kind", *_MASK_FIGURES], *rows]
+
+
+@table
+def gain_of_masks() -> Rows:
+    """What masks bring within a seed."""
+    runs = _by_masks()
+    rows = [
+        [
+            str(number),
+            *(
+                spread(
+                    (
+                        figure(a) - figure(b)
+                        for a, b in zip(with_, runs[0], strict=True)
+                    ),
+                    sign=True,
+                )
+                for figure in _MASK_FIGURES.values()
+            ),
+        ]
+        for number, with_ in runs.items()
+        if number
+    ]
+    return [["masks of each kind", *_MASK_FIGURES], *rows]
+
+
+@table
+def p_values() -> Rows:
+    """Distance of p-values from the uniform distribution."""
+    header = ["seed", "Kolmogorov-Smirnov distance", "bound (95 %)", "p ≤ 0.1"]
+    keys = ("ks", "ks_bound_95", "alarms_at_0.1", "alarms_bound_95")
+    rows = [
+        [
+            str(row["seed"]),
+            *(share(row[k]) for k in keys),
+            share(row["found_at_0.1"], 2),
+        ]
+        for row in read("p_values")
+    ]
+    return [[*header, "bound (95 %)", "defects with p ≤ 0.1"], *rows]
+
+
+@table
+def cifar10() -> Rows:
+    """One class of CIFAR-10 against the rest."""
+    rows = [
+        [
+            row["class"],
+            share(row["auroc"]),
+            share(row["pca_200"]),
+            share(row["published"], 2),
+        ]
+        for row in read("cifar10")
+    ]
+    header = ["class", "20 epochs", "PCA-200 reconstruction", "published, 600 epochs"]
+    return [header, *rows]
+
+
+@table
+def precision() -> Rows:
+    """Trained in one precision, scored in another."""
+    runs = read("precision")
+    rows = []
+    for trained in ("bfloat16", "float32"):
+        for scored in ("bfloat16", "float32"):
+            found = [run[f"trained {trained}, scored {scored}"] for run in runs]
+            figures = [
+                ", ".join(share(f[key], 4) for f in found)
+                for key in ("image_auroc", "pixel_auroc")
+            ]
+            rows.append([trained, scored, *figures])
+    seeds = ", ".join(str(run["seed"]) for run in runs)
+    header = ["trained in", "scored in", f"image AUROC, seeds {seeds}", "pixel AUROC"]
+    return [header, *rows]
+
+
+@table
+def speed() -> Rows:
+    """Microseconds an image of each network."""
+    header = ["network, side, batch", "fit", "loop (b)", "loop (a)", "fit of (b)"]
+    header += ["fit over (a)", "scores and heatmaps", "forward (a)", "over (a)"]
+    rows = [
+        [
+            f"`{row['network']}`, {row['side']}, {row['batch']}",
+            *(f"{row[key]:,}" for key in ("fit_us", "fit_b_us", "fit_a_us")),
+            f"{row['fit_of_b']:.2f}",
+            f"{row['fit_over_a']:.1f}",
+            *(f"{row[key]:,}" for key in ("explain_us", "score_a_us")),
+            f"{row['explain_over_a']:.1f}",
+        ]
+        for row in read("speed")["networks"]
+    ]
+    return [header, *rows]
+
+
+@table
+def speed_of_the_rest() -> Rows:
+    """Single figures of speed and memory."""
+    s = read("speed")
+    up, fit, large = s["upsampling"], s["fit"], s["large_image"]
+    planted = ("confetti", "blobs", "scratches", "cutpaste", "perlin", "mixed")
+    anomalies = ", ".join(
+        f"{name} {s['anomalies_ms'][name]:.2f} ms" for name in planted
+    )
+    search = s["grid_search"]
+    return [
+        ["what", "figure"],
+        [
+            "default fit, 500 images of 128 x 128, all epochs",
+            f"{fit['all_epochs_s']:.0f} s, {fit['fit_of_b']:.2f} of loop (b), "
+            f"{fit['fit_over_a']:.1f} times (a)",
+        ],
+        [
+            "heatmaps at 224 pixels by two products, transposed convolution",
+            f"{1000 * up['products_ms']:.0f} µs, {up['transposed_ms']:.1f} ms: "
+            f"{up['ratio']} times",
+        ],
+        ["planting on an image of 224 x 224 x 3, one thread", anomalies],
+        [
+            "one image of 10,000 x 10,000 by `explain_large`",
+            f"{large['s']:.1f} s, {large['gb_with_heatmap']:.2f} GB with the heatmap "
+            "of 0.4 GB",
+        ],
+        [
+            "`fit` on a mapped file of 8 GB (2,700 images of 1024 x 1024 x 3, "
+            "`resize=64`)",
+            f"{s['memory']['gb_above_torch']:.2f} GB of own memory above the import of "
+            "torch",
+        ],
+        [
+            "import of the estimators above torch, scikit-learn and skorch",
+            f"{s['imports']['seconds_above']:.2f} s",
+        ],
+        [
+            "grid search of six fits, `n_jobs` 1 and 2",
+            f"{search['n_jobs_1_s']:.0f} s and {search['n_jobs_2_s']:.0f} s",
+        ],
+    ]
+
+
+@table
+def receptive_fields() -> Rows:
+    """What a cell sees behind every stage."""
+    rows = []
+    for row in read("receptive_fields"):
+        stage = f"{row['stage']} ({row['name']})"
+        seen = float(row["extent"])
+        rows.append(
+            [
+                f"`{row['backbone']}`",
+                f"**{stage}**" if row["default"] else stage,
+                "the whole image" if seen == float("inf") else f"{seen:g}",
+                f"{row['stride']:g}",
+                f"{row['center']:g}",
+            ]
+        )
+    header = ["backbone", "stage", "extent", "stride", "centre of the first cell"]
+    return [header, *rows]
+
+
+def render(rows: Rows) -> str:
+    """A table in Markdown."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def fill(text: str) -> str:
+    """Put every table into its place."""
+
+    def replace(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{render(TABLES[match[2]]())}\n{match[3]}"
+
+    block = r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)"
+    return re.sub(block, replace, text, flags=re.S)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        path = DOCS / f"{page}.md"
+        path.write_text(fill(path.read_text()))

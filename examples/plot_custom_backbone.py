@@ -1,0 +1,79 @@
+"""
+A backbone of one's own
+=======================
+
+Any module that maps images to maps can be the network. As stages with names, it can be
+cut, frozen and found by its name.
+"""
+
+# %%
+# An architecture whose stages are named. It keeps places where they are: convolutions
+# alone, nothing is flattened.
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from skfcdd import FCDDClassifier
+from skfcdd.backbones import Stages, register_backbone
+from skfcdd.datasets import make_defects
+
+
+def build(n_channels: int) -> Stages:
+    """Three convolutions, the second of which is dilated."""
+    layers = {
+        "first": nn.Conv2d(n_channels, 16, 5, stride=2, padding=2),
+        "norm": nn.BatchNorm2d(16),
+        "act": nn.ReLU(),
+        "second": nn.Conv2d(16, 32, 3, padding=2, dilation=2),
+        "act2": nn.ReLU(),
+        "third": nn.Conv2d(32, 64, 3, stride=2, padding=1),
+    }
+    names = {"low": ["first", "norm", "act"], "middle": ["second", "act2"]}
+    return Stages(layers, names | {"high": ["third"]})
+
+
+register_backbone("three_convolutions", build)
+
+# %%
+# What its cells see is measured on the network in ``fit``, never typed in. So a network
+# that is cut behind another stage needs no further word.
+data = make_defects(300, image_size=64, texture="wood", random_state=0)
+good = data.images[data.target == 0][:120]
+test = slice(150, None)
+models = {}
+for cut in (2, 3):
+    model = FCDDClassifier("three_convolutions", cut=cut, max_epochs=10, random_state=0)
+    scores = model.fit(good).anomaly_score(data.images[test])
+    models[cut] = model
+    print(
+        f"cut behind {model.net_.module_.backbone.stage_names[-1]!r}: "
+        f"a cell sees {model.receptive_field_.extent[0]:g} pixels, "
+        f"AUROC {roc_auc_score(data.target[test], scores):.3f}"
+    )
+
+# %%
+# A module that was made beforehand works as well; it is copied, and the copy is
+# trained.
+plain = nn.Sequential(
+    nn.Conv2d(1, 16, 3, stride=2, padding=1),
+    nn.BatchNorm2d(16),
+    nn.LeakyReLU(),
+    nn.Conv2d(16, 32, 3, stride=2, padding=1),
+)
+models["plain"] = FCDDClassifier(plain, max_epochs=10, random_state=0).fit(good)
+print(models["plain"].receptive_field_)
+
+# %%
+# The smaller the field, the sharper the heatmap, and the less is understood.
+row = np.flatnonzero(data.defect == "spot")[0]
+figure, axes = plt.subplots(1, 4, figsize=(10, 3), layout="constrained")
+axes[0].imshow(data.images[row], cmap="gray")
+axes[0].set_title("image")
+for ax, model in zip(axes[1:], models.values(), strict=True):
+    low, high = model.heatmap_scale_
+    heatmap = model.explain(data.images[row][None])[0]
+    ax.imshow(heatmap, cmap="inferno", vmin=low, vmax=high)
+    ax.set_title(f"cells see {model.receptive_field_.extent[0]:g} pixels")
+for ax in axes:
+    ax.set_axis_off()

@@ -1,0 +1,78 @@
+"""
+Masks and segmentation
+======================
+
+From a few masks to marked defects, with a limit on false alarms, and what to say of
+each defect that was found.
+"""
+
+# %%
+# Boards of which a few have masked defects. The threshold of the segmenter is a value
+# of the heatmap; here it is set so that at most one good board in twenty gets any mark,
+# which takes at least 19 good images that were held out.
+import matplotlib.pyplot as plt
+import numpy as np
+
+from skfcdd import FCDDSegmenter
+from skfcdd.datasets import make_defects
+from skfcdd.metrics import (
+    aupro_score,
+    bootstrap_interval,
+    defect_report,
+    pixel_roc_auc_score,
+)
+from skfcdd.thresholds import FalseAlarmRate
+
+data = make_defects(400, image_size=64, texture="wood", random_state=0)
+good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target == 1)
+train = np.concatenate([good[:120], bad[:10]])
+held, test = good[120:180], np.concatenate([good[180:], bad[10:]])
+
+model = FCDDSegmenter(max_epochs=15, threshold=FalseAlarmRate(0.05), random_state=0)
+model.set_params(validation_fraction=0.2).fit(data.images[train], data.masks[train])
+model.calibrate(data.images[held])
+
+# %%
+# How well do heatmaps lie on the defects? An interval says how far the figure can be
+# trusted with so many images.
+images, masks = data.images[test], data.masks[test]
+heatmaps, found = model.explain(images), model.predict(images)
+auroc = bootstrap_interval(
+    pixel_roc_auc_score, masks, heatmaps, n_resamples=30, random_state=0
+)
+print(f"pixel AUROC {auroc.value:.3f} ({auroc.low:.3f} to {auroc.high:.3f})")
+print(f"AUPRO       {aupro_score(masks, heatmaps):.3f}")
+print(f"IoU         {model.score(images, masks):.3f}")
+
+marked, normal = found.any(axis=(1, 2)), data.target[test] == 0
+print(f"marked: {marked[normal].mean():.1%} of the good boards")
+print(f"        {marked[~normal].mean():.1%} of the bad ones")
+
+# %%
+# By kind of defect:
+print(
+    defect_report(
+        data.defect[test],
+        model.anomaly_score(images),
+        normal="good",
+        masks=masks,
+        heatmaps=heatmaps,
+    )
+)
+
+# %%
+# Image, true mask and predicted mask, with the connected regions that were found. The
+# predicted outline is wider than the defect: a cell answers to everything it sees.
+shown = [
+    np.flatnonzero(data.defect[test] == k)[0] for k in ("crack", "spot", "missing")
+]
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained")
+for ax, row, regions in zip(axes, shown, model.regions(images[shown]), strict=True):
+    ax.imshow(images[row], cmap="gray")
+    ax.contour(masks[row], levels=[0.5], colors="#00e5ff", linewidths=1.5)
+    if found[row].any():
+        ax.contour(found[row], levels=[0.5], colors="#ff9100", linewidths=1.5)
+    ax.set(title=f"{data.defect[test][row]}: {len(regions)} region(s)")
+    ax.set_axis_off()
+    for region in regions:
+        print(f"{data.defect[test][row]}: {region}")

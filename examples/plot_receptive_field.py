@@ -1,0 +1,56 @@
+"""
+What a cell sees
+================
+
+The receptive field decides what can be recognised and how exactly it can be placed. It
+is measured on the network.
+"""
+
+# %%
+# What a cell of some networks sees behind each stage, for images of 96 pixels.
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from skfcdd import FCDDClassifier
+from skfcdd.backbones import make_backbone, measure_backbone
+from skfcdd.datasets import make_defects
+
+SHAPE = (96, 96, 1)
+for name in ("squeezenet1_1", "resnet18"):
+    for cut in (1, 2, 3):
+        field = measure_backbone(make_backbone(name, SHAPE, cut=cut), SHAPE[:2], 1)
+        share = min(field.extent[0] / SHAPE[0], 1)
+        print(
+            f"{name:14s} stage {cut}: {field.extent[0]:3g} pixels, {share:.0%} a side"
+        )
+
+# %%
+# One network, cut behind two of its stages. The rectangle is what the hottest cell
+# sees, over which its heat is spread.
+data = make_defects(240, image_size=96, texture="wood", random_state=0)
+good = data.images[data.target == 0][:120]
+row = np.flatnonzero(data.defect == "spot")[0]
+image = data.images[row]
+figure, axes = plt.subplots(2, 2, figsize=(6.4, 6.4), layout="constrained")
+for (left, right), cut in zip(axes, (2, 4), strict=True):
+    model = FCDDClassifier("fcdd224", cut=cut, max_epochs=12, random_state=0).fit(good)
+    field, heatmap = model.receptive_field_, model.explain(image[None])[0]
+    y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    half = field.extent[0] / 2
+    left.imshow(image, cmap="gray")
+    left.add_patch(
+        Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, ec="C1", lw=2)
+    )
+    left.set_title(f"stage {cut}: {field.extent[0]:g} pixels")
+    low, high = model.heatmap_scale_
+    right.imshow(heatmap, cmap="inferno", vmin=low, vmax=high)
+    right.set_title(f"stride {field.stride[0]:g}")
+for ax in axes.flat:
+    ax.set_axis_off()
+
+# %%
+# ``cut="auto"`` takes the deepest stage of which a cell sees at most half of each side
+# of the image. A :class:`~skfcdd.exceptions.ReceptiveFieldWarning` tells when a cell
+# sees nearly everything; then the heatmap cannot tell places apart. :doc:`The table
+# </backbones>` has all architectures and stages.

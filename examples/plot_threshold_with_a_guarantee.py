@@ -1,0 +1,72 @@
+"""
+A threshold with a guarantee
+============================
+
+"At most one good part in twenty is thrown away." What does it take to promise that?
+"""
+
+# %%
+# A quantile of a few held-out images promises nothing. What a promise takes is known
+# exactly, whatever the network has learned:
+import matplotlib.pyplot as plt
+import numpy as np
+
+from skfcdd import FCDDClassifier
+from skfcdd.conformal import n_calibration_required
+from skfcdd.datasets import make_defects
+from skfcdd.thresholds import FalseAlarmRate
+
+RATE = 0.05
+print("good images to hold out:", n_calibration_required(RATE))
+print("... with a confidence of 0.95:", n_calibration_required(RATE, confidence=0.95))
+
+# %%
+# With fewer images ``fit`` refuses before it trains, and says how many it takes.
+data = make_defects(700, texture="wood", image_size=48, random_state=0)
+good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
+model = FCDDClassifier(
+    threshold=FalseAlarmRate(RATE), max_epochs=10, score_pooling=0.1, random_state=0
+)
+try:
+    model.fit(data.images[good[:100]])
+except ValueError as error:
+    print(error)
+
+# %%
+# So hold out more: a third of 180 images.
+model.set_params(validation_fraction=1 / 3).fit(data.images[good[:180]])
+test = good[180:]
+alarms = model.predict(data.images[test]).mean()
+print(f"good images called anomalous: {alarms:.1%} of {len(test)}")
+print(f"defects found: {model.predict(data.images[bad]).mean():.0%}")
+
+# %%
+# The rate holds on average over held-out images. Deal out calibration and test images
+# anew a thousand times, with the network as it is: the mean stays below the promise,
+# and with a confidence nearly all of the single thresholds do.
+scores = np.sort(model.anomaly_score(data.images[good[120:]]))
+rng = np.random.default_rng(0)
+figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
+for name, rule in {
+    "on average": FalseAlarmRate(RATE),
+    "confidence 0.95": FalseAlarmRate(RATE, confidence=0.95),
+}.items():
+    rates = []
+    for _ in range(1000):
+        mixed = rng.permutation(scores)
+        threshold = rule(np.zeros(100), mixed[:100])
+        rates.append(np.mean(mixed[100:] > threshold))
+    kept = np.mean(np.array(rates) <= RATE)
+    print(f"{name}: mean rate {np.mean(rates):.1%}, kept in {kept:.0%} of the cases")
+    ax.hist(rates, np.arange(0, 0.2, 0.005), alpha=0.6, label=name)
+ax.axvline(RATE, color="0.2", linestyle=":", label="promised")
+ax.set(xlabel="good images called anomalous", ylabel="cases of 1000")
+ax.legend(frameon=False)
+
+# %%
+# Another question: of the images that are picked out of a batch, how many are good
+# ones? ``select_anomalies`` limits their share.
+batch = np.r_[test[:150], bad[:50]]
+picked = model.select_anomalies(data.images[batch], rate=0.2)
+wrong = (data.target[batch][picked] == 0).mean()
+print(f"{picked.sum()} images picked, of which {wrong:.0%} are good ones")

@@ -1,0 +1,58 @@
+"""
+Runs in MLflow
+==============
+
+skorch's own callback logs the losses of each epoch to an MLflow run; parameters,
+figures and the saved model go beside them.
+
+Needs ``pip install mlflow-skinny`` or ``mlflow``. Not run when this page is built.
+"""
+
+# needs: mlflow
+
+# %%
+# Runs are kept in a folder here, which MLflow wants to be asked for; with a server or a
+# database, set its address instead.
+import os
+import tempfile
+from pathlib import Path
+
+import mlflow
+from sklearn.metrics import roc_auc_score
+from skorch.callbacks import MlflowLogger
+
+from skfcdd import FCDDClassifier
+from skfcdd.datasets import make_defects
+from skfcdd.persistence import save
+
+data = make_defects(160, image_size=32, texture="wood", random_state=0)
+good = data.images[data.target == 0]
+folder = Path(tempfile.mkdtemp())
+os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+mlflow.set_tracking_uri((folder / "runs").as_uri())
+
+# %%
+# ``create_artifact=False``, because skorch would write pickles: the model is kept in a
+# file that runs no code.
+with mlflow.start_run(run_name="wood") as run:
+    model = FCDDClassifier(
+        max_epochs=5,
+        callbacks=[MlflowLogger(create_artifact=False, terminate_after_train=False)],
+        random_state=0,
+    )
+    mlflow.log_params({"max_epochs": 5, "synthetic": model.synthetic})
+    model.fit(good[:80])
+    auroc = roc_auc_score(data.target, model.anomaly_score(data.images))
+    mlflow.log_metrics({"auroc": auroc, "threshold": model.threshold_})
+    model.set_params(callbacks=None)  # a file holds no code
+    save(model, folder / "wood.skfcdd", metrics={"auroc": auroc})
+    mlflow.log_artifact(str(folder / "wood.skfcdd"))
+
+# %%
+# What was logged:
+client = mlflow.MlflowClient()
+logged = client.get_run(run.info.run_id).data
+print(logged.params, {name: round(value, 3) for name, value in logged.metrics.items()})
+history = client.get_metric_history(run.info.run_id, "train_loss")
+print("train_loss", *(f"{metric.value:.3f}" for metric in history))
+assert len(history) == 5

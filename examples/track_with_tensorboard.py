@@ -1,0 +1,49 @@
+"""
+Training curves in TensorBoard
+==============================
+
+skorch's own callback writes the losses of each epoch where TensorBoard finds them.
+
+Needs ``pip install tensorboard``. Not run when this page is built.
+"""
+
+# needs: tensorboard
+
+# %%
+# ``callbacks`` takes any callbacks of skorch. Losses are "train_loss" and, with
+# ``early_stopping=True``, "valid_loss".
+import tempfile
+from pathlib import Path
+
+from skorch.callbacks import TensorBoard
+from torch.utils.tensorboard import SummaryWriter
+
+from skfcdd import FCDDClassifier
+from skfcdd.datasets import make_defects
+
+data = make_defects(120, image_size=32, texture="wood", random_state=0)
+good = data.images[data.target == 0]
+
+folder = Path(tempfile.mkdtemp()) / "runs"
+with SummaryWriter(folder) as writer:
+    model = FCDDClassifier(
+        max_epochs=5,
+        early_stopping=True,
+        callbacks=[TensorBoard(writer)],
+        random_state=0,
+    ).fit(good)
+
+    # Heatmaps of good images, to be looked at beside the curves.
+    low, high = model.heatmap_scale_
+    heatmaps = model.explain(good[:8])[:, None]
+    writer.add_images("heatmaps", ((heatmaps - low) / (high - low)).clip(0, 1))
+
+# %%
+# Look at them with ``tensorboard --logdir FOLDER``. What was written can also be read:
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+events = EventAccumulator(str(folder)).Reload()
+for name in events.Tags()["scalars"]:
+    values = [event.value for event in events.Scalars(name)]
+    print(name, *(f"{value:.3f}" for value in values))
+assert "Loss/train_loss" in events.Tags()["scalars"]
