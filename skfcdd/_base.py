@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,11 +18,12 @@ from skorch.callbacks import LRScheduler
 from skfcdd._explain import HeatmapMaker
 from skfcdd._images import ImageArray
 from skfcdd._net import FCDDNet
+from skfcdd._progress import Reporter
 from skfcdd._scoring import ScoringMixin
-from skfcdd._sklearn import Interval, StrOptions
+from skfcdd._sklearn import CallbackSupportMixin, Interval, StrOptions
 from skfcdd._targets import Truth
 from skfcdd._tiling import explain_large
-from skfcdd._training import Previous, train
+from skfcdd._training import Previous, Trained, train
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.objectives import OBJECTIVES, Objective
@@ -30,7 +32,7 @@ from skfcdd.thresholds import THRESHOLDS, Threshold
 __all__ = ["BaseFCDD"]
 
 
-class BaseFCDD(ScoringMixin, BaseEstimator):  # type: ignore[misc]
+class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; not for direct use."""
 
     net_: FCDDNet
@@ -182,11 +184,35 @@ class BaseFCDD(ScoringMixin, BaseEstimator):  # type: ignore[misc]
 
     # -- training ------------------------------------------------------------------
 
-    def _fit_images(self, images: ImageArray, truth: Truth) -> None:
-        """Train on validated images, and set what is learned."""
+    def _fit_images(
+        self, images: ImageArray, truth: Truth, X: Any = None, y: Any = None
+    ) -> None:
+        """Train on validated images, and set what is learned.
+
+        X and y are what ``fit`` was given, for callbacks.
+        """
         previous = self._previous(images)
-        trained = train(self, images, truth, previous)
         earlier = [] if previous is None else self.history_
+
+        def report(present: Callable[[], Trained]) -> Reporter:
+            def snapshot() -> dict[str, Any]:
+                fitted = copy.copy(self)
+                fitted._take_over(present(), images, truth, earlier)
+                return dict(vars(fitted))
+
+            return Reporter(self, X, y, snapshot)
+
+        trained = train(self, images, truth, previous, report)
+        self._take_over(trained, images, truth, earlier)
+
+    def _take_over(
+        self,
+        trained: Trained,
+        images: ImageArray,
+        truth: Truth,
+        earlier: list[dict[str, Any]],
+    ) -> None:
+        """Set what training has learned, and what rests on it."""
         self.net_ = trained.net
         self.precision_ = trained.net.precision
         self._pooling = self.score_pooling

@@ -119,7 +119,9 @@ def build_net(
         "pixel_loss": estimator.pixel_loss or ("anomalous" if has_masks else None),
         "train_split": None if validation is None else predefined_split(validation),
         "callbacks": _callbacks(estimator, max_epochs, n_batches),
-        "verbose": estimator.verbose,
+        # Lines are printed by the reporter.
+        "callbacks__print_log": None,
+        "verbose": 0,
     }
     if optimizer in _OPTIMIZERS.values():
         # One pass over all weights instead of a dozen small calls for each.

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfcdd._base import BaseFCDD
 from skfcdd._images import ImageArray, check_images
-from skfcdd._sklearn import Interval, fit_context
+from skfcdd._sklearn import Interval, fit_context, with_callbacks
 from skfcdd._targets import Truth, check_labels, check_masks, masks_to_labels
 from skfcdd.exceptions import AnomalyLabelWarning
 
@@ -159,7 +159,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         Same data, parameters and int give the same model. None draws fresh entropy.
         numpy's and torch's global generators are left as found.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each epoch, with the time that is left.
 
     Attributes
     ----------
@@ -295,6 +295,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         )
         self.anomaly_label = anomaly_label
 
+    @with_callbacks  # type: ignore[untyped-decorator]
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None, masks: Any = None) -> FCDDClassifier:
         """Train on normal images, and on anomalies where there are some.
@@ -335,14 +336,14 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
                 y = masks_to_labels(masks)
             labels = check_labels(y, len(images), self.anomaly_label)
             if labels.warning is not None:
-                warnings.warn(labels.warning, AnomalyLabelWarning, stacklevel=3)
+                warnings.warn(labels.warning, AnomalyLabelWarning, stacklevel=4)
             truth = Truth(labels.anomalous)
             if masks is not None:
                 known = check_masks(masks, images.image_shape[:2], labels.anomalous)
                 truth = Truth(labels.anomalous, *known)
-            self._fit_images(images, truth)
             self.classes_ = labels.classes
             self._anomaly_sign = 1 if labels.anomaly_index == 1 else -1
+            self._fit_images(images, truth, X, y)
         return self
 
     def _read_truth(self, y: Any, images: ImageArray) -> Truth:

@@ -7,7 +7,7 @@ from typing import Any
 from skfcdd._base import BaseFCDD
 from skfcdd._images import check_images
 from skfcdd._outliers import OutlierVerdicts
-from skfcdd._sklearn import fit_context
+from skfcdd._sklearn import fit_context, with_callbacks
 
 __all__ = ["FCDDDetector"]
 
@@ -144,7 +144,7 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Same data, parameters and int give the same model. None draws fresh entropy.
         numpy's and torch's global generators are left as found.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each epoch, with the time that is left.
 
     Attributes
     ----------
@@ -183,6 +183,7 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
     [-1, 1]
     """
 
+    @with_callbacks  # type: ignore[untyped-decorator]
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None) -> FCDDDetector:
         """Train on images, nearly all of which are normal.
@@ -213,5 +214,5 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
             images = check_images(
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
-            self._fit_images(images, self._read_truth(y, images))
+            self._fit_images(images, self._read_truth(y, images), X, y)
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,6 +133,10 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     """
 
     cuda_dependent_attributes_: list[str]
+    # Hears of what callbacks hear of, after them, while ``fit`` lasts.
+    reporter: Any = None
+    # Whether this process is the one that prints.
+    reports = True
 
     def __init__(
         self,
@@ -157,6 +162,15 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         more = [name for name in ("module", "callbacks") if name not in known]
         self.cuda_dependent_attributes_ = known + more
         return self
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell callbacks, then the reporter."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        finally:  # callbacks that end the training do so by an exception
+            tell = getattr(self.reporter, method_name, None)
+            if tell is not None:
+                tell(self)
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Datasets come ready-made."""
@@ -191,7 +205,14 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             self.history.record_batch(f"{prefix}_batch_size", n_images)
             self.notify("on_batch_end", batch=batch, training=training, **step)
         rows = self.history[-1]["batches"][-len(losses) :]
-        for row, loss in zip(rows, self._fetch(torch.stack(losses)), strict=True):
+        fetched = self._fetch(torch.stack(losses))
+        if not all(map(math.isfinite, fetched)):
+            raise ValueError(
+                f"Training diverged in epoch {len(self.history)} of {self.max_epochs}: "
+                f"the {prefix} loss is not finite. Choose a lower lr than {self.lr}, "
+                f"or check what augment and synthetic make of the images."
+            )
+        for row, loss in zip(rows, fetched, strict=True):
             row[f"{prefix}_loss"] = loss
         self.history.record(f"{prefix}_batch_count", len(losses))
 

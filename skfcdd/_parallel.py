@@ -16,7 +16,6 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, broadcast_object_list
 from skorch.callbacks import PassthroughScoring
 from skorch.hf import AccelerateMixin
-from skorch.utils import noop
 from torch import Tensor
 
 from skfcdd._batches import Target, TrainingData
@@ -65,9 +64,9 @@ class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
         accelerator = Accelerator(cpu=on_cpu, device_placement=False)
         # An empty module cannot be shared.
         kwargs["criterion"] = object
-        # `print` keeps silent unless the net is verbose.
-        sink = print if accelerator.is_main_process else noop
-        kwargs["callbacks__print_log__sink"] = sink
+        self.reports = accelerator.is_main_process
+        # Accelerate's mixin wants a log of skorch to redirect; it is not verbose.
+        del kwargs["callbacks__print_log"]
         # Callbacks that end the training want the module as it was in training.
         super().__init__(
             module, accelerator=accelerator, unwrap_after_train=False, **kwargs
@@ -109,7 +108,7 @@ class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
             if name not in {"lr_schedule", "epoch_timer", "print_log", "early_stopping"}
             and not isinstance(callback, PassthroughScoring)
         ]
-        net = FCDDNet(**params)
+        net = FCDDNet(**params, callbacks__print_log=None)
         net.initialize()
         net.history = self.history
         return net

@@ -22,6 +22,9 @@ from skfcdd.exceptions import ValueRangeWarning
 
 __all__ = ["ScoringMixin"]
 
+# What scikit-learn notes in an estimator while callbacks listen to its ``fit``.
+_OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
+
 
 class ScoringMixin(CalibratedMixin, ReprMixin):
     """Scores and heatmaps from a network that makes cells of images.
@@ -73,8 +76,10 @@ class ScoringMixin(CalibratedMixin, ReprMixin):
         try:
             yield
         except BaseException:
+            # Callbacks of scikit-learn are to hear of the end.
+            kept = {n: v for n, v in vars(self).items() if n in _OF_CALLBACKS}
             self.__dict__.clear()
-            self.__dict__.update(before)
+            self.__dict__.update(before | kept)
             raise
 
     def _check_images(self, X: Any) -> ImageArray:

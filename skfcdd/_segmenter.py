@@ -13,7 +13,7 @@ from sklearn.utils import ClassifierTags
 from skfcdd._base import BaseFCDD
 from skfcdd._images import ImageArray, check_images
 from skfcdd._regions import Region, drop_small, find_regions
-from skfcdd._sklearn import Interval, StrOptions, fit_context
+from skfcdd._sklearn import Interval, StrOptions, fit_context, with_callbacks
 from skfcdd._targets import Truth, image_labels, is_masks, read_masks_and_labels
 from skfcdd.metrics import PixelHistogram, intersection_over_union_score
 from skfcdd.thresholds import Auto, MaxF1, Quantile, resolve_threshold
@@ -153,7 +153,7 @@ class FCDDSegmenter(BaseFCDD):
         Same data, parameters and int give the same model. None draws fresh entropy.
         numpy's and torch's global generators are left as found.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints a line for each epoch, with the time that is left.
 
     Attributes
     ----------
@@ -282,6 +282,7 @@ class FCDDSegmenter(BaseFCDD):
         )
         self.min_area = min_area
 
+    @with_callbacks  # type: ignore[untyped-decorator]
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None, masks: Any = None) -> FCDDSegmenter:
         """Train on images and masks, or on normal images alone.
@@ -318,7 +319,7 @@ class FCDDSegmenter(BaseFCDD):
             images = check_images(
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
-            self._fit_images(images, self._read_truth(y, images, masks))
+            self._fit_images(images, self._read_truth(y, images, masks), X, y)
         return self
 
     def predict(self, X: Any) -> npt.NDArray[np.uint8]:

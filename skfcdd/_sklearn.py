@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-__all__ = ["HasMethods", "Interval", "StrOptions", "fit_context", "take_rows"]
+try:  # experimental, from 1.9 on
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """An estimator without callbacks of scikit-learn."""
+
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
+        """Do without callbacks; a frame more, as with them, for warnings."""
+
+        @functools.wraps(method)
+        def without_callbacks(*args: Any, **kwargs: Any) -> Any:
+            return method(*args, **kwargs)
+
+        return without_callbacks
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "fit_context",
+    "take_rows",
+    "with_callbacks",
+]
