@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, broadcast_object_list
 from skorch.callbacks import PassthroughScoring
 from skorch.hf import AccelerateMixin
+from skorch.utils import noop
 from torch import Tensor
 
 from skfcdd._batches import Target, TrainingData
@@ -65,8 +66,9 @@ class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
         # An empty module cannot be shared.
         kwargs["criterion"] = object
         self.reports = accelerator.is_main_process
-        # Accelerate's mixin wants a log of skorch to redirect; it is not verbose.
+        # Accelerate's mixin wants a log of skorch to redirect.
         del kwargs["callbacks__print_log"]
+        kwargs["callbacks__print_log__sink"] = noop
         # Callbacks that end the training want the module as it was in training.
         super().__init__(
             module, accelerator=accelerator, unwrap_after_train=False, **kwargs
