@@ -14,9 +14,9 @@ import sklearn
 import torch
 from sklearn.metrics import roc_auc_score
 
-from skfcdd import FCDDClassifier, FCDDSegmenter
 from skfcdd._images import ImageArray
 from skfcdd._pooling import pool_cells
+from skfcdd._scoring import ScoringMixin
 
 POOLINGS = ("mean", 0.1, 0.02, "max")
 RESULTS = Path(__file__).parent / "results"
@@ -35,7 +35,9 @@ def load_tiles(side: int = 128) -> dict[str, np.ndarray]:
     """Magnetic tiles, split by tile group: normal images to train on, all to test."""
     name = "magnetic_tile.npz" if side == 128 else f"magnetic_tile_{side}.npz"
     with np.load(data_folder() / name, allow_pickle=False) as file:
-        X, mask, kind, split = (file[k] for k in ("X", "mask", "kind", "split_tile"))
+        X, mask, kind, split, tile = (
+            file[k] for k in ("X", "mask", "kind", "split_tile", "tile")
+        )
     train, test = split == "train", split == "test"
     assert (kind[train] == "free").all()
     return {
@@ -43,6 +45,7 @@ def load_tiles(side: int = 128) -> dict[str, np.ndarray]:
         "X_test": X[test],
         "mask_test": mask[test],
         "kind_test": kind[test],
+        "tile_test": tile[test],
     }
 
 
@@ -57,7 +60,7 @@ def auroc_by_kind(kind: np.ndarray, score: np.ndarray) -> dict[str, float]:
 
 
 def auroc_by_pooling(
-    model: FCDDClassifier | FCDDSegmenter, X: np.ndarray, kind: np.ndarray
+    model: ScoringMixin, X: np.ndarray, kind: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Image AUROC by kind of defect for several `score_pooling`, from one scoring."""
     parts = model._cells(ImageArray(X[..., None]))

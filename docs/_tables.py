@@ -17,7 +17,7 @@ from typing import Any
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
-PAGES = ("benchmarks", "backbones")
+PAGES = ("benchmarks", "backbones", "baselines")
 
 Rows = list[list[str]]
 Record = dict[str, Any]
@@ -334,6 +334,70 @@ def speed_of_the_rest() -> Rows:
             f"{search['n_jobs_1_s']:.0f} s and {search['n_jobs_2_s']:.0f} s",
         ],
     ]
+
+
+_METHODS = {
+    "pca": "PCA",
+    "isolation_forest": "IsolationForest on pixels",
+    "autoencoder": "autoencoder",
+    "deep_svdd": "Deep SVDD",
+    "hsc": "HSC",
+    "patchcore": "PatchCore",
+    "patchcore_224": "PatchCore, 224 pixels",
+    "fcdd": "FCDD",
+    "fcdd_pretrained": "FCDD, pretrained",
+}
+
+
+def _summary() -> dict[str, Record]:
+    text = (RESULTS / "baselines.json").read_text()
+    found: dict[str, Record] = json.loads(text)["summary"]
+    return {label: found[name] for name, label in _METHODS.items() if name in found}
+
+
+def interval(figure: list[float] | None, *, sign: bool = False) -> str:
+    """A figure with the ends of its interval; a dash where there is none."""
+    if figure is None:
+        return "-"
+    value, low, high = (share(x, sign=sign) for x in figure)
+    return f"{value} ({low} to {high})"
+
+
+@table
+def baselines() -> Rows:
+    """Other methods beside FCDD."""
+    header = ["method", "seeds", "image AUROC", "above FCDD", "pixel AUROC", "AUPRO"]
+    rows = []
+    for label, found in _summary().items():
+        images = ("image_auroc", "image_auroc_above_fcdd")
+        seconds = (f"{found[key]:.3g}" for key in ("fit_s", "predict_s"))
+        rows.append(
+            [
+                label,
+                str(len(found["seeds"])),
+                *(interval(found.get(k), sign=k != "image_auroc") for k in images),
+                *_pixels(found),
+                *seconds,
+            ]
+        )
+        if "blurred" in found:
+            pixels = _pixels(found["blurred"])
+            rows.append([f"{label}, heatmaps blurred", "", "", "", *pixels, "", ""])
+    return [[*header, "fit, s", "630 scores, s"], *rows]
+
+
+def _pixels(found: Record) -> list[str]:
+    return [interval(found.get(key)) for key in ("pixel_auroc", "aupro")]
+
+
+@table
+def baselines_by_kind() -> Rows:
+    """Other methods beside FCDD, by kind of defect."""
+    rows = [
+        [label, *(share(found["image_auroc_by_kind"][k]) for k in KINDS)]
+        for label, found in _summary().items()
+    ]
+    return [["method", *KINDS], *rows]
 
 
 @table

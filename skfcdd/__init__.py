@@ -31,6 +31,7 @@ _HOMES = {
 _MODULES = {
     "anomalies",
     "backbones",
+    "baselines",
     "conformal",
     "datasets",
     "display",

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skfcdd import FCDDDetector
-from skfcdd.backbones import list_backbones, make_backbone, measure_backbone
+from skfcdd.backbones import list_backbones
 from skfcdd.backbones._registry import lookup
 from skfcdd.baselines import (
     BASELINES,
@@ -30,8 +30,10 @@ from skfcdd.baselines import (
     PCADetector,
 )
 from skfcdd.baselines._coreset import greedy_coreset, nearest
+from skfcdd.baselines._upsampling import FlatUpsampler, balanced_matrix
 from skfcdd.exceptions import ImageShapeError, RandomFeaturesWarning
 from skfcdd.persistence import save
+from skfcdd.receptive_field import ReceptiveField
 from skfcdd.thresholds import FalseAlarmRate
 
 MAKERS = {
@@ -280,6 +282,40 @@ def test_a_failed_fit_leaves_the_earlier_one(name, data, fitted):
     assert_array_equal(model.anomaly_score(images), scores)
 
 
+@given(
+    st.integers(2, 70),
+    st.integers(1, 12),
+    st.floats(0.5, 3),
+    st.floats(0, 1),
+    st.integers(0, 9),
+)
+def test_maps_keep_their_mean_and_constants(n_pixels, n_cells, width, margin, seed):
+    n_cells = min(n_cells, n_pixels)
+    stride = n_pixels / n_cells
+    field = ReceptiveField(
+        (1, 1), (stride, stride), (margin * stride - 0.5, (stride - 1) / 2)
+    )
+    shape = (n_cells, n_cells)
+    upsample = FlatUpsampler((n_pixels, n_pixels), shape, field, width * stride)
+    cells = np.random.RandomState(seed).exponential(size=(2, *shape))
+    heatmaps = upsample(torch.from_numpy(cells)).numpy()
+    assert_allclose(heatmaps.mean((1, 2)), cells.mean((1, 2)), rtol=1e-5)
+    assert heatmaps.min() >= 0
+    assert_allclose(upsample(torch.ones(1, *shape)), 1, atol=0.02)
+    # What lies above in the map lies above in the heatmap.
+    falling = torch.linspace(2, 1, n_cells)[None, :, None].expand(1, *shape)
+    rows = upsample(falling).mean(dim=2)[0].numpy()
+    assert (np.diff(rows) <= 0.02).all()
+    assert n_cells == 1 or rows[0] > rows[-1]
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 1e3])
+def test_maps_with_gaussians_of_any_width(sigma):
+    matrix = balanced_matrix(20, [2.0, 9.0, 16.0], sigma)
+    assert np.isfinite(matrix).all()
+    assert_allclose(matrix.sum(axis=0), 20 / 3)
+
+
 # -- principal components ----------------------------------------------------------
 
 
@@ -505,21 +541,25 @@ def test_random_features_are_told(data):
 
 
 def test_stages_are_put_together_at_the_size_of_the_first():
-    images = np.random.RandomState(0).uniform(size=(8, 40, 56))
-    network = make_backbone("squeezenet1_1", (40, 56, 3), cut=4)
-    params = {"weights": network.state_dict(), "random_state": 0}
-    model = PatchCoreDetector("squeezenet1_1", **params).fit(images)
-    assert model.memory_.shape[1] == 256 + 512
-    coarse = model.receptive_field_
-    model.set_params(stages=[2]).fit(images)
-    assert model.memory_.shape[1] == 128
-    assert model.receptive_field_.stride == (4.0, 4.0)
-    # Three cells of the coarsest map instead of one.
-    single = measure_backbone(network, (40, 56), 3)
-    assert coarse.extent[0] >= single.extent[0] + 2 * 16
+    images = np.random.RandomState(0).uniform(size=(8, 32, 32))
+    with pytest.warns(RandomFeaturesWarning):
+        model = PatchCoreDetector("fcdd32_s", stages=[1, 3]).fit(images)
+    assert model.memory_.shape[1] == 32 + 128
+    assert model.receptive_field_.stride == (2.0, 2.0)
+    # A cell of the last stage sees 18 pixels, its neighbours in the interpolation 4
+    # more, and the two beside it in its neighbourhood as many each.
+    assert model.receptive_field_.extent == (18.0 + 4 + 8, 18.0 + 4 + 8)
 
 
-def test_default_network_is_that_of_the_paper(monkeypatch, data):
+@pytest.mark.parametrize(
+    ("given", "backbone", "stages"),
+    [
+        ({}, "wide_resnet50_2", [2, 3]),  # as published
+        ({"backbone": "squeezenet1_0"}, "squeezenet1_0", [3, 4]),
+        ({"backbone": "squeezenet1_0", "stages": [2]}, "squeezenet1_0", [2]),
+    ],
+)
+def test_network_and_stages_by_default(monkeypatch, data, given, backbone, stages):
     asked = {}
 
     def stop(backbone, shape, **params):
@@ -528,8 +568,8 @@ def test_default_network_is_that_of_the_paper(monkeypatch, data):
 
     monkeypatch.setattr("skfcdd.baselines._patchcore.make_backbone", stop)
     with pytest.raises(InterruptedError):
-        PatchCoreDetector(weights="imagenet").fit(data[0])
-    expected = {"backbone": "wide_resnet50_2", "weights": "imagenet", "stages": [2, 3]}
+        PatchCoreDetector(weights="imagenet", **given).fit(data[0])
+    expected = {"backbone": backbone, "weights": "imagenet", "stages": stages}
     assert asked == expected
 
 
@@ -560,6 +600,7 @@ def test_patchcore_on_real_tiles(shared_data):
     model = PatchCoreDetector(
         "squeezenet1_0",
         weights=shared_data / "squeezenet1_0_imagenet.safetensors",
+        stages=[3],
         random_state=0,
     ).fit(X[train])
     frayed = kind[test] == "fray"

@@ -29,12 +29,23 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
 from skfcdd.backbones import make_backbone
+from skfcdd.baselines import AutoencoderDetector, PatchCoreDetector, PCADetector
 
 
 # The checks use labels such as {1, 2} and train on a handful of random rows.
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.AnomalyLabelWarning")
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.CollapseWarning")
-@parametrize_with_checks([FCDDClassifier(), FCDDDetector(), FCDDSegmenter()])
+@pytest.mark.filterwarnings("ignore::skfcdd.exceptions.RandomFeaturesWarning")
+@parametrize_with_checks(
+    [
+        FCDDClassifier(),
+        FCDDDetector(),
+        FCDDSegmenter(),
+        PCADetector(),
+        AutoencoderDetector(max_epochs=2),
+        PatchCoreDetector(),
+    ]
+)
 def test_scikit_learn_checks(estimator, check):
     if check.func.__name__ == "check_array_api_input":
         pytest.importorskip("array_api_strict", reason="array API is not asked for")

@@ -23,8 +23,7 @@ from skfcdd._scoring import ScoringMixin
 from skfcdd._sklearn import Interval, StrOptions, fit_context
 from skfcdd._targets import Truth
 from skfcdd._training import Split, draw_seeds
-from skfcdd.heatmaps import GaussianUpsampler
-from skfcdd.receptive_field import ReceptiveField
+from skfcdd.baselines._upsampling import pixel_upsampler
 from skfcdd.thresholds import THRESHOLDS, Threshold
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "Heatmaps",
     "Lesson",
     "MapModule",
-    "pixel_upsampler",
 ]
 
 
@@ -89,29 +87,6 @@ class Heatmaps(nn.Module):
         """Heatmaps of images (n, c, h, w) in the unit range."""
         heatmaps: Tensor = self.upsample(self.module(images))
         return heatmaps.float()
-
-
-def pixel_upsampler(
-    image_shape: tuple[int, int], seen: tuple[int, int], sigma: float | None
-) -> nn.Module:
-    """Heatmaps from a map of the pixels that a method sees, blurred if asked for.
-
-    Parameters
-    ----------
-    image_shape : tuple of int (h, w)
-        Size of the raw images.
-    seen : tuple of int (h, w)
-        What they are resized to.
-    sigma : float or None
-        Standard deviation in pixels of the heatmap; None blurs no more than a change
-        of size takes.
-    """
-    if seen == image_shape and sigma is None:
-        return nn.Identity()
-    reach = 3.0 if sigma is None else np.inf
-    field = ReceptiveField((reach, reach), (1.0, 1.0), (0.0, 0.0))
-    scale = (image_shape[0] / seen[0], image_shape[1] / seen[1])
-    return GaussianUpsampler(image_shape, seen, field, sigma, scale)
 
 
 @dataclass

@@ -22,8 +22,8 @@ from skfcdd.backbones._registry import lookup
 from skfcdd.baselines._base import BaselineDetector, FixedRunner, Heatmaps, Lesson
 from skfcdd.baselines._coreset import greedy_coreset
 from skfcdd.baselines._patches import PatchModule, draw_patches
+from skfcdd.baselines._upsampling import FlatUpsampler
 from skfcdd.exceptions import RandomFeaturesWarning
-from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["PatchCoreDetector"]
@@ -86,8 +86,8 @@ class PatchCoreDetector(BaselineDetector):
         How the cells of an image make its score. A float is the share of greatest
         cells to average.
     heatmap_sigma : float, default=None
-        Standard deviation of the Gaussian of a cell in pixels. None uses
-        :func:`skfcdd.heatmaps.default_sigma`. May be changed after ``fit``.
+        Standard deviation in pixels of the Gaussian of a cell. None takes half the
+        distance between two cells. May be changed after ``fit``.
     threshold : str, Threshold or float, default="auto"
         The score above which an image is anomalous, or the rule that finds it on
         images held out, see :mod:`skfcdd.thresholds`. "auto" takes the quantile 0.95
@@ -303,7 +303,7 @@ class PatchCoreDetector(BaselineDetector):
         """Heatmaps of images in the unit range."""
         module, (h, w) = self._fixed.module_, self.image_shape_[:2]
         seen = module.preprocess.size or (h, w)
-        upsample = GaussianUpsampler(
+        upsample = FlatUpsampler(
             (h, w),
             self._cells_shape,
             self.receptive_field_,
