@@ -94,6 +94,7 @@ class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: igno
         "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
         "compile": ["boolean"],
         "accelerate": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
         "callbacks": [list, tuple, None],
         "skorch_params": [dict, None],
         "warm_start": ["boolean"],
@@ -137,6 +138,7 @@ class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: igno
         precision: str = "auto",
         compile: bool = False,
         accelerate: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Any = None,
         skorch_params: dict[str, Any] | None = None,
         warm_start: bool = False,
@@ -176,6 +178,7 @@ class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: igno
         self.precision = precision
         self.compile = compile
         self.accelerate = accelerate
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.skorch_params = skorch_params
         self.warm_start = warm_start
@@ -203,7 +206,10 @@ class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: igno
             return Reporter(self, X, y, snapshot)
 
         trained = train(self, images, truth, previous, report)
+        checkpoint, trained.net.checkpoint = trained.net.checkpoint, None
         self._take_over(trained, images, truth, earlier)
+        if checkpoint is not None and not trained.net.interrupted_:
+            checkpoint.close()
 
     def _take_over(
         self,

@@ -165,7 +165,10 @@ class Decoder:
             raise ModelFileError(f"The file holds a {name!r}, which is none of ours.")
         cls = getattr(skfcdd, name)
         params = {k: self.decode(v) for k, v in self.document["parameters"].items()}
-        unknown = set(params) - set(cls().get_params(deep=False))
+        # Where a training is kept is not for a file to say.
+        unknown = set(params) - set(cls().get_params(deep=False)) | (
+            set(params) & {"checkpoint"}
+        )
         if unknown:
             raise ModelFileError(f"The file has unknown parameters {sorted(unknown)}.")
         estimator = cls(**params | {"device": device})

@@ -134,6 +134,10 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Share the training among the processes that ``accelerate launch`` or
         ``torchrun`` has started, on one machine or many; each must call ``fit`` with
         the same data, and gets the same model.
+    checkpoint : path, default=None
+        File that keeps the state of a training after each epoch. A ``fit`` that was
+        broken off, by a power cut say, is called again in the same way and goes on from
+        there, to the same model; then the file is deleted. None keeps none.
     callbacks : list of skorch callbacks, default=None
         Called in training.
     skorch_params : dict, default=None

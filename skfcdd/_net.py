@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from skfcdd._batches import Target, TrainingData
 from skfcdd._memory import is_out_of_memory, report_smaller_batches
 from skfcdd._preprocess import Preprocess
+from skfcdd.exceptions import DivergedTrainingWarning
 from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.objectives import Objective, pixel_loss
 
@@ -135,6 +137,13 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     cuda_dependent_attributes_: list[str]
     # Hears of what callbacks hear of, after them, while ``fit`` lasts.
     reporter: Any = None
+    checkpoint: Any = None
+    # Weights after the epoch with the lowest loss, and that loss; before, the loss of
+    # the first batch.
+    best_: dict[str, Tensor] | None = None
+    best_loss_ = math.nan
+    # Whether the training was broken off within an epoch.
+    interrupted_ = False
     # Whether this process is the one that prints.
     reports = True
 
@@ -164,13 +173,29 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Tell callbacks, then the reporter."""
+        """Tell callbacks, then the checkpoint and the reporter."""
         try:
             super().notify(method_name, **cb_kwargs)
+            self._tell(self.checkpoint, method_name)
         finally:  # callbacks that end the training do so by an exception
-            tell = getattr(self.reporter, method_name, None)
-            if tell is not None:
-                tell(self)
+            self._tell(self.reporter, method_name)
+
+    def _tell(self, listener: Any, method_name: str) -> None:
+        method = getattr(listener, method_name, None)
+        if method is not None:
+            method(self)
+
+    def fit_loop(
+        self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
+    ) -> Any:
+        """Train for the epochs that a checkpoint leaves to be done."""
+        if epochs is None and self.checkpoint is not None:
+            epochs = self.max_epochs - self.checkpoint.n_done
+        self.best_, self.best_loss_ = None, math.nan
+        try:
+            return super().fit_loop(X, y, epochs, **fit_params)
+        finally:
+            self.best_ = None
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Datasets come ready-made."""
@@ -206,15 +231,54 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             self.notify("on_batch_end", batch=batch, training=training, **step)
         rows = self.history[-1]["batches"][-len(losses) :]
         fetched = self._fetch(torch.stack(losses))
-        if not all(map(math.isfinite, fetched)):
-            raise ValueError(
-                f"Training diverged in epoch {len(self.history)} of {self.max_epochs}: "
-                f"the {prefix} loss is not finite. Choose a lower lr than {self.lr}, "
-                f"or check what augment and synthetic make of the images."
-            )
+        if training:
+            if not all(map(math.isfinite, fetched)):
+                self._go_back()
+            if math.isnan(self.best_loss_):
+                self.best_loss_ = fetched[0]
         for row, loss in zip(rows, fetched, strict=True):
             row[f"{prefix}_loss"] = loss
         self.history.record(f"{prefix}_batch_count", len(losses))
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Keep the best weights, to go back to if training diverges."""
+        super().on_epoch_end(net, **kwargs)
+        rows = self.history[-1]["batches"]
+        losses = [row["train_loss"] for row in rows if "train_loss" in row]
+        loss = sum(losses) / len(losses)
+        state = self.module_.state_dict()
+        if loss < self.best_loss_ and all(
+            bool(v.isfinite().all()) for v in state.values()
+        ):
+            self.best_loss_ = loss
+            self.best_ = {name: value.clone() for name, value in state.items()}
+
+    def _go_back(self) -> None:
+        """End a training that diverged, with the weights of before.
+
+        Raises
+        ------
+        ValueError
+            If nothing was learned before.
+        KeyboardInterrupt
+            By which skorch lets a training end.
+        """
+        told = (
+            f"Training diverged in epoch {len(self.history)} of {self.max_epochs}: the "
+            f"loss is not finite. Choose a lower lr than {self.lr}, or check what "
+            f"augment and synthetic make of the images."
+        )
+        if self.best_ is None:
+            raise ValueError(told)
+        self.module_.load_state_dict(self.best_)
+        del self.history[-1]
+        warnings.warn(
+            f"{told} The estimator has the weights of the epoch before with the lowest "
+            f"loss, {self.best_loss_:.4g}.",
+            DivergedTrainingWarning,
+            stacklevel=12,
+        )
+        raise KeyboardInterrupt
 
     def train_step_single(
         self, batch: tuple[Any, Target], **fit_params: Any

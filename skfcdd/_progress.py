@@ -39,7 +39,9 @@ class Reporter:
 
     def on_train_begin(self, net: Any) -> None:
         """Open what callbacks are told of."""
-        self.n_epochs, self.n_done = net.max_epochs, 0
+        # An earlier run may have come some way.
+        self.n_epochs, self.n_done = net.max_epochs, len(net.history)
+        self.n_before = self.n_done
         self.verbose = self.verbose and net.reports
         self.started = time.perf_counter()
         if hasattr(self.estimator, "_init_callback_context"):
@@ -84,7 +86,8 @@ class Reporter:
     def _line(self, row: dict[str, Any]) -> str:
         """An epoch in a line: its losses, its time, and the time that is left."""
         spent = time.perf_counter() - self.started
-        left = round(spent / self.n_done * (self.n_epochs - self.n_done))
+        pace = spent / (self.n_done - self.n_before)
+        left = round(pace * (self.n_epochs - self.n_done))
         width = len(str(self.n_epochs))
         parts = [f"epoch {self.n_done:{width}}/{self.n_epochs}"]
         parts += [f"{n} {row[n]:.4f}" for n in ("train_loss", "valid_loss") if n in row]

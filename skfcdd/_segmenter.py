@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -143,6 +144,10 @@ class FCDDSegmenter(BaseFCDD):
         Share the training among the processes that ``accelerate launch`` or
         ``torchrun`` has started, on one machine or many; each must call ``fit`` with
         the same data, and gets the same model.
+    checkpoint : path, default=None
+        File that keeps the state of a training after each epoch. A ``fit`` that was
+        broken off, by a power cut say, is called again in the same way and goes on from
+        there, to the same model; then the file is deleted. None keeps none.
     callbacks : list of skorch callbacks, default=None
         Called in training.
     skorch_params : dict, default=None
@@ -234,6 +239,7 @@ class FCDDSegmenter(BaseFCDD):
         precision: str = "auto",
         compile: bool = False,
         accelerate: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Any = None,
         skorch_params: dict[str, Any] | None = None,
         warm_start: bool = False,
@@ -274,6 +280,7 @@ class FCDDSegmenter(BaseFCDD):
             precision=precision,
             compile=compile,
             accelerate=accelerate,
+            checkpoint=checkpoint,
             callbacks=callbacks,
             skorch_params=skorch_params,
             warm_start=warm_start,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from skfcdd._augment import resolve_augment
 from skfcdd._batches import TrainingData
 from skfcdd._building import build_module, build_net, build_network
 from skfcdd._cached import CachedTrainingData, stored_dtype
+from skfcdd._checkpoint import Checkpoint
 from skfcdd._images import ImageArray, check_images
 from skfcdd._memory import in_parts
 from skfcdd._net import (
@@ -33,22 +33,14 @@ from skfcdd._net import (
 from skfcdd._preprocess import Preprocess, resolve_size
 from skfcdd._progress import Reporter
 from skfcdd._targets import Truth
-from skfcdd.anomalies import confetti, resolve_synthetic
-from skfcdd.exceptions import (
-    CollapseWarning,
-    InterruptedTrainingWarning,
-    ReceptiveFieldWarning,
-)
+from skfcdd._watch import fit_watched
+from skfcdd.anomalies import resolve_synthetic
+from skfcdd.exceptions import ReceptiveFieldWarning
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["Previous", "Split", "Trained", "draw_seeds", "train"]
 
-# Number of normal images whose scores are watched for collapse.
-_PROBE_SIZE = 32
-# Learning to tell anomalies apart spreads the scores; scores that end up with less
-# than this share of their spread before training are on the way to a constant.
-_COLLAPSE_SHARE = 0.1
 # Above this share of both sides of an image, a cell sees nearly everything.
 _BLURRING_SHARE = 0.9
 # Anomalies are held out too where there are at least this many of them.
@@ -170,7 +162,10 @@ def train(
     -------
     Trained
     """
+    checkpoint = Checkpoint.of(estimator, images, truth)
     seeds = draw_seeds(estimator.random_state)
+    if checkpoint is not None:
+        seeds = checkpoint.agree(seeds)
     device = resolve_device(estimator.device)
     if estimator.accelerate:
         seeds, device = _join_processes(seeds, device)
@@ -209,8 +204,11 @@ def train(
         if previous is None:
             _start_objective(module, data, estimator.batch_size, device)
         net.reporter = report(lambda: Trained(net, field, split, split_seed))
+        net.checkpoint = checkpoint
         with _cached(estimator, data, net, module) as source:
-            net = _fit_watched(net, module, source, split, device)
+            if checkpoint is not None:
+                checkpoint.replay(source, estimator.batch_size, device)
+            net = fit_watched(net, module, source, split.held_normal, device)
     return Trained(net, field, split, split_seed)
 
 
@@ -383,71 +381,3 @@ def _start_objective(
     parts = in_parts(len(rows), batch_size, device, features)
     module.objective.start(torch.cat([part for _, part in parts]))
     module.train()
-
-
-def _fit_watched(
-    net: FCDDNet, module: FCDDModule, data: TrainingData, split: Split, device: str
-) -> FCDDNet:
-    """Train, and warn if the scores of varied images end up alike."""
-    rows = split.held_normal[:_PROBE_SIZE]
-    generator = torch.Generator(device).manual_seed(0)
-    loaded = [
-        data.preprocess.unit(data.images.take(part, device))
-        for part in np.array_split(rows, -(-len(rows) // 4))
-    ]
-    images = torch.cat(loaded)
-    probe = torch.cat([images, confetti(images, generator)[0]])
-    if module.initial_spread is None:
-        module.initial_spread = _spread(module, probe, net.batch_size)
-    net = net.fit(data, None).single()
-    net.reporter = None
-    _report_interruption(net)
-    spread = _spread(net.module_, probe, net.batch_size)
-    if not math.isfinite(spread):
-        raise ValueError(
-            f"Training diverged: the network's scores are not finite. Choose a lower "
-            f"lr than {net.lr}, or check what augment and synthetic make of the images."
-        )
-    if spread < _COLLAPSE_SHARE * module.initial_spread:
-        warnings.warn(
-            f"The network gives nearly the same score to everything: the scores of "
-            f"varied images spread by {spread:.1e}, and by {module.initial_spread:.1e} "
-            f"before training. Train against anomalies (synthetic=, "
-            f"outlier_exposure=, or labels in y), or with a lower lr.",
-            CollapseWarning,
-            stacklevel=7,
-        )
-    return net
-
-
-def _report_interruption(net: FCDDNet) -> None:
-    """Say how far training got, if it was broken off within an epoch.
-
-    skorch takes a KeyboardInterrupt for a wish to end. Callbacks end a training so, but
-    after an epoch.
-    """
-    if not net.history or "train_loss" in net.history[-1]:
-        return
-    del net.history[-1]
-    warnings.warn(
-        f"Training was interrupted in epoch {len(net.history) + 1} of "
-        f"{net.max_epochs}. The estimator is fitted with what the network has learned "
-        f"until then; fit with warm_start=True goes on from there.",
-        InterruptedTrainingWarning,
-        stacklevel=8,
-    )
-
-
-@torch.no_grad()
-def _spread(module: FCDDModule, probe: torch.Tensor, batch_size: int) -> float:
-    """Standard deviation of the scores of some images."""
-    was_training = module.training
-    module.to(probe.device).eval()
-
-    def scores(place: slice) -> torch.Tensor:
-        return module(probe[place]).mean(dim=(1, 2))
-
-    parts = in_parts(len(probe), batch_size, probe.device, scores)
-    spread = torch.cat([part for _, part in parts]).double().std(correction=0)
-    module.train(was_training)
-    return float(spread)

@@ -7,7 +7,9 @@ __all__ = [
     "BackboneError",
     "CalibrationError",
     "ChannelOrderError",
+    "CheckpointError",
     "CollapseWarning",
+    "DivergedTrainingWarning",
     "DownloadError",
     "ExportError",
     "ImageFileError",
@@ -119,6 +121,28 @@ class RandomFeaturesWarning(UserWarning):
     --------
     >>> from skfcdd.exceptions import RandomFeaturesWarning
     >>> issubclass(RandomFeaturesWarning, UserWarning)
+    True
+    """
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, or of another training.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import CheckpointError
+    >>> issubclass(CheckpointError, ValueError)
+    True
+    """
+
+
+class DivergedTrainingWarning(UserWarning):
+    """Training diverged, and the estimator has what it learned before.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import DivergedTrainingWarning
+    >>> issubclass(DivergedTrainingWarning, UserWarning)
     True
     """
 

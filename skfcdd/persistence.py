@@ -131,6 +131,7 @@ def _describe(
     """The two members of the file."""
     encoder = Encoder()
     params = encoder.parameters(estimator.get_params(deep=False))
+    params.pop("checkpoint", None)  # a place on this machine
     skipped = {*estimator.get_params(deep=False), "net_"}
     state = {
         name: encoder.encode(value, name)

@@ -238,6 +238,10 @@ def rewritten(path, change=None, numbers=None, method=zipfile.ZIP_STORED):
 HOSTILE = {
     "newer": (lambda d: d.update(format=3), "format 3 .*Install a newer"),
     "class": (lambda d: d.update({"class": "os.system"}), "none of ours"),
+    "checkpoint": (
+        lambda d: d["parameters"].update(checkpoint="/somewhere"),
+        r"unknown parameters \['checkpoint'\]",
+    ),
     "parameter": (lambda d: d["parameters"].update(evil=1), "unknown parameters"),
     "state": (lambda d: d["state"].update(__class__="x"), "unknown state '__class__'"),
     "method": (lambda d: d["state"].update(predict=1), "unknown state 'predict'"),

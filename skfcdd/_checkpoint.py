@@ -1,0 +1,292 @@
+"""A training that can be broken off at any time and goes on to the same bits."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.history import History
+
+from skfcdd._atomic import written_at_once
+from skfcdd._images import ImageArray
+from skfcdd._sources import read
+from skfcdd._targets import Truth
+from skfcdd.exceptions import CheckpointError
+
+__all__ = ["Checkpoint"]
+
+FORMAT = 1
+# Images that are looked at to tell data apart.
+_N_PROBES = 64
+# Parameters that do not matter to the network.
+_FREE = {
+    "callbacks",
+    "checkpoint",
+    "contamination",
+    "device",
+    "heatmap_sigma",
+    "min_area",
+    "score_pooling",
+    "threshold",
+    "verbose",
+}
+
+
+class Checkpoint:
+    """The state of a training in a file, after every epoch.
+
+    The net tells of its progress (:meth:`skfcdd._net.FCDDNet.notify`). The file holds
+    numbers and text; reading it runs no code.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    fingerprint : str
+        Of parameters and data: a file of another training is refused.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or of another training.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], fingerprint: str) -> None:
+        self.path = Path(path)
+        self.fingerprint = fingerprint
+        self.state = self._read()
+        self.seeds: list[int] = []
+        self.data: Any = None
+        self.written = False
+
+    @classmethod
+    def of(cls, estimator: Any, images: ImageArray, truth: Truth) -> Checkpoint | None:
+        """The checkpoint that an estimator asks for.
+
+        Raises
+        ------
+        OSError
+            If there is no writing at the path; found out before any work is done.
+        """
+        if estimator.checkpoint is None:
+            return None
+        if estimator.accelerate:
+            raise ValueError("checkpoint= cannot be used along with accelerate=True.")
+        checkpoint = cls(estimator.checkpoint, fingerprint(estimator, images, truth))
+        if checkpoint.state is None:
+            with _explained(checkpoint.path, 0):
+                _try_folder(checkpoint.path)
+        return checkpoint
+
+    @property
+    def n_done(self) -> int:
+        """Number of epochs that need not be trained again."""
+        return 0 if self.state is None else int(self.state["n_done"])
+
+    def agree(self, seeds: list[int]) -> list[int]:
+        """The seeds of the training that goes on; `seeds` for a new one."""
+        self.seeds = seeds if self.state is None else list(self.state["seeds"])
+        return self.seeds
+
+    def replay(self, source: Any, batch_size: int, device: str) -> None:
+        """Bring a source that remembers earlier epochs to where it was."""
+        self.data = source
+        for _ in range(self.n_done if hasattr(source, "cache") else 0):
+            for _ in source.batches(batch_size, device):
+                pass
+
+    # -- what the net tells --------------------------------------------------------
+
+    def on_train_begin(self, net: Any) -> None:
+        """Take up the training where it was."""
+        if self.state is None:
+            return
+        state = self.state
+        net.module_.load_state_dict(state["module"])
+        net.optimizer_.load_state_dict(state["optimizer"])
+        net.history = History(json.loads(state["history"]))
+        for name, callback in net.callbacks_:
+            if name in state["callbacks"]:
+                _restore(callback, state["callbacks"][name])
+        self.data.generator.set_state(state["generator"])
+        _set_global(state["chance"], net.device)
+
+    def on_epoch_end(self, net: Any) -> None:
+        """Write the state."""
+        state = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "n_done": len(net.history),
+            "seeds": self.seeds,
+            "module": net.module_.state_dict(),
+            "optimizer": net.optimizer_.state_dict(),
+            "history": json.dumps(list(net.history), default=_plain),
+            "callbacks": {n: _kept(c) for n, c in net.callbacks_ if _kept(c)},
+            "generator": self.data.generator.get_state(),
+            "chance": _get_global(net.device),
+        }
+        content = io.BytesIO()
+        torch.save(state, content)
+        if not self.written:
+            _check_readable(content)
+        with (
+            _explained(self.path, len(net.history)),
+            written_at_once(self.path) as temporary,
+            temporary.open("wb") as file,
+        ):
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        self.written = True
+
+    def close(self) -> None:
+        """Delete the file: the training is complete."""
+        self.path.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any] | None:
+        if not self.path.is_file():
+            return None
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            known = state["format"] == FORMAT
+        except OSError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"{str(self.path)!r} is damaged, or no checkpoint. Delete it, or name "
+                f"another file."
+            ) from error
+        if not known or state["fingerprint"] != self.fingerprint:
+            raise CheckpointError(
+                f"{str(self.path)!r} is a checkpoint of another training: other "
+                f"images, labels or parameters. Give those, delete the file, or name "
+                f"another one."
+            )
+        found: dict[str, Any] = state
+        return found
+
+
+def fingerprint(estimator: Any, images: ImageArray, truth: Truth) -> str:
+    """Tells trainings apart by parameters, shapes, labels and some of the images."""
+    params = estimator.get_params(deep=False)
+    told = {k: _told(v) for k, v in sorted(params.items()) if k not in _FREE}
+    found = hashlib.sha256(json.dumps(told).encode())
+    found.update(repr((images.data.shape, str(images.data.dtype))).encode())
+    found.update(np.ascontiguousarray(truth.anomalous).tobytes())
+    rows = np.unique(np.linspace(0, len(images) - 1, _N_PROBES).astype(int))
+    found.update(np.ascontiguousarray(read(images.data, rows)).tobytes())
+    if truth.masks is not None:
+        found.update(np.ascontiguousarray(truth.masks[rows]).tobytes())
+    return found.hexdigest()
+
+
+def _told(value: Any) -> str:
+    """What tells a parameter from others in another process as well."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return repr([_told(item) for item in value])
+    if isinstance(value, Mapping):
+        return repr({str(k): _told(v) for k, v in value.items()})
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    kind = value if isinstance(value, type) else type(value)
+    name = getattr(value, "__qualname__", kind.__qualname__)
+    return (
+        f"{kind.__module__}.{name} {np.shape(value) if hasattr(value, 'shape') else ''}"
+    )
+
+
+def _kept(callback: Any) -> dict[str, Any]:
+    """The state of a callback of skorch as numbers."""
+    if not type(callback).__module__.startswith("skorch."):
+        return {}
+    state = {
+        name: _plain(value)
+        for name, value in vars(callback).items()
+        if name.endswith("_") and isinstance(value, (bool, int, float, np.generic))
+    }
+    if isinstance(callback, LRScheduler):
+        state["schedule"] = callback.lr_scheduler_.state_dict()
+    if isinstance(callback, EarlyStopping):
+        state["best_model_weights_"] = callback.best_model_weights_
+    return state
+
+
+def _restore(callback: Any, state: Mapping[str, Any]) -> None:
+    for name, value in state.items():
+        if name == "schedule":
+            callback.lr_scheduler_.load_state_dict(value)
+        else:
+            setattr(callback, name, value)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python; text of what is no number."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, (bool, int, float)) else repr(value)
+
+
+def _check_readable(content: io.BytesIO) -> None:
+    """Find out at once whether the state could be read back."""
+    content.seek(0)
+    try:
+        torch.load(content, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            "checkpoint= cannot keep this training: the state of its optimizer or "
+            "lr_schedule is more than numbers and text."
+        ) from error
+
+
+def _get_global(device: str) -> list[torch.Tensor]:
+    """States of torch's global generators, from which dropout draws."""
+    states = [torch.get_rng_state()]
+    if torch.device(device).type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
+
+
+def _set_global(states: list[torch.Tensor], device: str) -> None:
+    torch.set_rng_state(states[0])
+    if torch.device(device).type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)
+
+
+def _try_folder(path: Path) -> None:
+    """Find out whether a file could be put there."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with written_at_once(path.with_name(f"{path.name}.try")) as temporary:
+        temporary.touch()
+    path.with_name(f"{path.name}.try").unlink()
+
+
+@contextmanager
+def _explained(path: Path, n_done: int) -> Iterator[None]:
+    """Say which checkpoint could not be written, and what is left."""
+    try:
+        yield
+    except OSError as error:
+        left = "No epoch was trained."
+        if n_done:
+            left = f"Training has reached epoch {n_done}."
+        if path.exists():
+            left += " The last good one is left: fit again goes on from there."
+        raise type(error)(
+            error.errno,
+            f"The checkpoint {str(path)!r} could not be written: "
+            f"{error.strerror or error}. {left}",
+        ) from error
