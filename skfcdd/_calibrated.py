@@ -162,14 +162,20 @@ class CalibratedMixin:
         self, images: ImageArray, normal: npt.NDArray[np.intp]
     ) -> tuple[float, float]:
         """Colours of heatmaps: from what few normal pixels reach, to far above."""
+        low = float(np.quantile(self._normal_pixels(images, normal), 0.99))
+        if not low > 0:  # a network without any answer to normal images
+            low = self.threshold_
+        return low, 5 * low
+
+    def _normal_pixels(
+        self, images: ImageArray, normal: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float32]:
+        """Some pixels of the heatmaps of some of the rows `normal`."""
         rows = normal[:: -(-len(normal) // _SCALE_IMAGES)]
         h, w = images.image_shape[:2]
         step = max(1, math.isqrt(h * w // _SCALE_PIXELS))
         pixels = [m[:, ::step, ::step].ravel() for _, m in self._heatmaps(images, rows)]
-        low = float(np.quantile(np.concatenate(pixels), 0.99))
-        if not low > 0:  # a network without any answer to normal images
-            low = self.threshold_
-        return low, 5 * low
+        return np.concatenate(pixels)
 
     def _check_rule(self, n_normal: int, truth: Truth) -> None:
         """Refuse a rule that so many images cannot support, before any training."""

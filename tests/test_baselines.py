@@ -348,6 +348,7 @@ def test_pca_of_images_that_are_all_the_same():
     model = PCADetector().fit(images)
     assert model.pca_.n_components_ == 0
     assert model.anomaly_score(images).max() == 0
+    assert 0 < model.heatmap_scale_[0] < model.heatmap_scale_[1]
     dented = images.copy()
     dented[:, 2, 2] = 8
     assert (model.predict(dented) == -1).all()

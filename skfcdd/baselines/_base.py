@@ -275,6 +275,19 @@ class BaselineDetector(OutlierVerdicts, ScoringMixin, BaseEstimator):  # type: i
             anomalous = anomalous[:0]
         return super()._choose_threshold(images, truth, normal, anomalous)
 
+    def _choose_scale(
+        self, images: ImageArray, normal: npt.NDArray[np.intp]
+    ) -> tuple[float, float]:
+        """Colours of heatmaps, as for FCDD, but above the usual pixel instead of 0.
+
+        Distances are far from 0 everywhere.
+        """
+        pixels = self._normal_pixels(images, normal)
+        middle, low = (float(q) for q in np.quantile(pixels, [0.5, 0.99]))
+        if not low > middle:  # all normal pixels are the same
+            low = max(self.threshold_, float(np.nextafter(np.float32(middle), 1e30)))
+        return low, low + 4 * (low - middle)
+
     def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
         """Anomaly score of each image; greater is more anomalous.
 
