@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from skfcdd._classifier import FCDDClassifier
 from skfcdd.datasets import make_defects
+from skfcdd.display import HeatmapDisplay
 
 __all__ = ["run_demo"]
 
@@ -71,9 +72,9 @@ def run_demo(
         f"  image AUROC {figures['image_auroc']:.3f}\n"
         f"  pixel AUROC {figures['pixel_auroc']:.3f}"
     )
-    figure = _draw(plt, data, test, model, heatmaps)
-    figure.savefig(output, dpi=110)
-    plt.close(figure)
+    display = _display(model, data, test, heatmaps)
+    display.figure_.savefig(output, dpi=110)
+    plt.close(display.figure_)
     print(f"Heatmaps written to {output}")
     return figures
 
@@ -101,41 +102,34 @@ def _split(
     return train, np.concatenate([held, defects])
 
 
-def _draw(
-    plt: Any,
+def _shown(kinds: npt.NDArray[np.str_]) -> list[int]:
+    """Rows to show: a good image and one of each kind of defect, twice."""
+    names = ["good", *np.unique(kinds[kinds != "good"])]
+    rows = {name: np.flatnonzero(kinds == name) for name in names}
+    turns = [(name, turn) for turn in (0, 1) for name in names]
+    return [int(rows[name][turn]) for name, turn in turns if turn < len(rows[name])][:8]
+
+
+def _display(
+    model: FCDDClassifier,
     data: Any,
     test: npt.NDArray[np.intp],
-    model: FCDDClassifier,
     heatmaps: npt.NDArray[np.float32],
-) -> Any:
-    """Images above, heatmaps with the outline of the true defect below."""
-    kinds = data.defect[test]
-    names = [name for name in np.unique(kinds) if name != "good"]
-    wanted = ["good", *names, "good", *names][:8]
-    taken: list[int] = []
-    for name in wanted:
-        rows = [i for i in np.flatnonzero(kinds == name) if i not in taken]
-        taken.append(int(rows[0]))
-    shown = data.images[test][taken]
-    verdicts = model.predict(shown)
-    scores = model.anomaly_score(shown)
-    top = float(heatmaps[taken].max())
-    figure, axes = plt.subplots(
-        2, len(taken), figsize=(1.7 * len(taken), 4), layout="constrained"
+) -> HeatmapDisplay:
+    """Some of the tested images, with the outlines of the true defects."""
+    # The defects are far beyond the scale of the model, and would be one colour all
+    # over: half of those that are found reach the end of this one.
+    low, high = model.heatmap_scale_
+    found = heatmaps[model.predict(data.images[test]) == 1]
+    if len(found):
+        high = max(high, float(np.median(found.max(axis=(1, 2)))))
+    rows = test[_shown(data.defect[test])]
+    return HeatmapDisplay.from_estimator(
+        model,
+        data.images[rows],
+        data.target[rows],
+        masks=data.masks[rows],
+        names=data.defect[rows],
+        order="given",
+        scale=(low, high),
     )
-    for k, row in enumerate(taken):
-        for axis in axes[:, k]:
-            axis.imshow(shown[k], cmap="gray", vmin=0, vmax=255)
-            axis.set_axis_off()
-        verdict = "anomaly" if verdicts[k] else "normal"
-        axes[0, k].set_title(kinds[row], fontsize=10)
-        axes[1, k].set_title(f"{verdict}, {scores[k]:.2f}", fontsize=10)
-        drawn = axes[1, k].imshow(
-            heatmaps[row], cmap="inferno", vmin=0, vmax=top, alpha=0.65
-        )
-        if data.masks[test][row].any():
-            axes[1, k].contour(
-                data.masks[test][row], levels=[0.5], colors="cyan", linewidths=1
-            )
-    figure.colorbar(drawn, ax=axes[1, :], label="anomaly", shrink=0.9)
-    return figure

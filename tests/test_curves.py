@@ -23,6 +23,7 @@ from skfcdd.display import (
     ScoreDistributionDisplay,
     _region_overlap,
 )
+from skfcdd.display._bars import bar_edges
 from skfcdd.metrics import aupro_score, region_overlap_curve
 
 X, Y, MASKS = make_images(40, n_anomalous=12)
@@ -111,13 +112,19 @@ def test_no_bar_holds_both_sides_of_the_threshold(values, data, log, bins):
         st.one_of(st.sampled_from(scores.tolist()), st.floats(1e-3, 120))
     )
     assume(threshold > 0)
-    display = ScoreDistributionDisplay(scores=scores, threshold=threshold)
-    edges = display._bins(bins, log)
+    edges = bar_edges(np.append(scores, threshold), bins, threshold, log)
     assert (np.diff(edges) > 0).all()
     assert edges[0] <= scores.min() and scores.max() <= edges[-1]
     bar = np.searchsorted(edges, scores, side="right")
     above = scores > threshold
     assert set(bar[above]).isdisjoint(bar[~above])
+
+
+def test_scores_that_hardly_differ():
+    near = np.nextafter(1.0, 2)
+    edges = bar_edges(np.array([1.0, near, near]), 30, near, False)
+    assert (np.diff(edges) > 0).all()
+    ScoreDistributionDisplay.from_predictions([0, 1], [1, near], threshold=near)
 
 
 def test_heights_are_shares_of_each_kind():
@@ -136,6 +143,10 @@ def test_scores_that_span_decades():
     y = scores > 1
     display = ScoreDistributionDisplay.from_predictions(y, scores, threshold=1)
     assert display.ax_.get_xscale() == "log"
+    few = ScoreDistributionDisplay.from_predictions(y, scores**0.5, log_scale=True)
+    few.figure_.canvas.draw()
+    labels = [text.get_text() for text in few.ax_.get_xticklabels()]
+    assert {"0.2", "0.5", "1", "2", "5"} <= set(labels)
     assert display.plot(log_scale=False).ax_.get_xscale() == "linear"
     zero = ScoreDistributionDisplay.from_predictions(y, scores - 0.01, threshold=1)
     assert zero.ax_.get_xscale() == "linear"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import matplotlib as mpl
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from _small import make_images, quick
-from matplotlib.colors import to_rgb
+from matplotlib.colors import LogNorm, to_rgb
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.ensemble import IsolationForest
@@ -107,8 +108,8 @@ def test_rows_by_name(model):
     display = HeatmapDisplay.from_estimator(model, X, order="given", n_images=4)
     assert_allclose(display.images, X[:4] / 255, atol=1e-6)
     assert display.truth is None and display.names is None
-    everything = HeatmapDisplay.from_estimator(model, X, n_images=None)
-    assert len(everything.images) == 40
+    everything = HeatmapDisplay.from_estimator(model, X[:18], n_images=None)
+    assert len(everything.images) == 18
 
 
 def test_only_what_is_shown_is_explained(model, monkeypatch):
@@ -191,6 +192,43 @@ def test_exported_model(model, tmp_path):
     assert scores.detection_rate == (served.predict(X)[Y == 1] == 1).mean()
 
 
+class Served:
+    """What an exported model of another kind has, in the place of a real one."""
+
+    _first = False
+
+    def __init__(self, model, kind):
+        self._kind = kind
+        for name in ("anomaly_score", "explain", "predict", "threshold_"):
+            setattr(self, name, getattr(model, name))
+        self.image_shape_, self.heatmap_scale_ = (
+            model.image_shape_,
+            model.heatmap_scale_,
+        )
+
+
+def test_exported_detector_and_segmenter(detector, segmenter):
+    y = np.where(Y == 1, -1, 1)
+    served = Served(detector, "detector")
+    display = HeatmapDisplay.from_estimator(served, X, y, rows=[0, -1])
+    assert display.truth.tolist() == [False, True]
+    served = Served(segmenter, "segmenter")
+    long = np.concatenate([X, X])  # more than are looked at together
+    peaks = ScoreDistributionDisplay.from_estimator(served, long).scores
+    expected = segmenter.explain(X).max(axis=(1, 2))
+    assert_allclose(peaks, np.tile(expected, 2), rtol=0.05)
+    truth = np.concatenate([MASKS, MASKS])
+    display = HeatmapDisplay.from_estimator(served, long, truth, order="errors")
+    assert display.predicted_masks is not None
+
+
+def test_segmenter_takes_labels_too(segmenter):
+    display = HeatmapDisplay.from_estimator(segmenter, X, Y, rows=[0, -1])
+    assert display.truth.tolist() == [False, True] and display.masks is None
+    with pytest.raises(ValueError, match="nothing says whether it means"):
+        HeatmapDisplay.from_estimator(segmenter, X[-3:], Y[-3:])
+
+
 # -- heatmaps: how it is shown --------------------------------------------------------
 
 
@@ -201,6 +239,10 @@ def test_one_scale_of_colours(model):
         assert artist.get_clim() == model.heatmap_scale_
         assert_array_equal(artist.get_array(), heatmap)
     assert (display.colorbar_.vmin, display.colorbar_.vmax) == model.heatmap_scale_
+    wider = HeatmapDisplay.from_estimator(model, X, n_images=1, scale=(1, 30))
+    assert wider.heatmap_artists_[0].get_clim() == (1, 30)
+    wider.plot(heatmap_kw={"norm": LogNorm(2, 9)})
+    assert wider.heatmap_artists_[0].get_clim() == (2, 9)
 
 
 def draw(scale, heatmap, **options):
@@ -351,6 +393,9 @@ def test_flat_rows_and_tables():
     model = quick(max_epochs=1, image_shape=(3, 16, 20), channels="first").fit(flat)
     display = HeatmapDisplay.from_estimator(model, flat, rows=[0, 4])
     assert_allclose(display.images, RGB[:2] / 255, atol=1e-6)
+    stacked = quick(max_epochs=1).fit(RGB.repeat(4, axis=0))
+    display = HeatmapDisplay.from_estimator(stacked, RGB.reshape(3, -1), rows=[1])
+    assert_allclose(display.images, RGB[1:2] / 255, atol=1e-6)
     table = pd.DataFrame(X.reshape(40, -1)).add_prefix("pixel")
     model = quick(max_epochs=1, image_shape=(16, 20)).fit(table)
     display = HeatmapDisplay.from_estimator(model, table, rows=[9, 3])
@@ -443,6 +488,14 @@ def test_without_matplotlib(drawer, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match="pip install matplotlib"):
         drawer(model)
+
+
+def test_exported_models_are_shown_without_torch():
+    code = (
+        "import sys, skfcdd.display, skfcdd.onnx; "
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # -- scikit-learn's own ------------------------------------------------------------

@@ -126,10 +126,10 @@ def pictures_of(
     if is_paths(X):
         X = ImageFiles(X, mode="colour" if c == 3 else "auto")[:]
     if np.ndim(X) == 2 and getattr(estimator, "image_shape", None) is None:
-        options["channels"] = "last"  # flat rows, as the estimator lays them out
-    elif options.get("channels") is None:
-        options["channels"] = _channels(estimator, np.shape(X), size, c)
-    return as_pictures(X, size, **options)
+        channels: str | None = "last"  # flat rows, as the estimator lays them out
+    else:
+        channels = _channels(estimator, np.shape(X), size, c)
+    return as_pictures(X, size, channels=channels, **options)
 
 
 def _channels(
@@ -140,5 +140,5 @@ def _channels(
         return "first" if estimator._first else "last"
     if len(shape) == 4 and (shape[1:] == (c, *size)) != (shape[1:] == (*size, c)):
         return "first" if shape[1:] == (c, *size) else "last"
-    channels: str | None = getattr(estimator, "channels", None)
+    channels: str | None = estimator.channels
     return channels

@@ -122,7 +122,7 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
     if is_masks(y):
         truth = masks_to_labels(y).astype(bool)
     elif is_segmenter(estimator):
-        truth = _plain_labels(column_or_1d(y))
+        truth = image_labels(y)  # it has learned none
     else:
         labels = column_or_1d(y)
         known, anomaly = _labels(estimator)
@@ -136,13 +136,6 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
     if len(truth) != n:
         raise ValueError(f"X has {n} images, but y has {len(truth)} labels.")
     return truth
-
-
-def _plain_labels(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Labels of an estimator that has learned none: anomalies may stand alone."""
-    if labels.dtype.kind in "biuf" and (labels == 1).all():
-        return np.ones(len(labels), dtype=bool)
-    return image_labels(labels)
 
 
 def _labels(estimator: Any) -> tuple[list[Any], Any]:

@@ -76,6 +76,8 @@ class HeatmapDisplay(HeatmapPlot):
         Verdict and score of each image.
     colorbar_ : matplotlib Colorbar or None
         The scale.
+    legend_ : matplotlib Legend or None
+        What the outlines mean.
 
     Examples
     --------
@@ -127,6 +129,7 @@ class HeatmapDisplay(HeatmapPlot):
         order: str = "score",
         n_images: int | None = 16,
         rows: Any = None,
+        scale: tuple[float, float] | None = None,
         channel: int | None = None,
         value_range: tuple[float, float] | None = None,
         ax: Any = None,
@@ -159,6 +162,10 @@ class HeatmapDisplay(HeatmapPlot):
             At most so many are shown. None shows all.
         rows : array-like of int, default=None
             Rows of X to show instead, in this order.
+        scale : tuple of float (low, high), default=None
+            Where the colours begin and end. None takes ``heatmap_scale_``, so that
+            all figures of a model can be compared. Where defects are far beyond it, a
+            higher end shows more of their shape.
         channel : int, default=None
             The channel to show, in grey. None shows three or four as red, green and
             blue, and the mean of any other number in grey.
@@ -207,7 +214,7 @@ class HeatmapDisplay(HeatmapPlot):
         display = cls(
             images=pictures_of(estimator, shown, heatmaps.shape[1:], **look),
             heatmaps=heatmaps,
-            scale=estimator.heatmap_scale_,
+            scale=_scale(estimator.heatmap_scale_ if scale is None else scale),
             scores=scores,
             anomalous=judge(estimator, shown, scores),
             truth=None if truth is None else truth[chosen],

@@ -101,6 +101,8 @@ class HeatmapPlot:
         n, h, w = self.heatmaps.shape
         low, high = self.scale
         heat = {"cmap": fading(cmap, opacity), "vmin": low, "vmax": high}
+        if "norm" in (heatmap_kw or {}):  # it brings its own ends
+            del heat["vmin"], heat["vmax"]
         heat |= heatmap_kw or {}
         plain = {"cmap": "gray", "vmin": 0, "vmax": 1} | (image_kw or {})
         n_rows, n_titles = 1 + show_images, 1 + (self.names is not None)

@@ -39,11 +39,11 @@ def fading(cmap: Any, opacity: float) -> Any:
 
 
 def outline_kinds(given: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """How a true defect is outlined, and one that a model marks: with dots."""
-    lines = {"colors": "white", "linewidths": 1.2} | (given or {})
+    """How a true defect is outlined, and one that a model marks: with dashes."""
+    lines = {"colors": "white", "linewidths": 1.0} | (given or {})
     return {
         "defect": {"linestyles": "solid"} | lines,
-        "marked": lines | {"linestyles": "dotted"},
+        "marked": lines | {"linestyles": "dashed"},
     }
 
 
@@ -74,7 +74,7 @@ def _outline(ax: Any, mask: npt.NDArray[np.bool_], kind: dict[str, Any]) -> Any:
 def _rim(width: float) -> Any:
     """A dark rim, with which a light line shows on light images too."""
     effects = matplotlib("patheffects")
-    return effects.withStroke(linewidth=width + 1.5, foreground="black")
+    return effects.withStroke(linewidth=width + 1.4, foreground="black")
 
 
 def outline_handle(name: str, kind: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd.display._bars import bar_edges, choose_log
 from skfcdd.display._common import (
     ANOMALOUS,
     NORMAL,
@@ -27,8 +28,6 @@ from skfcdd.display._estimators import (
 
 __all__ = ["ScoreDistributionDisplay"]
 
-# From this ratio of the greatest to the least score on, the axis is logarithmic.
-_DECADES = 30
 # Up to so many anomalies are marked one by one.
 _MOST_MARKED = 60
 
@@ -72,7 +71,6 @@ class ScoreDistributionDisplay:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from skfcdd.display import ScoreDistributionDisplay
     >>> display = ScoreDistributionDisplay.from_predictions(
     ...     [0, 0, 0, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.4, 0.9], threshold=0.5
@@ -272,10 +270,10 @@ class ScoreDistributionDisplay:
         ValueError
             If a logarithmic axis is asked for, and a score is not positive.
         """
+        values = self._values()
+        log = choose_log(values, log_scale)
+        self._edges = bar_edges(values, bins, self.threshold, log)
         self.figure_, self.ax_ = figure_of(ax)
-        held = self.calibration_scores
-        log = self._is_log(log_scale)
-        self._edges = self._bins(bins, log)
         if log:
             self._make_log()
         solid = style(normal_kw, "patches.Polygon", color=NORMAL, alpha=0.55)
@@ -294,15 +292,12 @@ class ScoreDistributionDisplay:
             edgecolor=foreground(),
             linewidth=1,
         )
-        split = self.truth is not None
-        truth = np.zeros(len(self.scores), bool) if self.truth is None else self.truth
-        normal, anomalous = self.scores[~truth], self.scores[truth]
-        self.unknown_ = None if split else self._hist(normal, "images", solid)
-        self.normal_ = self._hist(normal, "normal", solid) if split else None
+        normal, anomalous, unknown = self._kinds()
+        self.unknown_ = self._hist(unknown, "images", solid)
+        self.normal_ = self._hist(normal, "normal", solid)
         self.anomalous_ = self._hist(anomalous, "anomalous", striped)
-        self.calibration_ = (
-            None if held is None else self._hist(held, "held-out normal", outline)
-        )
+        held = self.calibration_scores
+        self.calibration_ = self._hist(held, "held-out normal", outline)
         self.marks_ = self._mark(anomalous, striped["edgecolor"])
         self.threshold_line_ = self._draw_threshold(threshold_kw)
         self.ax_.set(xlabel=self.score_name, ylabel="share of images")
@@ -310,6 +305,12 @@ class ScoreDistributionDisplay:
         self.ax_.set_ylim(0, 1.2 * self.ax_.get_ylim()[1])
         self.ax_.legend(fontsize="small")
         return self
+
+    def _kinds(self) -> tuple[npt.NDArray[np.float64], ...]:
+        """Scores of the normal and the anomalous images, and of those not known."""
+        if self.truth is None:
+            return self.scores[:0], self.scores[:0], self.scores
+        return self.scores[~self.truth], self.scores[self.truth], self.scores[:0]
 
     def _make_log(self) -> None:
         """A logarithmic axis that has labels within a decade where it spans few."""
@@ -329,49 +330,11 @@ class ScoreDistributionDisplay:
             parts.append(np.array([self.threshold]))
         return np.concatenate(parts)
 
-    def _is_log(self, log_scale: bool | str) -> bool:
-        if log_scale not in (True, False, "auto"):
-            raise ValueError(
-                f"Got log_scale={log_scale!r}, but expected True, False or 'auto'."
-            )
-        values = self._values()
-        low, high = values.min(), values.max()
-        if log_scale == "auto":
-            return bool(low > 0 and high >= _DECADES * low)
-        if log_scale and low <= 0:
-            raise ValueError(
-                f"log_scale=True needs positive scores. The least is {low:.4g}."
-            )
-        return bool(log_scale)
-
-    def _bins(self, bins: int, log: bool) -> npt.NDArray[np.float64]:
-        """Edges of the bars, one of them at the threshold."""
-        if bins < 1:
-            raise ValueError(f"Got bins={bins}, but expected at least 1.")
-        values = np.log(self._values()) if log else self._values()
-        low, high = float(values.min()), float(values.max())
-        width = (high - low) / bins or max(abs(low), 1.0) / bins
-        start = low
-        if self.threshold is not None:
-            edge = float(np.log(self.threshold)) if log else self.threshold
-            start = edge - np.ceil((edge - low) / width) * width
-        if start >= low:  # the least score lies within the first bar
-            start -= width
-        n_bars = int(np.ceil((high - start) / width)) + 1
-        edges: npt.NDArray[np.float64] = start + width * np.arange(n_bars + 1.0)
-        if log:
-            edges = np.exp(edges)
-        if self.threshold is not None:
-            # A score at the threshold counts as normal, so it belongs to the left.
-            nearest = int(np.argmin(np.abs(edges - self.threshold)))
-            edges[nearest] = np.nextafter(self.threshold, np.inf)
-        return edges
-
     def _hist(
-        self, scores: npt.NDArray[np.float64], name: str, look: dict[str, Any]
+        self, scores: npt.NDArray[np.float64] | None, name: str, look: dict[str, Any]
     ) -> Any:
         """Draw the distribution of one kind of images; None where there is none."""
-        if len(scores) == 0:
+        if scores is None or len(scores) == 0:
             return None
         label, share = f"{name} (n={len(scores)})", self._share(scores)
         if share is not None and name == "anomalous":
@@ -387,7 +350,7 @@ class ScoreDistributionDisplay:
         return patches[0]
 
     def _mark(self, scores: npt.NDArray[np.float64], colour: Any) -> Any:
-        """A tick below the axis for each of a few anomalies."""
+        """A tick at the axis for each of a few anomalies."""
         if not 0 < len(scores) <= _MOST_MARKED:
             return None
         (marks,) = self.ax_.plot(
