@@ -10,9 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from skfcdd._chance import undisturbed
 from skfcdd._images import ImageArray
 from skfcdd._memory import in_parts
-from skfcdd._net import lowered, seeded
+from skfcdd._net import lowered
 
 __all__ = ["Runner", "in_batches"]
 
@@ -63,14 +64,17 @@ def in_batches(
     OutOfMemoryWarning
         Once, where batches had to be made smaller.
     """
-    device, preprocess = net.device, net.module_.preprocess
-    net.module_.eval()
+    device, module = net.device, net.module_
+    module.eval()
 
     def run(place: slice) -> npt.NDArray[Any]:
-        # Networks with chance of their own must not touch the caller's.
-        with torch.no_grad(), seeded(None, device), lowered(net.precision, device):
+        with (
+            torch.no_grad(),
+            undisturbed(module, device),
+            lowered(net.precision, device),
+        ):
             raw = images.take(place if rows is None else rows[place], device)
-            return compute(preprocess.unit(raw)).cpu().numpy()
+            return compute(module.preprocess.unit(raw)).cpu().numpy()
 
     n = len(images) if rows is None else len(rows)
     return in_parts(n, _batch_size(net, images), device, run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,6 @@ __all__ = [
     "lowered",
     "resolve_device",
     "resolve_precision",
-    "seeded",
 ]
 
 # Images of fewer pixels are tiny.
@@ -400,17 +398,3 @@ def lowered(precision: str, device: torch.device | str) -> torch.autocast:
     """Where a backbone computes in bfloat16, if that is the `precision`."""
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-@contextmanager
-def seeded(seed: int | None, device: str) -> Iterator[None]:
-    """Run with torch's global generators seeded, and leave them as they were.
-
-    With None the generators are restored, but not seeded.
-    """
-    kind = torch.device(device).type
-    devices = [torch.device(device)] if kind == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from skfcdd._chance import undisturbed
 from skfcdd._images import ImageArray
-from skfcdd._net import lowered, seeded
+from skfcdd._net import lowered
 from skfcdd._sources import check_out, check_values, is_lazy
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.heatmaps import default_sigma, gaussian_matrix
@@ -149,7 +150,7 @@ class _Tiles:
     def _core(
         self, rows: tuple[slice, slice], columns: tuple[slice, slice]
     ) -> npt.NDArray[np.float32]:
-        with seeded(None, self.net.device):
+        with undisturbed(self.module, self.net.device):
             images = self.normalize(self._load(rows[0], columns[0]))
             images = images.contiguous(memory_format=torch.channels_last)
             with lowered(self.net.precision, self.net.device):

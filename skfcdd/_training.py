@@ -19,6 +19,7 @@ from skfcdd._augment import resolve_augment
 from skfcdd._batches import TrainingData
 from skfcdd._building import build_module, build_net, build_network
 from skfcdd._cached import CachedTrainingData, stored_dtype
+from skfcdd._chance import seeded
 from skfcdd._checkpoint import Checkpoint
 from skfcdd._images import ImageArray, check_images
 from skfcdd._memory import in_parts
@@ -28,7 +29,6 @@ from skfcdd._net import (
     lowered,
     resolve_device,
     resolve_precision,
-    seeded,
 )
 from skfcdd._preprocess import Preprocess, resolve_size
 from skfcdd._progress import Reporter

@@ -27,8 +27,8 @@ from sklearn.utils.validation import check_is_fitted
 from skfcdd import __version__
 from skfcdd._atomic import written_at_once
 from skfcdd._base import BaseFCDD
+from skfcdd._chance import seeded
 from skfcdd._graph import Plan, ScoringGraph, make_plan
-from skfcdd._net import seeded
 from skfcdd._parity import ParityReport, compare
 from skfcdd.exceptions import ExportError
 

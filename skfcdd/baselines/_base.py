@@ -14,9 +14,10 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from skfcdd._chance import seeded
 from skfcdd._images import ImageArray, check_images
 from skfcdd._inference import Runner
-from skfcdd._net import resolve_device, resolve_precision, seeded
+from skfcdd._net import resolve_device, resolve_precision
 from skfcdd._outliers import OutlierVerdicts
 from skfcdd._preprocess import Preprocess, resolve_size
 from skfcdd._scoring import ScoringMixin

@@ -1,0 +1,53 @@
+"""torch's global generators: used by one thread at a time, and left as found."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import nn
+
+__all__ = ["seeded", "undisturbed"]
+
+# Weights are drawn from the global generators, and so is dropout. Two trainings at a
+# time would draw from each other's chance.
+_turn = threading.RLock()
+# Packages whose layers draw nothing while they are evaluated.
+_QUIET = {"skfcdd", "timm", "torch", "torchvision"}
+
+
+def _fresh_lock() -> None:
+    """A forked process has no thread that could give the lock back."""
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_lock)
+
+
+@contextmanager
+def seeded(seed: int | None, device: str) -> Iterator[None]:
+    """Run with torch's global generators seeded, and leave them as they were.
+
+    Other threads wait. With None the generators are restored, but not seeded.
+    """
+    kind = torch.device(device).type
+    devices = [torch.device(device)] if kind == "cuda" else []
+    with _turn, torch.random.fork_rng(devices=devices):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+def undisturbed(module: nn.Module, device: str) -> AbstractContextManager[None]:
+    """Evaluate a network such that the caller's chance is left as found.
+
+    Only networks with code of others can draw while they are evaluated; for all else
+    threads need not wait for each other.
+    """
+    packages = {type(part).__module__.split(".")[0] for part in module.modules()}
+    return nullcontext() if packages <= _QUIET else seeded(None, device)
