@@ -19,12 +19,12 @@ copyright = "2026, the skfcdd developers"
 version = release = skfcdd.__version__
 
 extensions = [
+    "_mathml",
     "matplotlib.sphinxext.plot_directive",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
@@ -34,6 +34,8 @@ exclude_patterns = ["_build", "_templates", "auto_examples/*.ipynb", "figures"]
 copybutton_prompt_text = "$ "
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+
+html_math_renderer = "mathml"
 
 autosummary_generate = True
 autodoc_typehints = "none"
@@ -72,6 +74,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
+    "write_computation_times": False,
     "thumbnail_size": (480, 320),
     "image_srcset": ["2x"],
 }
@@ -86,11 +89,8 @@ html_css_files = ["skfcdd.css"]
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 7,
-    "secondary_sidebar_items": {
-        "index": [],
-        "**": ["page-toc"],
-    },
+    "header_links_before_dropdown": 6,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "show_prev_next": True,
     "footer_start": ["copyright"],
     "footer_end": [],

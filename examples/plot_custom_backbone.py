@@ -17,6 +17,7 @@ from torch import nn
 from skfcdd import FCDDClassifier
 from skfcdd.backbones import Stages, register_backbone
 from skfcdd.datasets import make_defects
+from skfcdd.display import HeatmapDisplay
 
 
 def build(n_channels: int) -> Stages:
@@ -67,13 +68,9 @@ print(models["plain"].receptive_field_)
 # %%
 # The smaller the field, the sharper the heatmap, and the less is understood.
 row = np.flatnonzero(data.defect == "spot")[0]
-figure, axes = plt.subplots(1, 4, figsize=(10, 3), layout="constrained")
-axes[0].imshow(data.images[row], cmap="gray")
-axes[0].set_title("image")
-for ax, model in zip(axes[1:], models.values(), strict=True):
-    low, high = model.heatmap_scale_
-    heatmap = model.explain(data.images[row][None])[0]
-    ax.imshow(heatmap, cmap="inferno", vmin=low, vmax=high)
-    ax.set_title(f"cells see {model.receptive_field_.extent[0]:g} pixels")
-for ax in axes:
-    ax.set_axis_off()
+figure, axes = plt.subplots(2, 3, figsize=(8, 5.4), layout="constrained")
+for column, model in zip(axes.T, models.values(), strict=True):
+    HeatmapDisplay.from_estimator(
+        model, data.images, rows=[row], ax=column[None], colorbar=False
+    )
+    column[0].set_title(f"cells see {model.receptive_field_.extent[0]:g} pixels")

@@ -19,7 +19,7 @@ from skfcdd.datasets import make_defects
 
 data = make_defects(300, image_size=48, texture="wood", random_state=0)
 good = data.images[data.target == 0]
-model = FCDDClassifier(max_epochs=10, random_state=0).fit(good[:120])
+model = FCDDClassifier(max_epochs=8, random_state=0).fit(good[:120])
 
 images = da.from_array(data.images, chunks=(50, -1, -1))
 images

@@ -8,16 +8,16 @@ Train on good images alone; then score, judge and explain new ones.
 # %%
 # Images of wood, as a camera would take them: light, pose and scale vary. In training
 # there are good ones alone, as on a line where nothing has gone wrong yet.
-import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from skfcdd import FCDDClassifier
 from skfcdd.datasets import make_defects
+from skfcdd.display import HeatmapDisplay, HistoryDisplay, ScoreDistributionDisplay
 
-data = make_defects(400, texture="wood", random_state=0)
+data = make_defects(300, texture="wood", random_state=0)
 good = np.flatnonzero(data.target == 0)
-train, test = good[:250], np.r_[good[250:], np.flatnonzero(data.target)]
+train, test = good[:160], np.r_[good[160:], np.flatnonzero(data.target)]
 
 model = FCDDClassifier(max_epochs=12, random_state=0)
 model.fit(data.images[train])
@@ -43,14 +43,16 @@ for kind in np.unique(kinds):
     print(f"{kind:8s} called anomalous: {labels[rows].mean():4.0%} of {rows.sum()}")
 
 # %%
-# All heatmaps have one scale of colours, fixed in ``fit``, so that good images look
-# calm and defects can be compared.
-low, high = model.heatmap_scale_
+# One image of each kind. All heatmaps have one scale of colours, fixed in ``fit``, so
+# that good images look calm and defects can be compared. The line is the true outline.
 shown = [np.flatnonzero(kinds == kind)[0] for kind in np.unique(kinds)]
-figure, axes = plt.subplots(2, len(shown), figsize=(10, 4), layout="constrained")
-for column, row in zip(axes.T, shown, strict=True):
-    column[0].imshow(images[row], cmap="gray")
-    column[0].set_title(f"{kinds[row]}, {scores[row]:.2f}")
-    column[1].imshow(heatmaps[row], cmap="inferno", vmin=low, vmax=high)
-    for axis in column:
-        axis.set_axis_off()
+HeatmapDisplay.from_estimator(
+    model, images, data.target[test], masks=masks, names=kinds, rows=shown
+)
+
+# %%
+# Where the threshold lies among the scores; and how the loss fell in training.
+ScoreDistributionDisplay.from_estimator(model, images, data.target[test])
+
+# %%
+HistoryDisplay.from_estimator(model)

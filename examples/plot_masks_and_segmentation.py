@@ -10,11 +10,11 @@ each defect that was found.
 # Boards of which a few have masked defects. The threshold of the segmenter is a value
 # of the heatmap; here it is set so that at most one good board in twenty gets any mark,
 # which takes at least 19 good images that were held out.
-import matplotlib.pyplot as plt
 import numpy as np
 
 from skfcdd import FCDDSegmenter
 from skfcdd.datasets import make_defects
+from skfcdd.display import HeatmapDisplay, RegionOverlapDisplay
 from skfcdd.metrics import (
     aupro_score,
     bootstrap_interval,
@@ -23,12 +23,12 @@ from skfcdd.metrics import (
 )
 from skfcdd.thresholds import FalseAlarmRate
 
-data = make_defects(400, image_size=64, texture="wood", random_state=0)
+data = make_defects(360, image_size=64, texture="wood", random_state=0)
 good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target == 1)
 train = np.concatenate([good[:120], bad[:10]])
 held, test = good[120:180], np.concatenate([good[180:], bad[10:]])
 
-model = FCDDSegmenter(max_epochs=15, threshold=FalseAlarmRate(0.05), random_state=0)
+model = FCDDSegmenter(max_epochs=12, threshold=FalseAlarmRate(0.05), random_state=0)
 model.set_params(validation_fraction=0.2).fit(data.images[train], data.masks[train])
 model.calibrate(data.images[held])
 
@@ -61,18 +61,15 @@ print(
 )
 
 # %%
-# Image, true mask and predicted mask, with the connected regions that were found. The
-# predicted outline is wider than the defect: a cell answers to everything it sees.
-shown = [
-    np.flatnonzero(data.defect[test] == k)[0] for k in ("crack", "spot", "missing")
-]
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained")
-for ax, row, regions in zip(axes, shown, model.regions(images[shown]), strict=True):
-    ax.imshow(images[row], cmap="gray")
-    ax.contour(masks[row], levels=[0.5], colors="#00e5ff", linewidths=1.5)
-    if found[row].any():
-        ax.contour(found[row], levels=[0.5], colors="#ff9100", linewidths=1.5)
-    ax.set(title=f"{data.defect[test][row]}: {len(regions)} region(s)")
-    ax.set_axis_off()
+# True outlines, and with dashes the predicted ones, which are wider: a cell answers to
+# everything it sees.
+kinds = data.defect[test]
+shown = [np.flatnonzero(kinds == kind)[0] for kind in ("crack", "spot", "missing")]
+HeatmapDisplay.from_estimator(model, images, masks=masks, names=kinds, rows=[*shown, 0])
+for row, regions in zip(shown, model.regions(images[shown]), strict=True):
     for region in regions:
-        print(f"{data.defect[test][row]}: {region}")
+        print(f"{kinds[row]}: {region}")
+
+# %%
+# How much of a defect is covered at which share of good pixels marked wrongly:
+RegionOverlapDisplay.from_estimator(model, images, masks)

@@ -31,7 +31,7 @@ rows, new_rows = (
 
 detectors = {
     "FCDDDetector": FCDDDetector(
-        image_shape=(48, 48), contamination=0.05, max_epochs=12, random_state=0
+        image_shape=(48, 48), contamination=0.05, max_epochs=8, random_state=0
     ),
     "PCA and IsolationForest": make_pipeline(
         PCA(30, random_state=0), IsolationForest(contamination=0.05, random_state=0)

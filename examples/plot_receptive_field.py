@@ -34,7 +34,7 @@ row = np.flatnonzero(data.defect == "spot")[0]
 image = data.images[row]
 figure, axes = plt.subplots(2, 2, figsize=(6.4, 6.4), layout="constrained")
 for (left, right), cut in zip(axes, (2, 4), strict=True):
-    model = FCDDClassifier("fcdd224", cut=cut, max_epochs=12, random_state=0).fit(good)
+    model = FCDDClassifier("fcdd224", cut=cut, max_epochs=8, random_state=0).fit(good)
     field, heatmap = model.receptive_field_, model.explain(image[None])[0]
     y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
     half = field.extent[0] / 2

@@ -14,6 +14,7 @@ import numpy as np
 from skfcdd import FCDDClassifier
 from skfcdd.conformal import n_calibration_required
 from skfcdd.datasets import make_defects
+from skfcdd.display import ScoreDistributionDisplay
 from skfcdd.thresholds import FalseAlarmRate
 
 RATE = 0.05
@@ -22,10 +23,10 @@ print("... with a confidence of 0.95:", n_calibration_required(RATE, confidence=
 
 # %%
 # With fewer images ``fit`` refuses before it trains, and says how many it takes.
-data = make_defects(700, texture="wood", image_size=48, random_state=0)
+data = make_defects(600, texture="wood", image_size=48, random_state=0)
 good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
 model = FCDDClassifier(
-    threshold=FalseAlarmRate(RATE), max_epochs=10, score_pooling=0.1, random_state=0
+    threshold=FalseAlarmRate(RATE), max_epochs=8, score_pooling=0.1, random_state=0
 )
 try:
     model.fit(data.images[good[:100]])
@@ -39,6 +40,8 @@ test = good[180:]
 alarms = model.predict(data.images[test]).mean()
 print(f"good images called anomalous: {alarms:.1%} of {len(test)}")
 print(f"defects found: {model.predict(data.images[bad]).mean():.0%}")
+rows = np.r_[test, bad]
+ScoreDistributionDisplay.from_estimator(model, data.images[rows], data.target[rows])
 
 # %%
 # The rate holds on average over held-out images. Deal out calibration and test images
