@@ -10,42 +10,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from statistics import mean
 
 DOCS = Path(__file__).parent
-RESULTS = DOCS.parent / "benchmarks" / "results"
-PAGES = ("benchmarks", "backbones", "baselines")
+# Tests load this file by its path.
+sys.path.insert(0, str(DOCS))
 
-Rows = list[list[str]]
-Record = dict[str, Any]
+import _reproduced  # noqa: E402
+from _results import RESULTS, Record, Rows, interval, read, share, spread  # noqa: E402
+
+PAGES = ("benchmarks", "backbones", "baselines", "how_good_is_it")
+
 KINDS = ("all", "blowhole", "break", "crack", "fray", "uneven")
-TABLES: dict[str, Callable[[], Rows]] = {}
+TABLES: dict[str, Callable[[], Rows]] = dict(_reproduced.TABLES)
 
 
 def table(make: Callable[[], Rows]) -> Callable[[], Rows]:
     """Let pages ask for what this function makes, by its name."""
     TABLES[make.__name__] = make
     return make
-
-
-def read(name: str) -> Any:
-    """Rows of a file of results."""
-    return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
-
-
-def share(value: float, digits: int = 3, *, sign: bool = False) -> str:
-    """A figure below 1, without the zero before its point."""
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    return re.sub(r"^([+-]?)0\.", r"\1.", text)
-
-
-def spread(values: Iterable[float], *, sign: bool = False) -> str:
-    """Mean and standard deviation over seeds."""
-    figures = list(values)
-    return f"{share(mean(figures), sign=sign)} ± {share(stdev(figures))}"
 
 
 @table
@@ -353,14 +339,6 @@ def _summary() -> dict[str, Record]:
     text = (RESULTS / "baselines.json").read_text()
     found: dict[str, Record] = json.loads(text)["summary"]
     return {label: found[name] for name, label in _METHODS.items() if name in found}
-
-
-def interval(figure: list[float] | None, *, sign: bool = False) -> str:
-    """A figure with the ends of its interval; a dash where there is none."""
-    if figure is None:
-        return "-"
-    value, low, high = (share(x, sign=sign) for x in figure)
-    return f"{value} ({low} to {high})"
 
 
 @table

@@ -30,6 +30,8 @@ def environment() -> dict[str, Any]:
         **machine(),
         "cpu": _processor(),
         "cores": os.cpu_count(),
+        # More than the number of cores means that other work slowed the run down.
+        "load": round(os.getloadavg()[0], 1),
         "skfcdd": skfcdd.__version__,
         "skorch": skorch.__version__,
         "date": time.strftime("%Y-%m-%d"),

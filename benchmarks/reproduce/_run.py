@@ -144,7 +144,8 @@ class Run:
         """Seconds that a normal image costs in a pass, from the second one of two."""
         n = min(n_images, _PROBE_BATCHES * self._half_batch)
         variant = list(self.experiment.variants)[-1]
-        model, _, _ = self.fit(variant, Plan(2, n))
+        with _noted():  # the run itself will tell of it
+            model, _, _ = self.fit(variant, Plan(2, n))
         return float(model.history_[-1]["dur"]) / n
 
     def estimator(self, variant: str, plan: Plan, **more: Any) -> Any:
@@ -285,26 +286,22 @@ class Run:
     def _extent(self, plan: Plan, done: int) -> dict[str, Any]:
         """How much was run; what was cut says so."""
         each = self.experiment.passes
-        most = self.experiment.images or self.n_images
+        most = min(self.experiment.images or self.n_images, self.n_images)
         side = self.place.side
-        complete = (
-            done == self.passes
-            and plan.images >= min(most, self.n_images)
-            and side == SIDE
-        )
+        complete = done == self.passes and plan.images == most and side == SIDE
         extent: dict[str, Any] = {
             "complete": complete,
             "epochs": _whole(done / each),
             "epochs_of": self.experiment.epochs,
             "images": plan.images,
-            "images_of": self.n_images,
+            "images_of": most,
             "side": self.images.train.shape[1],
         }
         if complete:
             return extent
         text = (
             f"ran {extent['epochs']} of {extent['epochs_of']} epochs on {plan.images} "
-            f"of {self.n_images} images"
+            f"of {most} images"
         )
         if side != SIDE:
             text += f" of {side} instead of {SIDE} pixels"

@@ -1,0 +1,166 @@
+"""Tables of the experiments of the paper: what was published, and what was run here.
+
+Figures appear as soon as there are results; what was not run says so.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+from _results import RESULTS, Record, Rows, interval, share
+
+# The table of experiments is beside the runner.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.reproduce._experiments import EXPERIMENTS
+
+TABLES: dict[str, Callable[[], Rows]] = {}
+NOT_RUN = "not run"
+# Where the images of one experiment come in two forms.
+_FORMS = ("cifar10", "cifar10_jpeg")
+
+
+def table(make: Callable[[], Rows]) -> Callable[[], Rows]:
+    """Let pages ask for what this function makes, by its name."""
+    TABLES[make.__name__] = make
+    return make
+
+
+def records(name: str) -> list[Record]:
+    """What was run of an experiment."""
+    path = RESULTS / f"reproduce_{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def amount(row: Record) -> int:
+    """How much training a run took: images, times passes over them."""
+    return int(row["epochs"] * row["images"])
+
+
+@table
+def paper() -> Rows:
+    """Means over the classes, as published and as run here."""
+    rows = [["experiment", "figure", "published", "here, whole", "here, parts"]]
+    for name, experiment in EXPERIMENTS.items():
+        if experiment.published is None:
+            continue
+        runs, figure = records(name), experiment.figure
+        whole = [row for row in runs if row["complete"]]
+        classes = sorted({row["class"] for row in whole})
+        found = NOT_RUN
+        if classes:
+            value = share(mean(row[figure] for row in whole))
+            found = f"{value} ({_count(len(classes), 'class', 'classes')})"
+        parts = [row for row in runs if not row["complete"]]
+        rows.append(
+            [
+                f"`{name}`: {experiment.title}",
+                figure.replace("_auroc", " AUROC"),
+                share(experiment.published, 2),
+                found,
+                _count(len(parts), "run", "runs") if parts else NOT_RUN,
+            ]
+        )
+    return rows
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
+
+
+@table
+def cifar10_by_class() -> Rows:
+    """Each class of CIFAR-10; the longest run of each form of the images."""
+    rows = [["class", "published", "here", "images, exposed", "what was run"]]
+    for name, value in EXPERIMENTS["cifar10"].published_by_class.items():
+        found = []
+        for form in _FORMS:
+            runs = [row for row in records(form) if row["class"] == name]
+            if runs:
+                found.append(_line_of_class(max(runs, key=amount)))
+        known = [name, share(value, 2)]
+        rows += [[*known, *line] for line in found or [[NOT_RUN, "", ""]]]
+    return rows
+
+
+def _line_of_class(row: Record) -> list[str]:
+    given = [row["image_auroc"], *row["image_auroc_interval"]]
+    images = "JPEG, Caltech-101" if row["data"] == "cifar10_jpeg" else "CIFAR-100"
+    return [interval(given), images, row.get("cut", "all of it")]
+
+
+@table
+def methods() -> Rows:
+    """Methods on magnetic tiles, as far as they were run."""
+    header = ["method", "seeds", "image AUROC", "pixel AUROC", "AUPRO"]
+    path = RESULTS / "baselines.json"
+    found = json.loads(path.read_text()).get("summary", {}) if path.exists() else {}
+    order = sorted(found, key=lambda name: -found[name]["image_auroc"][0])
+    rows = [
+        [
+            METHODS.get(name, name),
+            str(len(found[name]["seeds"])),
+            *(interval(found[name].get(key)) for key in _METHOD_FIGURES),
+        ]
+        for name in order
+    ]
+    rows += [
+        [label, NOT_RUN, "", "", ""] for k, label in METHODS.items() if k not in found
+    ]
+    return [header, *rows]
+
+
+_METHOD_FIGURES = ("image_auroc", "pixel_auroc", "aupro")
+METHODS = {
+    "fcdd": "**FCDD, default**",
+    "fcdd_pretrained": "**FCDD, pretrained SqueezeNet, `frozen=2`**",
+    "patchcore": "PatchCore, SqueezeNet",
+    "patchcore_224": "PatchCore, SqueezeNet, 224 pixels",
+    "hsc": "HSC",
+    "deep_svdd": "Deep SVDD",
+    "autoencoder": "autoencoder",
+    "pca": "PCA",
+    "isolation_forest": "IsolationForest on pixels",
+}
+
+
+def _ablation(name: str, column: str, *figures: str) -> Rows:
+    """Figures of each variant, means over the seeds of the longest runs."""
+    experiment, runs = EXPERIMENTS[name], records(name)
+    variants = [v for v in (*experiment.variants, *experiment.readings) if v]
+    rows = []
+    for variant in variants:
+        known = [row for row in runs if row["variant"] == variant]
+        if not known:
+            rows.append([variant, NOT_RUN, *[""] * (len(figures) + 1)])
+            continue
+        most = max(map(amount, known))
+        chosen = [row for row in known if amount(row) == most]
+        values = [share(mean(row[key] for row in chosen)) for key in figures]
+        extent = chosen[0].get("cut", "all of it")
+        rows.append([variant, *values, str(len(chosen)), extent])
+    labels = [figure.replace("_auroc", " AUROC") for figure in figures]
+    return [[column, *labels, "seeds", "what was run"], *rows]
+
+
+@table
+def ablation_receptive_field() -> Rows:
+    """Pixel AUROC with the receptive field."""
+    column = "a cell sees, pixels of 128"
+    return _ablation("receptive_field", column, "pixel_auroc", "image_auroc")
+
+
+@table
+def ablation_exposure() -> Rows:
+    """Image AUROC with the number of exposed images."""
+    return _ablation("exposure", "exposed images", "image_auroc")
+
+
+@table
+def ablation_sigma() -> Rows:
+    """Pixel AUROC with the Gaussian of a cell."""
+    return _ablation("sigma", "`heatmap_sigma`", "pixel_auroc")

@@ -1,0 +1,40 @@
+"""Results of the benchmarks, and how their figures are written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+Rows = list[list[str]]
+Record = dict[str, Any]
+
+
+def read(name: str) -> Any:
+    """Rows of a file of results."""
+    return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+
+
+def share(value: float, digits: int = 3, *, sign: bool = False) -> str:
+    """A figure below 1, without the zero before its point."""
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return re.sub(r"^([+-]?)0\.", r"\1.", text)
+
+
+def spread(values: Iterable[float], *, sign: bool = False) -> str:
+    """Mean and standard deviation over seeds."""
+    figures = list(values)
+    return f"{share(mean(figures), sign=sign)} ± {share(stdev(figures))}"
+
+
+def interval(figure: list[float] | None, *, sign: bool = False) -> str:
+    """A figure with the ends of its interval; a dash where there is none."""
+    if figure is None:
+        return "-"
+    value, low, high = (share(x, sign=sign) for x in figure)
+    return f"{value} ({low} to {high})"
