@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skfcdd._images import ImageArray
+from skfcdd._inference import Runner, in_batches
 from skfcdd._targets import Truth
+from skfcdd.anomalies import mixed
 from skfcdd.conformal import conformal_p_values, select_discoveries
 from skfcdd.exceptions import CalibrationError
 from skfcdd.thresholds import resolve_threshold
@@ -25,6 +28,8 @@ __all__ = ["CalibratedMixin"]
 
 # So many heatmaps, with so many pixels each, are enough for the scale of colours.
 _SCALE_IMAGES, _SCALE_PIXELS = 256, 1 << 14
+# So many planted defects tell how hot a defect is.
+_PLANTED_IMAGES = 64
 
 
 class CalibratedMixin:
@@ -48,6 +53,8 @@ class CalibratedMixin:
         def _heatmaps(
             self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
         ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]: ...
+        def _runner(self) -> Runner: ...
+        def _heatmap_maker(self) -> torch.nn.Module: ...
 
     def calibrate(self, X: Any, y: Any = None) -> Self:
         """Set the threshold anew, on other images, and leave the network as it is.
@@ -161,11 +168,27 @@ class CalibratedMixin:
     def _choose_scale(
         self, images: ImageArray, normal: npt.NDArray[np.intp]
     ) -> tuple[float, float]:
-        """Colours of heatmaps: from what few normal pixels reach, to far above."""
+        """Colours of heatmaps: from what few normal pixels reach, to what defects do.
+
+        Defects are planted ones, as there may be no others.
+        """
         low = float(np.quantile(self._normal_pixels(images, normal), 0.99))
         if not low > 0:  # a network without any answer to normal images
             low = self.threshold_
-        return low, 5 * low
+        return low, max(5 * low, self._planted_peak(images, normal[:_PLANTED_IMAGES]))
+
+    def _planted_peak(self, images: ImageArray, rows: npt.NDArray[np.intp]) -> float:
+        """Median peak of the heatmaps of normal images with a defect planted."""
+        runner = self._runner()
+        maker = self._heatmap_maker().to(runner.device).eval()
+        generator = torch.Generator(runner.device).manual_seed(0)
+
+        def peaks(unit: torch.Tensor) -> torch.Tensor:
+            heatmaps: torch.Tensor = maker(mixed(unit, generator)[0])
+            return heatmaps.amax(dim=(1, 2))
+
+        parts = [part for _, part in in_batches(runner, images, rows, peaks)]
+        return float(np.median(np.concatenate(parts)))
 
     def _normal_pixels(
         self, images: ImageArray, normal: npt.NDArray[np.intp]

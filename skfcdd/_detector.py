@@ -166,7 +166,8 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Scores of the normal images that were held out, in increasing order.
     heatmap_scale_ : tuple of float (low, high)
         Where the colours of heatmaps begin and end, one scale for all images: 99 % of
-        the pixels of held-out normal images lie below the first, a fifth of the second.
+        the pixels of held-out normal images lie below the first; the hottest pixels of
+        defects planted on them reach the second.
     receptive_field_ : ReceptiveField
         What a cell of the map sees, in pixels that the network sees.
     history_ : list of dict

@@ -232,7 +232,7 @@ from _small import make_images, quick
 images, y, _ = make_images(40, n_anomalous=12)
 path = None if sys.argv[1] == "-" else sys.argv[1]
 print("ready", flush=True)
-model = quick(max_epochs=30, checkpoint=path, early_stopping=True).fit(images, y)
+model = quick(max_epochs=60, checkpoint=path, early_stopping=False).fit(images, y)
 joblib.dump((model.net_.module_.state_dict(), model.anomaly_score(images)), sys.argv[2])
 """
 
@@ -261,7 +261,7 @@ def killed_and_resumed(folder, n_kills, seed=0):
     n_done = 0
     while not resumed.exists():
         if n_done < n_kills:
-            wait = rng.uniform(0, length / 4)
+            wait = rng.uniform(0, length / 12)
             n_done += run(folder / "training", resumed, kill_after=wait) != 0
         else:
             assert run(folder / "training", resumed) == 0
