@@ -72,7 +72,7 @@ def run_demo(
         f"  image AUROC {figures['image_auroc']:.3f}\n"
         f"  pixel AUROC {figures['pixel_auroc']:.3f}"
     )
-    display = _display(model, data, test, heatmaps)
+    display = _display(model, data, test)
     display.figure_.savefig(output, dpi=110)
     plt.close(display.figure_)
     print(f"Heatmaps written to {output}")
@@ -114,15 +114,8 @@ def _display(
     model: FCDDClassifier,
     data: Any,
     test: npt.NDArray[np.intp],
-    heatmaps: npt.NDArray[np.float32],
 ) -> HeatmapDisplay:
     """Some of the tested images, with the outlines of the true defects."""
-    # The defects are far beyond the scale of the model, and would be one colour all
-    # over: half of those that are found reach the end of this one.
-    low, high = model.heatmap_scale_
-    found = heatmaps[model.predict(data.images[test]) == 1]
-    if len(found):
-        high = max(high, float(np.median(found.max(axis=(1, 2)))))
     rows = test[_shown(data.defect[test])]
     return HeatmapDisplay.from_estimator(
         model,
@@ -131,5 +124,4 @@ def _display(
         masks=data.masks[rows],
         names=data.defect[rows],
         order="given",
-        scale=(low, high),
     )
