@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
-from _results import RESULTS, Record, Rows, interval, share
+from _results import RESULTS, Record, Rows, interval, read, share
 
 # The table of experiments is beside the runner.
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -74,7 +74,7 @@ def _count(n: int, one: str, many: str) -> str:
 
 @table
 def cifar10_by_class() -> Rows:
-    """Each class of CIFAR-10; the longest run of each form of the images."""
+    """Each class of CIFAR-10: the longest run of each form, and those of cifar10.py."""
     rows = [["class", "published", "here", "images, exposed", "what was run"]]
     for name, value in EXPERIMENTS["cifar10"].published_by_class.items():
         found = []
@@ -82,6 +82,9 @@ def cifar10_by_class() -> Rows:
             runs = [row for row in records(form) if row["class"] == name]
             if runs:
                 found.append(_line_of_class(max(runs, key=amount)))
+        found += [
+            _line_of_defaults(row) for row in read("cifar10") if row["class"] == name
+        ]
         known = [name, share(value, 2)]
         rows += [[*known, *line] for line in found or [[NOT_RUN, "", ""]]]
     return rows
@@ -91,6 +94,11 @@ def _line_of_class(row: Record) -> list[str]:
     given = [row["image_auroc"], *row["image_auroc_interval"]]
     images = "JPEG, Caltech-101" if row["data"] == "cifar10_jpeg" else "CIFAR-100"
     return [interval(given), images, row.get("cut", "all of it")]
+
+
+def _line_of_defaults(row: Record) -> list[str]:
+    text = f"{row['epochs']} epochs on 2000 images, schedule and batches of our own"
+    return [share(row["auroc"]), "JPEG, Caltech-101", text]
 
 
 @table
