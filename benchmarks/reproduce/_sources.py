@@ -100,7 +100,9 @@ class Place:
                 if path.exists():
                     return path
         looked = " or ".join(str(folder / name) for folder in folders)
-        raise MissingDataError(f"There is no {looked}. {what} Or name its --data.")
+        raise MissingDataError(
+            f"There is no {looked}. {what} Or name its folder with --data."
+        )
 
 
 def home() -> Path:
