@@ -16,10 +16,10 @@ from sklearn.model_selection import GridSearchCV
 from skfcdd import FCDDClassifier
 from skfcdd.datasets import make_defects
 
-data = make_defects(200, texture="wood", image_size=32, random_state=0)
+data = make_defects(200, texture="brushed_metal", image_size=32, random_state=0)
 
 search = GridSearchCV(
-    FCDDClassifier(max_epochs=8, random_state=0),
+    FCDDClassifier(max_epochs=10, random_state=0),
     {"backbone": ["fcdd28", "fcdd32_s"], "loss": ["fcdd", "hsc"]},
     scoring="roc_auc",
     cv=2,

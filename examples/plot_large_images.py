@@ -51,5 +51,5 @@ HeatmapDisplay.from_predictions(
     scan[None],
     heatmap[None],
     scale=model.heatmap_scale_,
-    names=["scan, and its heatmap"],
+    names=["scan"],
 )

@@ -8,6 +8,8 @@ go in as PNG, scores come out as JSON. What serves needs neither torch nor sciki
 Needs ``pip install 'skfcdd[onnx,images]' starlette uvicorn``.
 """
 
+# sphinx_gallery_thumbnail_path = "images/serve_over_http.png"
+
 # %%
 # The server. Reading a picture and running the model both leave Python, so that threads
 # share the work; each call itself uses one.

@@ -8,6 +8,8 @@ figures and the saved model go beside them.
 Needs ``pip install mlflow-skinny`` or ``mlflow``. Not run when this page is built.
 """
 
+# sphinx_gallery_thumbnail_path = "images/track_with_mlflow.png"
+
 # needs: mlflow
 
 # %%

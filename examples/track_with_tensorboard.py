@@ -7,6 +7,8 @@ skorch's own callback writes the losses of each epoch where TensorBoard finds th
 Needs ``pip install tensorboard``. Not run when this page is built.
 """
 
+# sphinx_gallery_thumbnail_path = "images/track_with_tensorboard.png"
+
 # needs: tensorboard
 
 # %%
