@@ -64,12 +64,18 @@ class ImageArray:
         return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
     def take(self, index: Any, device: torch.device | str = "cpu") -> Tensor:
-        """Float32 batch (k, c, h, w) of the images at `index`, on `device`."""
+        """Float32 batch (k, c, h, w) of the images at `index`, on `device`.
+
+        Raises
+        ------
+        ValueError
+            If there are numbers that single precision cannot hold.
+        """
         if isinstance(self.data, Tensor):
             return self._arranged(self.data[torch.as_tensor(index, device=device)])
         batch = np.ascontiguousarray(read(self.data, index))
         if batch.dtype != np.uint8:  # torch knows few other types, and no byte orders
-            batch = batch.astype(np.float32)
+            batch = _single(batch)
         elif not batch.flags.writeable:
             batch = batch.copy()
         images = torch.from_numpy(batch)
@@ -93,6 +99,18 @@ class ImageArray:
             return self
         values = np.require(data, requirements=["C", "W"])
         return ImageArray(torch.from_numpy(values).to(device), self.channels_first)
+
+
+def _single(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    try:
+        with np.errstate(over="raise"):
+            return batch.astype(np.float32)
+    except FloatingPointError:
+        largest = float(np.abs(batch).max())
+        raise ValueError(
+            f"X has values of up to {largest:.3g}, but images are computed in single "
+            f"precision, which ends at {np.finfo(np.float32).max:.3g}. Scale X down."
+        ) from None
 
 
 def check_images(
