@@ -24,6 +24,8 @@ IMAGES, Y, MASKS = make_images(40, size=(12, 14), n_anomalous=12)
 pytestmark = [
     pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ValueRangeWarning"),
     pytest.mark.filterwarnings("ignore::skfcdd.exceptions.CollapseWarning"),
+    # scikit-learn adds up values to find out whether all are finite.
+    pytest.mark.filterwarnings("ignore:.* encountered in reduce:RuntimeWarning"),
 ]
 
 
