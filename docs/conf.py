@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import torch
 from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -106,6 +107,11 @@ html_sidebars = {
 }
 html_copy_source = False
 html_show_sourcelink = False
+
+
+# Threads bring the small networks of the examples little, and where others work on the
+# same cores they wait for each other: one example took six times as long with two.
+torch.set_num_threads(1)
 
 
 def fill_tables(app: Sphinx, name: str, source: list[str]) -> None:

@@ -29,12 +29,12 @@ for name in ("squeezenet1_1", "resnet18"):
 # One network, cut behind two of its stages. The rectangle is what the hottest cell
 # sees, over which its heat is spread.
 data = make_defects(240, image_size=96, texture="wood", random_state=0)
-good = data.images[data.target == 0][:120]
+good = data.images[data.target == 0][:100]
 row = np.flatnonzero(data.defect == "scratch")[0]
 image = data.images[row]
 figure, axes = plt.subplots(2, 2, figsize=(6.4, 6.4), layout="constrained")
 for (left, right), cut in zip(axes, (3, 5), strict=True):
-    model = FCDDClassifier("fcdd224", cut=cut, max_epochs=10, random_state=0).fit(good)
+    model = FCDDClassifier("fcdd224", cut=cut, max_epochs=8, random_state=0).fit(good)
     field, heatmap = model.receptive_field_, model.explain(image[None])[0]
     y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
     half = field.extent[0] / 2
