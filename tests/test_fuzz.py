@@ -142,7 +142,9 @@ VALUES = st.one_of(
 def test_any_values_score_or_raise(models, X, method, data):
     model = models[data.draw(st.sampled_from(sorted(models)))]
     threshold = model.threshold_
-    if len(X) and np.isfinite(X).all() and np.abs(X).max() < 3.4e38:
+    with np.errstate(over="ignore"):
+        single = np.isfinite(X.astype(np.float32)).all()
+    if len(X) and single:
         found = getattr(model, method)(X)
         assert len(found) == len(X)
         assert np.isfinite(found.astype(float)).all()
