@@ -42,6 +42,7 @@ _MODULES = {
     "model_selection",
     "objectives",
     "receptive_field",
+    "report",
     "thresholds",
 }
 

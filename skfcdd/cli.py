@@ -1,17 +1,18 @@
-"""The command line: ``skfcdd fit``, ``predict``, ``evaluate``, ``export``, ``info``."""
+"""The command line: ``skfcdd fit``, ``predict``, ``evaluate``, ``report``, ...."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
+
+from skfcdd import _console as console
 
 __all__ = ["main"]
 
@@ -120,36 +121,6 @@ def _command(function: Callable[P, None]) -> Callable[P, None]:
     return app.command()(careful)
 
 
-@contextlib.contextmanager
-def _progress(label: str, quiet: bool) -> Iterator[Callable[[int], Callable[[], None]]]:
-    """What makes a bar, on standard error, once the length is known."""
-    with contextlib.ExitStack() as stack:
-
-        def begin(length: int) -> Callable[[], None]:
-            if quiet:
-                return lambda: None
-            bar = stack.enter_context(
-                typer.progressbar(length=length, label=label, file=sys.stderr)
-            )
-            return lambda: bar.update(1)
-
-        yield begin
-
-
-def _say(quiet: bool) -> Callable[[str], None]:
-    return lambda text: None if quiet else print(text, file=sys.stderr)
-
-
-def _pair(size: str | None) -> tuple[int, int] | None:
-    """A size as typed: 256, or 256x320 for height and width."""
-    if size is None:
-        return None
-    parts = size.lower().split("x")
-    if not (len(parts) in (1, 2) and all(p.isdigit() and int(p) > 0 for p in parts)):
-        raise typer.BadParameter(f"--size {size}: expected 256, or 256x320 (h x w).")
-    return int(parts[0]), int(parts[-1])
-
-
 @_command
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
@@ -251,18 +222,18 @@ def fit(
         params["max_epochs"] = epochs
     if false_alarm_rate is not None:
         params["threshold"] = FalseAlarmRate(false_alarm_rate)
-    with _progress("training", quiet) as progress:
+    with console.progress("training", quiet) as progress:
         summary = _commands.fit(
             folder,
             output,
             kind=kind.value,
             masks=masks,
-            size=_pair(size),
+            size=console.pair(size),
             keep_aspect=keep_aspect,
             on_error=on_error.value,
             note=note,
             params=params,
-            say=_say(quiet),
+            say=console.say(quiet),
             progress=progress,
         )
     print(json.dumps(summary))
@@ -290,7 +261,7 @@ def predict(
     loaded = _commands.Model(model, device)
     with (
         _commands.rows_writer(output, rows is Rows.jsonl) as write,
-        _progress("scoring", quiet) as progress,
+        console.progress("scoring", quiet) as progress,
     ):
         for row in _commands.predict(
             loaded,
@@ -318,11 +289,65 @@ def evaluate(
     from skfcdd import _commands
 
     loaded = _commands.Model(model, device)
-    with _progress("scoring", quiet) as progress:
+    with console.progress("scoring", quiet) as progress:
         figures = _commands.evaluate(
             loaded, folder, masks=masks, on_error=on_error.value, progress=progress
         )
-    _print(figures, as_json)
+    console.print_figures(figures, as_json)
+
+
+@_command
+def report(
+    model: Saved,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Images: a folder for each kind, one of them 'good'; the layout of "
+            "MVTec-AD; a CSV file; or a folder of images that nothing is known of."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The HTML file to write.")
+    ] = Path("report.html"),
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks.")] = None,
+    title: Annotated[str | None, typer.Option(help="Headline of the report.")] = None,
+    review: Annotated[
+        Path | None, typer.Option(help="Marks to begin with, as a report exports them.")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Show at most so many images, wrong verdicts first."),
+    ] = None,
+    max_side: Annotated[
+        int, typer.Option(min=1, help="Longer side of the pictures, in pixels.")
+    ] = 256,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Compress pictures. Default: keep all."),
+    ] = None,
+    device: Device = "auto",
+    on_error: Broken = OnError.stop,
+    quiet: Quiet = False,
+) -> None:
+    """Write an HTML page to look through images, move the threshold, and mark."""
+    from skfcdd import _commands, _report_command
+
+    loaded = _commands.Model(model, device)
+    with console.progress("explaining", quiet) as progress:
+        info = _report_command.report(
+            loaded,
+            folder,
+            output,
+            masks=masks,
+            title=title,
+            review=review,
+            n_images=images,
+            max_side=max_side,
+            quality=quality,
+            on_error=on_error.value,
+            progress=progress,
+        )
+    print(info)
 
 
 @_command
@@ -361,22 +386,4 @@ def info(
         "versions": found["versions"],
         "parameters": {k: v for k, v in found["parameters"].items() if v is not None},
     }
-    _print(shown, as_json=False)
-
-
-def _print(figures: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(figures))
-        return
-    width = max(map(len, figures))
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            print(name)
-            for key, inner in value.items():
-                print(f"  {key:{width - 2}s} {_shown(inner)}")
-        else:
-            print(f"{name:{width}s} {_shown(value)}")
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    console.print_figures(shown, as_json=False)

@@ -33,6 +33,7 @@ PUBLIC = [
     "skfcdd.onnx",
     "skfcdd.persistence",
     "skfcdd.receptive_field",
+    "skfcdd.report",
     "skfcdd.thresholds",
 ]
 

@@ -13,10 +13,17 @@ from sklearn.utils.validation import column_or_1d
 from skfcdd._files import ImageFiles, is_paths
 from skfcdd._targets import as_truth
 from skfcdd.display._estimators import is_segmenter, judge
-from skfcdd.display._pictures import as_pictures
+from skfcdd.display._pictures import as_pictures, usual_range
 from skfcdd.exceptions import ImageShapeError
 
-__all__ = ["choose_rows", "file_names", "pick_masks", "pictures_of", "ranked"]
+__all__ = [
+    "choose_rows",
+    "file_names",
+    "pick_masks",
+    "pictures_of",
+    "range_of",
+    "ranked",
+]
 
 ORDERS = ("score", "errors", "threshold", "given")
 
@@ -122,14 +129,26 @@ def pictures_of(
     estimator: Any, X: Any, size: tuple[int, int], **options: Any
 ) -> npt.NDArray[np.float32]:
     """Images as `estimator` reads them, as pictures."""
+    X, channels = _as_read(estimator, X, size)
+    return as_pictures(X, size, channels=channels, **options)
+
+
+def range_of(
+    estimator: Any, X: Any, size: tuple[int, int], channel: int | None
+) -> tuple[float, float]:
+    """Values of images that become black and white, as :func:`pictures_of` has it."""
+    X, channels = _as_read(estimator, X, size)
+    return usual_range(X, size, channels=channels, channel=channel)
+
+
+def _as_read(estimator: Any, X: Any, size: tuple[int, int]) -> tuple[Any, str | None]:
+    """Images, and the order of their axes."""
     c = estimator.image_shape_[2]
     if is_paths(X):
         X = ImageFiles(X, mode="colour" if c == 3 else "auto")[:]
     if np.ndim(X) == 2 and getattr(estimator, "image_shape", None) is None:
-        channels: str | None = "last"  # flat rows, as the estimator lays them out
-    else:
-        channels = _channels(estimator, np.shape(X), size, c)
-    return as_pictures(X, size, channels=channels, **options)
+        return X, "last"  # flat rows, as the estimator lays them out
+    return X, _channels(estimator, np.shape(X), size, c)
 
 
 def _channels(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
-__all__ = ["as_grey", "as_pictures"]
+__all__ = ["as_grey", "as_pictures", "usual_range"]
 
 # Share of red, green and blue in the brightness that an eye sees.
 _LUMA = (0.299, 0.587, 0.114)
@@ -54,6 +54,29 @@ def as_pictures(
     ValueError
         If there are NaN or infinity, or no such channel.
     """
+    images = _shown_values(X, size, channels, channel)
+    low, high = _range(images) if value_range is None else value_range
+    if not low < high:
+        raise ValueError(f"Got value_range={(low, high)}, but expected low < high.")
+    values = (images.astype(np.float32) - low) / (high - low)
+    return np.clip(values, 0, 1).astype(np.float32)
+
+
+def usual_range(
+    X: Any,
+    size: tuple[int, int],
+    *,
+    channels: str | None = None,
+    channel: int | None = None,
+) -> tuple[float, float]:
+    """The `value_range` that :func:`as_pictures` takes for these images."""
+    return _range(_shown_values(X, size, channels, channel))
+
+
+def _shown_values(
+    X: Any, size: tuple[int, int], channels: str | None, channel: int | None
+) -> npt.NDArray[Any]:
+    """Images (n, h, w) or (n, h, w, 3), with the values that they came with."""
     if str(getattr(X, "dtype", "")) == "torch.bfloat16":  # which NumPy does not know
         X = X.float()
     array = np.asarray(X.detach().cpu() if hasattr(X, "detach") else X)
@@ -63,12 +86,7 @@ def as_pictures(
             f"X must hold finite real numbers. Got dtype {images.dtype}"
             f"{' with NaN or infinity' if images.dtype.kind == 'f' else ''}."
         )
-    images = _shown_channels(images, channel)
-    low, high = _range(images) if value_range is None else value_range
-    if not low < high:
-        raise ValueError(f"Got value_range={(low, high)}, but expected low < high.")
-    values = (images.astype(np.float32) - low) / (high - low)
-    return np.clip(values, 0, 1).astype(np.float32)
+    return _shown_channels(images, channel)
 
 
 def as_grey(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

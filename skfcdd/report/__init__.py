@@ -1,0 +1,13 @@
+"""A report in one HTML file, to be handed over, looked through and marked.
+
+:func:`write_report` writes the file: images with their heatmaps, the verdicts and
+figures at any threshold, and marks of whoever looks through them. The page asks nothing
+of any network. :func:`read_review` reads the marks that it exports.
+"""
+
+from __future__ import annotations
+
+from skfcdd.report._review import Review, read_review
+from skfcdd.report._write import ReportInfo, write_report
+
+__all__ = ["ReportInfo", "Review", "read_review", "write_report"]

@@ -1,0 +1,113 @@
+"""Images, heatmaps and outlines as text that a page can hold."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._optional import pillow
+
+__all__ = ["encode_heatmap", "encode_picture", "heat_levels", "outline", "shrunk_size"]
+
+# Heatmaps have 256 levels: so many below the scale of colours and on it, and the rest
+# up to so many times its end.
+_BELOW, _ON, _BEYOND = 32, 128, 100.0
+
+
+def heat_levels(low: float, high: float) -> npt.NDArray[np.float64]:
+    """The 256 values that a heatmap of a page is rounded to.
+
+    Even below the scale of colours and on it; above, where no colour depends on them,
+    in even ratios.
+    """
+    n_above = 255 - _BELOW - _ON
+    return np.concatenate(
+        [
+            np.linspace(0, low, _BELOW, endpoint=False),
+            np.linspace(low, high, _ON + 1),
+            high * _BEYOND ** (np.arange(1, n_above + 1) / n_above),
+        ]
+    )
+
+
+def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Size (h, w) of a picture whose longer side is at most `max_side`."""
+    scale = min(1.0, max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def encode_picture(
+    picture: npt.NDArray[np.float32], size: tuple[int, int], quality: int | None
+) -> str:
+    """A picture (h, w) or (h, w, 3) of values from 0 to 1, as an address of its data.
+
+    Parameters
+    ----------
+    picture : ndarray
+    size : tuple of int (h, w)
+        To shrink it to.
+    quality : int or None
+        From 1 to 100, as WebP; None keeps every value, as PNG.
+    """
+    image = _resized(np.rint(picture * 255).astype(np.uint8), size)
+    if quality is None:
+        return _address(image, "png", optimize=False)
+    return _address(image, "webp", quality=quality)
+
+
+def encode_heatmap(
+    heatmap: npt.NDArray[Any], size: tuple[int, int], levels: npt.NDArray[np.float64]
+) -> str:
+    """A heatmap (h, w) as a grey PNG, whose values are the numbers of its levels."""
+    values = np.asarray(_resized(np.ascontiguousarray(heatmap, np.float32), size))
+    codes = np.searchsorted((levels[1:] + levels[:-1]) / 2, values).astype(np.uint8)
+    return _address(pillow("Image").fromarray(codes), "png", optimize=False)
+
+
+def _resized(values: npt.NDArray[Any], size: tuple[int, int]) -> Any:
+    """An image of Pillow; each of its pixels is the mean of those it stands for."""
+    image = pillow("Image").fromarray(values)
+    h, w = size
+    if image.size == (w, h):
+        return image
+    return image.resize((w, h), pillow("Image").Resampling.BOX)
+
+
+def _address(image: Any, kind: str, **options: Any) -> str:
+    stream = io.BytesIO()
+    image.save(stream, format=kind, **options)
+    text = base64.b64encode(stream.getvalue()).decode("ascii")
+    return f"data:image/{kind};base64,{text}"
+
+
+def outline(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> str:
+    """The edges of a mask as an SVG path, in pixels of a picture of `size`.
+
+    Edges of neighbouring pixels are joined to one line.
+    """
+    small = mask
+    if mask.shape != size:  # any part of a pixel counts
+        shares = np.asarray(_resized(mask.astype(np.float32), size))
+        small = shares > 0
+    tall, wide = np.pad(small, ((1, 1), (0, 0))), np.pad(small, ((0, 0), (1, 1)))
+    across = _runs(tall[1:] != tall[:-1])
+    down = _runs((wide[:, 1:] != wide[:, :-1]).T)
+    return "".join(
+        [f"M{start} {line}h{length}" for line, start, length in across]
+        + [f"M{line} {start}v{length}" for line, start, length in down]
+    )
+
+
+def _runs(edges: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """Line, start and length of the runs of True along the lines of an array."""
+    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    lines, starts = np.nonzero(steps == 1)
+    ends = np.nonzero(steps == -1)[1]
+    return [
+        (int(line), int(start), int(end - start))
+        for line, start, end in zip(lines, starts, ends, strict=True)
+    ]

@@ -1,0 +1,356 @@
+"""Write a report: images go through in batches, from the model into the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._atomic import written_at_once
+from skfcdd._files import ImageFiles, is_paths
+from skfcdd._targets import is_masks, masks_to_labels
+from skfcdd.display._estimators import check_model, count, read_truth
+from skfcdd.exceptions import ImageShapeError
+from skfcdd.report._content import Content
+from skfcdd.report._document import Document
+from skfcdd.report._review import Review, plain_name, read_review, repeated
+
+__all__ = ["ReportInfo", "write_report"]
+
+
+@dataclass(frozen=True)
+class ReportInfo:
+    """A report that was written.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    n_images : int
+        Images that its figures count.
+    n_pictures : int
+        Images that it shows.
+    n_bytes : int
+        Its size.
+    threshold : float
+        At which it opens: that of the model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from skfcdd.report import ReportInfo
+    >>> print(ReportInfo(Path("report.html"), 120, 120, 3_400_000, 0.25))
+    report.html: 120 images, 3.4 MB
+    """
+
+    path: Path
+    n_images: int
+    n_pictures: int
+    n_bytes: int
+    threshold: float
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        shown = "" if self.n_pictures == self.n_images else f", {self.n_pictures} shown"
+        return (
+            f"{self.path}: {self.n_images} images{shown}, {self.n_bytes / 1e6:.1f} MB"
+        )
+
+
+def write_report(
+    estimator: Any,
+    X: Any,
+    path: str | os.PathLike[str],
+    y: Any = None,
+    masks: Any = None,
+    *,
+    names: Sequence[Any] | None = None,
+    kinds: Sequence[str] | None = None,
+    title: str | None = None,
+    review: Review | str | os.PathLike[str] | None = None,
+    n_images: int | None = None,
+    max_side: int = 256,
+    quality: int | None = None,
+    channel: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ReportInfo:
+    """Write an interactive report on images to one HTML file.
+
+    The page shows the images with their heatmaps, the most anomalous first, and what
+    the model says of them at any threshold: verdicts, rates, confusion matrix, scores
+    and ROC curve. Who looks through it can mark images as defects or as good, and
+    export marks and threshold for :func:`read_review`. It runs in any browser, also
+    where there is no network, and sends nothing anywhere.
+
+    Images go through in batches: memory holds one batch, whatever their number.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
+        :class:`~skfcdd.onnx.OnnxFCDD`.
+    X : array-like
+        Images, as for its ``explain``.
+    path : path
+        The file to write; it is complete, or not there.
+    y : array-like of shape (n,) or (n, h, w), default=None
+        True labels, as for ``fit``; or masks. None leaves out rates and curves, until
+        images are marked in the page.
+    masks : array-like of shape (n, h, w), or list with None, default=None
+        True defects, 1 (or 255) at their pixels, to be outlined. Without y, images
+        with an anomalous pixel are the defects.
+    names : sequence of str or path, default=None
+        Names of the images, all different; the review calls them by these. None takes
+        the paths of the files below the folder that holds them all, where X is made of
+        files, and else numbers.
+    kinds : sequence of str, default=None
+        Kind of defect of each image, such as ``load_images(...).kind``.
+    title : str, default=None
+        Headline. None names the model.
+    review : Review or path, default=None
+        Marks to open with; of images of the same names.
+    n_images : int, default=None
+        Show at most so many images: wrong verdicts first, then the highest scores. The
+        figures count all. None shows all.
+    max_side : int, default=256
+        Pictures and heatmaps with a longer side than this are shrunk to it. More shows
+        finer details and makes a larger file.
+    quality : int, default=None
+        From 1 to 100: compress pictures with losses, as WebP, which makes files
+        several times smaller. None keeps every value.
+    channel : int, default=None
+        The channel to show, in grey. None shows three or four as red, green and blue,
+        and the mean of any other number in grey.
+    value_range : tuple of float (low, high), default=None
+        Values of X that are shown black and white. None takes 0 and 255 for bytes, 0
+        and 1 for floats between them, and else nearly all values of a part of X.
+    progress : callable, default=None
+        Called as ``progress(done, total)`` with numbers of images after every batch.
+
+    Returns
+    -------
+    ReportInfo
+        With the size of the file. It may be given where a path is expected.
+
+    Raises
+    ------
+    TypeError
+        If `estimator` is none of these.
+    ~sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    ~skfcdd.exceptions.ImageShapeError
+        If images or masks have another shape than those of ``fit``.
+    ValueError
+        If there are not as many labels, masks, names or kinds as images, if names
+        occur twice, or if images hold NaN.
+    OSError
+        If there is no writing at `path`.
+
+    Notes
+    -----
+    A :class:`~skfcdd.FCDDSegmenter` has a threshold of pixels. The score of an image is
+    then the least threshold at which nothing would be marked in it: the peak of its
+    heatmap, or with ``min_area`` above 1, of its regions of this size. So an image is
+    above the threshold exactly if ``predict`` marks a defect in it, wherever the slider
+    stands.
+
+    Heatmaps are rounded to 256 levels: below and on the scale of colours in even steps,
+    above it in steps of 5 %. The page says how exact a value is.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skfcdd import FCDDClassifier
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.report import write_report
+    >>> data = make_defects(40, image_size=32, random_state=0)
+    >>> model = FCDDClassifier(max_epochs=1, random_state=0)
+    >>> model = model.fit(data.images[data.target == 0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     info = write_report(
+    ...         model, data.images, f"{folder}/report.html", data.target, data.masks
+    ...     )
+    >>> info.n_images, info.n_bytes < 1_000_000
+    (40, True)
+    """
+    check_model(estimator, "anomaly_score", "explain")
+    n = count(X)
+    if masks is None and y is not None and is_masks(y):
+        masks = y
+    if masks is not None and len(masks) != n:
+        raise ImageShapeError(f"There are {n} images, but {len(masks)} masks.")
+    return write_known(
+        estimator,
+        X,
+        path,
+        _truth(estimator, y, masks, n),
+        masks=masks,
+        names=names,
+        kinds=kinds,
+        title=title,
+        review=review,
+        n_images=n_images,
+        max_side=max_side,
+        quality=quality,
+        channel=channel,
+        value_range=value_range,
+        progress=progress,
+    )
+
+
+def write_known(
+    estimator: Any,
+    X: Any,
+    path: str | os.PathLike[str],
+    truth: npt.NDArray[np.bool_] | None,
+    *,
+    names: Sequence[Any] | None,
+    kinds: Sequence[str] | None,
+    title: str | None,
+    review: Review | str | os.PathLike[str] | None,
+    n_images: int | None,
+    max_side: int,
+    quality: int | None,
+    value_range: tuple[float, float] | None = None,
+    **options: Any,
+) -> ReportInfo:
+    """Write a report on images of which it is known which are defects, or not at all.
+
+    Parameters
+    ----------
+    truth : ndarray of shape (n,), bool, or None
+        Whatever labels the estimator speaks.
+    **options
+        Of :class:`Content`.
+    """
+    _check_options(n_images, max_side, quality, value_range)
+    if is_paths(X):
+        colour = estimator.image_shape_[2] == 3
+        X = ImageFiles(X, mode="colour" if colour else "auto")
+    n = count(X)
+    if n == 0:
+        raise ValueError("X holds no images, so there is nothing to report.")
+    content = Content(
+        estimator,
+        X,
+        n,
+        names=_names(names, X, n),
+        kinds=_kinds(kinds, n),
+        truth=truth,
+        max_side=max_side,
+        quality=quality,
+        value_range=value_range,
+        **options,
+    )
+    marks = _marks(review, content.names)
+    if title is None:
+        title = f"Images as seen by {type(estimator).__name__}"
+    return _write(content, Path(path), plain_name(title), marks, n_images)
+
+
+def _write(
+    content: Content,
+    path: Path,
+    title: str,
+    marks: dict[str, str],
+    n_images: int | None,
+) -> ReportInfo:
+    with written_at_once(path) as temporary, temporary.open("wb") as file:
+        chosen = content.choose(n_images)
+        document = Document(file, title)
+        for row, parts in content.pictures(chosen):
+            document.add_picture(row, *parts)
+        data = content.summary() | {"title": title, "marks": marks}
+        n_bytes = document.finish(data)
+    threshold = float(content.estimator.threshold_)
+    return ReportInfo(path, content.n, len(chosen), n_bytes, threshold)
+
+
+def _check_options(
+    n_images: Any, max_side: Any, quality: Any, value_range: Any
+) -> None:
+    for name, value, least, most in (
+        ("n_images", n_images, 1, np.inf),
+        ("max_side", max_side, 1, np.inf),
+        ("quality", quality, 1, 100),
+    ):
+        if value is None and name != "max_side":
+            continue
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not (whole and least <= value <= most):
+            wanted = f"at least {least}" if most == np.inf else f"{least} to {most}"
+            raise ValueError(f"Got {name}={value!r}, but expected an int of {wanted}.")
+    if value_range is not None and not value_range[0] < value_range[1]:
+        raise ValueError(f"Got value_range={value_range}, but expected low < high.")
+
+
+def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] | None:
+    """What is true of the images, from labels, or else from masks."""
+    if y is None and masks is not None:
+        return masks_to_labels(masks).astype(bool)
+    return read_truth(estimator, y, n)
+
+
+def _names(names: Sequence[Any] | None, X: Any, n: int) -> list[str]:
+    """Names that are all different."""
+    if names is None:
+        paths = getattr(X, "paths", None)
+        given = [f"image {i}" for i in range(n)] if paths is None else below(paths)
+    else:
+        given = [plain_name(name) for name in names]
+    if len(given) != n:
+        raise ValueError(f"There are {n} images, but {len(given)} names.")
+    twice = repeated(given)
+    if twice is not None:
+        raise ValueError(
+            f"names must differ, but {twice!r} occurs twice: a review tells images "
+            f"apart by them."
+        )
+    return given
+
+
+def below(paths: Sequence[Path], folder: Path | None = None) -> list[str]:
+    """Paths as they lie below `folder`, or below the one that holds them all."""
+    every = [Path(os.path.abspath(path)) for path in paths]
+    if folder is None:
+        try:
+            folder = Path(os.path.commonpath([path.parent for path in every]))
+        except ValueError:  # on several drives
+            return [plain_name(path.as_posix()) for path in every]
+    start = Path(os.path.abspath(folder))
+    return [plain_name(path.relative_to(start).as_posix()) for path in every]
+
+
+def _kinds(kinds: Sequence[str] | None, n: int) -> list[str] | None:
+    if kinds is None:
+        return None
+    if len(kinds) != n:
+        raise ValueError(f"There are {n} images, but {len(kinds)} kinds.")
+    return [plain_name(kind) for kind in kinds]
+
+
+def _marks(
+    review: Review | str | os.PathLike[str] | None, names: list[str]
+) -> dict[str, str]:
+    """Marks by the row of the image; none may be lost."""
+    if review is None:
+        return {}
+    if not isinstance(review, Review):
+        review = read_review(review)
+    place = {name: row for row, name in enumerate(names)}
+    made = {k: m for k, m in zip(review.names, review.marks, strict=True) if m}
+    missing = [name for name in made if name not in place]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(made)} images that review has marked are not "
+            f"among names, the first {missing[0]!r}."
+        )
+    return {str(place[name]): mark for name, mark in made.items()}

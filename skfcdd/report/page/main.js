@@ -1,0 +1,186 @@
+/* The threshold, looks, keys, printing, and the start of all. */
+
+/* -- threshold ------------------------------------------------------------------------ */
+
+function drawSlider() {
+  const slider = byId("threshold");
+  slider.max = String(steps.length);
+  slider.value = String(positionOf(state.threshold));
+  slider.setAttribute("aria-valuetext", byId("summary").textContent);
+  const field = byId("threshold-value");
+  if (document.activeElement !== field) field.value = String(Number(state.threshold.toPrecision(5)));
+  const moved = state.threshold !== data.model.threshold;
+  byId("reset").disabled = !moved;
+  document.body.classList.toggle("moved", moved);
+}
+
+function startThreshold() {
+  byId("threshold").addEventListener("input", (event) =>
+    setThreshold(thresholdAt(Number(event.target.value))),
+  );
+  byId("threshold-value").addEventListener("input", (event) =>
+    setThreshold(event.target.value === "" ? NaN : Number(event.target.value)),
+  );
+  byId("threshold-value").addEventListener("change", drawSlider);
+  byId("threshold-value").addEventListener("blur", () => setTimeout(drawSlider));
+  byId("reset").addEventListener("click", () => {
+    setThreshold(data.model.threshold);
+    byId("threshold").focus();
+  });
+  byId("reset").textContent = `Model’s: ${shown(data.model.threshold)}`;
+  byId("reset").setAttribute("aria-label", `Back to the model’s threshold, ${shown(data.model.threshold)}`);
+  const share = positionOf(data.model.threshold) / steps.length;
+  byId("model-tick").style.setProperty("--at", String(share));
+  on("threshold", drawSlider);
+  on("marks", drawSlider);
+  drawSlider();
+}
+
+/* -- looks ------------------------------------------------------------------------------ */
+
+let lastOverlay = 80;
+
+function setOverlay(value) {
+  if (value > 0) lastOverlay = value;
+  state.overlay = value;
+  for (const id of ["overlay", "view-overlay"]) {
+    byId(id).value = String(value);
+    byId(`${id}-value`).textContent = `${value} %`;
+  }
+  document.body.style.setProperty("--overlay", String(value / 100));
+}
+
+function startLooks() {
+  for (const id of ["overlay", "view-overlay"]) {
+    byId(id).addEventListener("input", (event) => setOverlay(Number(event.target.value)));
+  }
+  setOverlay(80);
+  byId("outline-row").hidden = !data.outlines && !data.model.pixels;
+  for (const [id, name] of [["outline", "outlined"], ["grey", "greyed"]]) {
+    const follow = () => document.body.classList.toggle(name, byId(id).checked);
+    byId(id).addEventListener("change", follow);
+    follow();
+  }
+  const size = byId("size");
+  const [h, w] = data.picture_size;
+  size.value = String(Math.round(Math.min(360, Math.max(110, 176 * Math.sqrt(w / h)))));
+  const follow = () => document.body.style.setProperty("--card", `${size.value}px`);
+  size.addEventListener("input", follow);
+  follow();
+  byId("scale-low").textContent = shown(scaleLow, 3);
+  byId("scale-high").textContent = shown(scaleHigh, 3);
+  byId("scale").title = "The colours of all heatmaps: from the first value, below which " +
+    "nothing is drawn, to the second and above.";
+  const bar = byId("scale-bar").getContext("2d");
+  const colours = new ImageData(256, 1);
+  for (let k = 0; k < 256; k++) {
+    colours.data.set(plasma(k / 255), 4 * k);
+    colours.data[4 * k + 3] = 255 * Math.sqrt(k / 255);
+  }
+  bar.putImageData(colours, 0, 0);
+}
+
+function startTheme() {
+  const root = document.documentElement;
+  const draw = () => {
+    const dark = root.dataset.theme === "dark";
+    byId("theme").setAttribute("aria-pressed", String(dark));
+  };
+  root.addEventListener("theme", draw);
+  byId("theme").addEventListener("click", () => {
+    root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+    try {
+      localStorage.setItem("skfcdd-theme", root.dataset.theme);
+    } catch (error) {
+      /* Then it holds until the page is left. */
+    }
+    draw();
+  });
+  draw();
+}
+
+/* -- printing ------------------------------------------------------------------------------ */
+
+/* No more images than this are printed; the filters say which. */
+const PRINTED = 200;
+
+async function readyToPrint() {
+  gallery.printing = true;
+  makeMore(Math.min(PRINTED, gallery.list.length));
+  const shownFirst = gallery.list.slice(0, PRINTED);
+  await Promise.all(shownFirst.map((i) => loadCard(gallery.cards.get(i))));
+}
+
+/* -- keys -------------------------------------------------------------------------------- */
+
+const typing = (target) => target.matches("input:not([type=checkbox]), select, textarea");
+const MARK_KEYS = { d: "defect", n: "good", u: "unsure" };
+
+function onKey(event) {
+  if (typing(event.target) || event.altKey || event.ctrlKey || event.metaKey) return;
+  const inView = byId("view").open && !byId("help").open;
+  if (byId("help").open) return;
+  const mark = MARK_KEYS[event.key];
+  const card = event.target.closest(".card");
+  if (event.key === "?") openHelp();
+  else if (event.key === "o") setOverlay(state.overlay > 0 ? 0 : lastOverlay);
+  else if (mark && inView) markInView(mark);
+  else if (mark && card) toggleMark(Number(card.dataset.row), mark);
+  else if (!inView || !keyInView(event)) return;
+  event.preventDefault();
+}
+
+function openHelp() {
+  byId("help").showModal();
+  byId("help-title").focus();
+}
+
+/* -- what the page says of itself ---------------------------------------------------------- */
+
+function drawAbout() {
+  const { model } = data;
+  const made = new Date(data.created);
+  const when = Number.isNaN(made.getTime()) ? data.created : made.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  byId("subtitle").textContent = `${model.name}, ${many(nImages, "image")}, ${when}`;
+  const [h, w] = data.image_size;
+  const [ph, pw] = data.picture_size;
+  const rows = [
+    ["Model", model.name],
+    ...model.facts.map(([name, value]) => [name[0].toUpperCase() + name.slice(1), value]),
+    ["Score", scoreText(model)],
+    ["Heatmap", `One scale for all images. Values are rounded to 256 levels: up to ${shown(scaleHigh, 3)} they are off by at most ${shown(levelError(data.levels.indexOf(scaleHigh) - 1), 2)}, above it by ${percent(levelError(250) / data.levels[250])}.`],
+    ["Pictures", `${pw} x ${ph} pixels` + (pw === w && ph === h ? "" : `, shrunk from ${w} x ${h}: a value is the mean of the pixels that it stands for`) + (data.exact ? "." : "; compressed with losses, so that values of the image are not exact.")],
+    ["File", `${data.n_bytes.toLocaleString("en")} bytes; it holds ${Object.keys(data.peaks).length} of ${many(nImages, "picture")}, and asks nothing of any network`],
+    ["Made by", `skfcdd ${data.version}`],
+  ];
+  byId("about").replaceChildren(
+    ...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
+  );
+}
+
+function scoreText({ pixels, min_area: area }) {
+  if (!pixels) return "Anomaly score of the image; above the threshold it is called anomalous.";
+  const what = area > 1 ? `of which at least ${area} connected pixels are above it` : "of which a pixel is above it";
+  return `The threshold is one of pixels of the heatmap. An image ${what} is called ` +
+    "anomalous. Its score is the least threshold at which it is not.";
+}
+
+/* -- start ---------------------------------------------------------------------------------- */
+
+startTheme();
+startLooks();
+startFigures();
+startThreshold();
+startGallery();
+startReview();
+startView();
+drawAbout();
+document.addEventListener("keydown", onKey);
+byId("help-open").addEventListener("click", openHelp);
+byId("help-close").addEventListener("click", () => byId("help").close());
+byId("print").addEventListener("click", async () => {
+  await readyToPrint();
+  window.print();
+});
+window.addEventListener("afterprint", () => (gallery.printing = false));
+document.documentElement.dataset.ready = "true";

@@ -1,0 +1,17 @@
+/* Light or dark, before anything is drawn. */
+(() => {
+  "use strict";
+  const asked = window.matchMedia("(prefers-color-scheme: dark)");
+  let chosen = null;
+  try {
+    chosen = localStorage.getItem("skfcdd-theme");
+  } catch (error) {
+    /* Some browsers keep nothing for files. */
+  }
+  const root = document.documentElement;
+  root.dataset.theme = chosen || (asked.matches ? "dark" : "light");
+  asked.addEventListener("change", () => {
+    if (!chosen) root.dataset.theme = asked.matches ? "dark" : "light";
+    root.dispatchEvent(new Event("theme"));
+  });
+})();
