@@ -7,6 +7,7 @@ ORDER = (
     "plot_outlier_detector",
     "plot_few_labelled_defects",
     "plot_masks_and_segmentation",
+    "plot_report",
     "plot_threshold_with_a_guarantee",
     "plot_grid_search",
     "plot_pipeline",
