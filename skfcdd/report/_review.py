@@ -242,7 +242,15 @@ def read_review(path: str | os.PathLike[str]) -> Review:
         content = text.decode("utf-8-sig")
         is_json = content.lstrip().startswith("{")
         review = _from_json(content) if is_json else _from_csv(content)
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        csv.Error,
+    ) as error:
         raise ValueError(
             f"{str(path)!r} is no review that a report has exported, or it is "
             f"damaged: {error}"
@@ -272,6 +280,8 @@ def _from_csv(text: str) -> Review:
     needed = ("name", "score", "mark", "threshold", "model_threshold")
     if not rows or not all(isinstance(rows[0].get(name), str) for name in needed):
         raise ValueError(f"expected rows with the columns {', '.join(needed)}.")
+    if any(None in row for row in rows):
+        raise ValueError("there is a row with more values than there are columns.")
     thresholds = {(row["threshold"], row["model_threshold"]) for row in rows}
     if len(thresholds) != 1:
         raise ValueError(f"expected one threshold in all rows, got {len(thresholds)}.")
@@ -306,7 +316,7 @@ def _checked(
     if twice is not None:
         raise ValueError(f"the name {twice!r} occurs twice.")
     numbers = [*scores, threshold, model_threshold]
-    if not all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers):
+    if not all(type(x) in (int, float) and math.isfinite(x) for x in numbers):
         raise ValueError("scores and thresholds must be finite numbers.")
     values = np.array(scores, dtype=np.float64)
     return Review(names, marks, values, float(threshold), float(model_threshold))

@@ -82,7 +82,8 @@ function takeReview(text) {
   }
   const rows = new Map(data.names.map((name, i) => [name, i]));
   let [taken, unknown] = [0, 0];
-  for (const { name, mark } of found.images) {
+  for (const row of found.images) {
+    const { name, mark } = row ?? {};
     if (!MARKS.includes(mark)) continue;
     if (rows.has(name)) {
       state.marks[rows.get(name)] = mark;
