@@ -76,7 +76,8 @@ def report(
 def _find(
     model: _commands.Model, folder: Path, masks: Path | None, on_error: str
 ) -> _Images:
-    if not _is_labelled(folder, masks):
+    known = _is_labelled(folder, masks)
+    if not known and folder.suffix.lower() != ".csv":
         paths = _commands.image_paths(folder)
         found = _commands._readable(paths, on_error, model)
         return _Images(found, _names(found.paths, folder))
@@ -85,6 +86,8 @@ def _find(
         folder, split=split, masks=masks, on_error=on_error, **model.options
     )
     names = _names(data.images.paths, folder)
+    if not known:  # a table of paths alone
+        return _Images(data.images, names)
     return _Images(data.images, names, data.target == 1, data.masks, data.kind.tolist())
 
 

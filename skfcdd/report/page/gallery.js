@@ -100,7 +100,7 @@ function cardOf(i) {
 
 function makeCard(i) {
   const image = element("img", { alt: "", draggable: false });
-  const heat = element("canvas", { class: "heat" });
+  const heat = element("canvas", { class: "heat", width: 0, height: 0 });
   const outline = svgElement("svg", { class: "outline", preserveAspectRatio: "none" });
   const frame = element("span", { class: "frame", "aria-hidden": "true" }, image, heat, outline);
   const name = element("span", { class: "name", title: data.names[i] }, element("bdi", {}, data.names[i]));
