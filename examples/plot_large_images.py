@@ -8,6 +8,7 @@ A model that was fitted on pieces of good scans explains a whole scan, in tiles.
 # %%
 # Good scans, of which pieces are cut at random to train on. Brightness as such matters
 # here, so each image keeps its own (``normalize="standard"``).
+import matplotlib.pyplot as plt
 import numpy as np
 
 from skfcdd import FCDDClassifier
@@ -47,9 +48,7 @@ for y, x in places:
 # The tiles do not show: the heatmap is that of the whole scan at once, to rounding.
 whole = model.explain_large(scan, tile_size=4096)
 print(f"largest difference: {np.abs(heatmap - whole).max() / whole.max():.1e}")
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 HeatmapDisplay.from_predictions(
-    scan[None],
-    heatmap[None],
-    scale=model.heatmap_scale_,
-    names=["scan"],
+    scan[None], heatmap[None], scale=model.heatmap_scale_, ax=axes[None]
 )
