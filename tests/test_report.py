@@ -102,6 +102,12 @@ def test_outline_has_exactly_the_edges_of_the_mask(mask):
     assert re.fullmatch(r"(M\d+ \d+[hv]\d+)*", path)
 
 
+def test_no_defect_is_lost_in_a_smaller_outline():
+    mask = np.zeros((8, 12), dtype=bool)
+    mask[5, 7] = True  # in the second row and third column of pixels of 4 x 3
+    assert outline(mask, (2, 4)) == "M2 1h1M2 2h1M2 1v1M3 1v1"
+
+
 def test_file_needs_nothing_and_runs_nothing_else(tmp_path):
     page = Page(write_report(Known(), X, tmp_path / "r.html", Y, MASKS))
     for tag, attrs in page.tags:

@@ -141,7 +141,9 @@ function drawAbout() {
   const { model } = data;
   const made = new Date(data.created);
   const when = Number.isNaN(made.getTime()) ? data.created : made.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-  byId("subtitle").textContent = `${model.name}, ${many(nImages, "image")}, ${when}`;
+  const nPictures = Object.keys(data.peaks).length;
+  const fewer = nPictures < nImages ? `, ${nPictures} of them shown` : "";
+  byId("subtitle").textContent = `${model.name}, ${many(nImages, "image")}${fewer}, ${when}`;
   const [h, w] = data.image_size;
   const [ph, pw] = data.picture_size;
   const rows = [
@@ -150,7 +152,7 @@ function drawAbout() {
     ["Score", scoreText(model)],
     ["Heatmap", `One scale for all images. Values are rounded to 256 levels: up to ${shown(scaleHigh, 3)} they are off by at most ${shown(levelError(data.levels.indexOf(scaleHigh) - 1), 2)}, above it by ${percent(levelError(250) / data.levels[250])}.`],
     ["Pictures", `${pw} x ${ph} pixels` + (pw === w && ph === h ? "" : `, shrunk from ${w} x ${h}: a value is the mean of the pixels that it stands for`) + (data.exact ? "." : "; compressed with losses, so that values of the image are not exact.")],
-    ["File", `${data.n_bytes.toLocaleString("en")} bytes; it holds ${Object.keys(data.peaks).length} of ${many(nImages, "picture")}, and asks nothing of any network`],
+    ["File", `${data.n_bytes.toLocaleString("en")} bytes; it holds pictures of ${nPictures} of ${many(nImages, "image")}, and asks nothing of any network`],
     ["Made by", `skfcdd ${data.version}`],
   ];
   byId("about").replaceChildren(
