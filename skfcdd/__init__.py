@@ -38,6 +38,7 @@ _MODULES = {
     "exceptions",
     "feature_cache",
     "heatmaps",
+    "inspection",
     "metrics",
     "model_selection",
     "objectives",

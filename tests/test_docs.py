@@ -27,6 +27,7 @@ PUBLIC = [
     "skfcdd.export",
     "skfcdd.feature_cache",
     "skfcdd.heatmaps",
+    "skfcdd.inspection",
     "skfcdd.metrics",
     "skfcdd.model_selection",
     "skfcdd.objectives",

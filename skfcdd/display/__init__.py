@@ -9,14 +9,20 @@ drawn in attributes that end with ``_``. Curves over image scores are scikit-lea
 
 from __future__ import annotations
 
+from skfcdd.display._audit import RegionAuditDisplay
+from skfcdd.display._counterfactual import CounterfactualDisplay
 from skfcdd.display._heatmap import HeatmapDisplay
 from skfcdd.display._history import HistoryDisplay
+from skfcdd.display._perturbation import PerturbationCurveDisplay
 from skfcdd.display._region_overlap import RegionOverlapDisplay
 from skfcdd.display._scores import ScoreDistributionDisplay
 
 __all__ = [
+    "CounterfactualDisplay",
     "HeatmapDisplay",
     "HistoryDisplay",
+    "PerturbationCurveDisplay",
+    "RegionAuditDisplay",
     "RegionOverlapDisplay",
     "ScoreDistributionDisplay",
 ]

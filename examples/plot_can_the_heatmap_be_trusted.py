@@ -1,0 +1,127 @@
+"""
+Can the heatmap be trusted?
+===========================
+
+A model that finds every defect may have learned nothing about defects. How to tell.
+"""
+
+# %%
+# Photographs of wood. The good ones come from one camera; the defects were collected
+# over the years with another, which prints a mark into the corner. Nobody has noticed.
+# A horse named Clever Hans once answered sums like that: it watched its master's face.
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from skfcdd import FCDDClassifier
+from skfcdd.datasets import make_defects
+from skfcdd.display import (
+    CounterfactualDisplay,
+    HeatmapDisplay,
+    PerturbationCurveDisplay,
+    RegionAuditDisplay,
+)
+from skfcdd.inspection import (
+    additivity_error,
+    audit_regions,
+    explain_regions,
+    pointing_game,
+)
+
+MARK = np.array([[1, 0, 1, 1, 1, 0], [1, 0, 1, 0, 0, 1], [1, 1, 1, 1, 1, 0]] * 2)
+
+
+def stamp(images):
+    """Images with the mark of the other camera."""
+    marked = images.copy()
+    corner = marked[:, 2:8, 2:8]
+    marked[:, 2:8, 2:8] = np.where(MARK == 1, 235, corner)
+    return marked
+
+
+data = make_defects(
+    220,
+    texture="wood",
+    defect=("spot", "crack"),
+    image_size=48,
+    anomaly_fraction=0.4,
+    random_state=0,
+)
+good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
+train, test = np.r_[good[:90], bad[:45]], np.r_[good[90:], bad[45:]]
+y, clean, masks = data.target, data.images, data.masks
+marked = np.where(y[:, None, None] == 1, stamp(clean), clean)
+
+settings = {"max_epochs": 8, "random_state": 0}
+clever = FCDDClassifier(**settings).fit(marked[train], y[train])
+for name, images in {"as they came": marked, "without the mark": clean}.items():
+    scores = clever.anomaly_score(images[test])
+    print(f"image AUROC {name}: {roc_auc_score(y[test], scores):.2f}")
+
+# %%
+# The first figure would have gone into the report. The second one would have shown
+# in the factory.
+#
+# Here the heatmap tells the truth. Its pixels add up to the score, so that it has to
+# show what the score is made of:
+print(f"error of the sum: {additivity_error(clever, marked[test]).max():.0e}")
+some = test[np.flatnonzero(y[test])[:6]]
+display = HeatmapDisplay.from_estimator(
+    clever, marked[some], y[some], masks=masks[some], order="given"
+)
+
+# %%
+# Who looks at heatmaps sees it in six images. Who does not look can ask. Each region is
+# held against its size, and then replaced by wood from elsewhere in the same image, to
+# see what becomes of the score. Images whose true defect lies in a region are left out.
+audit = audit_regions(clever, marked[test], y[test], masks=masks[test])
+print(audit)
+RegionAuditDisplay.from_audit(audit)
+
+# %%
+# The same for a single image: what if the corner were normal? Score, verdict and
+# heatmap before and after. Look at the new content too, for the answer is as good as
+# that.
+CounterfactualDisplay.from_estimator(clever, marked[some], "top_left")
+
+# %%
+# What to do? Crop the edge with the mark away, of all images. (To print the mark onto
+# half of the good images is not enough: it would still be more likely on a defect. The
+# audit would flag that.) Now nothing is flagged, and the figure is an honest one.
+CUT = 10
+cropped, outlines = marked[:, :, CUT:], masks[:, :, CUT:]
+mended = FCDDClassifier(**settings).fit(cropped[train], y[train])
+print(audit_regions(mended, cropped[test], y[test], masks=outlines[test]))
+scores = mended.anomaly_score(cropped[test])
+print(f"image AUROC: {roc_auc_score(y[test], scores):.2f}")
+
+# %%
+# Is its heatmap any better? The pointing game asks whether the hottest pixel lies on
+# the true defect.
+games = {
+    "clever": pointing_game(clever.explain(marked[test]), masks[test], tolerance=2),
+    "mended": pointing_game(mended.explain(cropped[test]), outlines[test], tolerance=2),
+}
+for name, game in games.items():
+    share, low, high = game.share
+    print(
+        f"{name}: {share:.0%} of the defects hit ({low:.0%} to {high:.0%}), "
+        f"by random pixels {game.chance:.0%}"
+    )
+
+# %%
+# And without masks: if the hottest pixels are what the score rests on, it falls when
+# they are replaced by normal content, and hardly when others are.
+found = test[(y[test] == 1) & (scores > mended.threshold_)]
+PerturbationCurveDisplay.from_estimator(
+    mended, cropped[found[:12]], n_random=2, random_state=0
+)
+
+# %%
+# For the record of a single part: by how much does each hot region raise the score, and
+# would the part pass without it?
+for effect in explain_regions(mended, cropped[found[:1]])[0]:
+    print(
+        f"box {effect.region.bbox}: {effect.share:.0%} of the heatmap, raises "
+        f"the score by {effect.drop:.2f}{', decides' if effect.decisive else ''}"
+    )
+CounterfactualDisplay.from_estimator(mended, cropped[found[:6]])

@@ -1,0 +1,318 @@
+"""Whether a model answers to a place where no defect is: a watermark, a border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._targets import is_masks
+from skfcdd.display._choice import pick_masks
+from skfcdd.display._estimators import check_model, read_truth
+from skfcdd.inspection._checks import check_heatmaps, check_number, hot_pixels
+from skfcdd.inspection._fill import Filler
+from skfcdd.inspection._images import Stack, read_stack, score_changed
+from skfcdd.inspection._regions import CORNERS, as_regions, check_parts
+from skfcdd.inspection._shares import shares_of
+
+__all__ = ["RegionAudit", "RegionFinding", "audit_regions"]
+
+_HEAD = ("region", "images", "n", "pixels", "heat", "ratio", "change", "affected")
+
+Masks = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RegionFinding:
+    """What a model makes of a region, in normal images or in anomalies.
+
+    Made by :func:`audit_regions`.
+
+    Parameters
+    ----------
+    region : str
+        Its name.
+    group : {"normal", "anomaly", "all"}
+        Which images.
+    n_images : int
+        How many; those with a known defect in the region are left out.
+    area : float
+        The region's share of the pixels.
+    share : float
+        Its share of the heatmap; the median over the images.
+    ratio : float
+        Share of the heatmap over share of the pixels; the median.
+    change : float
+        Of the score when the region is replaced by normal content: the difference over
+        the greater of both scores, in [-1, 1]; the median. -0.6 means that six tenths
+        of the score are gone.
+    limit : float
+        Change from which on an image counts as affected.
+    affected : float
+        Share of the images that are.
+    flagged : bool
+        Whether these are more than half.
+
+    Examples
+    --------
+    >>> from skfcdd.inspection import RegionFinding
+    >>> found = RegionFinding(
+    ...     region="top_left", group="anomaly", n_images=20, area=0.06, share=0.7,
+    ...     ratio=11.2, change=-0.6, limit=-0.12, affected=0.9, flagged=True,
+    ... )
+    >>> found.change <= found.limit
+    True
+    """
+
+    region: str
+    group: str
+    n_images: int
+    area: float
+    share: float
+    ratio: float
+    change: float
+    limit: float
+    affected: float
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class RegionAudit:
+    """What a model makes of regions where no defect should be.
+
+    Made by :func:`audit_regions`; ``print`` shows a table.
+
+    Parameters
+    ----------
+    findings : tuple of RegionFinding
+        Of each region and group.
+
+    Attributes
+    ----------
+    flagged : list of str
+        Names of the regions that the model answers to.
+
+    Examples
+    --------
+    >>> from skfcdd.inspection import RegionAudit, RegionFinding
+    >>> found = RegionFinding(
+    ...     region="border", group="all", n_images=20, area=0.2, share=0.3, ratio=1.5,
+    ...     change=-0.02, limit=-0.4, affected=0.1, flagged=False,
+    ... )
+    >>> print(RegionAudit((found,)))
+    region  images   n  pixels   heat  ratio  change  affected
+    border  all     20   20.0%  30.0%    1.5     -2%       10%
+    """
+
+    findings: tuple[RegionFinding, ...]
+
+    @property
+    def flagged(self) -> list[str]:
+        """Names of the regions that the model answers to."""
+        return list(dict.fromkeys(f.region for f in self.findings if f.flagged))
+
+    def __str__(self) -> str:
+        """A table; flagged rows end with an exclamation mark."""
+        head = (
+            "region",
+            "images",
+            "n",
+            "pixels",
+            "heat",
+            "ratio",
+            "change",
+            "affected",
+        )
+        rows = [head, *(_cells(finding) for finding in self.findings)]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+        lines = []
+        for row, finding in zip(rows, (None, *self.findings), strict=True):
+            cells = [
+                f"{cell:{'<' if k < 2 else '>'}{widths[k]}}"
+                for k, cell in enumerate(row)
+            ]
+            mark = "  !" if finding is not None and finding.flagged else ""
+            lines.append("  ".join(cells) + mark)
+        return "\n".join(lines)
+
+
+def _cells(finding: RegionFinding) -> tuple[str, ...]:
+    return (
+        finding.region,
+        finding.group,
+        str(finding.n_images),
+        f"{finding.area:.1%}",
+        f"{finding.share:.1%}",
+        f"{finding.ratio:.1f}",
+        f"{finding.change:+.0%}",
+        f"{finding.affected:.0%}",
+    )
+
+
+def audit_regions(
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    regions: Mapping[str, Any] | None = None,
+    *,
+    masks: Any = None,
+    fill: Any = "clone",
+    min_ratio: float = 2.0,
+    min_change: float = 0.1,
+    batch_size: int = 64,
+) -> RegionAudit:
+    """Whether a model answers to regions where no defect should be.
+
+    A model that finds the anomalies of a data set may have learned what came with them:
+    a watermark, a label, a shadow of the fixture [1]_. Of each region two things are
+    told: how much of the heatmap lies there, against its size; and what becomes of the
+    score when its content is replaced by normal content. The second decides. An image
+    is affected if the score falls by at least `min_change`, and by `min_ratio` times
+    the region's share of the pixels. A region in which more than half of the normal
+    images, or of the anomalies, are affected is flagged.
+
+    Where the score falls, and the region is no hotter than others, cells see too much
+    of the image for the heatmap to say where (``receptive_field_``). What a model takes
+    for a sign of *normal* images makes no heat, and is not flagged: scores of normal
+    images rise when it is gone, which ``change`` shows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted model with ``anomaly_score`` and ``explain``.
+    X : array-like
+        Images that it was not trained on, as for its ``explain``; read into memory.
+    y : array-like of shape (n,) or (n, h, w), default=None
+        Labels, as for its ``fit``; or masks. None takes all images as one group.
+    regions : dict of str to region, default=None
+        Names, and regions as for :func:`region_share`. None looks at the border and at
+        the four corners.
+    masks : array-like of shape (n, h, w), or list with None, default=None
+        Known defects. An image with one in a region is left out there. Without masks,
+        defects that mostly lie in a region make it flagged.
+    fill : {"clone", "harmonic", "blur", "mean"} or array, default="clone"
+        What takes the place of a region, as for :func:`counterfactual`.
+    min_ratio : float, default=2.0
+        Fall of the score that counts, as a multiple of the region's share of the
+        pixels: what is left of a score without a tenth of an evenly hot image is nine
+        tenths.
+    min_change : float, default=0.1
+        Fall of the score that counts in any case, as a share of it.
+    batch_size : int, default=64
+        Changed images in memory at a time.
+
+    Returns
+    -------
+    RegionAudit
+
+    Raises
+    ------
+    TypeError, ~sklearn.exceptions.NotFittedError
+        If `estimator` is no fitted model.
+    ~skfcdd.exceptions.ImageShapeError
+        If regions, masks or `fill` do not fit the images.
+    ValueError
+        If a region is empty or the whole image, or no image of a group is left; or
+        values cannot be used.
+
+    References
+    ----------
+    .. [1] Lapuschkin et al., "Unmasking Clever Hans predictors and assessing what
+       machines really learn", Nature Communications 10, 2019. Liznerski et al.,
+       "Explainable Deep One-Class Classification", ICLR 2021, show the same for FCDD.
+
+    Examples
+    --------
+    >>> from skfcdd import FCDDClassifier
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.inspection import audit_regions
+    >>> data = make_defects(40, image_size=32, random_state=0)
+    >>> model = FCDDClassifier(max_epochs=1, random_state=0)
+    >>> model = model.fit(data.images[data.target == 0])
+    >>> audit = audit_regions(
+    ...     model, data.images, data.target, {"left edge": (0, 0, 32, 4)}
+    ... )
+    >>> [finding.group for finding in audit.findings]
+    ['normal', 'anomaly']
+    """
+    check_model(estimator, "anomaly_score", "explain")
+    min_ratio = check_number("min_ratio", min_ratio, 0)
+    min_change = check_number("min_change", min_change, 0, 1)
+    scores = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
+    heatmaps = check_heatmaps(estimator.explain(X))
+    stack = read_stack(estimator, X)
+    n, filler = len(stack), Filler(stack, fill, hot_pixels(estimator, heatmaps))
+    if masks is None and y is not None and is_masks(y):
+        masks = y
+    truth = read_truth(estimator, y, n)
+    defects = pick_masks(masks, np.arange(n), n, stack.size)
+    groups = {"all": np.ones(n, dtype=bool)}
+    if truth is not None:
+        groups = {"normal": ~truth, "anomaly": truth}
+        groups = {name: rows for name, rows in groups.items() if rows.any()}
+    findings = []
+    for name, region in _check_regions(regions).items():
+        where = as_regions(region, heatmaps.shape, name=f"regions[{name!r}]")
+        check_parts(where, f"regions[{name!r}]")
+        free = np.ones(n, dtype=bool)
+        if defects is not None:
+            free = ~np.asarray((defects & where).any(axis=(1, 2)))
+        change = _change(estimator, stack, filler, where, scores, batch_size)
+        for group, rows in groups.items():
+            left = np.flatnonzero(rows & free)
+            if len(left) == 0:
+                raise ValueError(
+                    f"Every image of the group {group!r} has a defect in the region "
+                    f"{name!r}, so that none is left to look at."
+                )
+            shares = shares_of(heatmaps[left], where[left])
+            limits = np.maximum(min_change, min_ratio * shares.area)
+            affected = float((change[left] <= -limits).mean())
+            finding = RegionFinding(
+                region=name,
+                group=group,
+                n_images=len(left),
+                area=float(np.mean(shares.area)),
+                share=float(np.median(shares.share)),
+                ratio=float(np.median(shares.ratio)),
+                change=float(np.median(change[left])),
+                limit=float(-np.median(limits)),
+                affected=affected,
+                flagged=affected > 0.5,
+            )
+            findings.append(finding)
+    return RegionAudit(tuple(findings))
+
+
+def _check_regions(regions: Mapping[str, Any] | None) -> dict[str, Any]:
+    if regions is None:
+        return {name: name for name in ("border", *CORNERS)}
+    if not isinstance(regions, Mapping) or len(regions) == 0:
+        raise ValueError(
+            f"regions must be a dict of names and regions. Got {type(regions).__name__}"
+            f" of length {len(regions)}."
+        )
+    return {str(name): region for name, region in regions.items()}
+
+
+def _change(
+    estimator: Any,
+    stack: Stack,
+    filler: Filler,
+    where: Masks,
+    scores: Values,
+    batch_size: int,
+) -> Values:
+    """Change of each score in [-1, 1] when a region (n, h, w) is replaced."""
+
+    def make(rows: slice) -> npt.NDArray[Any]:
+        return filler(np.arange(rows.start, rows.stop), where[rows])
+
+    new, _ = score_changed(estimator, stack, len(stack), make, batch_size)
+    greater = np.maximum(new, scores)
+    change: Values = (new - scores) / np.where(greater > 0, greater, 1)
+    return change

@@ -1,0 +1,84 @@
+"""What came in as heatmaps and as numbers."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd.exceptions import ImageShapeError
+
+__all__ = ["check_heatmaps", "check_int", "check_number", "hot_pixels"]
+
+
+def check_heatmaps(
+    heatmaps: Any, shape: tuple[int, ...] | None = None
+) -> npt.NDArray[Any]:
+    """Heatmaps as an array of finite numbers (n, h, w), n > 0.
+
+    Raises
+    ------
+    ImageShapeError
+        If they are of another shape, or not of that of the images.
+    ValueError
+        If they hold NaN or infinity.
+    """
+    array = np.asarray(heatmaps)
+    if array.ndim != 3 or array.size == 0:
+        raise ImageShapeError(
+            f"heatmaps must be of shape (n, h, w), n > 0. Got {array.shape}."
+        )
+    if shape is not None and array.shape != shape:
+        raise ImageShapeError(
+            f"heatmaps must be of the shape (n, h, w) = {shape} of the images. Got "
+            f"{array.shape}."
+        )
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"heatmaps must hold real numbers. Got dtype {array.dtype}.")
+    if not np.isfinite(array).all():
+        finite = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        row = int(np.flatnonzero(~finite)[0])
+        raise ValueError(f"heatmaps hold NaN or infinity, first in row {row}.")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def check_int(name: str, value: Any, least: int) -> int:
+    """A whole number that is not too small.
+
+    Raises
+    ------
+    ValueError
+        If it is, or is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(
+            f"Got {name}={value!r}, but expected an int of {least} or more."
+        )
+    return int(value)
+
+
+def check_number(
+    name: str, value: Any, low: float = -np.inf, high: float = np.inf
+) -> float:
+    """A finite number between two others, these included if they are finite.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    unlike = isinstance(value, bool) or not isinstance(value, Real)
+    number = np.nan if unlike else float(value)
+    if not (np.isfinite(number) and low <= number <= high):
+        raise ValueError(
+            f"Got {name}={value!r}, but expected a number from {low:g} to {high:g}."
+        )
+    return number
+
+
+def hot_pixels(estimator: Any, heatmaps: npt.NDArray[Any]) -> Any:
+    """Pixels (n, h, w) hotter than nearly all of normal images; None if unknown."""
+    scale = getattr(estimator, "heatmap_scale_", None)
+    return None if scale is None else heatmaps > scale[0]

@@ -1,0 +1,229 @@
+"""What if a region were normal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from skfcdd.display._estimators import check_model, judge
+from skfcdd.inspection._checks import (
+    check_heatmaps,
+    check_int,
+    check_number,
+    hot_pixels,
+)
+from skfcdd.inspection._fill import Filler
+from skfcdd.inspection._images import chunks, read_stack, to_dtype
+from skfcdd.inspection._regions import as_regions, check_parts
+
+__all__ = ["Counterfactual", "counterfactual", "hot_level", "refuse_whole", "widened"]
+
+Masks = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """Images before and after a region was replaced by normal content.
+
+    Made by :func:`counterfactual`. "After" is said with ``new_``.
+
+    Parameters
+    ----------
+    images, new_images : ndarray of shape (n, h, w) or (n, h, w, c)
+        Of the type of X, channels last. Look at them: an answer is as good as the
+        content that was put in.
+    regions : ndarray of shape (n, h, w), bool
+        What was replaced.
+    scores, new_scores : ndarray of shape (n,), float64
+        Anomaly scores.
+    heatmaps, new_heatmaps : ndarray of shape (n, h, w)
+        Of ``explain``.
+    anomalous, new_anomalous : ndarray of shape (n,), bool, or None
+        Verdicts; None of an estimator without a threshold.
+
+    Attributes
+    ----------
+    drop : ndarray of shape (n,), float64
+        By how much the region raises the score: ``scores - new_scores``. Below 0 where
+        the new content is more anomalous than the old.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfcdd.inspection import Counterfactual
+    >>> maps = np.zeros((1, 4, 4))
+    >>> found = Counterfactual(
+    ...     images=maps, new_images=maps, regions=maps > 0, heatmaps=maps,
+    ...     new_heatmaps=maps, scores=np.array([3.0]), new_scores=np.array([1.0]),
+    ... )
+    >>> found.drop
+    array([2.])
+    """
+
+    images: npt.NDArray[Any]
+    new_images: npt.NDArray[Any]
+    regions: Masks
+    scores: Values
+    new_scores: Values
+    heatmaps: npt.NDArray[Any]
+    new_heatmaps: npt.NDArray[Any]
+    anomalous: Masks | None = None
+    new_anomalous: Masks | None = None
+
+    @property
+    def drop(self) -> Values:
+        """By how much the region raises the score."""
+        return self.scores - self.new_scores
+
+
+def counterfactual(
+    estimator: Any,
+    X: Any,
+    region: Any = "hot",
+    *,
+    fill: Any = "clone",
+    size: float | None = None,
+    level: float | None = None,
+    margin: int = 0,
+    batch_size: int = 64,
+) -> Counterfactual:
+    """Score, verdict and heatmap if a region were normal.
+
+    A heatmap says what a region contributes to the score; this puts it to the test.
+    If the region is what the verdict rests on, the verdict falls without it.
+
+    What takes its place must be normal, or it is an anomaly of its own. Smooth content
+    mostly is: on surfaces with a texture it raises the scores of good images more than
+    a defect does. So by default the region gets the piece of the same image, away from
+    hot pixels, whose surroundings fit best, and the difference at its border is carried
+    inwards by the Laplace equation, so that light changes without a seam.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted model with ``anomaly_score`` and ``explain``.
+    X : array-like
+        Images, as for its ``explain``; read into memory.
+    region : "hot", str, box, Region or array, default="hot"
+        "hot": all pixels whose heatmap is above `level`. Images without any are left as
+        they are. Anything else as for :func:`region_share`: a name, a box, a mask.
+    fill : {"clone", "harmonic", "blur", "mean"} or array, default="clone"
+        "clone": as above; where the image has no free piece that is large enough, the
+        region is filled part by part. A normal image in the form of X, or several:
+        pieces are taken from those, which is better where places are not
+        interchangeable, as on objects. "harmonic": interpolated smoothly from the
+        border. "blur": the image blurred. "mean": its mean colour. These three are for
+        images without texture.
+    size : int or float, default=None
+        Of a region by name, as for :func:`region_share`.
+    level : float, default=None
+        Of "hot". None takes the low end of ``heatmap_scale_``, below which nearly all
+        pixels of normal images lie.
+    margin : int, default=0
+        Pixels by which regions are widened, where masks are drawn tightly.
+    batch_size : int, default=64
+        Changed images in the making at a time.
+
+    Returns
+    -------
+    Counterfactual
+
+    Raises
+    ------
+    TypeError, ~sklearn.exceptions.NotFittedError
+        If `estimator` is no fitted model.
+    ~skfcdd.exceptions.ImageShapeError
+        If the region, or `fill`, does not fit the images.
+    ValueError
+        If a region is empty or the whole image, or values cannot be used.
+
+    Examples
+    --------
+    >>> from skfcdd import FCDDClassifier
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.inspection import counterfactual
+    >>> data = make_defects(40, image_size=32, random_state=0)
+    >>> model = FCDDClassifier(max_epochs=1, random_state=0)
+    >>> model = model.fit(data.images[data.target == 0])
+    >>> bad = data.target == 1
+    >>> found = counterfactual(model, data.images[bad], data.masks[bad])
+    >>> found.new_images.shape, found.drop.shape
+    ((8, 32, 32), (8,))
+    """
+    check_model(estimator, "anomaly_score", "explain")
+    scores = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
+    heatmaps = check_heatmaps(estimator.explain(X))
+    stack = read_stack(estimator, X)
+    shape = (len(stack), *stack.size)
+    if isinstance(region, str) and region == "hot":
+        regions = heatmaps > hot_level(estimator, level)
+    else:
+        if level is not None:
+            raise ValueError(f"Got level={level!r}, which only region='hot' has.")
+        regions = as_regions(region, shape, size)
+        check_parts(regions)
+    regions = widened(regions, margin)
+    filler = Filler(stack, fill, hot_pixels(estimator, heatmaps))
+    refuse_whole(regions, filler)
+    new = np.empty_like(stack.images)
+    for rows in chunks(len(stack), batch_size):
+        index = np.arange(rows.start, rows.stop)
+        new[rows] = to_dtype(filler(index, regions[rows]), new.dtype)
+    given = stack.given(new)
+    new_scores = np.asarray(estimator.anomaly_score(given), dtype=np.float64)
+    judges = hasattr(estimator, "threshold_")
+    return Counterfactual(
+        images=_shown(stack.images),
+        new_images=_shown(new),
+        regions=regions,
+        scores=scores,
+        new_scores=new_scores,
+        heatmaps=heatmaps,
+        new_heatmaps=estimator.explain(given),
+        anomalous=judge(estimator, X, scores) if judges else None,
+        new_anomalous=judge(estimator, given, new_scores) if judges else None,
+    )
+
+
+def _shown(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return images[..., 0] if images.shape[3] == 1 else images
+
+
+def hot_level(estimator: Any, level: Any) -> float:
+    """Above which pixels are hot."""
+    if level is None:
+        scale = getattr(estimator, "heatmap_scale_", None)
+        if scale is None:
+            raise ValueError(
+                f"{type(estimator).__name__} has no heatmap_scale_: say with level= "
+                f"from which value on pixels are hot."
+            )
+        return float(scale[0])
+    return check_number("level", level)
+
+
+def widened(regions: Masks, margin: Any) -> Masks:
+    """Regions (n, h, w) with so many more pixels on all sides."""
+    width = check_int("margin", margin, 0)
+    if width == 0:
+        return regions
+    steps = ndimage.generate_binary_structure(3, 3)
+    steps[[0, 2]] = False  # not into the next image
+    wide: Masks = ndimage.binary_dilation(regions, steps, iterations=width)
+    return wide
+
+
+def refuse_whole(regions: Masks, filler: Filler) -> None:
+    """Refuse to fill an image as a whole from its border."""
+    whole = regions.all(axis=(1, 2))
+    if filler.needs_border and whole.any():
+        raise ValueError(
+            f"In row {np.flatnonzero(whole)[0]} all pixels are to be replaced, so that "
+            f"no border is left to which content could be fitted. Give a smaller "
+            f"region, a higher level or a smaller margin."
+        )

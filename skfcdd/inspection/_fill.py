@@ -1,0 +1,271 @@
+"""What a normal image would have in a region: cloned, interpolated, or blurred."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft, ndimage, sparse
+from scipy.sparse.linalg import splu
+
+from skfcdd.inspection._images import Stack
+
+__all__ = ["FILLS", "Filler", "harmonic"]
+
+# Standard deviation of a blur, as a share of the shorter side of an image.
+_BLUR = 1 / 16
+# Pixels around a region by which a piece that fits into it is sought.
+_RING = 3
+# Regions of no more pixels are interpolated where no piece is found.
+_SMALLEST = 16
+# From this share of hot pixels on, pieces are taken from anywhere.
+_MOSTLY = 0.5
+# Sums over pixels that are 0 or 1 come out of a transform with a rounding error.
+_NONE = 0.5
+
+Values = npt.NDArray[np.float64]
+Masks = npt.NDArray[np.bool_]
+FILLS = ("clone", "harmonic", "blur", "mean")
+
+
+class Filler:
+    """Fills holes in the images of a stack.
+
+    Parameters
+    ----------
+    stack : Stack
+        The images.
+    fill : {"clone", "harmonic", "blur", "mean"} or array
+        How, see :func:`skfcdd.inspection.counterfactual`.
+    hot : ndarray of shape (n, h, w), bool, or None
+        Pixels that are not normal, of which nothing is cloned.
+
+    Raises
+    ------
+    ImageShapeError, ValueError
+        If there is no such way, or the array does not fit the images.
+    """
+
+    def __init__(self, stack: Stack, fill: Any, hot: Masks | None = None) -> None:
+        if isinstance(fill, str) and fill not in FILLS:
+            raise ValueError(
+                f"Got fill={fill!r}, but expected one of {FILLS} or an array of normal "
+                f"images."
+            )
+        self.images = stack.images
+        self.hot = np.zeros(stack.images.shape[:3], dtype=bool)
+        if hot is not None:  # where most is hot, it is of no use to look for the rest
+            self.hot = hot & (hot.mean(axis=(1, 2), keepdims=True) < _MOSTLY)
+        self.normal: Pieces | None = None
+        self.way = fill if isinstance(fill, str) else "clone"
+        if not isinstance(fill, str):
+            self.normal = Pieces(stack.opened(fill, "fill").astype(np.float64))
+
+    @property
+    def needs_border(self) -> bool:
+        """Whether it cannot fill an image as a whole."""
+        return self.way in ("clone", "harmonic")
+
+    def __call__(self, rows: npt.NDArray[np.intp], holes: Masks) -> Values:
+        """Images of `rows` (k,), float64 (k, h, w, c), their holes (k, h, w) filled."""
+        images = self.images[rows].astype(np.float64)
+        if self.way == "clone":
+            return _cloned(images, holes, self.hot[rows], self.normal)
+        if self.way == "harmonic":
+            return harmonic(images, holes)
+        if self.way == "blur":
+            sigma = _BLUR * min(images.shape[1:3])
+            new = ndimage.gaussian_filter(images, (0, sigma, sigma, 0), mode="reflect")
+        else:
+            new = images.mean(axis=(1, 2), keepdims=True)
+        return np.where(holes[..., None], new, images)
+
+
+def harmonic(images: Values, holes: Masks, unknown: Masks | None = None) -> Values:
+    """Images whose holes are filled from their borders, as smoothly as can be.
+
+    The discrete Laplace equation: every pixel of a hole is the mean of its neighbours
+    above, below, left and right, as far as they lie in the image and are known.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, h, w, c), float64
+    holes : ndarray of shape (n, h, w), bool
+        Each connected one has a known pixel beside it.
+    unknown : ndarray of shape (n, h, w), bool, default=None
+        Pixels that are not to be filled, and not to be looked at.
+
+    Returns
+    -------
+    ndarray of shape (n, h, w, c), float64
+    """
+    filled = images.copy()
+    if not holes.any():
+        return filled
+    number = np.full(holes.shape, -1)
+    number[holes] = np.arange(holes.sum())
+    place = np.stack(np.nonzero(holes))
+    n_pixels = place.shape[1]
+    neighbours = np.zeros(n_pixels)
+    known = np.zeros((n_pixels, images.shape[3]))
+    usable = np.ones(holes.shape, dtype=bool) if unknown is None else ~unknown
+    rows, columns = [], []
+    for step in ((0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)):
+        here, there = _neighbours(place, np.array(step)[:, None], usable)
+        neighbours[here] += 1
+        hole = number[there] >= 0
+        rows.append(here[hole])
+        columns.append(number[there][hole])
+        known[here[~hole]] += images[there][~hole]
+    i, j = np.concatenate(rows), np.concatenate(columns)
+    links = sparse.csc_matrix((np.ones(len(i)), (i, j)), shape=(n_pixels, n_pixels))
+    equations = sparse.diags(neighbours, format="csc") - links
+    filled[holes] = splu(equations, permc_spec="MMD_AT_PLUS_A").solve(known)
+    return filled
+
+
+def _neighbours(
+    place: npt.NDArray[np.intp], step: npt.NDArray[np.intp], usable: Masks
+) -> tuple[npt.NDArray[np.intp], tuple[npt.NDArray[np.intp], ...]]:
+    """Numbers of the places (3, m) with a usable pixel a step away, and where it is."""
+    at = place + step
+    size = np.array(usable.shape)[:, None]
+    inside = np.asarray(((at >= 0) & (at < size)).all(axis=0))
+    inside[inside] = usable[tuple(at[:, inside])]
+    return np.flatnonzero(inside), tuple(at[:, inside])
+
+
+def _cloned(images: Values, holes: Masks, hot: Masks, normal: Pieces | None) -> Values:
+    """Images with pieces that fit in place of their holes, without seams.
+
+    Pieces are from the same image, beside its holes and what is hot; or from normal
+    images.
+    """
+    filled = images.copy()
+    for k in np.flatnonzero(holes.any(axis=(1, 2))):
+        taken = holes[k] | hot[k]
+        pieces = Pieces(images[[k]], taken) if normal is None else normal
+        _clone(filled[k], holes[k], pieces)
+    return filled
+
+
+def _clone(image: Values, hole: Masks, pieces: Pieces) -> None:
+    """Fill the hole of an image (h, w, c) in place.
+
+    Part by part: where no free piece is as large as a part, it is cut in two; where it
+    is too small for that, it is interpolated.
+    """
+    unknown, parts = hole.copy(), deque(_parts(hole))
+    while parts:
+        part = parts.popleft()
+        box = tuple(
+            slice(max(0, side.start - _RING), side.stop + _RING)
+            for side in ndimage.find_objects(part.astype(np.uint8))[0]
+        )
+        here, target = part[box], image[box]
+        ignored = unknown[box] & ~here
+        if not (ndimage.binary_dilation(here) & ~here & ~ignored).any():
+            parts.append(part)  # its neighbours first
+            continue
+        ring = ndimage.binary_dilation(here, iterations=_RING) & ~here & ~ignored
+        piece = pieces.best(target, here, ring)
+        if piece is None and part.sum() > _SMALLEST:
+            parts.extend(_halves(part, box))
+            continue
+        piece = np.zeros_like(target) if piece is None else piece
+        # The difference at the border, carried inwards, takes the seam away.
+        seam = harmonic((target - piece)[None], here[None], ignored[None])[0]
+        target[here] = (piece + seam)[here]
+        unknown[box] &= ~here
+
+
+def _parts(mask: Masks) -> list[Masks]:
+    """The connected parts of a mask (h, w)."""
+    labels, count = ndimage.label(mask)
+    return [labels == number for number in range(1, count + 1)]
+
+
+def _halves(part: Masks, box: tuple[slice, ...]) -> list[Masks]:
+    """The parts of a part that is cut in two across its longer side."""
+    rows, columns = box
+    first = np.zeros_like(part)
+    if rows.stop - rows.start > columns.stop - columns.start:
+        first[: (rows.start + rows.stop) // 2] = True
+    else:
+        first[:, : (columns.start + columns.stop) // 2] = True
+    return [*_parts(part & first), *_parts(part & ~first)]
+
+
+class Pieces:
+    """All windows of some images, of which the one that fits best is found.
+
+    Parameters
+    ----------
+    images : ndarray of shape (m, h, w, c), float64
+    taken : ndarray of shape (h, w), bool, or None
+        Pixels that must not be used.
+    """
+
+    def __init__(self, images: Values, taken: Masks | None = None) -> None:
+        self.images, self.size = images, images.shape[1:3]
+        # The fit does not depend on a constant, and numbers near 0 lose fewer digits.
+        centred = images - images.mean(axis=(1, 2), keepdims=True)
+        self.values = self._transform(np.moveaxis(centred, 3, 1))
+        self.squares = self._transform((centred**2).sum(axis=3))
+        self.taken = None
+        if taken is not None and taken.any():
+            self.taken = self._transform(taken.astype(np.float64))
+
+    def best(self, target: Values, hole: Masks, ring: Masks) -> Values | None:
+        """The window that fits a target (a, b, c) best in the ring around its hole.
+
+        To a constant for each channel, in the sense of least squares. None where every
+        window would use what is taken.
+        """
+        costs = self.misfit(target, ring)
+        if self.taken is not None:
+            used = self._slide(self.taken, (hole | ring).astype(np.float64))
+            costs[:, used > _NONE] = np.inf
+        best = int(costs.argmin())
+        if not np.isfinite(costs.flat[best]):
+            return None
+        k, top, left = np.unravel_index(best, costs.shape)
+        a, b = hole.shape
+        piece: Values = self.images[k, top : top + a, left : left + b]
+        return piece
+
+    def misfit(self, target: Values, ring: Masks) -> Values:
+        """Sum of squares over the ring of target minus window, less their means.
+
+        Parameters
+        ----------
+        target : ndarray of shape (a, b, c), float64
+        ring : ndarray of shape (a, b), bool
+
+        Returns
+        -------
+        ndarray of shape (m, h - a + 1, w - b + 1), float64
+            For each window.
+        """
+        weight = ring.astype(np.float64)
+        values = np.moveaxis(weight[..., None] * (target - target[ring].mean(0)), 2, 0)
+        products = self._slide(self.values, values).sum(axis=1)
+        # The target's mean over the ring is 0, so that of the window is the difference.
+        sums = self._slide(self.values, weight)
+        squares = (values**2).sum() - 2 * products + self._slide(self.squares, weight)
+        costs: Values = squares - (sums**2).sum(axis=1) / weight.sum()
+        return costs
+
+    def _transform(self, values: Values) -> npt.NDArray[np.complex128]:
+        found: npt.NDArray[np.complex128] = fft.rfft2(values, self.size)
+        return found
+
+    def _slide(self, image: npt.NDArray[np.complex128], window: Values) -> Values:
+        """Sums of image times window (..., a, b) for all places within the image."""
+        product = image * self._transform(window).conj()
+        rows = self.size[0] - window.shape[-2] + 1
+        columns = self.size[1] - window.shape[-1] + 1
+        sums: Values = fft.irfft2(product, self.size)[..., :rows, :columns]
+        return sums

@@ -1,0 +1,211 @@
+"""Images of whatever an estimator takes, changed, and given back in the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._files import ImageFiles, is_paths
+from skfcdd.display._estimators import judge
+from skfcdd.exceptions import ImageShapeError
+from skfcdd.inspection._checks import check_int
+
+__all__ = ["Stack", "chunks", "read_stack", "score_changed", "to_dtype"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Images in memory, and how an estimator wants them.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, h, w, c)
+        Of the type that they came with.
+    shape : tuple of int
+        Of one image as it came.
+    first : bool
+        Whether channels came before the pixels.
+    columns : object
+        Names of the columns and type of the table, where X was one; else None.
+    """
+
+    images: npt.NDArray[Any]
+    shape: tuple[int, ...]
+    first: bool
+    columns: tuple[Any, Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        h, w = self.images.shape[1:3]
+        return int(h), int(w)
+
+    def given(self, images: npt.NDArray[Any]) -> Any:
+        """Images (k, h, w, c) in the form and the type in which X came."""
+        images = to_dtype(images, self.images.dtype)
+        if self.first:
+            images = np.moveaxis(images, 3, 1)
+        images = images.reshape(len(images), *self.shape)
+        if self.columns is None:
+            return images
+        table, names = self.columns
+        return table(images, columns=names)
+
+    def opened(self, X: Any, name: str) -> npt.NDArray[Any]:
+        """Further images (m, h, w, c), given in the form of X, or one of them.
+
+        Raises
+        ------
+        ImageShapeError
+            If they are of another shape.
+        ValueError
+            If they hold NaN or infinity, or numbers of another scale.
+        """
+        array = np.asarray(_as_array(X))
+        if array.shape == self.shape:
+            array = array[None]
+        if array.shape[1:] != self.shape or len(array) == 0:
+            raise ImageShapeError(
+                f"{name} must be an image of shape {self.shape} like those of X, or "
+                f"several of them. Got {array.shape}."
+            )
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise ValueError(f"{name} must hold finite numbers.")
+        unit = array.dtype.kind == "f" and array.max() <= 1
+        if unit and self.images.dtype == np.uint8 and self.images.max() > 1:
+            raise ValueError(
+                f"{name} has values from 0 to 1, but X has bytes up to "
+                f"{self.images.max()}. Give both on one scale."
+            )
+        return _opened(array, self.images.shape[1:], self.first)
+
+
+def read_stack(estimator: Any, X: Any) -> Stack:
+    """Images that `estimator` has accepted, in memory.
+
+    Raises
+    ------
+    ImageShapeError
+        If it cannot be told which axes are the pixels.
+    """
+    fitted = getattr(estimator, "image_shape_", None)
+    if is_paths(X):
+        colour = fitted is not None and fitted[2] == 3
+        X = ImageFiles(X, mode="colour" if colour else "auto")[:]
+    columns = (type(X), X.columns) if hasattr(X, "iloc") else None
+    array = np.asarray(_as_array(X))
+    first, shape = _layout(estimator, array.shape, fitted)
+    images = _opened(array, shape, first)
+    return Stack(images, array.shape[1:], first, columns)
+
+
+def _as_array(X: Any) -> Any:
+    """X without torch: its tensors, also in a list, as arrays."""
+    if isinstance(X, (list, tuple)):
+        return np.stack([_as_array(x) for x in X]) if len(X) else np.empty(0)
+    if hasattr(X, "detach"):
+        X = X.detach().cpu()
+        X = X.float() if str(X.dtype) == "torch.bfloat16" else X
+    return np.asarray(X)
+
+
+def _opened(
+    array: npt.NDArray[Any], shape: tuple[int, ...], first: bool
+) -> npt.NDArray[Any]:
+    h, w, c = shape
+    if first:
+        return np.moveaxis(array.reshape(len(array), c, h, w), 1, 3)
+    return array.reshape(len(array), h, w, c)
+
+
+def _layout(
+    estimator: Any, shape: tuple[int, ...], fitted: tuple[int, int, int] | None
+) -> tuple[bool, tuple[int, int, int]]:
+    """Whether channels come first, and the shape (h, w, c) of an image."""
+    if len(shape) == 3:
+        return False, (shape[1], shape[2], 1)
+    exported = getattr(estimator, "_first", None)
+    named = getattr(estimator, "channels", None)
+    first = named == "first" if exported is None else bool(exported)
+    if len(shape) == 2 and fitted is not None:
+        laid_out = getattr(estimator, "image_shape", None) is not None
+        return first and laid_out, fitted
+    if len(shape) != 4:
+        raise ImageShapeError(
+            f"Expected images as (n, h, w), (n, h, w, c) or (n, c, h, w). Got an array "
+            f"of shape {shape}."
+        )
+    if exported is None and fitted is not None:
+        h, w, c = fitted
+        fits_first, fits_last = shape[1:] == (c, h, w), shape[1:] == (h, w, c)
+        first = fits_first if fits_first != fits_last else first
+    if first:
+        return True, (shape[2], shape[3], shape[1])
+    return False, (shape[1], shape[2], shape[3])
+
+
+def to_dtype(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Values as a type of image: rounded and kept within the type's range."""
+    if values.dtype == dtype:
+        return values
+    if dtype.kind == "b":
+        return values >= 0.5
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        values = np.clip(np.rint(values), info.min, info.max)
+    return values.astype(dtype)
+
+
+def chunks(n: int, batch_size: int) -> Iterator[slice]:
+    """Slices of at most `batch_size` of `n` things.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is no whole number above 0.
+    """
+    batch_size = check_int("batch_size", batch_size, 1)
+    return (slice(k, min(n, k + batch_size)) for k in range(0, n, batch_size))
+
+
+def score_changed(
+    estimator: Any,
+    stack: Stack,
+    n: int,
+    make: Callable[[slice], npt.NDArray[Any]],
+    batch_size: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_] | None]:
+    """Scores and verdicts of changed images, a batch of which is in memory at a time.
+
+    Parameters
+    ----------
+    estimator : estimator
+    stack : Stack
+        In whose form they are given to it.
+    n : int
+        How many there are.
+    make : callable (slice) -> ndarray of shape (k, h, w, c)
+        Makes some of them.
+    batch_size : int
+
+    Returns
+    -------
+    scores : ndarray of shape (n,), float64
+    anomalous : ndarray of shape (n,), bool, or None
+        None of an estimator without a threshold.
+    """
+    scores, anomalous = np.empty(n), np.zeros(n, dtype=bool)
+    judges = hasattr(estimator, "threshold_")
+    for rows in chunks(n, batch_size):
+        changed = stack.given(make(rows))
+        scores[rows] = estimator.anomaly_score(changed)
+        if judges:
+            anomalous[rows] = judge(estimator, changed, scores[rows])
+    return scores, anomalous if judges else None

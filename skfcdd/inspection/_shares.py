@@ -1,0 +1,179 @@
+"""Whether heatmaps add up to scores, and how much of a score lies where."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd.display._estimators import check_model, count, iter_heatmaps
+from skfcdd.inspection._checks import check_heatmaps
+from skfcdd.inspection._regions import as_regions, check_parts
+
+__all__ = ["RegionShare", "additivity_error", "region_share", "shares_of"]
+
+Values = npt.NDArray[np.float64]
+
+
+def additivity_error(estimator: Any, X: Any) -> Values:
+    """How far the pixels of each heatmap are from adding up to the score.
+
+    The mean of a heatmap is the image's score where ``score_pooling="mean"``: then a
+    region's part in the sum is its part in the score, and nothing is left unexplained.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted model with ``anomaly_score`` and ``explain``.
+    X : array-like
+        Images, as for its ``explain``.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Difference between the mean of the heatmap and the score, divided by the greater
+        of them; in [0, 1], 0 where both are 0. Rounding leaves about 1e-6 in float32.
+
+    Raises
+    ------
+    TypeError, ~sklearn.exceptions.NotFittedError
+        If `estimator` is no fitted model.
+    ValueError
+        If scores are pooled in another way than by the mean: they are those of the
+        greatest cells, and the heatmap adds up to the mean of all.
+
+    Examples
+    --------
+    >>> from skfcdd import FCDDClassifier
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.inspection import additivity_error
+    >>> images = make_defects(40, image_size=32, random_state=0).images
+    >>> model = FCDDClassifier(max_epochs=1, precision="float32", random_state=0)
+    >>> bool(additivity_error(model.fit(images), images).max() < 1e-5)
+    True
+    """
+    check_model(estimator, "anomaly_score", "explain")
+    pooling = _pooling(estimator)
+    if pooling not in ("mean", 1):
+        raise ValueError(
+            f"{type(estimator).__name__} was fitted with score_pooling={pooling!r}: "
+            f"its score is that of the greatest cells, while heatmaps add up to the "
+            f"mean of all. Only with score_pooling='mean' are these the same."
+        )
+    scores = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
+    means = np.empty(count(X))
+    done = 0
+    for heatmaps in iter_heatmaps(estimator, X):
+        part = heatmaps.mean(axis=(1, 2), dtype=np.float64)
+        means[done : done + len(part)] = part
+        done += len(part)
+    greater = np.maximum(np.abs(means), np.abs(scores))
+    error: Values = np.abs(means - scores) / np.where(greater > 0, greater, 1)
+    return error
+
+
+def _pooling(estimator: Any) -> Any:
+    """How scores are pooled; the mean, where nothing is said of it."""
+    named = getattr(estimator, "score_pooling", "mean")
+    metadata = getattr(estimator, "metadata_", {})
+    if "score_pooling" in metadata:
+        named = json.loads(metadata["score_pooling"])
+    return getattr(estimator, "_pooling", named)
+
+
+@dataclass(frozen=True)
+class RegionShare:
+    """How much of each heatmap lies in a region, against the region's size.
+
+    Made by :func:`region_share`.
+
+    Parameters
+    ----------
+    share : ndarray of shape (n,), float64
+        Of the heatmap's sum, in [0, 1].
+    area : ndarray of shape (n,), float64
+        Of the image's pixels, in (0, 1).
+
+    Attributes
+    ----------
+    ratio : ndarray of shape (n,), float64
+        ``share / area``: 1 where the region is as hot as the image on average.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfcdd.inspection import RegionShare
+    >>> RegionShare(share=np.array([0.5]), area=np.array([0.125])).ratio
+    array([4.])
+    """
+
+    share: Values
+    area: Values
+
+    @property
+    def ratio(self) -> Values:
+        """Share of the heat, divided by the share of the pixels."""
+        return self.share / self.area
+
+
+def region_share(
+    heatmaps: Any, region: Any, *, size: float | None = None
+) -> RegionShare:
+    """How much of each heatmap's sum, and so of the score, lies in a region.
+
+    Parameters
+    ----------
+    heatmaps : array-like of shape (n, h, w)
+        Of ``explain``; no value is below 0.
+    region : str, box, Region or array
+        "border", "top_left", "top_right", "bottom_left" or "bottom_right"; a box (top,
+        left, bottom, right) or a :class:`~skfcdd.Region`; or a mask of shape (h, w), or
+        (n, h, w) for one of each image. Of the background, give the mask: ``~object``.
+    size : int or float, default=None
+        Of a region by name: pixels, or a share of the side. None takes a sixteenth of
+        the shorter side for the border, and a quarter of each side for a corner.
+
+    Returns
+    -------
+    RegionShare
+        Of a heatmap that is 0 everywhere, the share is that of the pixels.
+
+    Raises
+    ------
+    ~skfcdd.exceptions.ImageShapeError
+        If the region does not fit the heatmaps.
+    ValueError
+        If a region is empty or the whole image, or heatmaps hold NaN or values below 0.
+
+    Examples
+    --------
+    >>> from skfcdd.inspection import region_share
+    >>> heatmaps = [[[3.0, 0, 0, 0], [0, 0, 0, 1]]]
+    >>> found = region_share(heatmaps, (0, 0, 2, 1))
+    >>> found.share, found.area, found.ratio
+    (array([0.75]), array([0.25]), array([3.]))
+    """
+    maps = check_heatmaps(heatmaps)
+    if maps.min() < 0:
+        raise ValueError(
+            f"heatmaps go down to {maps.min():g}, and parts of a sum need values of 0 "
+            f"or more."
+        )
+    regions = as_regions(region, maps.shape, size)
+    check_parts(regions)
+    return shares_of(maps, regions)
+
+
+def shares_of(
+    heatmaps: npt.NDArray[Any], regions: npt.NDArray[np.bool_]
+) -> RegionShare:
+    """Shares of regions (n, h, w), of heatmaps without values below 0."""
+    total = heatmaps.sum(axis=(1, 2), dtype=np.float64)
+    inside = np.where(regions, heatmaps, 0).sum(axis=(1, 2), dtype=np.float64)
+    area = regions.mean(axis=(1, 2))
+    even = total <= 0
+    share = np.where(even, area, inside / np.where(even, 1, total))
+    return RegionShare(share, area)
