@@ -212,4 +212,4 @@ class RegionAuditDisplay:
         left.set_xlabel("heat / average of the image")
         right.set_xlabel("change of the score without it (%)")
         if n_groups > 1:
-            right.legend(loc="best")
+            left.legend(loc="best")  # where marks are not covered

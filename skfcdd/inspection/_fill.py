@@ -18,6 +18,8 @@ __all__ = ["FILLS", "Filler", "harmonic"]
 _BLUR = 1 / 16
 # Pixels around a region by which a piece that fits into it is sought.
 _RING = 3
+# Standard deviation by which a difference at a border is smoothed, in pixels.
+_SMOOTH = 1.5
 # Regions of no more pixels are interpolated where no piece is found.
 _SMALLEST = 16
 # From this share of hot pixels on, pieces are taken from anywhere.
@@ -174,11 +176,29 @@ def _clone(image: Values, hole: Masks, pieces: Pieces) -> None:
         if piece is None and part.sum() > _SMALLEST:
             parts.extend(_halves(part, box))
             continue
-        piece = np.zeros_like(target) if piece is None else piece
-        # The difference at the border, carried inwards, takes the seam away.
-        seam = harmonic((target - piece)[None], here[None], ignored[None])[0]
-        target[here] = (piece + seam)[here]
+        if piece is None:
+            new = harmonic(target[None], here[None], ignored[None])[0]
+        else:
+            new = piece + _seam(target - piece, here, ring)
+        target[here] = new[here]
         unknown[box] &= ~here
+
+
+def _seam(difference: Values, hole: Masks, ring: Masks) -> Values:
+    """A difference (h, w, c) around a hole, carried inwards, which takes the seam away.
+
+    A slope of the light over the ring, and what is left of the difference, smoothed:
+    where the textures do not meet, single pixels of their border are not to be spread.
+    """
+    i, j = np.indices(hole.shape)
+    slope = np.stack([np.ones(hole.shape), i - i.mean(), j - j.mean()], axis=-1)
+    slope = slope @ np.linalg.lstsq(slope[ring], difference[ring], rcond=None)[0]
+    rest = np.where(ring[..., None], difference - slope, 0)
+    sigma = (_SMOOTH, _SMOOTH, 0)
+    weight = ndimage.gaussian_filter(ring.astype(np.float64)[..., None], sigma)
+    smooth = ndimage.gaussian_filter(rest, sigma) / np.where(ring[..., None], weight, 1)
+    inside: Values = harmonic(smooth[None], hole[None], ~(hole | ring)[None])[0]
+    return slope + inside
 
 
 def _parts(mask: Masks) -> list[Masks]:
