@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skfcdd.display._common import (
     ANOMALOUS,
@@ -194,50 +195,45 @@ class PerturbationCurveDisplay:
         x = 100 * curve.shares
         name = self.name if name is None else name
         main = f"{name}: hottest first" if name else "hottest first"
-        looks = {
-            "hottest": style(
-                kwargs, "lines.Line2D", color=ANOMALOUS, label=_label(main, curve.area)
-            ),
-            "random": style(
+        plain = {"linestyle": "--", "linewidth": 1.2, "color": foreground()}
+        cold = {"linestyle": ":", "color": NORMAL}
+        orders: dict[str, tuple[Any, ...]] = {
+            "hottest": (curve.scores, curve.area, main, {"color": ANOMALOUS}, kwargs),
+            "random": (
+                curve.random,
+                curve.random_area,
+                "random order",
+                plain,
                 baseline_kw,
-                "lines.Line2D",
-                color=foreground(),
-                linestyle="--",
-                linewidth=1.2,
-                label=_label("random order", curve.random_area),
             ),
-            "coldest": style(
+            "coldest": (
+                curve.coldest,
+                curve.coldest_area,
+                "coldest first",
+                cold,
                 baseline_kw,
-                "lines.Line2D",
-                color=NORMAL,
-                linestyle=":",
-                label=_label("coldest first", curve.coldest_area),
             ),
-        }
-        values = {
-            "hottest": curve.relative(curve.scores),
-            "random": curve.relative(curve.random),
-            "coldest": curve.relative(curve.coldest),
         }
         self.lines_ = {}
-        for order, look in looks.items():
-            (self.lines_[order],) = self.ax_.plot(x, values[order].mean(axis=0), **look)
+        for order, (scores, area, label, look, given) in orders.items():
+            label = f"{label} (area {area.mean():.2f})"
+            look = style(given, "lines.Line2D", label=label, **look)
+            y = curve.relative(scores).mean(axis=0)
+            (self.lines_[order],) = self.ax_.plot(x, y, **look)
         self.band_ = None
         if fill_between and len(curve.scores) > 1:
-            low, high = np.quantile(values["hottest"], (0.25, 0.75), axis=0)
-            shade = {
-                "color": self.lines_["hottest"].get_color(),
-                "alpha": 0.2,
-                "linewidth": 0,
-            }
-            shade = style(fill_kw, "collections.PolyCollection", **shade)
-            self.band_ = self.ax_.fill_between(x, low, high, **shade)
+            self.band_ = self._shade(x, fill_kw)
         done = "replaced" if curve.kind == "deletion" else "brought back"
         self.ax_.set(xlabel=f"pixels {done} (%)", ylabel="score / score of the image")
         self.ax_.set_ylim(bottom=min(0.0, self.ax_.get_ylim()[0]))
         self.ax_.legend(loc="best")
         return self
 
-
-def _label(name: str, area: Any) -> str:
-    return f"{name} (area {np.mean(area):.2f})"
+    def _shade(self, x: npt.NDArray[np.float64], given: dict[str, Any] | None) -> Any:
+        """The middle half of the images."""
+        values = self.curve.relative(self.curve.scores)
+        colour = self.lines_["hottest"].get_color()
+        look = {"color": colour, "alpha": 0.2, "linewidth": 0}
+        look = style(given, "collections.PolyCollection", **look)
+        ends = np.quantile(values, (0.25, 0.75), axis=0)
+        return self.ax_.fill_between(x, *ends, **look)

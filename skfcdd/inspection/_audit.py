@@ -16,7 +16,7 @@ from skfcdd.inspection._checks import check_heatmaps, check_number, hot_pixels
 from skfcdd.inspection._fill import Filler
 from skfcdd.inspection._images import Stack, read_stack, score_changed
 from skfcdd.inspection._regions import CORNERS, as_regions, check_parts
-from skfcdd.inspection._shares import shares_of
+from skfcdd.inspection._shares import RegionShare, shares_of
 
 __all__ = ["RegionAudit", "RegionFinding", "audit_regions"]
 
@@ -242,18 +242,16 @@ def audit_regions(
     check_model(estimator, "anomaly_score", "explain")
     min_ratio = check_number("min_ratio", min_ratio, 0)
     min_change = check_number("min_change", min_change, 0, 1)
+    limits = min_ratio, min_change
     scores = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
     heatmaps = check_heatmaps(estimator.explain(X))
     stack = read_stack(estimator, X)
-    n, filler = len(stack), Filler(stack, fill, hot_pixels(estimator, heatmaps))
+    n = len(stack)
+    filler = Filler(stack, fill, hot_pixels(estimator, heatmaps))
     if masks is None and y is not None and is_masks(y):
         masks = y
-    truth = read_truth(estimator, y, n)
+    groups = _groups(read_truth(estimator, y, n), n)
     defects = pick_masks(masks, np.arange(n), n, stack.size)
-    groups = {"all": np.ones(n, dtype=bool)}
-    if truth is not None:
-        groups = {"normal": ~truth, "anomaly": truth}
-        groups = {name: rows for name, rows in groups.items() if rows.any()}
     findings = []
     for name, region in _check_regions(regions).items():
         where = as_regions(region, heatmaps.shape, name=f"regions[{name!r}]")
@@ -270,22 +268,41 @@ def audit_regions(
                     f"{name!r}, so that none is left to look at."
                 )
             shares = shares_of(heatmaps[left], where[left])
-            limits = np.maximum(min_change, min_ratio * shares.area)
-            affected = float((change[left] <= -limits).mean())
-            finding = RegionFinding(
-                region=name,
-                group=group,
-                n_images=len(left),
-                area=float(np.mean(shares.area)),
-                share=float(np.median(shares.share)),
-                ratio=float(np.median(shares.ratio)),
-                change=float(np.median(change[left])),
-                limit=float(-np.median(limits)),
-                affected=affected,
-                flagged=affected > 0.5,
-            )
-            findings.append(finding)
+            findings.append(_finding(name, group, shares, change[left], *limits))
     return RegionAudit(tuple(findings))
+
+
+def _groups(truth: Masks | None, n: int) -> dict[str, Masks]:
+    """Which images are looked at together."""
+    if truth is None:
+        return {"all": np.ones(n, dtype=bool)}
+    groups = {"normal": ~truth, "anomaly": truth}
+    return {name: rows for name, rows in groups.items() if rows.any()}
+
+
+def _finding(
+    region: str,
+    group: str,
+    shares: RegionShare,
+    change: Values,
+    min_ratio: float,
+    min_change: float,
+) -> RegionFinding:
+    """What is found of a region in some images."""
+    limits = np.maximum(min_change, min_ratio * shares.area)
+    affected = float((change <= -limits).mean())
+    return RegionFinding(
+        region=region,
+        group=group,
+        n_images=len(change),
+        area=float(np.mean(shares.area)),
+        share=float(np.median(shares.share)),
+        ratio=float(np.median(shares.ratio)),
+        change=float(np.median(change)),
+        limit=float(-np.median(limits)),
+        affected=affected,
+        flagged=affected > 0.5,
+    )
 
 
 def _check_regions(regions: Mapping[str, Any] | None) -> dict[str, Any]:
