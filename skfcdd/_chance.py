@@ -19,14 +19,19 @@ _turn = threading.RLock()
 _QUIET = {"skfcdd", "timm", "torch", "torchvision"}
 
 
-def _fresh_lock() -> None:
-    """A forked process has no thread that could give the lock back."""
+def _after_fork() -> None:
+    """A forked process has none of the threads of the one it comes from.
+
+    Neither one that could give the lock back, nor those of OpenMP, for which it would
+    wait forever: it computes with one thread.
+    """
     global _turn
     _turn = threading.RLock()
+    torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fresh_lock)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

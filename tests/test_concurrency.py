@@ -71,10 +71,17 @@ def test_processes_get_the_same_answers(method, classifier):
         pytest.skip(f"this system cannot {method}")
     expected = answers(classifier)  # torch has threads of its own from here on
     context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(2, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(2, mp_context=context)
+    try:
         jobs = [pool.submit(answers, classifier) for _ in range(4)]
         for job in jobs:
             same(job.result(timeout=120), expected)
+    finally:  # workers that wait forever must not keep the test waiting
+        workers = list(pool._processes.values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+            worker.join()
 
 
 def test_training_after_fork(classifier):
@@ -87,6 +94,8 @@ def test_training_after_fork(classifier):
     )
     process.start()
     process.join(timeout=120)
+    process.kill()
+    process.join()
     assert process.exitcode == 0
 
 
