@@ -31,4 +31,6 @@ def written_at_once(path: Path) -> Iterator[Path]:
     with folder as name:
         temporary = Path(name) / path.name
         yield temporary
+        with temporary.open("r+b") as file:  # on the disk, before it takes the place
+            os.fsync(file.fileno())
         os.replace(temporary, path)

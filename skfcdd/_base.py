@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -246,55 +244,6 @@ class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: igno
         return Previous(self.net_, self.receptive_field_, self._split_seed)
 
     # -- scores and heatmaps -------------------------------------------------------
-
-    def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
-        """Anomaly score of each image; greater is more anomalous.
-
-        Parameters
-        ----------
-        X : array-like
-            Images, as for ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Mean of the cells of the network's map, or of the greatest of them where
-            `score_pooling` says so. Non-negative.
-
-        Raises
-        ------
-        ~skfcdd.exceptions.ImageShapeError
-            If the images have another shape than those of ``fit``.
-        """
-        return self._scores(self._check_images(X))
-
-    def explain(self, X: Any, out: Any = None) -> Any:
-        """Heatmap of each image: where it is anomalous, and how much.
-
-        The mean of a heatmap is the mean of the image's cells: with
-        ``score_pooling="mean"`` its pixels add up to the anomaly score.
-
-        Parameters
-        ----------
-        X : array-like
-            Images, as for ``fit``.
-        out : array of shape (n, h, w), default=None
-            Where to write the heatmaps: an array of NumPy, a file mapped by it, or any
-            other array that takes slices, such as one of zarr. None makes an array.
-
-        Returns
-        -------
-        ndarray of shape (n, h, w), float32
-            Heatmaps at the resolution of X; `out` where it is given. Non-negative.
-
-        Raises
-        ------
-        ~skfcdd.exceptions.ImageShapeError
-            If the images have another shape than those of ``fit``.
-        ValueError
-            If `out` has another shape, or no floating type.
-        """
-        return self._write_heatmaps(self._check_images(X), out)
 
     def explain_large(
         self, image: Any, *, tile_size: int = 1024, out: Any = None

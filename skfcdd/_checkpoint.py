@@ -124,6 +124,7 @@ class Checkpoint:
 
     def on_epoch_end(self, net: Any) -> None:
         """Write the state."""
+        callbacks = {name: _kept(callback) for name, callback in net.callbacks_}
         state = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
@@ -132,7 +133,7 @@ class Checkpoint:
             "module": net.module_.state_dict(),
             "optimizer": net.optimizer_.state_dict(),
             "history": json.dumps(list(net.history), default=_plain),
-            "callbacks": {n: _kept(c) for n, c in net.callbacks_ if _kept(c)},
+            "callbacks": {name: kept for name, kept in callbacks.items() if kept},
             "generator": self.data.generator.get_state(),
             "chance": _get_global(net.device),
         }
@@ -143,11 +144,8 @@ class Checkpoint:
         with (
             _explained(self.path, len(net.history)),
             written_at_once(self.path) as temporary,
-            temporary.open("wb") as file,
         ):
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+            temporary.write_bytes(content.getbuffer())
         self.written = True
 
     def close(self) -> None:

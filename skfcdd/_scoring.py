@@ -47,6 +47,55 @@ class ScoringMixin(CalibratedMixin, ReprMixin):
         """Heatmaps (n, h, w) of images (n, c, h, w) in the unit range."""
         raise NotImplementedError
 
+    def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
+        """Anomaly score of each image; greater is more anomalous.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Mean of the cells of the network's map, or of the greatest of them where
+            `score_pooling` says so. Non-negative.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.ImageShapeError
+            If the images have another shape than those of ``fit``.
+        """
+        return self._scores(self._check_images(X))
+
+    def explain(self, X: Any, out: Any = None) -> Any:
+        """Heatmap of each image: where it is anomalous, and how much.
+
+        The mean of a heatmap is the mean of the image's cells: with
+        ``score_pooling="mean"`` its pixels add up to the anomaly score.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+        out : array of shape (n, h, w), default=None
+            Where to write the heatmaps: an array of NumPy, a file mapped by it, or any
+            other array that takes slices, such as one of zarr. None makes an array.
+
+        Returns
+        -------
+        ndarray of shape (n, h, w), float32
+            Heatmaps at the resolution of X; `out` where it is given. Non-negative.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.ImageShapeError
+            If the images have another shape than those of ``fit``.
+        ValueError
+            If `out` has another shape, or no floating type.
+        """
+        return self._write_heatmaps(self._check_images(X), out)
+
     def iter_explain(self, X: Any) -> Iterator[npt.NDArray[np.float32]]:
         """Heatmaps batch by batch, so that they need not fit into memory.
 

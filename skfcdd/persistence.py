@@ -116,12 +116,12 @@ def save(
     text = json.dumps(document, indent=1, allow_nan=False)
     data = require("safetensors.torch", "safetensors").save(numbers)
     path = Path(path)
-    with written_at_once(path) as temporary, temporary.open("wb") as file:
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr(_JSON, text, zipfile.ZIP_DEFLATED)
-            archive.writestr(_NUMBERS, data, zipfile.ZIP_STORED)
-        file.flush()
-        os.fsync(file.fileno())
+    with (
+        written_at_once(path) as temporary,
+        zipfile.ZipFile(temporary, "w") as archive,
+    ):
+        archive.writestr(_JSON, text, zipfile.ZIP_DEFLATED)
+        archive.writestr(_NUMBERS, data, zipfile.ZIP_STORED)
     return path
 
 

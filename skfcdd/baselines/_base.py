@@ -289,52 +289,6 @@ class BaselineDetector(OutlierVerdicts, ScoringMixin, BaseEstimator):  # type: i
             low = max(self.threshold_, float(np.nextafter(np.float32(middle), 1e30)))
         return low, low + 4 * (low - middle)
 
-    def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
-        """Anomaly score of each image; greater is more anomalous.
-
-        Parameters
-        ----------
-        X : array-like
-            Images, as for ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            Of the image's cells, what `score_pooling` says. Non-negative.
-
-        Raises
-        ------
-        ~skfcdd.exceptions.ImageShapeError
-            If the images have another shape than those of ``fit``.
-        """
-        return self._scores(self._check_images(X))
-
-    def explain(self, X: Any, out: Any = None) -> Any:
-        """Heatmap of each image: where it is anomalous, and how much.
-
-        The mean of a heatmap is the mean of the image's cells.
-
-        Parameters
-        ----------
-        X : array-like
-            Images, as for ``fit``.
-        out : array of shape (n, h, w), default=None
-            Where to write the heatmaps; None makes an array.
-
-        Returns
-        -------
-        ndarray of shape (n, h, w), float32
-            Heatmaps at the resolution of X; `out` where it is given. Non-negative.
-
-        Raises
-        ------
-        ~skfcdd.exceptions.ImageShapeError
-            If the images have another shape than those of ``fit``.
-        ValueError
-            If `out` has another shape, or no floating type.
-        """
-        return self._write_heatmaps(self._check_images(X), out)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True

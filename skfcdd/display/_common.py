@@ -16,6 +16,7 @@ __all__ = [
     "NORMAL",
     "as_flags",
     "as_numbers",
+    "check_scale",
     "figure_of",
     "foreground",
     "matplotlib",
@@ -113,3 +114,17 @@ def as_numbers(values: Any, name: str, n: int | None = None) -> npt.NDArray[np.f
         row = int(np.flatnonzero(~np.isfinite(numbers))[0])
         raise ValueError(f"{name} holds NaN or infinity, first in row {row}.")
     return numbers
+
+
+def check_scale(scale: Any) -> tuple[float, float]:
+    """The ends of a scale of colours."""
+    try:
+        low, high = (float(end) for end in scale)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"scale must be two numbers (low, high), such as heatmap_scale_ of the "
+            f"model. Got {scale!r}."
+        ) from error
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ValueError(f"Got scale={(low, high)}, but expected finite low < high.")
+    return low, high

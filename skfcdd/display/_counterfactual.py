@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd.display._common import matplotlib, style
+from skfcdd.display._common import check_scale, matplotlib, style
 from skfcdd.display._grid import make_grid
-from skfcdd.display._heatmap import _scale
 from skfcdd.display._overlay import draw_outlines, fading, outline_kinds
 from skfcdd.display._pictures import as_grey, as_pictures
 
@@ -190,7 +189,7 @@ class CounterfactualDisplay:
             raise ValueError(f"There are {n} images, but {len(names)} names.")
         display = cls(
             result=result,
-            scale=_scale(scale),
+            scale=check_scale(scale),
             names=names,
             channel=channel,
             value_range=value_range,

@@ -16,7 +16,7 @@ from skfcdd.display._choice import (
     pictures_of,
     ranked,
 )
-from skfcdd.display._common import as_flags, as_numbers, matplotlib
+from skfcdd.display._common import as_flags, as_numbers, check_scale, matplotlib
 from skfcdd.display._estimators import (
     check_model,
     count,
@@ -214,7 +214,7 @@ class HeatmapDisplay(HeatmapPlot):
         display = cls(
             images=pictures_of(estimator, shown, heatmaps.shape[1:], **look),
             heatmaps=heatmaps,
-            scale=_scale(estimator.heatmap_scale_ if scale is None else scale),
+            scale=check_scale(estimator.heatmap_scale_ if scale is None else scale),
             scores=scores,
             anomalous=judge(estimator, shown, scores),
             truth=None if truth is None else truth[chosen],
@@ -303,7 +303,7 @@ class HeatmapDisplay(HeatmapPlot):
         display = cls(
             images=images,
             heatmaps=maps,
-            scale=_scale(scale),
+            scale=check_scale(scale),
             scores=None if scores is None else as_numbers(scores, "scores", n),
             anomalous=_optional_flags(anomalous, "anomalous", n),
             truth=_optional_flags(y_true, "y_true", n),
@@ -312,19 +312,6 @@ class HeatmapDisplay(HeatmapPlot):
             names=_names(names, every, n),
         )
         return display.plot(ax=ax, **kwargs)
-
-
-def _scale(scale: Any) -> tuple[float, float]:
-    try:
-        low, high = (float(end) for end in scale)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"scale must be two numbers (low, high), such as heatmap_scale_ of the "
-            f"model. Got {scale!r}."
-        ) from error
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise ValueError(f"Got scale={(low, high)}, but expected finite low < high.")
-    return low, high
 
 
 def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] | None:
