@@ -51,7 +51,8 @@ class Target:
 
     def take(self, index: Tensor) -> Target:
         """What is known of some of the images."""
-        return Target(self.anomalous[index], self.masks[index], self.has_mask[index])
+        parts = (self.anomalous, self.masks, self.has_mask)
+        return Target(*(part.index_select(0, index) for part in parts))
 
 
 @dataclass
@@ -164,7 +165,7 @@ class TrainingData(Dataset[Any]):
             own = np.arange(n_done, n_done + len(rows))
             part, place = place[: len(chosen)], place[len(chosen) :]
             index = torch.from_numpy(np.concatenate([own, part])).to(images.device)
-            yield images[index], target.take(index)
+            yield images.index_select(0, index), target.take(index)
             n_done += len(rows)
 
     @property
@@ -246,9 +247,8 @@ class TrainingData(Dataset[Any]):
                     for start, (n, count) in zip(first, parts_of, strict=False)
                 ]
             )
-            planted, where = self.plant(
-                images[torch.from_numpy(chosen).to(images.device)], self.generator
-            )
+            own = torch.from_numpy(chosen).to(images.device)
+            planted, where = self.plant(images.index_select(0, own), self.generator)
             parts.append((planted, where, self._trust(where)))
         batch, masks, has_mask = (torch.cat(part) for part in zip(*parts, strict=True))
         anomalous = torch.arange(len(batch), device=batch.device) >= len(rows)

@@ -11,6 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scipy.stats import ks_2samp
+
 from skfcdd.anomalies import (
     SYNTHETIC_ANOMALIES,
     blobs,
@@ -19,6 +21,7 @@ from skfcdd.anomalies import (
     resolve_synthetic,
     scratches,
 )
+from skfcdd.anomalies._drawing import n_drawings, paint
 
 KINDS = sorted(SYNTHETIC_ANOMALIES)
 PLACED = ["confetti", "blobs", "scratches", "cutpaste", "perlin", "mixed"]
@@ -35,7 +38,7 @@ def textures(n=16, channels=1, size=(64, 64), seed=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(
-    n=st.integers(1, 6),
+    n=st.integers(1, 6) | st.sampled_from([127, 128, 131, 650]),
     channels=st.sampled_from([1, 2, 3, 4, 13]),
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     seed=st.integers(0, 99),
@@ -80,6 +83,36 @@ def test_images_of_a_batch_differ(kind):
     changed, masks = SYNTHETIC_ANOMALIES[kind](images, generator())
     assert len({mask.numpy().tobytes() for mask in masks}) == 12
     assert len({image.numpy().tobytes() for image in changed}) == 12
+
+
+def test_drawings_are_used_in_four_mirror_images():
+    n = 130
+    drawings = torch.rand(n_drawings(n), 2, 6, 9, generator=generator())
+    assert len(drawings) == 33
+    changed, masks = paint(torch.zeros(n, 3, 6, 9), drawings, torch.ones(n, 2, 3))
+    strongest = drawings.amax(dim=1, keepdim=True)
+    for turn, axes in enumerate([(), (2,), (3,), (2, 3)]):
+        rows = slice(33 * turn, min(n, 33 * turn + 33))
+        expected = strongest.flip(axes)[: len(changed[rows])] if axes else strongest
+        expected = torch.where(expected > 0.03, expected, 0).expand(-1, 3, -1, -1)
+        torch.testing.assert_close(changed[rows], expected)
+        assert torch.equal(masks[rows], expected[:, :1] > 0.03)
+
+
+@pytest.mark.parametrize("kind", PLACED)
+def test_many_images_get_anomalies_as_few_do(kind):
+    """Shared drawings change neither sizes nor contrasts, and no two images alike."""
+    images = textures(1).expand(640, -1, -1, -1)
+    changed, masks = SYNTHETIC_ANOMALIES[kind](images, generator())
+    # Equal ones would have to be drawn alike by chance.
+    assert len({image.numpy().tobytes() for image in changed}) == 640
+    few = [SYNTHETIC_ANOMALIES[kind](images[:64], generator(s)) for s in range(10)]
+    for measure in (
+        lambda x, m: m.float().mean(dim=(1, 2, 3)),
+        lambda x, m: (x - images[:1]).abs().amax(dim=(1, 2, 3)),
+    ):
+        expected = torch.cat([measure(*pair) for pair in few])
+        assert ks_2samp(measure(changed, masks), expected).pvalue > 0.001
 
 
 @pytest.mark.parametrize("kind", ["confetti", "blobs", "cutpaste", "perlin"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,10 @@ _GRID = 64
 _VISIBLE = 0.03
 # Images are worked off in parts of about this many values on the CPU.
 _PART = 1 << 18
+# So many images share drawings, each with three others; fewer have one each.
+_SHARED = 128
+# The axes to mirror a drawing along, in the order of its uses.
+_MIRRORED: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 
 
 class Draw:
@@ -71,6 +75,47 @@ def enlarge(shapes: Tensor, size: tuple[int, int]) -> Tensor:
     lower = rows.index_select(0, (first + below).flatten())
     weight = (place - above).repeat(n * k)[:, None]
     return torch.lerp(upper, lower, weight).view(n, k, h, w)
+
+
+def n_drawings(n: int) -> int:
+    """Number of drawings for `n` images.
+
+    To draw a shape takes several times as long as to paint it. Many images therefore
+    use each drawing in its four mirror images, with colours of their own.
+    """
+    return n if n < _SHARED else -(-n // len(_MIRRORED))
+
+
+class Uses:
+    """Which drawings the images of a batch use, and how they are mirrored.
+
+    Image i uses drawing i modulo `n_drawn`.
+
+    Parameters
+    ----------
+    n_drawn : int
+        Number of drawings, at least a quarter of the images.
+    """
+
+    def __init__(self, n_drawn: int) -> None:
+        self.n_drawn = n_drawn
+
+    def slices(self, n: int, step: int) -> Iterator[slice]:
+        """All of `n` images in parts of at most `step`, each mirrored in one way."""
+        for first in range(0, n, self.n_drawn):
+            last = min(n, first + self.n_drawn)
+            for start in range(first, last, step):
+                yield slice(start, min(last, start + step))
+
+    def source(self, rows: slice) -> slice:
+        """The drawings that these images use."""
+        turn = rows.start // self.n_drawn * self.n_drawn
+        return slice(rows.start - turn, rows.stop - turn)
+
+    def mirror(self, drawings: Tensor, rows: slice) -> Tensor:
+        """Turn drawings over the way that these images use them."""
+        axes = _MIRRORED[rows.start // self.n_drawn]
+        return drawings.flip(axes) if axes else drawings
 
 
 def grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -130,9 +175,10 @@ def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tens
 
 
 def paint(images: Tensor, coverage: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Blend values (n, k, c) into images under soft coverages (n, k, gh, gw).
+    """Blend values (n, k, c) into images under soft coverages (m, k, gh, gw).
 
-    Where shapes overlap, their colours mix.
+    Where shapes overlap, their colours mix. With fewer coverages than images, m of
+    :func:`n_drawings`, they are used several times, mirrored.
 
     Returns
     -------
@@ -141,20 +187,25 @@ def paint(images: Tensor, coverage: Tensor, values: Tensor) -> tuple[Tensor, Ten
     """
     gh, gw = coverage.shape[2:]
     h, w = images.shape[2:]
+    uses = Uses(len(coverage))
+    opacity = coverage.amax(dim=1, keepdim=True)
+    total = coverage.sum(dim=1, keepdim=True).clamp_(min=1e-6)
+    share = coverage * (opacity / total)
 
     def change(rows: slice) -> Tensor:
-        part = coverage[rows]
-        total = part.sum(dim=1, keepdim=True).clamp_(min=1e-6)
-        opacity = part.amax(dim=1, keepdim=True)
+        source = uses.source(rows)
+        part = share[source]
         colour = torch.bmm(values[rows].mT, part.flatten(2)).view(len(part), -1, gh, gw)
-        layer = torch.cat([opacity, colour.mul_(opacity / total)], dim=1)
+        layer = uses.mirror(torch.cat([opacity[source], colour], dim=1), rows)
         layer = enlarge(layer, (h, w))
         return torch.addcmul(layer[:, 1:], images[rows], 1 - layer[:, :1])
 
-    return finish(images, change)
+    return finish(images, change, uses)
 
 
-def finish(images: Tensor, change: Callable[[slice], Tensor]) -> tuple[Tensor, Tensor]:
+def finish(
+    images: Tensor, change: Callable[[slice], Tensor], uses: Uses | None = None
+) -> tuple[Tensor, Tensor]:
     """Keep visible changes alone, at least one pixel of them an image.
 
     Parameters
@@ -163,6 +214,8 @@ def finish(images: Tensor, change: Callable[[slice], Tensor]) -> tuple[Tensor, T
     change : callable
         Gives new values of the images of a slice. Large batches are worked off in
         parts, whose temporary tensors stay in the cache of the processor.
+    uses : Uses or None, default=None
+        Slices do not reach over images that mirror their drawings in different ways.
 
     Returns
     -------
@@ -176,8 +229,7 @@ def finish(images: Tensor, change: Callable[[slice], Tensor]) -> tuple[Tensor, T
     step = len(images)
     if images.device.type == "cpu":
         step = max(1, _PART // max(1, images[0].numel()))
-    for start in range(0, len(images), step):
-        rows = slice(start, start + step)
+    for rows in (uses or Uses(len(images))).slices(len(images), step):
         _keep_visible(images[rows], change(rows), changed[rows], masks[rows])
     return changed, masks
 

@@ -20,20 +20,19 @@ Planter = Callable[[Tensor, Generator], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class _Mixture:
-    """A batch is shared out at random among several kinds."""
+    """A batch is shared out among several kinds, which take turns in random order."""
 
     kinds: tuple[Planter, ...]
 
     def __call__(self, images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        device = generator.device
-        order = torch.randperm(len(images), generator=generator, device=device)
-        turns = torch.randperm(len(self.kinds), generator=generator, device=device)
-        parts = order.tensor_split(len(self.kinds))
+        n_kinds = len(self.kinds)
+        turns = torch.randperm(n_kinds, generator=generator, device=generator.device)
         changed = torch.empty_like(images)
         masks = torch.empty_like(images[:, :1], dtype=torch.bool)
-        for turn, part in zip(turns.tolist(), parts, strict=True):
-            if len(part):
-                changed[part], masks[part] = self.kinds[turn](images[part], generator)
+        for first, turn in enumerate(turns.tolist()[: len(images)]):
+            part = slice(first, None, n_kinds)
+            own = images[part].contiguous()
+            changed[part], masks[part] = self.kinds[turn](own, generator)
         return changed, masks
 
 

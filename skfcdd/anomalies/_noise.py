@@ -9,7 +9,15 @@ import torch
 from torch import Generator, Tensor
 
 from skfcdd._moves import moved
-from skfcdd.anomalies._drawing import Draw, coarse_size, enlarge, finish, limited
+from skfcdd.anomalies._drawing import (
+    Draw,
+    Uses,
+    coarse_size,
+    enlarge,
+    finish,
+    limited,
+    n_drawings,
+)
 
 
 def solid(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -131,24 +139,26 @@ def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     draw, n = Draw(generator), len(images)
     h, w = images.shape[2:]
     size = coarse_size(h, w)
-    noise = perlin_noise(draw, n, size)
+    uses = Uses(n_drawings(n))
+    noise = perlin_noise(draw, uses.n_drawn, size)
     # The threshold sets the share of the image; some share is left in every image.
-    share = draw.uniform(n, 1, 1, 1, low=0.02, high=0.2)
+    share = draw.uniform(uses.n_drawn, 1, 1, 1, low=0.02, high=0.2)
     level = _upper_quantile(noise, share)
     coverage = ((noise - level) * 8).clamp_(0, 1)
     other = draw.chance(n, 1, 1, 1)
     recolour = _recolour(images, draw)
     grains = _grains(images, draw)
-    opacity = coverage.mul_(draw.uniform(n, 1, 1, 1, low=0.3))
+    strength = draw.uniform(n, 1, 1, 1, low=0.3)
 
     def change(rows: slice) -> Tensor:
         own = images[rows]
         content = torch.where(
             other[rows], recolour(rows), enlarge(grains[rows], (h, w))
         )
-        return limited(torch.lerp(own, content, enlarge(opacity[rows], (h, w))), own)
+        opacity = uses.mirror(coverage[uses.source(rows)], rows) * strength[rows]
+        return limited(torch.lerp(own, content, enlarge(opacity, (h, w))), own)
 
-    return finish(images, change)
+    return finish(images, change, uses)
 
 
 def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:

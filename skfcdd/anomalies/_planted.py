@@ -17,6 +17,7 @@ from skfcdd.anomalies._drawing import (
     finish,
     grid,
     limited,
+    n_drawings,
     paint,
     rectangles,
 )
@@ -74,7 +75,7 @@ def confetti(
     >>> bool(masks.any(dim=(1, 2, 3)).all())
     True
     """
-    draw, n, k = Draw(generator), len(images), max_shapes
+    draw, n, k = Draw(generator), n_drawings(len(images)), max_shapes
     size = coarse_size(*images.shape[2:])
     coverage = rectangles(
         size,
@@ -123,7 +124,7 @@ def blobs(
     >>> bool(masks.any(dim=(1, 2, 3)).all())
     True
     """
-    draw, n, k = Draw(generator), len(images), max_shapes
+    draw, n, k = Draw(generator), n_drawings(len(images)), max_shapes
     size = coarse_size(*images.shape[2:])
     center = _centers(draw, n, k, size)[..., None, None]
     stretch = draw.log_uniform(n, k, 1, 1, low=0.6, high=1.7)
@@ -191,7 +192,7 @@ def scratches(
     >>> bool(masks.any(dim=(1, 2, 3)).all())
     True
     """
-    draw, n = Draw(generator), len(images)
+    draw, n = Draw(generator), n_drawings(len(images))
     h, w = images.shape[2:]
     side = min(h, w)
     points = _walk(draw, n, (h, w), n_steps)
