@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from scipy.stats import ks_2samp
 
 from skfcdd.anomalies import (
