@@ -73,6 +73,11 @@ METHODS: dict[str, tuple[Callable[..., Any], dict[str, object], int]] = {
     "patchcore": (BASELINES["patchcore"], SQUEEZENET, 128),
     "patchcore_224": (BASELINES["patchcore"], SQUEEZENET, 224),
     "fcdd": (FCDDDetector, {}, 128),
+    "fcdd_pixels": (
+        FCDDDetector,
+        {"pixel_loss": "anomalous", "score_pooling": 0.02},
+        128,
+    ),
     "fcdd_pretrained": (FCDDDetector, {**SQUEEZENET, "frozen": 2}, 128),
 }
 

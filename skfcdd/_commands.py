@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from skfcdd._atomic import written_at_once
 from skfcdd._optional import pillow
+from skfcdd._verdicts import decisive_scores
 from skfcdd.datasets import ImageFiles, load_images
 
 __all__ = ["Model", "evaluate", "fit", "predict"]
@@ -49,15 +51,48 @@ class Model:
             "keep_aspect": bool(reading.get("keep_aspect", False)),
         }
 
-    def anomalous(
-        self, X: Any, scores: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.bool_]:
-        """Which images of a batch with these scores are anomalies."""
-        if self.masks:
-            masks: npt.NDArray[Any] = self.estimator.predict(X)
-            return masks.reshape(len(masks), -1).max(axis=1) > 0
-        above: npt.NDArray[np.bool_] = scores > self.estimator.threshold_
-        return above
+    def judge(self, X: Any, heatmaps: bool) -> Verdicts:
+        """Scores of a batch, and its heatmaps where they are asked for or decide."""
+        estimator = self.estimator
+        maps = np.asarray(estimator.explain(X)) if heatmaps or self.masks else None
+        scores = np.asarray(estimator.anomaly_score(X))
+        return Verdicts(
+            scores,
+            decisive_scores(estimator, X, maps) if self.masks else scores,
+            float(estimator.threshold_),
+            maps,
+        )
+
+
+@dataclass
+class Verdicts:
+    """What a model says of a batch.
+
+    Parameters
+    ----------
+    scores, decisive : ndarray of shape (n,), float64
+        Anomaly scores, and what is compared with the threshold, which for a segmenter
+        is one of pixels.
+    threshold : float
+    heatmaps : ndarray of shape (n, h, w), or None
+    """
+
+    scores: npt.NDArray[np.float64]
+    decisive: npt.NDArray[np.float64]
+    threshold: float
+    heatmaps: npt.NDArray[np.float32] | None
+
+    @property
+    def anomalous(self) -> npt.NDArray[np.bool_]:
+        return self.decisive > self.threshold
+
+    @property
+    def probability(self) -> npt.NDArray[np.float64]:
+        """Above 0.5 exactly where `anomalous`."""
+        p: npt.NDArray[np.float64] = -np.expm1(
+            -np.log(2) * self.decisive / self.threshold
+        )
+        return p
 
 
 def fit(
@@ -78,7 +113,7 @@ def fit(
     import skfcdd
     from skfcdd.persistence import save
 
-    _check_folder(output)
+    check_folder(output)
     data = _load(folder, masks, size, keep_aspect, on_error)
     n_bad = int(data.target.sum())
     say(
@@ -164,18 +199,16 @@ def predict(
     step = progress(len(images))
     for start in range(0, len(images), _AT_ONCE):
         batch = images[start : start + _AT_ONCE]
-        scores = np.asarray(model.estimator.anomaly_score(batch))
-        anomalous = model.anomalous(batch, scores)
-        if heatmaps is not None:
+        found = model.judge(batch, heatmaps is not None)
+        if heatmaps is not None and found.heatmaps is not None:
             rows = range(start, start + len(batch))
-            maps = np.asarray(model.estimator.explain(batch))
-            restored = images.at_original_size(maps, list(rows))
+            restored = images.at_original_size(found.heatmaps, list(rows))
             scale = model.estimator.heatmap_scale_
             for row, heatmap in zip(rows, restored, strict=True):
                 place = heatmaps / _relative(images.paths[row], folder)
                 write_overlay(images, row, heatmap, place, scale)
-        for row, (score, bad) in enumerate(zip(scores, anomalous, strict=True), start):
-            probability = -np.expm1(-np.log(2) * score / model.estimator.threshold_)
+        verdicts = zip(found.scores, found.probability, found.anomalous, strict=True)
+        for row, (score, probability, bad) in enumerate(verdicts, start):
             yield {
                 "path": str(images.paths[row]),
                 "score": float(score),
@@ -251,19 +284,20 @@ def evaluate(
         folder, split=split, masks=masks, on_error=on_error, **model.options
     )
     step = progress(len(data.images))
-    scores, heatmaps, found = [], [], []
+    scores, heatmaps, anomalous = [], [], []
     for start in range(0, len(data.images), _AT_ONCE):
         batch = data.images[start : start + _AT_ONCE]
-        scores.append(np.asarray(model.estimator.anomaly_score(batch)))
-        found.append(model.anomalous(batch, scores[-1]))
+        found = model.judge(batch, data.masks is not None)
+        scores.append(found.scores)
+        anomalous.append(found.anomalous)
         if data.masks is not None:
-            heatmaps.append(np.asarray(model.estimator.explain(batch)))
+            heatmaps.append(found.heatmaps)
         for _ in batch:
             step()
     return {
         "n_images": len(data.images),
         "threshold": float(model.estimator.threshold_),
-        **_image_figures(data, np.concatenate(scores), np.concatenate(found)),
+        **_image_figures(data, np.concatenate(scores), np.concatenate(anomalous)),
         **_pixel_figures(data.masks, heatmaps),
     }
 
@@ -313,7 +347,7 @@ def rows_writer(
     if output is None:
         yield _row_writer(sys.stdout, lines)
         return
-    _check_folder(output)
+    check_folder(output)
     with (
         written_at_once(output) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -337,7 +371,7 @@ def _row_writer(file: IO[str], lines: bool) -> Callable[[dict[str, Any]], None]:
     return write
 
 
-def _check_folder(output: Path) -> None:
+def check_folder(output: Path) -> None:
     """Say at once that a result could not be written, before any work is done."""
     if not output.parent.is_dir():
         raise FileNotFoundError(

@@ -113,7 +113,7 @@ def _failure(path: Path, error: Exception) -> ImageFileError:
         why = str(error) or type(error).__name__
     return ImageFileError(
         f"Cannot read {str(path)!r}: {why}. Mend or remove it, or skip such files "
-        f"with load_images(..., on_error='skip')."
+        f"with on_error='skip' of load_images, --on-error skip of the command line."
     )
 
 

@@ -45,7 +45,7 @@ def report(
     progress: Callable[[int], Callable[[], None]],
 ) -> ReportInfo:
     """Write a report on the images of a folder."""
-    _commands._check_folder(output)
+    _commands.check_folder(output)
     images = _find(model, folder, masks, on_error)
     step, told = None, 0
 

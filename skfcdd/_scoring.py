@@ -182,7 +182,8 @@ class ScoringMixin(CalibratedMixin, ReprMixin):
         """Heatmaps of validated images, or of some rows of them, batch by batch."""
         runner = self._runner()
         maker = self._heatmap_maker().to(runner.device).eval()
-        return in_batches(runner, images, rows, maker)
+        # Networks may compute in double precision; all methods see the same pixels.
+        return in_batches(runner, images, rows, lambda unit: maker(unit).float())
 
     def _write_heatmaps(self, images: ImageArray, out: Any) -> Any:
         """Heatmaps of validated images in one array, or written into `out`."""

@@ -431,7 +431,8 @@ class FCDDSegmenter(BaseFCDD):
         return tags
 
     def _mask(self, heatmaps: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        return drop_small(heatmaps > self.threshold_, self.min_area)
+        # Both in double precision: a plain number would be rounded to single.
+        return drop_small(heatmaps > np.float64(self.threshold_), self.min_area)
 
     def _read_truth(self, y: Any, images: ImageArray, masks: Any = None) -> Truth:
         return read_masks_and_labels(y, masks, len(images), images.image_shape[:2])

@@ -289,6 +289,10 @@ def test_an_exported_segmenter_judges_by_its_masks(surface, tmp_path, capsys):
     capsys.readouterr()
     images = ImageFiles(sorted((surface / "test").rglob("*.png")))
     assert main(["predict", str(onnx), str(surface / "test"), "-q"]) == 0
-    rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     found = np.array([int(row["anomalous"]) for row in rows])
     assert_array_equal(found, OnnxFCDD(onnx).predict(images[:]).any(axis=(1, 2)))
+    probability = np.array([float(row["probability"]) for row in rows])
+    pixels = OnnxFCDD(onnx).predict_proba(images[:])
+    assert_allclose(probability, pixels.max(axis=(1, 2)), rtol=1e-6)
+    assert_array_equal(found, probability > 0.5)

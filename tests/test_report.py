@@ -27,12 +27,12 @@ from sklearn.exceptions import NotFittedError
 
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
 from skfcdd._regions import drop_small
+from skfcdd._verdicts import silent_at
 from skfcdd.cli import main
 from skfcdd.datasets import ImageFiles
 from skfcdd.exceptions import ImageShapeError, SkippedFilesWarning
 from skfcdd.persistence import load, save
 from skfcdd.report import Review, read_review, write_report
-from skfcdd.report._model import _silent_at
 from skfcdd.report._pictures import heat_levels, outline
 
 X, Y, MASKS, KINDS = known_images()
@@ -239,7 +239,7 @@ def test_memory_holds_a_batch(tmp_path):
 )
 def test_an_image_is_above_exactly_where_a_region_is_marked(maps, min_area, threshold):
     marked = drop_small(maps > np.float32(threshold), min_area).any(axis=(1, 2))
-    assert_array_equal(_silent_at(maps, min_area) > threshold, marked)
+    assert_array_equal(silent_at(maps, min_area) > threshold, marked)
 
 
 def test_segmenters_are_judged_by_their_pixels(tmp_path):

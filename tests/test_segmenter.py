@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -267,3 +268,18 @@ def test_scores_of_maps_that_cannot_be_compared(data, fitted):
         fitted.score(images, masks[:, :-1])
     with pytest.raises(ValueError, match="0 for normal"):
         fitted.score(images, 7 * masks)
+
+
+def test_a_pixel_on_the_threshold_is_judged_alike_by_all_methods(fitted, data):
+    """The threshold is not rounded to the precision of the heatmaps, nor are these."""
+    model, images = copy.copy(fitted).set_params(min_area=1), data[0]
+    heatmaps = model.explain(images)
+    parts = list(model.iter_explain(images))
+    assert {part.dtype for part in parts} == {heatmaps.dtype}
+    assert_array_equal(np.concatenate(parts), heatmaps)
+    value = float(heatmaps[0].max())
+    for threshold in (value * (1 - 1e-9), value, value * (1 + 1e-9)):
+        model.threshold_ = threshold
+        above = heatmaps.astype(np.float64) > threshold
+        assert_array_equal(model.decision_function(images) > 0, above)
+        assert_array_equal(model.predict(images), above)

@@ -12,7 +12,8 @@ from sklearn.utils.validation import column_or_1d
 
 from skfcdd._files import ImageFiles, is_paths
 from skfcdd._targets import as_truth
-from skfcdd.display._estimators import is_segmenter, judge
+from skfcdd._verdicts import is_segmenter
+from skfcdd.display._estimators import judge
 from skfcdd.display._pictures import as_pictures, usual_range
 from skfcdd.exceptions import ImageShapeError
 

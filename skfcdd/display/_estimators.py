@@ -11,11 +11,11 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfcdd._sources import is_lazy, read
 from skfcdd._targets import image_labels, is_masks, masks_to_labels
+from skfcdd._verdicts import is_segmenter
 
 __all__ = [
     "check_model",
     "count",
-    "is_segmenter",
     "iter_heatmaps",
     "judge",
     "read_truth",
@@ -46,12 +46,6 @@ def check_model(estimator: Any, *methods: str) -> None:
         )
     if hasattr(estimator, "fit"):
         check_is_fitted(estimator)
-
-
-def is_segmenter(estimator: Any) -> bool:
-    """Whether its threshold is one of pixels."""
-    exported = getattr(estimator, "_kind", None) == "segmenter"
-    return exported or hasattr(estimator, "regions")
 
 
 def count(X: Any) -> int:

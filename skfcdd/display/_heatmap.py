@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._targets import is_masks, masks_to_labels
+from skfcdd._verdicts import is_segmenter
 from skfcdd.display._choice import (
     choose_rows,
     file_names,
@@ -20,7 +21,6 @@ from skfcdd.display._common import as_flags, as_numbers, check_scale, matplotlib
 from skfcdd.display._estimators import (
     check_model,
     count,
-    is_segmenter,
     judge,
     read_truth,
     take,

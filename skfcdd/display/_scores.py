@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._verdicts import is_segmenter
 from skfcdd.display._bars import bar_edges, choose_log
 from skfcdd.display._common import (
     ANOMALOUS,
@@ -21,7 +22,6 @@ from skfcdd.display._common import (
 from skfcdd.display._estimators import (
     check_model,
     count,
-    is_segmenter,
     iter_heatmaps,
     read_truth,
 )

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from joblib import Parallel, delayed
 
 import skfcdd
+from skfcdd._verdicts import decisive_scores
 from skfcdd.display._choice import pick_masks, pictures_of, range_of
 from skfcdd.display._estimators import take
-from skfcdd.report._model import describe, examine, image_scores
+from skfcdd.report._model import describe, examine
 from skfcdd.report._pictures import (
     encode_heatmap,
     encode_picture,
@@ -72,7 +73,7 @@ class Content:
         self.total = self.n + n_images
         scores = []
         for rows in self._batches(every):
-            scores.append(image_scores(self.estimator, take(self.X, rows)))
+            scores.append(decisive_scores(self.estimator, take(self.X, rows)))
             self._step(len(rows))
         self.scores = np.concatenate(scores)
         right = np.ones(self.n, dtype=bool)
