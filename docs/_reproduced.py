@@ -125,6 +125,7 @@ def methods() -> Rows:
 _METHOD_FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 METHODS = {
     "fcdd": "**FCDD, default**",
+    "fcdd_pixels": '**FCDD, `pixel_loss="anomalous"`, `score_pooling=0.02`**',
     "fcdd_pretrained": "**FCDD, pretrained SqueezeNet, `frozen=2`**",
     "patchcore": "PatchCore, SqueezeNet",
     "patchcore_224": "PatchCore, SqueezeNet, 224 pixels",
@@ -166,6 +167,39 @@ def ablation_receptive_field() -> Rows:
 def ablation_exposure() -> Rows:
     """Image AUROC with the number of exposed images."""
     return _ablation("exposure", "exposed images", "image_auroc")
+
+
+@table
+def ablation_objectives() -> Rows:
+    """Image AUROC of each objective, class by class, in the longest runs."""
+    experiment, runs = EXPERIMENTS["objectives"], records("objectives")
+    rows = []
+    for variant in experiment.variants:
+        known = [row for row in runs if row["variant"] == variant]
+        most = max((row["images"] for row in known), default=0)
+        chosen = [row for row in known if row["images"] == most]
+        by_class = [
+            [row["image_auroc"] for row in chosen if row["class"] == name]
+            for name in experiment.classes
+        ]
+        if not all(by_class):
+            rows.append([f"`{variant}`", NOT_RUN, *[""] * (len(by_class) + 3)])
+            continue
+        means = [mean(values) for values in by_class]
+        epochs = mean(row["epochs"] for row in chosen)
+        seconds = mean(row["fit_s"] for row in chosen)
+        seeds = len({row["seed"] for row in chosen})
+        rows.append(
+            [
+                f"`{variant}`",
+                *map(share, [*means, mean(means)]),
+                f"{epochs:.0f}",
+                f"{seconds:.0f}",
+                str(seeds),
+            ]
+        )
+    header = ["`loss`", *experiment.classes, "mean"]
+    return [[*header, "epochs", "seconds", "seeds"], *rows]
 
 
 @table

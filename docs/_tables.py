@@ -331,6 +331,7 @@ _METHODS = {
     "patchcore": "PatchCore",
     "patchcore_224": "PatchCore, 224 pixels",
     "fcdd": "FCDD",
+    "fcdd_pixels": "FCDD, pixel-wise",
     "fcdd_pretrained": "FCDD, pretrained",
 }
 

@@ -311,11 +311,27 @@ def test_budget_buys_epochs_or_fewer_images(home, monkeypatch):
         (2e-2, 10, 112),
         (10.0, 1, 8),  # as few as fit in a batch
     ]:
-        monkeypatch.setattr(run, "_seconds_each", lambda n, each=each: each)
-        plan = run.plan(Limits(budget=100.0))
+        monkeypatch.setattr(run, "_seconds_each", lambda n, name, each=each: each)
+        plans = run.plans(Limits(budget=100.0))
+        assert set(plans) == set(run.experiment.variants)
+        plan = plans["32"]
+        assert plans["144"] is plan
         assert (plan.passes, plan.images) == (passes, images)
         # Four variants share the time.
         assert plan.seconds == pytest.approx(25, rel=1e-3)
+
+
+def test_objectives_get_the_same_time(home, monkeypatch):
+    """Not the same number of epochs: Deep SVDD sees half as many images in each."""
+    run = Run(EXPERIMENTS["objectives"], "airplane", 0, Place(home))
+    run.images.train = np.zeros((2000, 32, 32, 3), np.uint8)
+    cost = {"fcdd": 2e-4, "dsvdd": 1e-4}
+    monkeypatch.setattr(run, "_seconds_each", lambda n, name: cost.get(name, 3e-4))
+    plans = run.plans(Limits(budget=50.5))
+    # A fifth of the time each, nine tenths of it planned for.
+    passes = {"fcdd": 22, "hsc": 15, "bce": 15, "focal": 15, "dsvdd": 45}
+    assert {name: plan.passes for name, plan in plans.items()} == passes
+    assert all(plan.seconds == pytest.approx(10.1, rel=1e-3) for plan in plans.values())
 
 
 def test_time_that_is_up_ends_the_training(home, tmp_path, monkeypatch):
@@ -422,7 +438,7 @@ def test_breaking_off_keeps_no_half_run(home, tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(_run, "Deadline", Interrupt)
-    monkeypatch.setattr(Run, "_seconds_each", lambda self, n: 1e-6)
+    monkeypatch.setattr(Run, "_seconds_each", lambda self, n, name: 1e-6)
     status, rows = run("sigma", home, tmp_path, "--budget", "60")
     assert (status, rows) == (130, [])
     assert "Broken off" in capsys.readouterr().err

@@ -128,8 +128,7 @@ def _run(options: argparse.Namespace) -> None:
     for name in _classes(options, experiment, place):
         for seed in options.seeds:
             run = Run(experiment, name, seed, place, options.weights)
-            plan = run.plan(limits)
-            for record in run.records(plan):
+            for record in run.records(run.plans(limits)):
                 row = record | {"machine": environment()}
                 path = merge(options.results, options.name, row)
                 print(_line(experiment, record), flush=True)

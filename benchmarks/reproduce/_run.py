@@ -114,7 +114,14 @@ class Run:
         """Passes over them in a complete run."""
         return self.experiment.epochs * self.experiment.passes
 
-    def plan(self, limits: Limits) -> Plan:
+    def plans(self, limits: Limits) -> dict[str, Plan]:
+        """How much to run of each variant."""
+        variants = list(self.experiment.variants)
+        if self.experiment.equal_time:
+            return {variant: self.plan(limits, variant) for variant in variants}
+        return dict.fromkeys(variants, self.plan(limits, variants[-1]))
+
+    def plan(self, limits: Limits, variant: str) -> Plan:
         """How much to run within the limits; a budget costs a short training."""
         n = self.n_images
         for most in (self.experiment.images, limits.images):
@@ -125,7 +132,7 @@ class Run:
         if limits.budget is None:
             return Plan(passes, n, limits.way)
         started = time.perf_counter()
-        seconds_each = self._seconds_each(n)
+        seconds_each = self._seconds_each(n, variant)
         left = limits.budget - (time.perf_counter() - started)
         left = max(0.0, left) / len(self.experiment.variants)
         affordable = _PLANNED * left / seconds_each
@@ -140,10 +147,9 @@ class Run:
     def _half_batch(self) -> int:
         return int(self.experiment.params.get("batch_size", 16)) // 2
 
-    def _seconds_each(self, n_images: int) -> float:
+    def _seconds_each(self, n_images: int, variant: str) -> float:
         """Seconds that a normal image costs in a pass, from the second one of two."""
         n = min(n_images, _PROBE_BATCHES * self._half_batch)
-        variant = list(self.experiment.variants)[-1]
         with _noted():  # the run itself will tell of it
             model, _, _ = self.fit(variant, Plan(2, n))
         return float(model.history_[-1]["dur"]) / n
@@ -250,9 +256,9 @@ class Run:
         value = pixel_roc_auc_score(self.images.masks[self.tested], heatmaps)
         return {"pixel_auroc": round(float(value), 4)}
 
-    def records(self, plan: Plan) -> Iterator[dict[str, Any]]:
+    def records(self, plans: Mapping[str, Plan]) -> Iterator[dict[str, Any]]:
         """Train every variant, and tell of every reading of it."""
-        for variant in self.experiment.variants:
+        for variant, plan in plans.items():
             with _noted() as notes:
                 model, n_exposed, fit_s = self.fit(variant, plan)
             if any(note.startswith("InterruptedTraining") for note in notes):
