@@ -31,6 +31,7 @@ from skfcdd._chance import seeded
 from skfcdd._graph import Plan, ScoringGraph, make_plan
 from skfcdd._parity import ParityReport, compare
 from skfcdd.exceptions import ExportError
+from skfcdd.onnx import BLANK_SEAL, sealed
 
 __all__ = ["ParityReport", "to_onnx", "to_torch_export"]
 
@@ -135,7 +136,7 @@ def to_onnx(
         _warn_about_limits(estimator, graph)
         model = _convert(graph, plan, int(opset))
         model.metadata_props.update(_metadata(estimator, graph, plan, opset))
-        content = _serialized(model)
+        content = sealed(_serialized(model))
         run = _runner(modules[2], content, graph.names)
         report = compare(estimator, plan.groups, run, graph.kind, rtol)
         temporary.write_bytes(content)
@@ -348,6 +349,7 @@ def _metadata(
         "min_area": str(int(getattr(estimator, "min_area", 1))),
         "score_pooling": json.dumps(graph.pooling),
         "versions": json.dumps(versions),
+        "seal": BLANK_SEAL,
     }
 
 

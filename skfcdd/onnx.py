@@ -6,9 +6,11 @@ image in a fraction of a second.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
@@ -17,7 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OnnxFCDD"]
+__all__ = ["OnnxFCDD", "sealed"]
+
+# A file says what its bytes hash to, with zeros in the place of the hash.
+_SEAL = b"skfcdd-sha256:%s"
+_BLANK = _SEAL % (b"0" * 64)
+BLANK_SEAL = _BLANK.decode()
 
 # Small images are run in batches of about this many values.
 _VALUES = 1 << 17
@@ -39,6 +46,10 @@ class OnnxFCDD:
     n_threads : int, default=None
         Threads for one call. None takes one for each core; take 1 where many threads
         or processes call.
+    verify : bool, default=True
+        Compare the file with the hash that stands in it, before anything reads it: a
+        single flipped bit in its weights would give other scores and no error. False
+        opens files that other tools have changed on purpose, such as quantized ones.
 
     Attributes
     ----------
@@ -60,7 +71,8 @@ class OnnxFCDD:
     ImportError
         If onnxruntime is missing.
     ValueError
-        If the file is damaged, or was not written by :func:`skfcdd.export.to_onnx`.
+        If the file is damaged, was changed, or was not written by
+        :func:`skfcdd.export.to_onnx`.
 
     Examples
     --------
@@ -88,10 +100,11 @@ class OnnxFCDD:
         *,
         providers: Sequence[str] | None = None,
         n_threads: int | None = None,
+        verify: bool = True,
     ) -> None:
         self.path = Path(path)
         self._runtime = _import_runtime()
-        self._session = _open(self._runtime, self.path, providers, n_threads)
+        self._session = _open(self._runtime, self.path, providers, n_threads, verify)
         self.metadata_ = dict(self._session.get_modelmeta().custom_metadata_map)
         try:
             self._read_metadata(self.metadata_)
@@ -284,7 +297,11 @@ def _import_runtime() -> Any:
 
 
 def _open(
-    runtime: Any, path: Path, providers: Sequence[str] | None, n_threads: int | None
+    runtime: Any,
+    path: Path,
+    providers: Sequence[str] | None,
+    n_threads: int | None,
+    verify: bool,
 ) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
@@ -299,11 +316,31 @@ def _open(
             f"Got providers={providers}, but this build of ONNX Runtime has no "
             f"{unknown}. It has {runtime.get_available_providers()}."
         )
+    source: str | bytes = str(path)
+    if verify:
+        source = path.read_bytes()
+        if not source or sealed(source) != source:
+            raise ValueError(
+                f"{path} is damaged, was changed, or is no model that "
+                f"skfcdd.export.to_onnx has written. If it was changed on purpose, "
+                f"verify=False opens it."
+            )
     try:
-        return runtime.InferenceSession(str(path), options, providers=providers)
+        return runtime.InferenceSession(source, options, providers=providers)
     # ONNX Runtime has many errors, without a common base but this one.
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as an ONNX model: it is damaged, cut off, or of "
             f"another format."
         ) from error
+
+
+def sealed(content: bytes) -> bytes:
+    """Bytes of a model with their hash in the place for it; empty without a place."""
+    blank, n_places = re.subn(
+        re.escape(_SEAL % b"") + rb"[0-9a-f]{64}", _BLANK, content
+    )
+    if n_places != 1:
+        return b""
+    digest = hashlib.sha256(blank).hexdigest().encode()
+    return blank.replace(_BLANK, _SEAL % digest)

@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import struct
 import warnings
 import zipfile
+import zlib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,17 @@ FORMAT = 2  # 1 had no scale of heatmaps
 _JSON, _NUMBERS = "estimator.json", "network.safetensors"
 # No model of ours comes near these sizes.
 _MAX_JSON, _MAX_NUMBERS = 64 << 20, 16 << 30
+# What zipfile and json raise for bytes that are not as they should be; RuntimeError is
+# that of members with a password or of an unknown kind, or of deep nesting.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def save(
@@ -277,12 +290,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             document = json.loads(archive.read(_JSON))
             _check_document(document, path)
             numbers: dict[str, Tensor] = safetensors.load(archive.read(_NUMBERS))
-    except (zipfile.BadZipFile, EOFError, UnicodeDecodeError, error_class) as error:
+    except ModelFileError:
+        raise
+    except (*_DAMAGE, error_class) as error:
         raise ModelFileError(
             f"{str(path)!r} is damaged, or no model of skfcdd: {error}"
         ) from error
-    except (json.JSONDecodeError, RecursionError, NotImplementedError) as error:
-        raise ModelFileError(f"{str(path)!r} is damaged: {error}") from error
     return document, numbers
 
 
@@ -294,6 +307,9 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
             f"{_NUMBERS}. Got {sorted(found)[:5]}."
         )
     numbers = found[_NUMBERS]
+    compressed = found[_JSON].compress_type
+    if compressed not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ModelFileError(f"{str(path)!r} is damaged, or no model of skfcdd.")
     if numbers.compress_type != zipfile.ZIP_STORED or (
         numbers.file_size > _MAX_NUMBERS or found[_JSON].file_size > _MAX_JSON
     ):

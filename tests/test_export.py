@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import IsolationForest
 
@@ -595,8 +598,41 @@ def test_files_that_are_no_models(file, tmp_path):
     foreign = onnx.load(file)
     del foreign.metadata_props[:]
     onnx.save(foreign, path)
-    with pytest.raises(ValueError, match=r"other\.onnx is an ONNX model, but not one"):
+    with pytest.raises(ValueError, match=r"is no model that skfcdd\.export\.to_onnx"):
         OnnxFCDD(path)
+    with pytest.raises(ValueError, match=r"other\.onnx is an ONNX model, but not one"):
+        OnnxFCDD(path, verify=False)
+    path.write_bytes(b"no model")
+    with pytest.raises(ValueError, match="cannot be read as an ONNX model"):
+        OnnxFCDD(path, verify=False)
+
+
+@given(st.data())
+def test_a_flipped_bit_or_a_cut_is_seen_before_anything_reads_it(file, data):
+    """In a weight it would give other scores, in the graph it could crash a reader."""
+    whole = file.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "damaged.onnx"
+        damaged = bytearray(whole)
+        if data.draw(st.booleans()):
+            place = data.draw(st.integers(0, len(whole) - 1))
+            damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+        else:
+            del damaged[data.draw(st.integers(0, len(whole) - 1)) :]
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"damaged\.onnx is damaged, was changed"):
+            OnnxFCDD(path)
+
+
+def test_a_file_that_was_changed_on_purpose(file, served, images, tmp_path):
+    changed = onnx.load(file)
+    changed.doc_string = "read and written by another tool"
+    path = tmp_path / "changed.onnx"
+    onnx.save(changed, path)
+    with pytest.raises(ValueError, match=r"verify=False opens it"):
+        OnnxFCDD(path)
+    opened = OnnxFCDD(path, verify=False)
+    assert_array_equal(opened.anomaly_score(images), served.anomaly_score(images))
 
 
 def test_unknown_providers(file):
