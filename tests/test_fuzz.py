@@ -249,16 +249,38 @@ def test_fit_trains_or_raises_and_keeps_what_it_had(shape, labels, dtype, seed, 
     assert np.isfinite(model.threshold_)
 
 
-def test_order_does_not_change_scores(models):
+@pytest.mark.parametrize(
+    "n", [4_000, pytest.param(1_000_000, marks=pytest.mark.nightly)]
+)
+def test_order_does_not_change_scores(models, n):
     """Of many images, in any order and any batches."""
     rng = np.random.RandomState(0)
-    rows = rng.randint(0, 40, 4_000)
+    rows = rng.randint(0, 40, n)
     model = models["classifier"]
     scores = model.anomaly_score(IMAGES[rows])
     order = rng.permutation(len(rows))
     assert_array_equal(model.anomaly_score(IMAGES[rows[order]]), scores[order])
     each = model.anomaly_score(IMAGES)
     assert_array_equal(scores, each[rows])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@given(st.lists(st.integers(0, 59), min_size=1, max_size=40))
+@settings(max_examples=20)
+def test_company_hardly_changes_scores_of_lower_precision(precise, precision, rows):
+    """A sum may be taken in another order where a batch has another size."""
+    model, images, each = precise[precision]
+    assert_allclose(model.anomaly_score(images[rows]), each[rows], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def precise():
+    images = make_images(60, size=(32, 32), n_anomalous=0)[0]
+    models = {}
+    for precision in ("float32", "bfloat16"):
+        model = quick(max_epochs=1, precision=precision).fit(images)
+        models[precision] = model, images, model.anomaly_score(images)
+    return models
 
 
 def test_names_of_what_is_wrong(models):

@@ -369,6 +369,19 @@ def test_own_objectives():
     assert torch.equal(copied.loss(s, anomalous), 3 * FCDD().loss(s, anomalous))
 
 
+def test_heads_are_as_small_as_they_can_be():
+    for name in OBJECTIVES:
+        objective = resolve_objective(name)
+        objective.build(7)
+        shapes = {key: tuple(v.shape) for key, v in objective.head.named_parameters()}
+        weight = next(v for k, v in shapes.items() if k.endswith("weight"))
+        if objective.spatial:
+            assert weight == (1, 7, 1, 1)
+        else:
+            assert weight == (64, 7)
+            assert any(k.endswith("bias") for k in shapes) == (name != "dsvdd")
+
+
 def test_names_classes_and_instances():
     assert isinstance(resolve_objective("focal"), Focal)
     assert isinstance(resolve_objective(HSC), HSC)
@@ -378,6 +391,8 @@ def test_names_classes_and_instances():
     assert copied.gamma == 3.0
     with pytest.raises(ValueError, match="Did you mean 'fcdd'"):
         resolve_objective("fcd")
+    with pytest.raises(ValueError, match=r"or an Objective\.$"):
+        resolve_objective("zzz")
     with pytest.raises(TypeError, match="loss=3"):
         resolve_objective(3)
     with pytest.raises(NotImplementedError):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skfcdd import thresholds
+from skfcdd.conformal import false_alarm_threshold, n_calibration_required
 from skfcdd.exceptions import CalibrationError
 from skfcdd.thresholds import (
     THRESHOLDS,
@@ -27,6 +28,7 @@ from skfcdd.thresholds import (
     Youden,
     resolve_threshold,
 )
+from skfcdd.thresholds._labelled import _balanced_accuracy
 
 
 def apply(rule, normal, anomalous):
@@ -165,6 +167,48 @@ def test_weights_count_like_repetitions(normal, anomalous):
         assert rule(labels, scores, sample_weight=times) == repeated
 
 
+def test_weights_change_what_is_chosen():
+    """Few images of great weight count for more than many of small weight."""
+    labels, scores = np.repeat([0, 1], 3), np.array([0.1, 0.2, 1.0, 0.5, 2.0, 3.0])
+    for heavy in (2, 3):
+        times = np.ones(6, dtype=int)
+        times[heavy] = 50
+        chosen = MaxF1()(labels, scores, sample_weight=times)
+        assert chosen == MaxF1()(np.repeat(labels, times), np.repeat(scores, times))
+        assert (chosen > 1.0) == (heavy == 2)
+
+
+def test_scores_on_the_threshold_are_normal():
+    scores = np.array([1.0]), np.array([1.0])
+    assert _balanced_accuracy(*scores, 1.0) == 0.5
+    assert _balanced_accuracy(*scores, 0.9) == 0.5
+    assert _balanced_accuracy(np.array([1.0]), np.array([1.1]), 1.0) == 1.0
+
+
+def test_false_alarm_rate_keeps_its_confidence():
+    scores = np.random.RandomState(0).exponential(size=200)
+    for confidence in (None, 0.9):
+        rule = FalseAlarmRate(0.1, confidence)
+        least = n_calibration_required(0.1, confidence=confidence)
+        for n in (least, 200):  # as few as can support it, and more
+            bound = false_alarm_threshold(scores[:n], 0.1, confidence=confidence)
+            chosen = rule(np.zeros(n), scores[:n])
+            assert bound < chosen <= np.nextafter(bound, np.inf)
+        with pytest.raises(CalibrationError, match=str(least)):
+            rule(np.zeros(least - 1), scores[: least - 1])
+    sure, on_average = (apply(FalseAlarmRate(0.1, c), scores, []) for c in (0.9, None))
+    assert sure > on_average
+    with pytest.raises(CalibrationError, match=r"got 7 anomalous and 0 normal"):
+        FalseAlarmRate(0.1)(np.ones(7), scores[:7])
+
+
+def test_labels_and_scores_of_other_lengths():
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        Youden()([0, 0, 1], [0.1, 0.2])
+    with pytest.raises(ValueError, match="Quantile takes no sample_weight"):
+        Quantile()([0, 0], [0.1, 0.2], sample_weight=[1, 2])
+
+
 def test_natural_and_numbers():
     assert apply(Natural(), np.ones(3), np.zeros(2)) == math.log(2)
     images, _, _ = make_images()
@@ -176,6 +220,7 @@ def test_names_and_rules():
     for name, rule in THRESHOLDS.items():
         assert resolve_threshold(name) == rule()
     assert resolve_threshold("auto", 0.2) == Auto(0.2)
+    assert resolve_threshold("quantile", 0.2) == Quantile(0.2)
     with pytest.raises(ValueError, match=r"threshold='youdens'.*'youden'"):
         resolve_threshold("youdens")
 
