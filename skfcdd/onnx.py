@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OnnxFCDD", "sealed"]
+__all__ = ["OnnxFCDD"]
 
 # A file says what its bytes hash to, with zeros in the place of the hash.
 _SEAL = b"skfcdd-sha256:%s"
