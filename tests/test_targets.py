@@ -49,6 +49,8 @@ ANOMALOUS = np.array([False, False, True, False])
 def test_which_label_means_anomaly(y, anomaly_label, classes, index, told):
     labels = check_labels(y, 3, anomaly_label)
     assert labels.classes.tolist() == classes
+    assert [type(v) for v in labels.classes.tolist()] == [type(v) for v in classes]
+    assert labels.anomalous.dtype == bool
     assert labels.anomaly_index == index
     assert type(labels.anomaly_index) is int
     expected = [False] * 3 if y is None else [value == classes[index] for value in y]
@@ -80,6 +82,11 @@ def test_which_label_means_anomaly(y, anomaly_label, classes, index, told):
 def test_labels_that_cannot_be_used(y, anomaly_label, message):
     with pytest.raises(ValueError, match=message):
         check_labels(y, 3, anomaly_label)
+
+
+def test_no_more_than_ten_labels_are_named():
+    with pytest.raises(ValueError, match=r"labels \[0, 1, 2, 3, 4, 5, 6, 7, 8, 9\]\.$"):
+        check_labels(np.repeat(np.arange(12), 3), 36)
 
 
 def test_a_column_of_labels_is_read_with_a_warning():
@@ -125,6 +132,8 @@ def test_masks_beside_labels(block, monkeypatch):
     masks, known = check_masks(one_unknown, (3, 5), anomalous)
     assert_array_equal(masks, MASKS)
     assert known.tolist() == [True, False, True, True]
+    with pytest.raises(ValueError, match=r"normal, the first at row 0"):
+        check_masks(MASKS[2:], (3, 5), np.zeros(2, dtype=bool))
     with pytest.raises(ValueError, match=r"in 1 image\(s\) that y calls normal.*row 2"):
         check_masks(MASKS, (3, 5), np.zeros(4, dtype=bool))
     wrong = MASKS.copy()
@@ -154,6 +163,8 @@ def test_what_is_known_of_images():
     nothing = read_masks_and_labels(None, None, 4, (3, 5))
     assert nothing.anomalous.tolist() == [False] * 4
     assert nothing.masks is None and nothing.has_mask is None
+    assert nothing.anomalous.dtype == bool
+    assert nothing.mask_of(np.array([1]), (3, 5)).dtype == bool
     assert nothing.masked.tolist() == []
     assert nothing.masked.dtype == np.intp
     assert_array_equal(nothing.mask_of(np.array([1, 3]), (3, 5)), np.zeros((2, 3, 5)))
