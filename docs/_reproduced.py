@@ -171,7 +171,7 @@ def ablation_exposure() -> Rows:
 
 @table
 def ablation_objectives() -> Rows:
-    """Image AUROC of each objective, class by class, in the longest runs."""
+    """Image AUROC of each objective, class by class, of the runs on most images."""
     experiment, runs = EXPERIMENTS["objectives"], records("objectives")
     rows = []
     for variant in experiment.variants:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from skfcdd._atomic import written_at_once
 from skfcdd._optional import pillow
-from skfcdd._verdicts import decisive_scores
+from skfcdd._verdicts import decisive_scores, is_segmenter
 from skfcdd.datasets import ImageFiles, load_images
 
 __all__ = ["Model", "evaluate", "fit", "predict"]
@@ -36,14 +36,11 @@ class Model:
             from skfcdd.onnx import OnnxFCDD
 
             self.estimator: Any = OnnxFCDD(path)
-            name = self.estimator.metadata_["estimator"]
         else:
             from skfcdd.persistence import load_described
 
             self.estimator, described = load_described(path, device)
             reading = described.get("reading", {})
-            name = described["class"]
-        self.masks = name == "FCDDSegmenter"
         h, w, c = self.estimator.image_shape_
         self.options: dict[str, Any] = {
             "resize": (h, w),
@@ -54,14 +51,11 @@ class Model:
     def judge(self, X: Any, heatmaps: bool) -> Verdicts:
         """Scores of a batch, and its heatmaps where they are asked for or decide."""
         estimator = self.estimator
-        maps = np.asarray(estimator.explain(X)) if heatmaps or self.masks else None
+        pixels = is_segmenter(estimator)
+        maps = np.asarray(estimator.explain(X)) if heatmaps or pixels else None
         scores = np.asarray(estimator.anomaly_score(X))
-        return Verdicts(
-            scores,
-            decisive_scores(estimator, X, maps) if self.masks else scores,
-            float(estimator.threshold_),
-            maps,
-        )
+        decisive = decisive_scores(estimator, X, maps) if pixels else scores
+        return Verdicts(scores, decisive, float(estimator.threshold_), maps)
 
 
 @dataclass

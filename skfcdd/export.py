@@ -136,7 +136,7 @@ def to_onnx(
         _warn_about_limits(estimator, graph)
         model = _convert(graph, plan, int(opset))
         model.metadata_props.update(_metadata(estimator, graph, plan, opset))
-        content = sealed(_serialized(model))
+        content = _serialized(model)
         run = _runner(modules[2], content, graph.names)
         report = compare(estimator, plan.groups, run, graph.kind, rtol)
         temporary.write_bytes(content)
@@ -315,7 +315,8 @@ def _convert(graph: ScoringGraph, plan: Plan, opset: int) -> Any:
 
 def _serialized(model: Any) -> bytes:
     ir = importlib.import_module("onnx_ir")
-    content: bytes = ir.to_proto(model).SerializeToString()
+    content = sealed(ir.to_proto(model).SerializeToString())
+    assert content is not None  # `_metadata` has made the place
     return content
 
 

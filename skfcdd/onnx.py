@@ -319,7 +319,7 @@ def _open(
     source: str | bytes = str(path)
     if verify:
         source = path.read_bytes()
-        if not source or sealed(source) != source:
+        if sealed(source) != source:
             raise ValueError(
                 f"{path} is damaged, was changed, or is no model that "
                 f"skfcdd.export.to_onnx has written. If it was changed on purpose, "
@@ -335,12 +335,11 @@ def _open(
         ) from error
 
 
-def sealed(content: bytes) -> bytes:
-    """Bytes of a model with their hash in the place for it; empty without a place."""
-    blank, n_places = re.subn(
-        re.escape(_SEAL % b"") + rb"[0-9a-f]{64}", _BLANK, content
-    )
+def sealed(content: bytes) -> bytes | None:
+    """Bytes of a model with their hash in the place for it; None without a place."""
+    place = re.escape(_SEAL % b"") + rb"[0-9a-f]{64}"
+    blank, n_places = re.subn(place, _BLANK, content)
     if n_places != 1:
-        return b""
+        return None
     digest = hashlib.sha256(blank).hexdigest().encode()
     return blank.replace(_BLANK, _SEAL % digest)

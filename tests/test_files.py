@@ -367,6 +367,23 @@ def test_without_pillow(stored, monkeypatch):
         ImageFiles(stored[1])
 
 
+def test_flipped_bits_of_a_picture_are_seen(tmp_path):
+    """Flipped bits end in other pixels or in an error that names the file."""
+    whole = io.BytesIO()
+    Image.fromarray(COLOUR).save(whole, "png")
+    path = tmp_path / "flipped.png"
+    messages = []
+    for place in range(0, len(whole.getvalue()), 37):
+        data = bytearray(whole.getvalue())
+        data[place] ^= 0x55
+        path.write_bytes(bytes(data))
+        try:
+            assert one(path).dtype == np.uint8
+        except ImageFileError as error:
+            messages.append(str(error))
+    assert messages and all("flipped.png" in message for message in messages)
+
+
 FORMS = {"png": "png", "jpg": "jpeg", "tif": "tiff", "bmp": "bmp", "webp": "webp"}
 
 
@@ -374,11 +391,9 @@ FORMS = {"png": "png", "jpg": "jpeg", "tif": "tiff", "bmp": "bmp", "webp": "webp
 def whole_files():
     """Bytes of one picture in each format."""
     files = {}
-    for form in FORMS:
+    for form, name in FORMS.items():
         file = io.BytesIO()
-        Image.fromarray(COLOUR).save(
-            file, {"jpg": "jpeg", "tif": "tiff"}.get(form, form)
-        )
+        Image.fromarray(COLOUR).save(file, name)
         files[form] = file.getvalue()
     return files
 

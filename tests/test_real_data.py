@@ -21,10 +21,10 @@ def test_finds_frayed_tiles_after_seeing_good_ones(tiles):
     test = np.flatnonzero(
         (tiles["split_tile"] == "test") & np.isin(kind, ["free", "fray"])
     )
-    model = FCDDClassifier(resize=64, max_epochs=6, random_state=0).fit(X[train])
+    # Six seeds gave .77 to .82; with six epochs chance alone moves it by .12.
+    model = FCDDClassifier(resize=64, max_epochs=20, random_state=0).fit(X[train])
     frayed = kind[test] == "fray"
-    # Over eight seeds: .68 to .80, after so few epochs on so few images.
-    assert roc_auc_score(frayed, model.anomaly_score(X[test])) > 0.65
+    assert roc_auc_score(frayed, model.anomaly_score(X[test])) > 0.75
     heatmaps = model.explain(X[test])
     assert heatmaps.shape == (len(test), 128, 128)
     pixels = roc_auc_score(tiles["mask"][test].ravel(), heatmaps.ravel())

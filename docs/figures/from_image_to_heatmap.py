@@ -28,8 +28,8 @@ h, w = image.shape[:2]
 u, v = A.shape
 titles = (
     f"image, {h} x {w} pixels\nand what one cell sees",
-    f"cells $A$, {u} x {v}\nmean {A.mean():.4f}",
-    f"heatmap $A'$, {h} x {w}\nmean {heatmap.mean():.4f}",
+    f"cells A, {u} x {v}\nmean {A.mean():.4f}",
+    f"heatmap A\N{PRIME}, {h} x {w}\nmean {heatmap.mean():.4f}",
 )
 for ax, title in zip(axes, titles, strict=True):
     ax.set(title=title, xticks=[], yticks=[])
