@@ -51,4 +51,6 @@ for value, name in ((0, "good"), (1, "defect")):
     ax.scatter(scores[rows], hottest[rows], s=14, alpha=0.7, label=name)
 ax.axvline(model.threshold_, color="0.3", linestyle=":", label="threshold")
 ax.set(xlabel="score", ylabel="hottest pixel", xscale="log", yscale="log")
+ax.set_xticks([0.2, 0.5, 1, 2], labels=["0.2", "0.5", "1", "2"])
+ax.xaxis.minorticks_off()
 ax.legend(frameon=False)
