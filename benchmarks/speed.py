@@ -2,10 +2,11 @@
 
     python benchmarks/speed.py [--only NAME ...] [--quick]
 
-The yardsticks are (a) a bare loop over ready-made batches of the same network in
-float32 with the usual memory layout, which is how the authors' code computes; (b) the
-same loop in the precision and layout that skfcdd takes; (c) the time that its products
-would take at the rate measured for large matrix products. Prints a table and writes
+The yardsticks are (a) a bare loop over ready-made batches of the same network, made of
+PyTorch's own layers, in float32 with the usual memory layout, which is how the authors'
+code computes; (b) the same loop in the precision and layout that skfcdd takes; (c) the
+time that its products would take at the rate measured for large matrix products. An
+epoch of each loop follows every epoch of a fit. Prints a table and writes
 results/speed.json.
 """
 
@@ -31,18 +32,20 @@ from torch import nn
 
 from skfcdd import FCDDClassifier
 from skfcdd.anomalies import SYNTHETIC_ANOMALIES
+from skfcdd.backbones._norm import NarrowBatchNorm2d
 from skfcdd.heatmaps import GaussianUpsampler
+from skfcdd.objectives._head import MapHead
 from skfcdd.receptive_field import ReceptiveField
 
-# Name, side of the images, channels, images in a batch.
+# Name, side of the images, channels, images in a batch, epochs.
 NETWORKS = [
-    ("fcdd28", 28, 1, 128),
-    ("fcdd28_wide", 28, 1, 128),
-    ("fcdd32", 32, 3, 128),
-    ("fcdd32_s", 32, 3, 128),
-    ("fcdd32_lw3k", 32, 3, 128),
-    ("fcdd224", 224, 3, 16),
-    ("fcdd224_wide", 224, 3, 8),
+    ("fcdd28", 28, 1, 128, 40),
+    ("fcdd28_wide", 28, 1, 128, 10),
+    ("fcdd32", 32, 3, 128, 20),
+    ("fcdd32_s", 32, 3, 128, 30),
+    ("fcdd32_lw3k", 32, 3, 128, 6),
+    ("fcdd224", 224, 3, 16, 10),
+    ("fcdd224_wide", 224, 3, 8, 6),
 ]
 
 
@@ -58,45 +61,71 @@ def seconds(function: Callable[[], object], repeats: int = 7) -> float:
 
 
 def matmul_rate(dtype: torch.dtype) -> float:
-    """Multiplications and additions a second in large matrix products."""
+    """Multiplications and additions a second in large matrix products, at best."""
+    times = []
     a = torch.randn(2048, 2048).to(dtype)
-    return 2 * 2048**3 / seconds(lambda: a @ a)
+    for _ in range(15):
+        started = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - started)
+    return 2 * 2048**3 / min(times)
+
+
+def plain(module: nn.Module) -> nn.Module:
+    """A copy made of PyTorch's own layers."""
+    copied = copy.deepcopy(module)
+    for layer in copied.modules():
+        for own, torchs in ((NarrowBatchNorm2d, nn.BatchNorm2d), (MapHead, nn.Conv2d)):
+            if isinstance(layer, own):
+                layer.__class__ = torchs
+    return copied
 
 
 class Bare:
     """The network of a fitted model as a plain training loop has it."""
 
-    def __init__(self, model: FCDDClassifier, batch: torch.Tensor, fast: bool) -> None:
+    def __init__(
+        self, model: FCDDClassifier, batches: list[torch.Tensor], fast: bool
+    ) -> None:
         module = model.net_.module_
         layout = torch.channels_last if fast else torch.contiguous_format
         network = nn.Sequential(module.backbone, module.objective.head)
-        self.network = copy.deepcopy(network).to(memory_format=layout)
+        self.network = plain(network).to(memory_format=layout)
         self.loss = module.objective
-        self.batch = batch.contiguous(memory_format=layout)
+        self.batches = [batch.contiguous(memory_format=layout) for batch in batches]
         self.lower = fast and model.precision_ == "bfloat16"
-        self.anomalous = torch.arange(len(batch)) % 2 == 0
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-6)
 
-    def cells(self) -> torch.Tensor:
+    def cells(self, batch: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.lower):
-            phi = self.network(self.batch)
+            phi = self.network(batch)
         return self.loss.cells(phi.float())
 
-    def step(self) -> None:
+    def step(self, batch: torch.Tensor) -> None:
         self.network.train()
         self.optimizer.zero_grad()
-        s = self.cells().mean(dim=(1, 2))
-        self.loss.loss(s, self.anomalous).mean().backward()
+        s = self.cells(batch).mean(dim=(1, 2))
+        anomalous = torch.arange(len(batch)) % 2 == 0
+        self.loss.loss(s, anomalous).mean().backward()
         self.optimizer.step()
+
+    def epoch(self) -> float:
+        """Seconds an image of one pass over the batches."""
+        self.step(self.batches[0])  # to warm up
+        started = time.perf_counter()
+        for batch in self.batches:
+            self.step(batch)
+        return (time.perf_counter() - started) / sum(map(len, self.batches))
 
     @torch.no_grad()
     def score(self) -> None:
         self.network.eval()
-        self.cells()
+        for batch in self.batches:
+            self.cells(batch)
 
 
 class Interleaved(Callback):
-    """Times some bare steps of both loops between the epochs of a fit."""
+    """Times an epoch of both bare loops after each of a fit."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
@@ -106,15 +135,15 @@ class Interleaved(Callback):
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         if self.loops is None:
-            batch, _ = next(iter(dataset_train.batches(self.batch_size, "cpu")))
+            made = dataset_train.batches(self.batch_size, "cpu")
+            batches = [net.module_.preprocess(batch) for batch, _ in made]
+            batches = batches[:8]
             model = copy.copy(self.model)
             model.net_, model.precision_ = net, net.precision
-            batch = net.module_.preprocess(batch)
-            self.loops = [Bare(model, batch, fast) for fast in (False, True)]
-            self.n = len(batch)
+            self.loops = [Bare(model, batches, fast) for fast in (False, True)]
         epoch = net.history[-1]
         images = sum(b["train_batch_size"] for b in epoch["batches"])
-        bare = [seconds(loop.step, 3) / self.n for loop in self.loops]
+        bare = [loop.epoch() for loop in self.loops]
         self.times.append([epoch["dur"] / images, *bare])
 
 
@@ -140,15 +169,15 @@ def flops_per_image(network: nn.Module, shape: tuple[int, int, int]) -> float:
 
 
 def networks(
-    n_epochs: int, names: list[str] | None, earlier: list[dict[str, object]]
+    quick: bool, names: list[str] | None, earlier: list[dict[str, object]]
 ) -> list[dict[str, object]]:
     """Rows of the networks; those that are not named stay as they were measured."""
     rates = {p: matmul_rate(getattr(torch, p)) for p in ("float32", "bfloat16")}
     print({p: f"{rate / 1e9:.0f} GFLOP/s" for p, rate in rates.items()})
     rows = {row["network"]: row for row in earlier}
-    for network in NETWORKS:
-        if names is None or network[0] in names:
-            rows[network[0]] = one_network(*network, n_epochs, rates)
+    for name, *details, n_epochs in NETWORKS:
+        if names is None or name in names:
+            rows[name] = one_network(name, *details, 3 if quick else n_epochs, rates)
     return list(rows.values())
 
 
@@ -175,11 +204,11 @@ def one_network(
     watch.model = model
     model.fit(X)
     fit, a, b = np.median(watch.times[1:], axis=0)
-    part = X[: 2 * batch_size]
     slow, fast = watch.loops
-    n = len(slow.batch)
-    score = seconds(lambda: model.anomaly_score(part)) / len(part)
-    explain = seconds(lambda: model.explain(part)) / len(part)
+    n = sum(map(len, slow.batches))
+    part = np.resize(X, (n, *X.shape[1:]))
+    score = seconds(lambda: model.anomaly_score(part)) / n
+    explain = seconds(lambda: model.explain(part)) / n
     score_a, score_b = seconds(slow.score) / n, seconds(fast.score) / n
     flops = 3 * flops_per_image(slow.network, (channels, side, side))
     row: dict[str, object] = {
@@ -200,8 +229,8 @@ def one_network(
     }
     row |= {f"{key}_us": round(float(value) * 1e6) for key, value in times.items()}
     row |= {
-        "fit_of_b": round(b / fit, 2),
-        "fit_over_a": round(a / fit, 2),
+        "fit_of_b": round(float(b / fit), 2),
+        "fit_over_a": round(float(a / fit), 2),
         "explain_of_b": round(score_b / explain, 2),
         "explain_over_a": round(score_a / explain, 2),
     }
@@ -268,6 +297,41 @@ def whole_fit() -> dict[str, float]:
         "fit_of_b": round(b / fit, 2),
         "fit_over_a": round(a / fit, 2),
     }
+
+
+def compiled() -> list[dict[str, object]]:
+    """What ``compile=True`` brings to an epoch, and what it costs before."""
+    rows = []
+    for name, side, channels, batch_size in (
+        ("fcdd32_s", 32, 3, 128),
+        ("fcdd224", 224, 3, 16),
+    ):
+        rng = np.random.RandomState(0)
+        X = rng.randint(0, 255, (8 * batch_size, side, side, channels), np.uint8)
+        epochs = {}
+        for choice in (False, True):
+            model = FCDDClassifier(
+                name,
+                batch_size=batch_size,
+                compile=choice,
+                max_epochs=6,
+                random_state=0,
+            )
+            started = time.perf_counter()
+            model.fit(X)
+            spent = time.perf_counter() - started
+            epoch = statistics.median(row["dur"] for row in model.history_[1:])
+            epochs[choice] = epoch, spent - 6 * epoch
+        rows.append(
+            {
+                "network": name,
+                "epoch_plain_s": round(epochs[False][0], 2),
+                "epoch_compiled_s": round(epochs[True][0], 2),
+                "ratio": round(epochs[False][0] / epochs[True][0], 2),
+                "cost_s": round(epochs[True][1] - epochs[False][1], 1),
+            }
+        )
+    return rows
 
 
 def estimator_checks() -> dict[str, float]:
@@ -404,7 +468,7 @@ def main() -> None:
     results = json.loads(path.read_text())["rows"] if path.exists() else {}
     sections: dict[str, Callable[[], object]] = {
         "networks": lambda: networks(
-            4 if arguments.quick else 8, arguments.networks, results.get("networks", [])
+            arguments.quick, arguments.networks, results.get("networks", [])
         ),
         "upsampling": upsampling,
         "anomalies_ms": anomalies,
@@ -413,6 +477,7 @@ def main() -> None:
         "memory": memory,
         "large_image": large_image,
         "fit": whole_fit,
+        "compile": compiled,
         "check_estimator": estimator_checks,
     }
     for name, section in sections.items():

@@ -29,6 +29,9 @@ __all__ = ["Target", "TrainingData"]
 _MAX_REPEATS = 10
 # Batches of small images are made several at a time, of about this many values.
 _TOGETHER_CPU, _TOGETHER = 1 << 21, 1 << 24
+# Where an anomaly comes from: a mark in `y`, images of other things, or a generator.
+_REAL, _EXPOSED, _PLANTED = range(3)
+_N_SOURCES = 3
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class TrainingData(Dataset[Any]):
         step = self._batches_at_once(len(normals[0]), device)
         for start in range(0, n_batches, step):
             part = slice(start, start + step)
-            yield from self._mix_several(normals[part], anomalies[part], device)
+            yield from self._mix(normals[part], anomalies[part], device)
 
     def _batches_at_once(self, n_normal: int, device: torch.device | str) -> int:
         """How many batches to make together: a call costs as much as many pixels."""
@@ -140,33 +143,37 @@ class TrainingData(Dataset[Any]):
         on_cpu = torch.device(device).type == "cpu"
         return max(1, (_TOGETHER_CPU if on_cpu else _TOGETHER) // n_values)
 
-    def _mix_several(
+    def _mix(
         self,
         normals: list[npt.NDArray[np.intp]],
         anomalies: list[npt.NDArray[np.intp]],
         device: torch.device | str,
-    ) -> Iterator[tuple[Tensor, Target]]:
-        """Make some batches together, and yield one after the other."""
-        if len(normals) == 1:
-            yield self._mix(normals[0], anomalies[0], device)
-            return
-        slots = np.concatenate(anomalies)
-        sizes = [
-            (len(rows), int((chosen[:, 0] == 2).sum()))
-            for rows, chosen in zip(normals, anomalies, strict=True)
-        ]
-        images, target = self._mix(np.concatenate(normals), slots, device, sizes)
-        first = sum(len(rows) for rows in normals)
-        # `_mix` puts the anomalies in order of their source.
-        place = np.empty(len(slots), dtype=np.intp)
-        place[np.argsort(slots[:, 0], kind="stable")] = first + np.arange(len(slots))
-        n_done = 0
-        for rows, chosen in zip(normals, anomalies, strict=True):
-            own = np.arange(n_done, n_done + len(rows))
-            part, place = place[: len(chosen)], place[len(chosen) :]
-            index = torch.from_numpy(np.concatenate([own, part])).to(images.device)
-            yield images.index_select(0, index), target.take(index)
-            n_done += len(rows)
+    ) -> Iterator[tuple[Any, Target]]:
+        """Make some batches together, and yield one after the other.
+
+        A batch has the normal images of an entry of `normals`, and the anomalies of
+        the slots in an entry of `anomalies`, ordered by their source.
+        """
+        counts = np.array(
+            [
+                [len(rows), *np.bincount(slots[:, 0], minlength=_N_SOURCES)]
+                for rows, slots in zip(normals, anomalies, strict=True)
+            ]
+        )
+        rows, slots = np.concatenate(normals), np.concatenate(anomalies)
+        sources = self._sources(rows, slots, counts[:, [0, 1 + _PLANTED]], device)
+        for first, last in zip(
+            counts.cumsum(0) - counts, counts.cumsum(0), strict=True
+        ):
+            parts = [
+                [each[i:j] for each in source]
+                for source, i, j in zip(sources, first, last, strict=True)
+                if j > i
+            ]
+            batch, masks, has_mask = (torch.cat(x) for x in zip(*parts, strict=True))
+            n_normal = last[0] - first[0]
+            anomalous = torch.arange(len(batch), device=batch.device) >= n_normal
+            yield batch, Target(anomalous, masks, has_mask | ~anomalous)
 
     @property
     def _n_slots(self) -> int:
@@ -188,8 +195,7 @@ class TrainingData(Dataset[Any]):
     def _plan(self, n_slots: int) -> npt.NDArray[np.intp]:
         """Where each anomaly of an epoch comes from, in random order.
 
-        Rows (source, index): source 0 is a real anomaly, 1 an exposed outlier, 2 a
-        synthetic anomaly.
+        Rows (source, index): `_REAL`, `_EXPOSED` or `_PLANTED`, and which of them.
         """
         n_real, n_exposed, n_planted = self._plan_sources(n_slots)
         index = np.concatenate(
@@ -199,7 +205,7 @@ class TrainingData(Dataset[Any]):
                 self._planted_index(n_planted),
             ]
         )
-        source = np.repeat([0, 1, 2], [n_real, n_exposed, n_planted])
+        source = np.repeat(np.arange(_N_SOURCES), [n_real, n_exposed, n_planted])
         order = self._permutation(np.arange(len(index)))
         return np.stack([source, index], axis=1)[order]
 
@@ -216,43 +222,41 @@ class TrainingData(Dataset[Any]):
         """Which synthetic anomalies; they are made for each batch, and all alike."""
         return np.zeros(count, dtype=np.intp)
 
-    def _mix(
+    def _sources(
         self,
         rows: npt.NDArray[np.intp],
         slots: npt.NDArray[np.intp],
+        sizes: npt.NDArray[np.intp],
         device: torch.device | str,
-        sizes: Sequence[tuple[int, int]] | None = None,
-    ) -> tuple[Tensor, Target]:
-        """A batch of the normal images `rows` and the anomalies of `slots`.
+    ) -> list[tuple[Tensor, ...]]:
+        """Images, masks and whether to believe them, of some batches together.
 
-        `sizes` are the numbers of normal images and synthetic anomalies of the batches
-        that it is taken apart into: an anomaly is planted on an image of its own batch,
-        for the network learns best from the difference of the two.
+        First of the normal images `rows`, then of the anomalies of each source in
+        `slots`; empty where a source gives none. `sizes` are the numbers of normal
+        images and synthetic anomalies of each batch: an anomaly is planted on an image
+        of its own batch, for the network learns best from the difference of the two.
         """
-        real = slots[slots[:, 0] == 0, 1]
+        real, exposed = (slots[slots[:, 0] == k, 1] for k in (_REAL, _EXPOSED))
         images, masks, has_mask = self._load(np.concatenate([rows, real]), device)
         for change in self.augment:
             images, masks = change(images, masks, self.generator)
-        parts = [(images, masks, has_mask)]
-        exposed = slots[slots[:, 0] == 1, 1]
-        if len(exposed):
-            parts.append(self._expose(exposed, images))
-        n_planted = int((slots[:, 0] == 2).sum())
-        if n_planted and self.plant is not None:
-            parts_of = [(len(rows), n_planted)] if sizes is None else sizes
-            first = np.cumsum([0, *(n for n, _ in parts_of)])
-            chosen = np.concatenate(
-                [
-                    start + self._recycle(np.arange(n), count)
-                    for start, (n, count) in zip(first, parts_of, strict=False)
-                ]
-            )
-            own = torch.from_numpy(chosen).to(images.device)
-            planted, where = self.plant(images.index_select(0, own), self.generator)
-            parts.append((planted, where, self._trust(where)))
-        batch, masks, has_mask = (torch.cat(part) for part in zip(*parts, strict=True))
-        anomalous = torch.arange(len(batch), device=batch.device) >= len(rows)
-        return batch, Target(anomalous, masks, has_mask | ~anomalous)
+        known, n = (images, masks, has_mask), len(rows)
+        sources: list[tuple[Tensor, ...]] = [
+            tuple(each[:n] for each in known),
+            tuple(each[n:] for each in known),
+            self._expose(exposed, images) if len(exposed) else (),
+            (),
+        ]
+        if self.plant is not None and sizes[:, 1].any():
+            first = sizes[:, 0].cumsum() - sizes[:, 0]
+            own = [
+                start + self._recycle(np.arange(count), n_planted)
+                for start, (count, n_planted) in zip(first, sizes, strict=True)
+            ]
+            index = torch.from_numpy(np.concatenate(own)).to(images.device)
+            planted, where = self.plant(images.index_select(0, index), self.generator)
+            sources[1 + _PLANTED] = (planted, where, self._trust(where))
+        return sources
 
     def _load(
         self, rows: npt.NDArray[np.intp], device: torch.device | str

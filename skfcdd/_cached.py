@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -225,19 +225,24 @@ class CachedTrainingData(TrainingData):
             if self._bank_masks is not None:
                 self._bank_masks[at] = masks.cpu()
 
-    def _batches_at_once(self, n_normal: int, device: torch.device | str) -> int:
-        """One: nothing is made any more."""
-        return 1
-
     def _planted_index(self, count: int) -> npt.NDArray[np.intp]:
         return self._recycle(np.arange(self._bank_size), count)
 
     def _mix(
         self,
+        normals: list[npt.NDArray[np.intp]],
+        anomalies: list[npt.NDArray[np.intp]],
+        device: torch.device | str,
+    ) -> Iterator[tuple[Any, Target]]:
+        """Features of batches; nothing is made any more."""
+        for rows, slots in zip(normals, anomalies, strict=True):
+            yield self._read(rows, slots, device)
+
+    def _read(
+        self,
         rows: npt.NDArray[np.intp],
         slots: npt.NDArray[np.intp],
         device: torch.device | str,
-        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[Any, Target]:
         """Features of the normal images `rows` and of the anomalies of `slots`."""
         assert self._store is not None

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from skfcdd.backbones import auto_name, list_backbones, make_backbone
+from skfcdd.backbones._norm import NarrowBatchNorm2d
 from skfcdd.exceptions import BackboneError
 
 # Kernel and channels of each convolution, and the number of poolings.
@@ -144,3 +145,68 @@ class Listed(nn.Module):
 def test_output_that_is_no_tensor():
     with pytest.raises(BackboneError, match="Got list"):
         make_backbone(Listed(), (8, 8, 1))
+
+
+def after_a_step(norm, images, weights):
+    """Output, gradient of the images and state after a pass in both directions."""
+    images = images.clone(memory_format=torch.preserve_format).requires_grad_()
+    output = norm(images)
+    (output * weights).sum().backward()
+    known = [output.detach(), images.grad, norm.weight.grad, norm.bias.grad]
+    return [*known, norm.running_mean, norm.running_var]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8, 15])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)]
+)
+def test_narrow_normalisation_is_normalisation(channels, layout, training, dtype, rtol):
+    """In any layout, which it keeps for what comes out and for the gradient."""
+    generator = torch.Generator().manual_seed(channels)
+    shape = (4, channels, 6, 5)
+    images, weights = (
+        torch.randn(shape, generator=generator, dtype=dtype).contiguous(
+            memory_format=layout
+        )
+        for _ in range(2)
+    )
+    images = 3 * images + 1
+    found, expected = (
+        after_a_step(
+            kind(channels, eps=1e-4).to(dtype).train(training), images, weights
+        )
+        for kind in (NarrowBatchNorm2d, nn.BatchNorm2d)
+    )
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=rtol, atol=10 * rtol)
+    assert found[0].is_contiguous(memory_format=layout)
+    assert found[1].is_contiguous(memory_format=layout)
+
+
+def test_narrow_normalisation_in_bfloat16():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(8, 8, 16, 16, generator=generator).bfloat16()
+    images = images.contiguous(memory_format=torch.channels_last)
+    weights = torch.randn(8, 8, 16, 16, generator=generator)
+    found = after_a_step(NarrowBatchNorm2d(8), images, weights)
+    expected = after_a_step(nn.BatchNorm2d(8), images.double().float(), weights)
+    for mine, theirs in zip(found, expected, strict=True):
+        difference = (mine.float() - theirs).norm() / theirs.norm()
+        assert difference < 0.01  # bfloat16 has 8 bits
+
+
+def test_few_channels_are_normalised_the_narrow_way():
+    """Networks of the paper with 8 channels; where there are 16, PyTorch's is fast."""
+    norms = {
+        name: [
+            type(m)
+            for m in make_backbone(name, (32, 32, 3)).modules()
+            if isinstance(m, nn.BatchNorm2d)
+        ]
+        for name in LAYERS
+    }
+    assert norms["fcdd28"] == [NarrowBatchNorm2d]
+    assert norms["fcdd224"] == [NarrowBatchNorm2d] + [nn.BatchNorm2d] * 3
+    assert norms["fcdd32_s"] == [nn.BatchNorm2d] * 2

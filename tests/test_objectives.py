@@ -28,6 +28,7 @@ from skfcdd.objectives import (
     pseudo_huber,
     resolve_objective,
 )
+from skfcdd.objectives._head import MapHead
 
 PHI = np.logspace(-8, 4, 49)
 
@@ -404,3 +405,56 @@ def test_anomalies_take_no_part_where_they_must_not():
     assert_array_equal(
         DSVDD().loss(torch.tensor([1.0, 2.0]), torch.tensor([True, False])), [0, 2]
     )
+
+
+def head_gradients(head, features, weights):
+    """Map and gradients of a head, in single precision."""
+    features = features.detach().requires_grad_()
+    head.zero_grad()
+    phi = head(features)
+    (phi * weights).sum().backward()
+    gradients = [features.grad, *(p.grad for p in head.parameters())]
+    return phi.detach(), [g.float().clone() for g in gradients]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "layout", [torch.channels_last, torch.contiguous_format], ids=["last", "first"]
+)
+def test_head_in_bfloat16_maps_in_single_precision(bias, layout):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(6, 32, 5, 7, generator=generator).bfloat16()
+    features = features.contiguous(memory_format=layout)
+    weights = torch.randn(6, 1, 5, 7, generator=generator)
+    head = MapHead(32)
+    if not bias:
+        head.register_parameter("bias", None)
+    phi, gradients = head_gradients(head, features, weights)
+    full, expected = head_gradients(head, features.float(), weights)
+    torch.testing.assert_close(phi, full)
+    assert len(gradients) == 3 if bias else 2
+    for mine, theirs in zip(gradients, expected, strict=True):
+        assert float((mine - theirs).norm() / theirs.norm()) < 0.01  # 8 bits
+
+
+def test_head_leaves_frozen_features_alone():
+    features = torch.ones(1, 4, 2, 2, dtype=torch.bfloat16)
+    head = MapHead(4)
+    head(features).sum().backward()
+    assert features.grad is None
+    torch.testing.assert_close(head.weight.grad, torch.full((1, 4, 1, 1), 4.0))
+    torch.testing.assert_close(head.bias.grad, torch.tensor([4.0]))
+
+
+def test_head_gives_many_values():
+    """In bfloat16 cells that differ by less than a part in 256 would be equal."""
+    features = torch.linspace(1, 1.2, 1000).reshape(1, 1, 10, 100)
+    features = torch.cat([features, 1 - features], dim=1).bfloat16()
+    objective = FCDD()
+    objective.build(channels=2)
+    objective.head.weight.data[:] = torch.tensor([1.0, 0.1]).view(1, 2, 1, 1)
+    n_features = len(torch.unique(features[:, 0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        cells = objective(features)
+    assert cells.dtype == torch.float32
+    assert len(torch.unique(cells)) > n_features

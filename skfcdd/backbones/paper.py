@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from skfcdd.backbones._norm import batch_norm
 from skfcdd.backbones._staged import Stages
 
 __all__ = ["PAPER_NETWORKS", "auto_name", "make_paper_network"]
@@ -124,7 +125,7 @@ def make_paper_network(name: str, n_channels: int) -> Stages:
             bias=not block.normalize,  # batch normalisation would take it out again
         )
         if block.normalize:
-            layers[f"norm{i}"] = nn.BatchNorm2d(block.channels, eps=1e-4)
+            layers[f"norm{i}"] = batch_norm(block.channels, eps=1e-4)
         if block.pool:
             # Windows of 3 reach one pixel over the border, windows of 2 do not.
             layers[f"pool{i}"] = nn.MaxPool2d(block.pool, 2, padding=block.pool - 2)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skfcdd.objectives._functions import anomaly_nll, full_precision, pseudo_huber
+from skfcdd.objectives._head import MapHead
 
 __all__ = [
     "BCE",
@@ -73,7 +74,7 @@ class Objective(nn.Module):
         channels : int
             Number of channels of the backbone's output.
         """
-        self.head = nn.Conv2d(channels, 1, kernel_size=1)
+        self.head = MapHead(channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """Cells of a batch.
@@ -88,9 +89,10 @@ class Objective(nn.Module):
         Tensor of shape (n, u, v), float32
             Non-negative; (n, 1, 1) where the objective is not spatial.
         """
-        # The head is small, and in bfloat16 many cells would have the same value.
         with torch.autocast(features.device.type, enabled=False):
-            return self.cells(self.head(full_precision(features)))
+            if not isinstance(self.head, MapHead):  # which sees to that itself
+                features = full_precision(features)
+            return self.cells(self.head(features))
 
     def cells(self, phi: Tensor) -> Tensor:
         """Non-negative cells (n, u, v) from the output of the head.
