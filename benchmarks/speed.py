@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from _common import RESULTS, record
 from skorch.callbacks import Callback
 from torch import nn
@@ -71,6 +72,10 @@ def matmul_rate(dtype: torch.dtype) -> float:
     return 2 * 2048**3 / min(times)
 
 
+def matrix_rates() -> dict[str, float]:
+    return {p: matmul_rate(getattr(torch, p)) for p in ("float32", "bfloat16")}
+
+
 def plain(module: nn.Module) -> nn.Module:
     """A copy made of PyTorch's own layers."""
     copied = copy.deepcopy(module)
@@ -79,6 +84,13 @@ def plain(module: nn.Module) -> nn.Module:
             if isinstance(layer, own):
                 layer.__class__ = torchs
     return copied
+
+
+def gaussian_kernel(k: int, sigma: float = 10.0) -> torch.Tensor:
+    """Weights of k x k pixels."""
+    axis = torch.arange(k) - (k - 1) / 2
+    weights = torch.exp(-(axis**2) / (2 * sigma**2))
+    return weights[:, None] * weights
 
 
 class Bare:
@@ -122,6 +134,18 @@ class Bare:
         self.network.eval()
         for batch in self.batches:
             self.cells(batch)
+
+    @torch.no_grad()
+    def explain(self, field: ReceptiveField) -> None:
+        """Heatmaps by a transposed convolution, as the authors' code makes them."""
+        self.network.eval()
+        kernel = gaussian_kernel(round(field.extent[0]))
+        stride = round(field.stride[0])
+        first = len(kernel) // 2 - round(field.offset[0])
+        for batch in self.batches:
+            cells = self.cells(batch)[:, None]
+            spread = F.conv_transpose2d(cells, kernel[None, None], stride=stride)
+            spread[..., first:, first:][..., : batch.shape[2], : batch.shape[3]]
 
 
 class Interleaved(Callback):
@@ -172,8 +196,7 @@ def networks(
     quick: bool, names: list[str] | None, earlier: list[dict[str, object]]
 ) -> list[dict[str, object]]:
     """Rows of the networks; those that are not named stay as they were measured."""
-    rates = {p: matmul_rate(getattr(torch, p)) for p in ("float32", "bfloat16")}
-    print({p: f"{rate / 1e9:.0f} GFLOP/s" for p, rate in rates.items()})
+    rates = matrix_rates()
     rows = {row["network"]: row for row in earlier}
     for name, *details, n_epochs in NETWORKS:
         if names is None or name in names:
@@ -210,6 +233,7 @@ def one_network(
     score = seconds(lambda: model.anomaly_score(part)) / n
     explain = seconds(lambda: model.explain(part)) / n
     score_a, score_b = seconds(slow.score) / n, seconds(fast.score) / n
+    explain_a = seconds(lambda: slow.explain(model.receptive_field_)) / n
     flops = 3 * flops_per_image(slow.network, (channels, side, side))
     row: dict[str, object] = {
         "network": name,
@@ -226,13 +250,15 @@ def one_network(
         "explain": explain,
         "score_a": score_a,
         "score_b": score_b,
+        "explain_a": explain_a,
     }
     row |= {f"{key}_us": round(float(value) * 1e6) for key, value in times.items()}
     row |= {
         "fit_of_b": round(float(b / fit), 2),
         "fit_over_a": round(float(a / fit), 2),
-        "explain_of_b": round(score_b / explain, 2),
-        "explain_over_a": round(score_a / explain, 2),
+        "score_of_b": round(score_b / score, 2),
+        "score_over_a": round(score_a / score, 2),
+        "explain_over_a": round(explain_a / explain, 2),
     }
     print(row, flush=True)
     return row
@@ -244,12 +270,10 @@ def upsampling() -> dict[str, float]:
     field = ReceptiveField((k, k), (stride, stride), (3.5, 3.5))
     cells = torch.rand(16, u, u)
     upsample = GaussianUpsampler((224, 224), (u, u), field, 10.0)
-    axis = torch.arange(k) - (k - 1) / 2
-    kernel = torch.exp(-(axis**2) / 200)
-    kernel = (kernel[:, None] * kernel)[None, None]
+    kernel = gaussian_kernel(k)[None, None]
 
     def transposed() -> torch.Tensor:
-        return torch.nn.functional.conv_transpose2d(
+        return F.conv_transpose2d(
             cells[:, None], kernel, stride=stride, padding=(k - stride) // 2
         )
 
@@ -467,6 +491,7 @@ def main() -> None:
     path = RESULTS / "speed.json"
     results = json.loads(path.read_text())["rows"] if path.exists() else {}
     sections: dict[str, Callable[[], object]] = {
+        "gflops": lambda: {p: round(r / 1e9) for p, r in matrix_rates().items()},
         "networks": lambda: networks(
             arguments.quick, arguments.networks, results.get("networks", [])
         ),
