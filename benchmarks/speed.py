@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import statistics
 import subprocess
@@ -159,9 +160,8 @@ class Interleaved(Callback):
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         if self.loops is None:
-            made = dataset_train.batches(self.batch_size, "cpu")
+            made = itertools.islice(dataset_train.batches(self.batch_size, "cpu"), 8)
             batches = [net.module_.preprocess(batch) for batch, _ in made]
-            batches = batches[:8]
             model = copy.copy(self.model)
             model.net_, model.precision_ = net, net.precision
             self.loops = [Bare(model, batches, fast) for fast in (False, True)]

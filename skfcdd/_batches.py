@@ -162,9 +162,8 @@ class TrainingData(Dataset[Any]):
         )
         rows, slots = np.concatenate(normals), np.concatenate(anomalies)
         sources = self._sources(rows, slots, counts[:, [0, 1 + _PLANTED]], device)
-        for first, last in zip(
-            counts.cumsum(0) - counts, counts.cumsum(0), strict=True
-        ):
+        ends = counts.cumsum(axis=0)
+        for first, last in zip(ends - counts, ends, strict=True):
             parts = [
                 [each[i:j] for each in source]
                 for source, i, j in zip(sources, first, last, strict=True)

@@ -432,7 +432,7 @@ def test_head_in_bfloat16_maps_in_single_precision(bias, layout):
     phi, gradients = head_gradients(head, features, weights)
     full, expected = head_gradients(head, features.float(), weights)
     torch.testing.assert_close(phi, full)
-    assert len(gradients) == 3 if bias else 2
+    assert len(gradients) == (3 if bias else 2)
     for mine, theirs in zip(gradients, expected, strict=True):
         assert float((mine - theirs).norm() / theirs.norm()) < 0.01  # 8 bits
 
