@@ -7,9 +7,11 @@ on the batch's own normal images. All work is on whole tensors.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +21,20 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from skfcdd._augment import Augmentation
-from skfcdd._images import ImageArray
+from skfcdd._chance import on_host
+from skfcdd._images import ImageArray, sent
+from skfcdd._memory import in_parts
 from skfcdd._preprocess import Preprocess, resize
 
 __all__ = ["Target", "TrainingData"]
+
+T = TypeVar("T")
 
 # A real anomaly or an exposed outlier is shown at most this often in an epoch as long
 # as there are others to fill the batches.
 _MAX_REPEATS = 10
 # Batches of small images are made several at a time, of about this many values.
-_TOGETHER_CPU, _TOGETHER = 1 << 21, 1 << 24
+_TOGETHER_CPU, _TOGETHER = 1 << 22, 1 << 25
 # Where an anomaly comes from: a mark in `y`, images of other things, or a generator.
 _REAL, _EXPOSED, _PLANTED = range(3)
 _N_SOURCES = 3
@@ -109,6 +115,8 @@ class TrainingData(Dataset[Any]):
     anomaly_fraction: float = 0.5
     trust_planted: bool = False
     reseed: int | None = None
+    # Of what size parts of the work were, where memory did not hold larger ones.
+    _fits: dict[str, int] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.normal)
@@ -130,16 +138,34 @@ class TrainingData(Dataset[Any]):
         normals = np.array_split(order, n_batches)
         # The larger parts come first there and last here, so that sizes are even.
         anomalies = np.array_split(plan, n_batches)[::-1]
-        step = self._batches_at_once(len(normals[0]), device)
-        for start in range(0, n_batches, step):
-            part = slice(start, start + step)
-            yield from self._mix(normals[part], anomalies[part], device)
+        step = self._batches_at_once(len(normals[0]) + len(anomalies[0]), device)
 
-    def _batches_at_once(self, n_normal: int, device: torch.device | str) -> int:
+        def made(part: slice) -> Iterator[tuple[Any, Target]]:
+            return self._mix(normals[part], anomalies[part], device)
+
+        for some in self._in_parts("batch(es)", n_batches, step, device, made):
+            yield from some
+
+    def _in_parts(
+        self,
+        what: str,
+        n: int,
+        size: int,
+        device: torch.device | str,
+        compute: Callable[[slice], T],
+    ) -> Iterator[T]:
+        """What `compute` makes of parts, which are made smaller once for all."""
+        size = min(size, self._fits.get(what, size))
+        for place, result in in_parts(n, size, device, compute, what):
+            if place.stop < n:
+                self._fits[what] = place.stop - place.start
+            yield result
+
+    def _batches_at_once(self, n_images: int, device: torch.device | str) -> int:
         """How many batches to make together: a call costs as much as many pixels."""
         h, w, c = self.images.image_shape
         seen = self.preprocess.size or (0, 0)
-        n_values = n_normal * c * max(h * w, seen[0] * seen[1])
+        n_values = n_images * c * max(h * w, seen[0] * seen[1])
         on_cpu = torch.device(device).type == "cpu"
         return max(1, (_TOGETHER_CPU if on_cpu else _TOGETHER) // n_values)
 
@@ -149,7 +175,7 @@ class TrainingData(Dataset[Any]):
         anomalies: list[npt.NDArray[np.intp]],
         device: torch.device | str,
     ) -> Iterator[tuple[Any, Target]]:
-        """Make some batches together, and yield one after the other.
+        """Make some batches together, and hand out one after the other.
 
         A batch has the normal images of an entry of `normals`, and the anomalies of
         the slots in an entry of `anomalies`, ordered by their source.
@@ -163,16 +189,9 @@ class TrainingData(Dataset[Any]):
         rows, slots = np.concatenate(normals), np.concatenate(anomalies)
         sources = self._sources(rows, slots, counts[:, [0, 1 + _PLANTED]], device)
         ends = counts.cumsum(axis=0)
-        for first, last in zip(ends - counts, ends, strict=True):
-            parts = [
-                [each[i:j] for each in source]
-                for source, i, j in zip(sources, first, last, strict=True)
-                if j > i
-            ]
-            batch, masks, has_mask = (torch.cat(x) for x in zip(*parts, strict=True))
-            n_normal = last[0] - first[0]
-            anomalous = torch.arange(len(batch), device=batch.device) >= n_normal
-            yield batch, Target(anomalous, masks, has_mask | ~anomalous)
+        return itertools.starmap(
+            functools.partial(_joined, sources), zip(ends - counts, ends, strict=True)
+        )
 
     @property
     def _n_slots(self) -> int:
@@ -181,9 +200,8 @@ class TrainingData(Dataset[Any]):
         return round(len(self.normal) * ratio)
 
     def _permutation(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        device = self.generator.device
-        order = torch.randperm(len(rows), generator=self.generator, device=device)
-        return rows[order.cpu().numpy()]
+        order = torch.randperm(len(rows), generator=on_host(self.generator))
+        return rows[order.numpy()]
 
     def _recycle(self, rows: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
         """`count` of `rows` in random order, each as often as the others (within 1)."""
@@ -252,10 +270,24 @@ class TrainingData(Dataset[Any]):
                 start + self._recycle(np.arange(count), n_planted)
                 for start, (count, n_planted) in zip(first, sizes, strict=True)
             ]
-            index = torch.from_numpy(np.concatenate(own)).to(images.device)
-            planted, where = self.plant(images.index_select(0, index), self.generator)
+            index = sent(np.concatenate(own), images.device)
+            planted, where = self._planted(images, index)
             sources[1 + _PLANTED] = (planted, where, self._trust(where))
         return sources
+
+    def _planted(self, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Images at `index` with anomalies planted, and the masks of these."""
+
+        def some(part: slice) -> tuple[Tensor, Tensor]:
+            assert self.plant is not None
+            return self.plant(images.index_select(0, index[part]), self.generator)
+
+        n, device = len(index), images.device
+        parts = list(self._in_parts("anomalies", n, n, device, some))
+        if len(parts) == 1:
+            return parts[0]
+        planted, masks = (torch.cat(x) for x in zip(*parts, strict=True))
+        return planted, masks
 
     def _load(
         self, rows: npt.NDArray[np.intp], device: torch.device | str
@@ -275,11 +307,11 @@ class TrainingData(Dataset[Any]):
         if self.masks is None or self.has_mask is None:
             masks = torch.zeros(len(rows), 1, *size, dtype=torch.bool, device=device)
             return masks, torch.zeros_like(masks[:, 0, 0, 0])
-        masks = torch.from_numpy(self.masks[rows] > 0).to(device)[:, None]
+        masks = sent(self.masks[rows] > 0, device)[:, None]
         if masks.shape[2:] != size:
             # Any part of a pixel makes it anomalous.
             masks = F.adaptive_max_pool2d(masks.float(), size) > 0
-        return masks, torch.from_numpy(self.has_mask[rows]).to(device)
+        return masks, sent(self.has_mask[rows], device)
 
     def _expose(
         self, index: npt.NDArray[np.intp], like: Tensor
@@ -297,6 +329,22 @@ class TrainingData(Dataset[Any]):
 
     def _trust(self, masks: Tensor) -> Tensor:
         return torch.full_like(masks[:, 0, 0, 0], self.trust_planted)
+
+
+def _joined(
+    sources: list[tuple[Tensor, ...]],
+    first: npt.NDArray[np.intp],
+    last: npt.NDArray[np.intp],
+) -> tuple[Tensor, Target]:
+    """A batch of what lies from `first` to `last` in each of the sources."""
+    parts = [
+        [each[i:j] for each in source]
+        for source, i, j in zip(sources, first, last, strict=True)
+        if j > i
+    ]
+    batch, masks, has_mask = (torch.cat(x) for x in zip(*parts, strict=True))
+    anomalous = torch.arange(len(batch), device=batch.device) >= last[0] - first[0]
+    return batch, Target(anomalous, masks, has_mask | ~anomalous)
 
 
 def match_channels(images: Tensor, n_channels: int) -> Tensor:

@@ -129,8 +129,10 @@ def build_net(
     if optimizer is torch.optim.SGD:
         params |= {"optimizer__momentum": 0.9, "optimizer__nesterov": True}
     params |= estimator.skorch_params or {}
-    if estimator.compile:  # in place: a wrapped module could not be pickled
-        module.compile()
+    if estimator.compile:
+        # In place: a wrapped module could not be pickled. By itself: all fits of a
+        # process would share what torch allows for one network.
+        module.compile(isolate_recompiles=True)
     if estimator.accelerate:
         from skfcdd._parallel import ParallelFCDDNet
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfcdd._batches import Target, TrainingData
+from skfcdd._batches import _N_SOURCES, Target, TrainingData
+from skfcdd._images import sent
 from skfcdd.feature_cache import FeatureCache
 
 __all__ = ["CachedTrainingData", "FeatureStore", "stored_dtype"]
@@ -39,11 +40,12 @@ class FeatureStore:
 
     Examples
     --------
+    >>> import numpy as np
     >>> import torch
     >>> from skfcdd._cached import FeatureStore
     >>> store = FeatureStore(5, (torch.zeros(1, 2, 3, 3),), torch.float16, "cpu")
     >>> store.write(slice(0, 2), (torch.ones(2, 2, 3, 3),))
-    >>> store.read(torch.tensor([1, 0]), torch.float32)[0].shape
+    >>> store.read(np.array([1, 0]), torch.float32)[0].shape
     torch.Size([2, 2, 3, 3])
     """
 
@@ -87,12 +89,12 @@ class FeatureStore:
                 )
             part[rows] = stored
 
-    def read(self, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    def read(
+        self, rows: npt.NDArray[np.intp], dtype: torch.dtype
+    ) -> tuple[Tensor, ...]:
         """Features of some images, (k, d, u, v) each."""
-        return tuple(
-            part[rows.to(part.device)].permute(0, 3, 1, 2).to(dtype)
-            for part in self._parts
-        )
+        index = sent(rows, self._parts[0].device)
+        return tuple(part[index].permute(0, 3, 1, 2).to(dtype) for part in self._parts)
 
 
 @dataclass
@@ -123,7 +125,8 @@ class CachedTrainingData(TrainingData):
     @classmethod
     def over(cls, data: TrainingData, **options: Any) -> CachedTrainingData:
         """The same source, with features in place of images."""
-        return cls(**{f.name: getattr(data, f.name) for f in fields(data)}, **options)
+        given = {f.name: getattr(data, f.name) for f in fields(data) if f.init}
+        return cls(**given, **options)
 
     def __post_init__(self) -> None:
         self._store: FeatureStore | None = None
@@ -235,8 +238,8 @@ class CachedTrainingData(TrainingData):
         device: torch.device | str,
     ) -> Iterator[tuple[Any, Target]]:
         """Features of batches; nothing is made any more."""
-        for rows, slots in zip(normals, anomalies, strict=True):
-            yield self._read(rows, slots, device)
+        pairs = zip(normals, anomalies, strict=True)
+        return (self._read(rows, slots, device) for rows, slots in pairs)
 
     def _read(
         self,
@@ -246,7 +249,7 @@ class CachedTrainingData(TrainingData):
     ) -> tuple[Any, Target]:
         """Features of the normal images `rows` and of the anomalies of `slots`."""
         assert self._store is not None
-        real, exposed, planted = (slots[slots[:, 0] == k, 1] for k in range(3))
+        real, exposed, planted = (slots[slots[:, 0] == k, 1] for k in range(_N_SOURCES))
         own = np.concatenate([rows, real])
         outside = [self._exposed_at[int(i)] for i in exposed]
         places = np.concatenate(
@@ -256,7 +259,7 @@ class CachedTrainingData(TrainingData):
                 self._first_planted + planted,
             ]
         )
-        features = self._store.read(torch.from_numpy(places), self.dtype)
+        features = self._store.read(places, self.dtype)
         size = self.preprocess.size or self.images.image_shape[:2]
         known, has_mask = self._masks(own, size, device)
         masks = [

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Generator, nn
 
-__all__ = ["seeded", "undisturbed"]
+__all__ = ["on_host", "seeded", "undisturbed"]
 
 # Weights are drawn from the global generators, and so is dropout. Two trainings at a
 # time would draw from each other's chance.
@@ -43,9 +44,26 @@ def seeded(seed: int | None, device: str) -> Iterator[None]:
     kind = torch.device(device).type
     devices = [torch.device(device)] if kind == "cuda" else []
     with _turn, torch.random.fork_rng(devices=devices):
-        if seed is not None:
-            torch.manual_seed(seed)
+        if seed is not None:  # not by torch.manual_seed, which seeds all devices
+            torch.default_generator.manual_seed(seed)
+            for used in devices:
+                with torch.cuda.device(used):
+                    torch.cuda.manual_seed(seed)
         yield
+
+
+def on_host(generator: Generator) -> Generator:
+    """A generator on the CPU whose chance comes from that of `generator`.
+
+    For numbers that Python must know: to fetch them from a device would stop its queue.
+    The state of `generator` says all there is to know of it.
+    """
+    if generator.device.type == "cpu":
+        return generator
+    seed = [generator.initial_seed(), generator.get_offset()]
+    generator.set_offset(seed[1] + 4)  # offsets are multiples of 4
+    state = np.random.SeedSequence(seed).generate_state(1)
+    return Generator().manual_seed(int(state[0]))
 
 
 def undisturbed(module: nn.Module, device: str) -> AbstractContextManager[None]:

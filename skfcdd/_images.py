@@ -23,7 +23,7 @@ from skfcdd._files import ImageFiles, is_paths
 from skfcdd._sources import blocks, check_values, is_lazy, read
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
-__all__ = ["ImageArray", "check_images"]
+__all__ = ["ImageArray", "check_images", "sent"]
 
 # An axis of this length is taken for channels: grey, grey and alpha, RGB, RGBA.
 _USUAL_CHANNELS = (1, 2, 3, 4)
@@ -72,16 +72,13 @@ class ImageArray:
             If there are numbers that single precision cannot hold.
         """
         if isinstance(self.data, Tensor):
-            return self._arranged(self.data[torch.as_tensor(index, device=device)])
+            return self._arranged(self.data[sent(np.asarray(index), device)])
         batch = np.ascontiguousarray(read(self.data, index))
         if batch.dtype != np.uint8:  # torch knows few other types, and no byte orders
             batch = _single(batch)
         elif not batch.flags.writeable:
             batch = batch.copy()
-        images = torch.from_numpy(batch)
-        if torch.device(device).type == "cuda":  # the copy goes on beside the work
-            images = images.pin_memory().to(device, non_blocking=True)
-        return self._arranged(images)
+        return self._arranged(sent(batch, device))
 
     def _arranged(self, images: Tensor) -> Tensor:
         if not self.channels_first:  # channel by channel, as masks are applied
@@ -91,14 +88,29 @@ class ImageArray:
     def resident(self, device: str, free: int) -> ImageArray:
         """The images on `device`, if they take no more than a part of what is `free`.
 
-        As they lie: bytes stay bytes.
+        As they lie: bytes stay bytes. A file mapped by NumPy is read block by block.
         """
         data = self.data
         fits = isinstance(data, np.ndarray) and data.nbytes <= _RESIDENT_SHARE * free
         if not (fits and data.dtype in (np.uint8, np.float32)):
             return self
-        values = np.require(data, requirements=["C", "W"])
-        return ImageArray(torch.from_numpy(values).to(device), self.channels_first)
+        kept = torch.empty(
+            data.shape, dtype=getattr(torch, data.dtype.name), device=device
+        )
+        start = 0
+        for block in blocks(data):
+            own = np.require(block, requirements=["C", "W"])
+            kept[start : start + len(block)] = torch.from_numpy(own)
+            start += len(block)
+        return ImageArray(kept, self.channels_first)
+
+
+def sent(values: npt.NDArray[Any], device: torch.device | str) -> Tensor:
+    """An array as a tensor on `device`; the copy goes on beside the work of a GPU."""
+    tensor = torch.from_numpy(values)
+    if torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _single(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -25,12 +25,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def report_smaller_batches(size: int, device: torch.device | str) -> None:
+def report_smaller_batches(
+    size: int, device: torch.device | str, what: str = "image(s)"
+) -> None:
     """Give back what the device holds in reserve, and say what is done now."""
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
     warnings.warn(
-        f"The device {str(device)!r} ran out of memory; going on with {size} image(s) "
+        f"The device {str(device)!r} ran out of memory; going on with {size} {what} "
         f"at a time. Choose a smaller batch_size or resize=, or free memory.",
         OutOfMemoryWarning,
         stacklevel=4,
@@ -38,11 +40,15 @@ def report_smaller_batches(size: int, device: torch.device | str) -> None:
 
 
 def in_parts(
-    n: int, size: int, device: torch.device | str, compute: Callable[[slice], T]
+    n: int,
+    size: int,
+    device: torch.device | str,
+    compute: Callable[[slice], T],
+    what: str = "image(s)",
 ) -> Iterator[tuple[slice, T]]:
     """Yield places 0 to `n` in parts of `size`, and what `compute` makes of them.
 
-    Where memory ends, parts are halved from there on.
+    Where memory ends, parts are halved from there on; `what` they are of is reported.
 
     Warns
     -----
@@ -59,7 +65,7 @@ def in_parts(
                 raise
             size = (size + 1) // 2
             if not reported:
-                report_smaller_batches(size, device)
+                report_smaller_batches(size, device, what)
             reported = True
             continue
         yield place, result

@@ -384,7 +384,7 @@ def resolve_precision(precision: str, device: str, n_pixels: int) -> str:
     """
     if precision != "auto":
         return precision
-    if n_pixels < _TINY:
+    if n_pixels < _TINY and torch.device(device).type != "mps":  # has no float64
         return "float64"
     if torch.device(device).type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)

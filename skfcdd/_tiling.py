@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from skfcdd._chance import undisturbed
@@ -23,6 +24,10 @@ __all__ = ["explain_large"]
 
 # Rows of the heatmap that are computed together.
 _BAND = 512
+# Windows are moved by up to so many cells to find out by how many they may be.
+_LARGEST_PERIOD = 32
+# Cells are the same if they differ by no more than this share of the largest.
+_SAME = 1e-3
 
 
 def explain_large(estimator: Any, image: Any, tile_size: Any, out: Any) -> Any:
@@ -40,7 +45,8 @@ def explain_large(estimator: Any, image: Any, tile_size: Any, out: Any) -> Any:
 
 def _check_can_tile(estimator: Any, tile_size: Any) -> None:
     module, field = estimator.net_.module_, estimator.receptive_field_
-    if not isinstance(tile_size, Integral) or tile_size < 1:
+    whole = isinstance(tile_size, Integral) and not isinstance(tile_size, bool)
+    if not whole or tile_size < 1:
         raise ValueError(f"tile_size must be an int of at least 1. Got {tile_size!r}.")
     if not module.objective.spatial:
         raise ValueError(
@@ -51,6 +57,12 @@ def _check_can_tile(estimator: Any, tile_size: Any) -> None:
         raise ValueError(
             f"resize={estimator.resize!r} shrinks the images of fit, and tiles would "
             f"shrink otherwise. Resize the image, and fit without resize."
+        )
+    if any(j < 1 or j != round(j) for j in field.stride):
+        raise ValueError(
+            f"The cells of this network lie {field.stride} pixels apart, and tiles "
+            f"need whole numbers of at least 1. Choose a backbone that does not "
+            f"enlarge its maps beyond the image."
         )
     if not all(map(math.isfinite, field.extent)):
         raise ValueError(
@@ -64,13 +76,14 @@ def _check_image(estimator: Any, image: Any) -> ImageArray:
     array = image if is_lazy(image) else np.asanyarray(image)
     n_channels = estimator.image_shape_[2]
     first = estimator.channels == "first" and array.ndim == 3
-    found = 1 if array.ndim == 2 else array.shape[0 if first else -1]
+    found = array.shape[0 if first else -1] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or found != n_channels:
         raise ImageShapeError(
             f"Expected one image with {n_channels} channel(s), as (h, w) or (h, w, c), "
             f"or (c, h, w) with channels='first'. Got an array of shape {array.shape}."
         )
     check_values(array, "image")
+    estimator._warn_about_range(ImageArray(array[None] if array.ndim == 3 else array))
     source = ImageArray(_OneImage(array), channels_first=first)
     least = estimator.receptive_field_.extent
     if any(n < r for n, r in zip(source.image_shape[:2], least, strict=True)):
@@ -102,7 +115,7 @@ class _OneImage:
 class _Tiles:
     """The cells of an image, a tile at a time.
 
-    A tile is a window that starts at a multiple of the network's stride, so that its
+    A tile is a window that starts at a multiple of the network's period, so that its
     cells lie where those of the whole image do, with a margin of a receptive field,
     so that the cells of its core see nothing of its borders.
     """
@@ -112,13 +125,41 @@ class _Tiles:
         self.module = self.net.module_.eval()
         self.source = source
         field = estimator.receptive_field_
-        self.strides = [max(1, round(j)) for j in field.stride]
-        self.cores = [math.ceil(tile_size / j) for j in self.strides]
+        self.strides = [round(j) for j in field.stride]
         self.margins = [
             math.ceil(r / j) + 1
             for r, j in zip(field.extent, self.strides, strict=True)
         ]
+        period = self._period(estimator)
+        self.margins = [-(-m // period) * period for m in self.margins]
+        self.cores = [-(-tile_size // (j * period)) * period for j in self.strides]
         self.normalize = self._normalizer()
+
+    def _period(self, estimator: Any) -> int:
+        """Number of cells by which a window may be moved to give the same cells.
+
+        More than one where coarser maps are enlarged to the size of finer ones. It is
+        found by moving windows.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or the image ends within one.
+        """
+        if len(getattr(self.module.backbone, "taken", ())) == 1:
+            return 1
+        period = _find_period(self._map, estimator, self.strides, self.margins)
+        for axis, name in enumerate(("high", "wide")):
+            pixels = self.strides[axis] * period
+            found = self.source.image_shape[axis]
+            if period > 1 and found % pixels:
+                raise ImageShapeError(
+                    f"This network enlarges coarser maps to the size of finer ones, so "
+                    f"the image must be a multiple of {pixels} pixels {name}. Got "
+                    f"{found}; cut off {found % pixels}, or fill it up by "
+                    f"{pixels - found % pixels}."
+                )
+        return period
 
     def cells(self) -> npt.NDArray[np.float32]:
         """Cells (u, v) of the whole image."""
@@ -150,13 +191,18 @@ class _Tiles:
     def _core(
         self, rows: tuple[slice, slice], columns: tuple[slice, slice]
     ) -> npt.NDArray[np.float32]:
-        with undisturbed(self.module, self.net.device):
-            images = self.normalize(self._load(rows[0], columns[0]))
-            images = images.contiguous(memory_format=torch.channels_last)
-            with lowered(self.net.precision, self.net.device):
-                cells = self.module.objective(self.module.backbone(images))
+        images = self.normalize(self._load(rows[0], columns[0]))
+        with lowered(self.net.precision, self.net.device):
+            cells = self._map(images)
         core: npt.NDArray[np.float32] = cells[0, rows[1], columns[1]].cpu().numpy()
         return core
+
+    def _map(self, images: Tensor) -> Tensor:
+        """Cells (n, u, v) of normalised images (n, c, h, w)."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        with undisturbed(self.module, self.net.device):
+            cells: Tensor = self.module.objective(self.module.backbone(images))
+        return cells
 
     def _load(self, rows: slice, columns: slice) -> Tensor:
         """A window (1, c, h, w) in the unit range."""
@@ -186,25 +232,73 @@ class _Tiles:
         return lambda images: (images - mean) / (std + preprocess.least_contrast)
 
 
+@torch.no_grad()
+def _find_period(
+    compute: Callable[[Tensor], Tensor],
+    estimator: Any,
+    strides: list[int],
+    margins: list[int],
+) -> int:
+    """Least number of cells by which a window of noise may be moved."""
+    module = estimator.net_.module_
+    pairs = zip(strides, margins, strict=True)
+    shape = [1, estimator.image_shape_[2]]
+    shape += [2 * (margin + _LARGEST_PERIOD) * stride for stride, margin in pairs]
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    noise = module.preprocess(noise.to(module.preprocess.mean))
+    whole = compute(noise)[0]
+    period = 1
+    while period <= _LARGEST_PERIOD:
+        (dy, dx), (my, mx) = (period * j for j in strides), margins
+        part = compute(noise[..., dy:, dx:])[0]
+        moved = whole[period:, period:]
+        if part.shape == moved.shape:
+            inner = slice(my, -my), slice(mx, -mx)
+            error = (part - moved)[inner].abs().max()
+            if error <= _SAME * moved[inner].abs().max():
+                return period
+        period *= 2
+    raise ValueError(
+        "The cells of this network change with the place at which a window is cut out, "
+        "so an image cannot be worked off in tiles. Cut the image into pieces of the "
+        "size of those of fit, and use explain."
+    )
+
+
+def _gaussians(
+    n_pixels: int, centers: npt.NDArray[np.float64], sigma: float, extent: float
+) -> sparse.csr_array:
+    """What :func:`~skfcdd.heatmaps.gaussian_matrix` gives, without its zeros."""
+    blocks, n_cells = [], len(centers)
+    for start in range(0, n_cells, _BAND):
+        own = centers[start : start + _BAND]
+        first = min(max(0, math.floor(own[0] - extent)), n_pixels - 1)
+        last = min(n_pixels, max(first, math.ceil(own[-1] + extent)) + 1)
+        matrix = gaussian_matrix(last - first, own - first, sigma, extent=extent)
+        matrix *= n_pixels / n_cells * len(own) / (last - first)
+        rows, columns = np.nonzero(matrix)
+        blocks.append((matrix[rows, columns], rows + first, columns + start))
+    values, rows, columns = (np.concatenate(x) for x in zip(*blocks, strict=True))
+    shape = (n_pixels, n_cells)
+    return sparse.csr_array((values, (rows, columns)), shape, dtype=np.float32)
+
+
 def _bands(
     estimator: Any, cells: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
     """Rows of the heatmap, a band at a time."""
     field, sigma = estimator.receptive_field_, estimator.heatmap_sigma
-    matrices = [
-        gaussian_matrix(
+    rows, columns = (
+        _gaussians(
             size[axis],
             field.centers(cells.shape[axis], axis),
             default_sigma(field.extent[axis], field.stride[axis])
             if sigma is None
             else sigma,
-            extent=field.extent[axis],
-        ).astype(np.float32)
+            field.extent[axis],
+        )
         for axis in (0, 1)
-    ]
+    )
     for start in range(0, size[0], _BAND):
-        rows = slice(start, min(start + _BAND, size[0]))
-        part = matrices[0][rows]
-        # A band gets something from the cells near it alone.
-        near = np.flatnonzero(part.any(axis=0))
-        yield rows, part[:, near] @ cells[near] @ matrices[1].T
+        band = slice(start, min(start + _BAND, size[0]))
+        yield band, (columns @ np.ascontiguousarray((rows[band] @ cells).T)).T

@@ -37,6 +37,7 @@ from skfcdd._watch import fit_watched
 from skfcdd.anomalies import resolve_synthetic
 from skfcdd.exceptions import ReceptiveFieldWarning
 from skfcdd.feature_cache import FeatureCache
+from skfcdd.objectives import Objective
 from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["Previous", "Split", "Trained", "draw_seeds", "train"]
@@ -201,7 +202,8 @@ def train(
             **exposure,
         )
         net = _net(estimator, module, data, split, device)
-        if previous is None:
+        module.to(device)
+        if previous is None and type(module.objective).start is not Objective.start:
             _start_objective(module, data, estimator.batch_size, device)
         net.reporter = report(lambda: Trained(net, field, split, split_seed))
         net.checkpoint = checkpoint
@@ -371,7 +373,7 @@ def _start_objective(
     module: FCDDModule, data: TrainingData, batch_size: int, device: str
 ) -> None:
     """Let the objective look at the features of some normal images."""
-    module.to(device).eval()
+    module.eval()
     rows = data.normal[:: max(1, len(data.normal) // (4 * batch_size))]
 
     def features(place: slice) -> torch.Tensor:

@@ -39,19 +39,14 @@ def fit_watched(
         If the scores are not finite.
     """
     rows = held_normal[:_PROBE_SIZE]
-    generator = torch.Generator(device).manual_seed(0)
-    loaded = [
-        data.preprocess.unit(data.images.take(part, device))
-        for part in np.array_split(rows, -(-len(rows) // 4))
-    ]
-    images = torch.cat(loaded)
-    probe = torch.cat([images, confetti(images, generator)[0]])
     if module.initial_spread is None:
+        probe = _probe(data, rows, device)
         module.initial_spread = _spread(module, probe, net.batch_size)
+        del probe  # training has the memory for itself
     net = net.fit(data, None).single()
     net.reporter = None
     _report_interruption(net)
-    spread = _spread(net.module_, probe, net.batch_size)
+    spread = _spread(net.module_, _probe(data, rows, device), net.batch_size)
     if not math.isfinite(spread):
         raise ValueError(
             f"Training diverged: the network's scores are not finite. Choose a lower "
@@ -91,6 +86,15 @@ def _report_interruption(net: FCDDNet) -> None:
     )
 
 
+def _probe(data: TrainingData, rows: npt.NDArray[np.intp], device: str) -> torch.Tensor:
+    """Some normal images, and the same with anomalies that are always alike."""
+    parts = np.array_split(rows, -(-len(rows) // 4))
+    loaded = [data.preprocess.unit(data.images.take(part, device)) for part in parts]
+    images = torch.cat(loaded)
+    generator = torch.Generator(device).manual_seed(0)
+    return torch.cat([images, confetti(images, generator)[0]])
+
+
 @torch.no_grad()
 def _spread(module: FCDDModule, probe: torch.Tensor, batch_size: int) -> float:
     """Standard deviation of the scores of some images."""
@@ -101,6 +105,6 @@ def _spread(module: FCDDModule, probe: torch.Tensor, batch_size: int) -> float:
         return module(probe[place]).mean(dim=(1, 2))
 
     parts = in_parts(len(probe), batch_size, probe.device, scores)
-    spread = torch.cat([part for _, part in parts]).double().std(correction=0)
+    spread = torch.cat([part for _, part in parts]).cpu().double().std(correction=0)
     module.train(was_training)
     return float(spread)

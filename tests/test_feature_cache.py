@@ -105,9 +105,7 @@ def test_refreshed_share_of_the_bank(refresh, share):
     data.exposed_index = np.empty(0, dtype=int)
     source = cached(one, data, refresh=refresh)
     list(source.batches(BATCH, "cpu"))
-    places = torch.arange(
-        source._first_planted, source._first_planted + source._bank_size
-    )
+    places = np.arange(source._first_planted, source._first_planted + source._bank_size)
     before = source._store.read(places, torch.float32)[0]
     list(source.batches(BATCH, "cpu"))
     after = source._store.read(places, torch.float32)[0]
@@ -122,7 +120,7 @@ def test_file_and_memory_are_alike(tmp_path, dtype):
     stores = [
         FeatureStore(9, like, dtype, "cpu", path) for path in (None, tmp_path / "f")
     ]
-    rows = torch.tensor([8, 2, 0])
+    rows = np.array([8, 2, 0])
     for store in stores:
         store.write(slice(3, 9), values)
         store.write(slice(0, 3), tuple(v[:3] for v in values))

@@ -7,11 +7,15 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
+from skfcdd._tiling import _gaussians
 from skfcdd.datasets import make_defects
-from skfcdd.exceptions import ImageShapeError, OutOfMemoryWarning
+from skfcdd.exceptions import ImageShapeError, OutOfMemoryWarning, ValueRangeWarning
+from skfcdd.heatmaps import default_sigma, gaussian_matrix
 
 da = pytest.importorskip("dask.array")
 zarr = pytest.importorskip("zarr")
@@ -37,6 +41,12 @@ def wide():
     images = make_defects(30, image_size=96, anomaly_fraction=0, random_state=0).images
     colours = np.stack([images, images[::-1], 255 - images], axis=-1)
     return quick(precision="float32").fit(colours)
+
+
+@pytest.fixture(scope="module")
+def colours():
+    images = make_defects(12, image_size=128, anomaly_fraction=0, random_state=0).images
+    return np.stack([images] * 3, axis=-1)
 
 
 def as_zarr(images, folder):
@@ -221,8 +231,6 @@ def untiled(model, image):
     raw = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
     with torch.no_grad():
         cells = module(module.preprocess.unit(raw))[0].numpy().astype(float)
-    from skfcdd.heatmaps import default_sigma, gaussian_matrix
-
     field = model.receptive_field_
     rows, columns = (
         gaussian_matrix(
@@ -249,9 +257,7 @@ def test_tiles_make_the_heatmap_of_the_whole(size, tile_size, wide):
 
 @pytest.mark.parametrize("normalize", ["standard", "contrast"])
 @pytest.mark.parametrize("backbone", ["fcdd224", "squeezenet1_1", "resnet18"])
-def test_tiles_of_any_network(normalize, backbone, wide):
-    images = make_defects(12, image_size=128, anomaly_fraction=0, random_state=0).images
-    colours = np.stack([images] * 3, axis=-1)
+def test_tiles_of_any_network(normalize, backbone, colours):
     model = quick(
         backbone=backbone,
         cut={"squeezenet1_1": 1, "resnet18": 2}.get(backbone),
@@ -262,6 +268,95 @@ def test_tiles_of_any_network(normalize, backbone, wide):
     expected = untiled(model, image)
     tiled = model.explain_large(image, tile_size=64)
     assert_allclose(tiled, expected, rtol=1e-3, atol=1e-5 * expected.max())
+
+
+class Enlarging(torch.nn.Module):
+    """Cells of 2 pixels, each from a neighbourhood of 4."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, images):
+        coarse = torch.nn.functional.avg_pool2d(self.conv(images), 4)
+        return torch.nn.functional.interpolate(coarse, scale_factor=2.0)
+
+
+@pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ReceptiveFieldWarning")
+@pytest.mark.parametrize(
+    ("backbone", "params", "period"),
+    [
+        ("fcdd224", {"stages": [1, 5]}, 8),
+        ("resnet18", {"stages": [2, 3]}, 16),
+        (Enlarging(), {}, 4),
+    ],
+)
+def test_tiles_of_networks_that_enlarge_maps(backbone, params, period, colours):
+    model = quick(backbone=backbone, precision="float32", **params).fit(colours)
+    image = np.random.RandomState(0).randint(0, 255, (432, 288, 3), dtype=np.uint8)
+    tiled = model.explain_large(image, tile_size=50)
+    expected = untiled(model, image)
+    assert_allclose(tiled, expected, rtol=1e-3, atol=1e-5 * expected.max())
+    with pytest.raises(ImageShapeError, match=rf"of {period} pixels high. Got 431"):
+        model.explain_large(image[:431])
+
+
+class Finer(torch.nn.Module):
+    """Two cells a pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, images):
+        maps = self.conv(images)
+        return torch.nn.functional.interpolate(maps, scale_factor=2.0)
+
+
+class Placed(Finer):
+    """Cells that know where they are."""
+
+    def forward(self, images):
+        maps = self.conv(images)
+        return maps + torch.arange(maps.shape[3], device=maps.device)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        # Its maps of 2 stages have no fixed ratio of sizes.
+        ("squeezenet1_1", "change with the place at which a window is cut out"),
+        (Finer(), r"cells of this network lie \(0.5, 0.5\) pixels apart"),
+        (Placed(), "change with the place at which a window is cut out"),
+    ],
+)
+def test_networks_without_tiles(backbone, message, colours):
+    stages = [1, 2] if isinstance(backbone, str) else None
+    model = quick(backbone=backbone, stages=stages).fit(colours)
+    with pytest.raises(ValueError, match=message):
+        model.explain_large(colours[0])
+
+
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 1500),
+    st.floats(1, 16),
+    st.floats(-20, 20),
+    st.floats(0.5, 12),
+    st.floats(1, 60),
+)
+@settings(max_examples=60)
+def test_gaussians_without_their_zeros(n_pixels, n, stride, offset, sigma, extent):
+    centers = offset + stride * np.arange(n)
+    expected = gaussian_matrix(n_pixels, centers, sigma, extent=extent)
+    found = _gaussians(n_pixels, centers, sigma, extent).toarray()
+    assert_allclose(found, expected, rtol=1e-5, atol=1e-7 * n_pixels / n)
+
+
+def test_large_images_on_another_scale(wide):
+    image = np.random.RandomState(0).rand(300, 200, 3)
+    with pytest.warns(ValueRangeWarning, match="on another scale"):
+        wide.explain_large(image)
 
 
 def test_a_tile_of_the_size_of_fit_is_an_image_of_fit(model, images):
@@ -288,6 +383,8 @@ def test_large_images_from_files(wide, tmp_path):
         (np.zeros((300, 300), np.uint8), r"one image with 3 channel\(s\)"),
         (np.zeros((1, 300, 300, 3), np.uint8), r"one image with 3 channel\(s\)"),
         (np.zeros((5, 300, 3), np.uint8), "smaller than the receptive field"),
+        ("scan.png", r"one image with 3 channel\(s\)"),
+        (None, r"one image with 3 channel\(s\)"),
         (np.full((300, 300, 3), np.nan), "image contains NaN"),
     ],
 )
@@ -309,7 +406,7 @@ def test_models_without_tiles(params, message, images):
         model.explain_large(images[0])
 
 
-@pytest.mark.parametrize("tile_size", [0, 1.5, "all"])
+@pytest.mark.parametrize("tile_size", [0, 1.5, "all", True])
 def test_bad_sizes_of_tiles(tile_size, wide):
     with pytest.raises(ValueError, match="tile_size must be an int of at least 1"):
         wide.explain_large(np.zeros((300, 300, 3), np.uint8), tile_size=tile_size)

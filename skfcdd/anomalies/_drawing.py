@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from skfcdd._chance import on_host
+
 # Shapes are drawn on grids of about this many cells along the shorter side and
 # enlarged smoothly, which is their blur.
 _GRID = 64
@@ -27,6 +29,10 @@ class Draw:
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
+
+    def on_host(self) -> Draw:
+        """Draws on the CPU, of numbers that Python must know."""
+        return Draw(on_host(self.generator))
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Evenly between `low` and `high`."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from skfcdd._chance import on_host
 from skfcdd.anomalies._noise import gaussian, perlin, solid, uniform
 from skfcdd.anomalies._planted import blobs, confetti, cutpaste, scratches
 
@@ -26,7 +27,7 @@ class _Mixture:
 
     def __call__(self, images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         n_kinds = len(self.kinds)
-        turns = torch.randperm(n_kinds, generator=generator, device=generator.device)
+        turns = torch.randperm(n_kinds, generator=on_host(generator))
         changed = torch.empty_like(images)
         masks = torch.empty_like(images[:, :1], dtype=torch.bool)
         for first, turn in enumerate(turns.tolist()[: len(images)]):

@@ -173,7 +173,7 @@ def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:
 
 def perlin_noise(draw: Draw, n: int, size: tuple[int, int]) -> Tensor:
     """Gradient noise (n, 1, gh, gw) with 2 to 16 periods a side (Perlin, 1985)."""
-    periods = [int(p) for p in draw.log_uniform(2, low=2, high=16).tolist()]
+    periods = [int(p) for p in draw.on_host().log_uniform(2, low=2, high=16)]
     py, px = (min(p, s) for p, s in zip(periods, size, strict=True))
     angles = draw.uniform(n, py + 1, px + 1, high=2 * math.pi)
     y, iy = _lattice(size[0], py, angles.device)
@@ -216,5 +216,5 @@ def _recolour(images: Tensor, draw: Draw) -> Callable[[slice], Tensor]:
 def _grains(images: Tensor, draw: Draw) -> Tensor:
     """Noise of one random grain and random colours, still small."""
     n, c, h, w = images.shape
-    grain = max(1, int(draw.log_uniform(1, low=1, high=8)))
+    grain = max(1, int(draw.on_host().log_uniform(1, low=1, high=8)))
     return draw.uniform(n, c, -(-h // grain), -(-w // grain))

@@ -27,8 +27,10 @@ _SIDES = (8 / 224, 54 / 224)
 
 
 def _centers(draw: Draw, n: int, k: int, size: tuple[int, int]) -> Tensor:
-    scale = torch.tensor(size, device=draw.generator.device, dtype=torch.float32)
-    return draw.uniform(n, k, 2) * scale
+    center = draw.uniform(n, k, 2)
+    for axis in (0, 1):
+        center[..., axis] *= size[axis]
+    return center
 
 
 def _first_and_some(draw: Draw, n: int, k: int) -> Tensor:
