@@ -324,7 +324,7 @@ def speed_of_the_rest() -> Rows:
             f"{s['imports']['seconds_above']:.2f} s",
         ],
         [
-            "grid search of 24 fits, `n_jobs` 1 and 2",
+            "grid search of twelve fits, `n_jobs` 1 and 2",
             f"{search['n_jobs_1_s']:.0f} s and {search['n_jobs_2_s']:.0f} s",
         ],
         [

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["written_at_once"]
+__all__ = ["check_writable", "written_at_once"]
 
 
 @contextmanager
@@ -20,17 +20,32 @@ def written_at_once(path: Path) -> Iterator[Path]:
     OSError
         If there is no writing at `path`; before anything else is done.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder. Give the path of a file in it.")
-    try:
-        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".skfcdd-")
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"Cannot write {path}: {error.strerror}"
-        ) from error
-    with folder as name:
+    with _folder_beside(path) as name:
         temporary = Path(name) / path.name
         yield temporary
         with temporary.open("r+b") as file:  # on the disk, before it takes the place
             os.fsync(file.fileno())
         os.replace(temporary, path)
+
+
+def check_writable(path: Path) -> None:
+    """Find out whether a file could be put at `path`, before any work is done.
+
+    Raises
+    ------
+    OSError
+        If not.
+    """
+    with _folder_beside(path):
+        pass
+
+
+def _folder_beside(path: Path) -> tempfile.TemporaryDirectory[str]:
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder. Give the path of a file in it.")
+    try:
+        return tempfile.TemporaryDirectory(dir=path.parent, prefix=".skfcdd-")
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"Cannot write {path}: {error.strerror}"
+        ) from error

@@ -52,16 +52,20 @@ class Target:
         Their anomalous pixels.
     has_mask : Tensor of shape (n,), bool
         Where `masks` is to be believed.
+    weight : float, default=1.0
+        Of the mean loss of these images beside other processes' shares of the batch.
     """
 
     anomalous: Tensor
     masks: Tensor
     has_mask: Tensor
+    weight: float = 1.0
 
     def take(self, index: Tensor) -> Target:
         """What is known of some of the images."""
         parts = (self.anomalous, self.masks, self.has_mask)
-        return Target(*(part.index_select(0, index) for part in parts))
+        anomalous, masks, has_mask = (part.index_select(0, index) for part in parts)
+        return Target(anomalous, masks, has_mask)
 
 
 @dataclass

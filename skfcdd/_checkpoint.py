@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import json
 import os
@@ -19,28 +18,14 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.history import History
 
 from skfcdd._atomic import written_at_once
+from skfcdd._fingerprint import fingerprint
 from skfcdd._images import ImageArray
-from skfcdd._sources import read
 from skfcdd._targets import Truth
 from skfcdd.exceptions import CheckpointError
 
 __all__ = ["Checkpoint"]
 
-FORMAT = 1
-# Images that are looked at to tell data apart.
-_N_PROBES = 64
-# Parameters that do not matter to the network.
-_FREE = {
-    "callbacks",
-    "checkpoint",
-    "contamination",
-    "device",
-    "heatmap_sigma",
-    "min_area",
-    "score_pooling",
-    "threshold",
-    "verbose",
-}
+FORMAT = 2
 
 
 class Checkpoint:
@@ -71,8 +56,12 @@ class Checkpoint:
         self.written = False
 
     @classmethod
-    def of(cls, estimator: Any, images: ImageArray, truth: Truth) -> Checkpoint | None:
+    def of(
+        cls, estimator: Any, images: ImageArray, truth: Truth, begun: str
+    ) -> Checkpoint | None:
         """The checkpoint that an estimator asks for.
+
+        `begun` tells the weights that training goes on from.
 
         Raises
         ------
@@ -83,7 +72,8 @@ class Checkpoint:
             return None
         if estimator.accelerate:
             raise ValueError("checkpoint= cannot be used along with accelerate=True.")
-        checkpoint = cls(estimator.checkpoint, fingerprint(estimator, images, truth))
+        found = fingerprint(estimator, images, truth, begun)
+        checkpoint = cls(estimator.checkpoint, found)
         if checkpoint.state is None:
             with _explained(checkpoint.path, 0):
                 _try_folder(checkpoint.path)
@@ -116,6 +106,7 @@ class Checkpoint:
         net.module_.load_state_dict(state["module"])
         net.optimizer_.load_state_dict(state["optimizer"])
         net.history = History(json.loads(state["history"]))
+        net.best_, net.best_loss_ = state["best"], state["best_loss"]
         for name, callback in net.callbacks_:
             if name in state["callbacks"]:
                 _restore(callback, state["callbacks"][name])
@@ -132,6 +123,8 @@ class Checkpoint:
             "seeds": self.seeds,
             "module": net.module_.state_dict(),
             "optimizer": net.optimizer_.state_dict(),
+            "best": net.best_,
+            "best_loss": net.best_loss_,
             "history": json.dumps(list(net.history), default=_plain),
             "callbacks": {name: kept for name, kept in callbacks.items() if kept},
             "generator": self.data.generator.get_state(),
@@ -173,37 +166,6 @@ class Checkpoint:
             )
         found: dict[str, Any] = state
         return found
-
-
-def fingerprint(estimator: Any, images: ImageArray, truth: Truth) -> str:
-    """Tells trainings apart by parameters, shapes, labels and some of the images."""
-    params = estimator.get_params(deep=False)
-    told = {k: _told(v) for k, v in sorted(params.items()) if k not in _FREE}
-    found = hashlib.sha256(json.dumps(told).encode())
-    found.update(repr((images.data.shape, str(images.data.dtype))).encode())
-    found.update(np.ascontiguousarray(truth.anomalous).tobytes())
-    rows = np.unique(np.linspace(0, len(images) - 1, _N_PROBES).astype(int))
-    found.update(np.ascontiguousarray(read(images.data, rows)).tobytes())
-    if truth.masks is not None:
-        found.update(np.ascontiguousarray(truth.masks[rows]).tobytes())
-    return found.hexdigest()
-
-
-def _told(value: Any) -> str:
-    """What tells a parameter from others in another process as well."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return repr(value)
-    if isinstance(value, (tuple, list)):
-        return repr([_told(item) for item in value])
-    if isinstance(value, Mapping):
-        return repr({str(k): _told(v) for k, v in value.items()})
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    kind = value if isinstance(value, type) else type(value)
-    name = getattr(value, "__qualname__", kind.__qualname__)
-    return (
-        f"{kind.__module__}.{name} {np.shape(value) if hasattr(value, 'shape') else ''}"
-    )
 
 
 def _kept(callback: Any) -> dict[str, Any]:
@@ -281,7 +243,7 @@ def _explained(path: Path, n_done: int) -> Iterator[None]:
         left = "No epoch was trained."
         if n_done:
             left = f"Training has reached epoch {n_done}."
-        if path.exists():
+        if path.is_file():
             left += " The last good one is left: fit again goes on from there."
         raise type(error)(
             error.errno,

@@ -16,7 +16,13 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skfcdd._base import BaseFCDD
 from skfcdd._images import ImageArray, check_images
 from skfcdd._sklearn import Interval, fit_context, with_callbacks
-from skfcdd._targets import Truth, check_labels, check_masks, masks_to_labels
+from skfcdd._targets import (
+    Truth,
+    check_count,
+    check_labels,
+    check_masks,
+    masks_to_labels,
+)
 from skfcdd.exceptions import AnomalyLabelWarning
 
 __all__ = ["FCDDClassifier"]
@@ -341,8 +347,9 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             images = check_images(
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
-            if y is None and masks is not None:
-                y = masks_to_labels(masks)
+            if masks is not None:
+                masks = check_count(masks, len(images))
+                y = masks_to_labels(masks) if y is None else y
             labels = check_labels(y, len(images), self.anomaly_label)
             if labels.warning is not None:
                 warnings.warn(labels.warning, AnomalyLabelWarning, stacklevel=4)

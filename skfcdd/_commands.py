@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._atomic import written_at_once
+from skfcdd._atomic import check_writable, written_at_once
 from skfcdd._optional import pillow
 from skfcdd._verdicts import decisive_scores, is_segmenter
 from skfcdd.datasets import ImageFiles, load_images
@@ -373,3 +373,4 @@ def check_folder(output: Path) -> None:
         )
     if output.is_dir():
         raise IsADirectoryError(f"{str(output)!r} is a folder; name a file in it.")
+    check_writable(output)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -347,10 +348,14 @@ def _common_size(
     from skfcdd.exceptions import ImageShapeError
 
     if resize is not None:
-        h, w = (resize, resize) if isinstance(resize, int) else resize
-        if h < 1 or w < 1:
-            raise ValueError(f"resize must be at least 1 pixel. Got {resize}.")
-        return int(h), int(w)
+        sides: Any = resize if isinstance(resize, (tuple, list)) else (resize, resize)
+        whole = [int(n) for n in sides if isinstance(n, Integral) and int(n) >= 1]
+        if len(whole) != 2 or len(sides) != 2:
+            raise ValueError(
+                f"resize must be a number of pixels of at least 1, or (h, w). Got "
+                f"{resize!r}."
+            )
+        return whole[0], whole[1]
     different = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
     if different is not None:
         raise ImageShapeError(

@@ -8,6 +8,7 @@ All errors about the shape of X are raised here.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skfcdd._files import ImageFiles, is_paths
-from skfcdd._sources import blocks, check_values, is_lazy, read
+from skfcdd._sources import blocks, by_parts, check_values, is_lazy, read
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
 __all__ = ["ImageArray", "check_images", "sent"]
@@ -41,10 +42,13 @@ class ImageArray:
         Any real type; of NumPy, or one that is read piece by piece.
     channels_first : bool
         How the axes lie.
+    known_limits : tuple of float or None
+        Least and greatest value, where these are known.
     """
 
     data: Any
     channels_first: bool = False
+    known_limits: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return int(self.data.shape[0])
@@ -60,6 +64,8 @@ class ImageArray:
 
     def limits(self) -> tuple[float, float]:
         """Least and greatest value of all images."""
+        if self.known_limits is not None:
+            return self.known_limits
         ends = [(block.min(), block.max()) for block in blocks(self.data)]
         return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
@@ -161,6 +167,11 @@ def check_images(
     ValueError
         If X holds NaN or infinity, text, nothing, or is ragged.
     """
+    if isinstance(X, (str, os.PathLike)):
+        raise ValueError(
+            f"X is the path {os.fspath(X)!r}, but images are expected. Read a folder "
+            f"with skfcdd.datasets.load_images, or give a list of files."
+        )
     if is_paths(X):
         # A grey file among coloured ones is fine; colours are never dropped unasked.
         colour = fitted_shape is not None and fitted_shape[2] == 3
@@ -180,12 +191,13 @@ def check_images(
     first = _is_channels_first(array.shape, channels, fitted_shape)
     if fitted_shape is not None:
         _check_fitted_shape(array.shape, first, fitted_shape)
-    if is_lazy(array):
-        check_values(array)
-        first_rows = np.asarray(array[:2]).reshape(-1, math.prod(array.shape[1:]))
-        validate_data(estimator, first_rows, reset=reset)
-        return ImageArray(_with_channels(array), channels_first=first)
-    flat = array.reshape(len(array), math.prod(array.shape[1:]))
+    n_features = math.prod(array.shape[1:])
+    if by_parts(array):
+        ends = check_values(array)
+        some = np.asarray(array[:2])
+        validate_data(estimator, some.reshape(len(some), n_features), reset=reset)
+        return ImageArray(_with_channels(array), first, ends)
+    flat = array.reshape(len(array), n_features)
     flat = validate_data(estimator, flat, reset=reset)
     return ImageArray(_with_channels(flat.reshape(array.shape)), channels_first=first)
 

@@ -142,6 +142,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     best_loss_ = math.nan
     # Whether the training was broken off within an epoch.
     interrupted_ = False
+    # Digest of the weights that it began with, if they were not fresh.
+    begun_ = ""
     # Whether this process is the one that prints.
     reports = True
 
@@ -165,6 +167,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         """
         super().initialize()
         self.n_parts_ = 1
+        self.best_, self.best_loss_ = None, math.nan
         known = self.cuda_dependent_attributes_
         more = [name for name in ("module", "callbacks") if name not in known]
         self.cuda_dependent_attributes_ = known + more
@@ -189,7 +192,6 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         """Train for the epochs that a checkpoint leaves to be done."""
         if epochs is None and self.checkpoint is not None:
             epochs = self.max_epochs - self.checkpoint.n_done
-        self.best_, self.best_loss_ = None, math.nan
         try:
             return super().fit_loop(X, y, epochs, **fit_params)
         finally:
@@ -347,7 +349,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
                 module.upsample(y_pred), y_true.masks[:, 0], over=self.pixel_loss
             )
             losses = torch.where(y_true.has_mask, pixelwise, losses)
-        return losses.mean()
+        return losses.mean() * y_true.weight
 
 
 def take(x: Any, index: Tensor) -> Any:
@@ -366,7 +368,7 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=torch.device(device))
+        torch.ones(1, device=torch.device(device)).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"Got device={device!r}, which this machine or this build of torch does "

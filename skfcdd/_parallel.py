@@ -8,7 +8,7 @@ in one process but the statistics of batch normalisation, which are of the share
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -51,10 +51,14 @@ class _Shares(Batches):
     def __iter__(self) -> Iterator[tuple[Any, Target]]:
         for x, target in super().__iter__():
             n = len(target.anomalous)
-            index = torch.arange(
-                self.process, n, self.n_processes, device=target.anomalous.device
-            )
-            yield take(x, index), target.take(index)
+            # Where there are fewer images than processes, several take the same one.
+            shared = max(n, self.n_processes)
+            device = target.anomalous.device
+            index = torch.arange(self.process, shared, self.n_processes, device=device)
+            index %= n
+            # Each image counts alike, though shares may differ by one image.
+            weight = len(index) * self.n_processes / shared
+            yield take(x, index), replace(target.take(index), weight=weight)
 
 
 class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]

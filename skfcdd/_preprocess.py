@@ -23,6 +23,8 @@ __all__ = ["Preprocess", "resize", "resolve_size"]
 
 # Images are read in blocks of about this many values to learn their statistics.
 _BLOCK = 1 << 22
+# Of values between the least and the greatest one that single precision must know.
+_LEAST_STEPS = 256
 # Images with a shorter side are rows of a table rather than pictures.
 _LEAST_SIDE = 8
 # Of the channels of photographs, in the unit range: what weights trained on ImageNet
@@ -101,6 +103,7 @@ class Preprocess(nn.Module):
             ranges.partial_fit(pixels)
             moments.partial_fit(pixels)
         low, high = _value_range(images.data.dtype, ranges)
+        _check_resolution(images)
         width = high - low
         if normalize is None or (normalize == "contrast" and unread):
             mean, std = np.zeros(n_channels), np.ones(n_channels)
@@ -181,6 +184,26 @@ def _of_photographs(
             f"channels, but the images have {n_inputs}. Use 'standard' or 'contrast'."
         )
     return mean, std
+
+
+def _check_resolution(images: ImageArray) -> None:
+    """Refuse values that single precision does not tell apart.
+
+    Raises
+    ------
+    ValueError
+        If they lie far from 0 and close together.
+    """
+    dtype = images.data.dtype
+    if np.can_cast(dtype, np.float32):
+        return
+    low, high = images.limits()
+    step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+    if 0 < high - low < _LEAST_STEPS * step:
+        raise ValueError(
+            f"X has values from {low!r} to {high!r}, but images are computed in single "
+            f"precision, whose steps there are of {step:.3g}. Subtract X.min() first."
+        )
 
 
 def _value_range(dtype: np.dtype[Any], ranges: MinMaxScaler) -> tuple[float, float]:

@@ -5,6 +5,7 @@ Such an array has a shape, a dtype and slices; it is never turned into one in me
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import assert_all_finite
 
-__all__ = ["blocks", "check_out", "check_values", "is_lazy", "read"]
+__all__ = ["blocks", "by_parts", "check_out", "check_values", "is_lazy", "read"]
 
 # Values that are looked at together.
 _BLOCK = 1 << 24
@@ -52,8 +53,13 @@ def blocks(data: Any) -> Iterator[npt.NDArray[Any]]:
         yield np.asarray(data[start : start + step])
 
 
-def check_values(data: Any, name: str = "X") -> None:
+def check_values(data: Any, name: str = "X") -> tuple[float, float] | None:
     """Refuse text, complex numbers, and NaN or infinity, part by part.
+
+    Returns
+    -------
+    tuple of float or None
+        Least and greatest value, where all had to be looked at.
 
     Raises
     ------
@@ -65,18 +71,42 @@ def check_values(data: Any, name: str = "X") -> None:
             f"{name} must hold real numbers, but has dtype {data.dtype}. Convert it "
             f"first."
         )
-    if data.dtype.kind == "f":
-        for block in blocks(data):
-            assert_all_finite(block, input_name=name)
+    if data.dtype.kind != "f" or not math.prod(data.shape):
+        return None
+    ends = []
+    for block in blocks(data):
+        assert_all_finite(block, input_name=name)
+        ends.append((float(block.min()), float(block.max())))
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def by_parts(array: Any) -> bool:
+    """Whether an array is better read piece by piece than looked at as a whole.
+
+    Files mapped by NumPy, and arrays that would be copied to lie in one piece.
+    """
+    if not isinstance(array, np.ndarray):
+        return is_lazy(array)
+    apart = isinstance(array, np.memmap) or not array.flags.c_contiguous
+    return apart and array.dtype.kind in "buif"
 
 
 def check_out(out: Any, shape: tuple[int, ...]) -> None:
-    """Refuse a place for heatmaps that they do not fit into."""
+    """Refuse a place that heatmaps do not fit into, or that cannot be written to."""
     found = tuple(getattr(out, "shape", ()))
-    kind = np.dtype(getattr(out, "dtype", object)).kind
+    try:
+        kind = np.dtype(getattr(out, "dtype", object)).kind
+    except TypeError:  # a type that NumPy does not know, as those of torch
+        kind = "O"
     if found != shape or kind != "f":
         raise ValueError(
             f"out must be an array of shape {shape} and a floating type. Got "
             f"{type(out).__name__} of shape {found}, "
             f"dtype {getattr(out, 'dtype', None)}."
+        )
+    writeable = out.flags.writeable if isinstance(out, np.ndarray) else True
+    if not writeable or getattr(out, "read_only", False):
+        raise ValueError(
+            f"out cannot be written to: this {type(out).__name__} is read-only. Open "
+            f"the file with mode 'r+', or give another array."
         )

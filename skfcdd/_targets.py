@@ -12,12 +12,14 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
+from skfcdd._sources import is_lazy
 from skfcdd.exceptions import AnomalyLabelWarning, ImageShapeError
 
 __all__ = [
     "Labels",
     "Truth",
     "as_truth",
+    "check_count",
     "check_labels",
     "check_masks",
     "image_labels",
@@ -234,6 +236,21 @@ def check_masks(
     return array, has_any | ~anomalous
 
 
+def check_count(masks: Any, n: int) -> Any:
+    """Masks as they are, or an array of masks that come in chunks.
+
+    Raises
+    ------
+    ImageShapeError
+        If there are more or fewer than images.
+    """
+    if is_lazy(masks):
+        masks = np.asarray(masks[:])
+    if len(masks) != n:
+        raise ImageShapeError(f"X has {n} images, but there are {len(masks)} masks.")
+    return masks
+
+
 def _stacked(masks: Any) -> npt.NDArray[Any]:
     try:
         return np.asarray(masks)
@@ -305,10 +322,7 @@ def read_masks_and_labels(
             )
         y, masks = None, y
     if y is None:
-        if len(masks) != n_samples:
-            raise ImageShapeError(
-                f"X has {n_samples} images, but there are {len(masks)} masks."
-            )
+        masks = check_count(masks, n_samples)
         anomalous = masks_to_labels(masks).astype(bool)
         if anomalous.all():
             raise ValueError(
@@ -320,6 +334,7 @@ def read_masks_and_labels(
         anomalous = image_labels(y)
     if masks is None:
         return Truth(anomalous)
+    masks = check_count(masks, n_samples)
     return Truth(anomalous, *check_masks(masks, image_shape, anomalous))
 
 

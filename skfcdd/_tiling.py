@@ -82,8 +82,8 @@ def _check_image(estimator: Any, image: Any) -> ImageArray:
             f"Expected one image with {n_channels} channel(s), as (h, w) or (h, w, c), "
             f"or (c, h, w) with channels='first'. Got an array of shape {array.shape}."
         )
-    check_values(array, "image")
-    estimator._warn_about_range(ImageArray(array[None] if array.ndim == 3 else array))
+    ends = check_values(array, "image")
+    estimator._warn_about_range(ImageArray(array, known_limits=ends))
     source = ImageArray(_OneImage(array), channels_first=first)
     least = estimator.receptive_field_.extent
     if any(n < r for n, r in zip(source.image_shape[:2], least, strict=True)):

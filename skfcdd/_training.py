@@ -21,6 +21,7 @@ from skfcdd._building import build_module, build_net, build_network
 from skfcdd._cached import CachedTrainingData, stored_dtype
 from skfcdd._chance import seeded
 from skfcdd._checkpoint import Checkpoint
+from skfcdd._fingerprint import weights_digest
 from skfcdd._images import ImageArray, check_images
 from skfcdd._memory import in_parts
 from skfcdd._net import (
@@ -163,7 +164,10 @@ def train(
     -------
     Trained
     """
-    checkpoint = Checkpoint.of(estimator, images, truth)
+    if isinstance(estimator.feature_cache, FeatureCache):
+        estimator.feature_cache.check()
+    begun = _begun(previous) if estimator.checkpoint is not None else ""
+    checkpoint = Checkpoint.of(estimator, images, truth, begun)
     seeds = draw_seeds(estimator.random_state)
     if checkpoint is not None:
         seeds = checkpoint.agree(seeds)
@@ -206,12 +210,23 @@ def train(
         if previous is None and type(module.objective).start is not Objective.start:
             _start_objective(module, data, estimator.batch_size, device)
         net.reporter = report(lambda: Trained(net, field, split, split_seed))
-        net.checkpoint = checkpoint
+        net.checkpoint, net.begun_ = checkpoint, begun
         with _cached(estimator, data, net, module) as source:
             if checkpoint is not None:
                 checkpoint.replay(source, estimator.batch_size, device)
             net = fit_watched(net, module, source, split.held_normal, device)
     return Trained(net, field, split, split_seed)
+
+
+def _begun(previous: Previous | None) -> str:
+    """Digest of the weights that training goes on from.
+
+    What was interrupted is the training that began before it.
+    """
+    if previous is None:
+        return ""
+    net = previous.net
+    return net.begun_ if net.interrupted_ else weights_digest(net.module_)
 
 
 def _join_processes(seeds: list[int], device: str) -> tuple[list[int], str]:
@@ -338,7 +353,6 @@ def _cached(
         yield data
         return
     settings = FeatureCache() if settings == "auto" else settings
-    settings.check()
     if not _can_cache(module, data):
         raise ValueError(
             f"feature_cache={settings} keeps the features of frozen stages of images "

@@ -9,7 +9,10 @@ before each epoch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
 
 __all__ = ["FeatureCache"]
 
@@ -60,13 +63,22 @@ class FeatureCache:
             The message names the setting.
         """
         for name, fits, expected in (
-            ("memory", self.memory >= 0, "a number of bytes"),
+            ("memory", _is_number(self.memory, 0), "a number of bytes"),
             ("dtype", self.dtype in ("auto", *_DTYPES), f"'auto' or one of {_DTYPES}"),
-            ("bank", self.bank > 0, "a number greater than 0"),
-            ("refresh", 0 <= self.refresh <= 1, "a number in [0, 1]"),
+            ("bank", _is_number(self.bank, 0) and self.bank, "a number greater than 0"),
+            ("refresh", _is_number(self.refresh, 0, 1), "a number in [0, 1]"),
+            (
+                "folder",
+                self.folder is None or Path(self.folder).is_dir(),
+                "an existing folder",
+            ),
         ):
             if not fits:
                 raise ValueError(
                     f"Got FeatureCache({name}={getattr(self, name)!r}), but expected "
                     f"{expected}."
                 )
+
+
+def _is_number(value: object, low: float, high: float = math.inf) -> bool:
+    return isinstance(value, Real) and low <= float(value) <= high

@@ -28,6 +28,7 @@ from torch import Tensor
 from skfcdd._atomic import written_at_once
 from skfcdd._base import BaseFCDD
 from skfcdd._decoding import Decoder, Encoder
+from skfcdd._net import resolve_device
 from skfcdd._optional import require
 from skfcdd._rebuilding import describe_network, rebuild_net
 from skfcdd.exceptions import ModelFileError, NotStoredWarning
@@ -218,6 +219,8 @@ def load(
     ~skfcdd.exceptions.ModelFileError
         If it is no such file, is damaged, comes from a newer version of the format,
         or needs `backbone`.
+    ValueError
+        If this machine has no such `device`.
 
     Examples
     --------
@@ -231,6 +234,7 @@ def load_described(
 ) -> tuple[Any, dict[str, Any]]:
     """See :func:`load`; also gives what the file says beside the estimator."""
     document, numbers = _read(Path(path))
+    resolve_device(device)  # the file is not to blame
     try:
         estimator = Decoder(document).estimator(device)
         estimator.net_ = rebuild_net(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from _small import make_images, quick
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from torch import nn
@@ -21,6 +22,7 @@ from skfcdd.exceptions import (
     ReceptiveFieldWarning,
     ValueRangeWarning,
 )
+from skfcdd.feature_cache import FeatureCache
 
 IMAGES, LABELS, MASKS = make_images(30, n_anomalous=10)
 FLOATS = IMAGES.astype(float)
@@ -93,7 +95,7 @@ WRONG_IMAGE = MASKS.copy()
 WRONG_IMAGE[4, 0, 0] = 1
 BAD_MASKS = [
     (MASKS[:, :-1], ImageShapeError, r"\(30, 16, 20\) of the images. Got \(30, 15"),
-    (MASKS[:-1], ImageShapeError, r"Got \(29, 16, 20\)"),
+    (MASKS[:-1], ImageShapeError, "there are 29 masks"),
     (MASKS[..., None], ImageShapeError, r"Got \(30, 16, 20, 1\)"),
     (GREY, ValueError, r"0 for normal and 1 \(or 255\).*\[0, 1, 7\]"),
     (MASKS.astype(str), ValueError, "0 for normal"),
@@ -244,3 +246,40 @@ def planted_wrongly(images, generator):
 def test_own_synthetic_anomalies_of_a_wrong_shape():
     with pytest.raises(ValueError, match="synthetic"):
         quick(synthetic=planted_wrongly).fit(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("params", "kwargs", "message"),
+    [
+        ({}, {"masks": np.zeros((9, 16, 20))}, "30 images, but there are 9 masks"),
+        ({"device": "meta"}, {}, r"device='meta'.*Use 'cpu' or 'auto'"),
+        ({"feature_cache": FeatureCache(memory="1GB")}, {}, r"memory='1GB'.*of bytes"),
+        ({"feature_cache": FeatureCache(bank="x")}, {}, r"bank='x'.*greater than 0"),
+        (
+            {"feature_cache": FeatureCache(folder="none")},
+            {},
+            r"folder='none'.*existing",
+        ),
+    ],
+)
+def test_errors_name_what_was_given(params, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        quick(**params).fit(IMAGES, **kwargs)
+
+
+@pytest.mark.parametrize("path", ["parts/good", Path("parts/good")])
+def test_a_folder_is_no_images(path):
+    with pytest.raises(ValueError, match=r"the path 'parts/good'.*load_images"):
+        quick().fit(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "dtype"), [(2.0**30, float), (2**33, np.int64), (-(2**31) + 1, np.int32)]
+)
+def test_values_that_single_precision_does_not_tell_apart(offset, dtype):
+    far = IMAGES.astype(dtype) + dtype(offset)
+    with pytest.raises(ValueError, match=r"single precision.*Subtract X.min\(\)"):
+        quick().fit(far)
+    near = IMAGES.astype(dtype) + dtype(10_000)
+    plain = quick().fit(IMAGES.astype(dtype)).anomaly_score(IMAGES.astype(dtype))
+    assert_allclose(quick().fit(near).anomaly_score(near), plain, rtol=0.05)

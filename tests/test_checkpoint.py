@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import errno
+import functools
 import os
 import subprocess
 import sys
@@ -17,8 +19,10 @@ from _small import make_images, quick
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback, LRScheduler
 
+from skfcdd.anomalies import confetti
 from skfcdd.exceptions import CheckpointError, DivergedTrainingWarning
 from skfcdd.feature_cache import FeatureCache
+from skfcdd.objectives import Focal
 from skfcdd.persistence import load, read_info, save
 
 IMAGES, Y, MASKS = make_images(40, n_anomalous=12)
@@ -135,6 +139,77 @@ def test_refuses_another_training(tmp_path):
     quick(max_epochs=5, checkpoint=path, threshold=1.0, verbose=0).fit(IMAGES, Y)
 
 
+def planter(share):
+    return lambda images, generator: blend(images, generator, share)
+
+
+def blend(images, generator, share):
+    changed, masks = confetti(images, generator)
+    return torch.lerp(images, changed, share), masks
+
+
+def outside(seed):
+    rng = np.random.RandomState(seed)
+    return rng.randint(0, 255, (20, *IMAGES.shape[1:]), dtype=np.uint8)
+
+
+def layers(seed, n_channels=8):
+    torch.manual_seed(seed)
+    return torch.nn.Conv2d(1, n_channels, 5, stride=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("loss", Focal(1.0), Focal(5.0)),
+        ("outlier_exposure", outside(0), outside(1)),
+        ("synthetic", planter(0.9), planter(0.3)),
+        (
+            "synthetic",
+            functools.partial(blend, share=1),
+            functools.partial(blend, share=2),
+        ),
+        ("backbone", layers(0), layers(1)),
+        ("backbone", layers(0), layers(0, 12)),
+        (
+            "skorch_params",
+            {"optimizer__betas": (0.9, 0.99)},
+            {"optimizer__betas": (0.8, 0.99)},
+        ),
+        (
+            "lr_schedule",
+            LRScheduler("StepLR", step_size=2),
+            LRScheduler("StepLR", step_size=3),
+        ),
+    ],
+)
+def test_refuses_objects_of_other_content(name, one, other, tmp_path):
+    path = tmp_path / "training"
+    broken_off(path, **{name: one})
+    again = {"max_epochs": 5, "checkpoint": path}
+    with pytest.raises(CheckpointError, match=r"another training"):
+        quick(**again, **{name: other}).fit(IMAGES, Y)
+    # The same in another object, as another process makes it.
+    model = quick(**again, **{name: copy.deepcopy(one)}).fit(IMAGES, Y)
+    assert len(model.history_) == 5
+
+
+def test_goes_on_from_the_network_that_it_was_begun_with(tmp_path):
+    path = tmp_path / "training"
+    params = {"max_epochs": 5, "warm_start": True}
+    first = quick(max_epochs=2).fit(IMAGES, Y)
+    other = quick(max_epochs=2).fit(IMAGES[::-1], Y[::-1])
+    plain = copy.deepcopy(first).set_params(**params).fit(IMAGES, Y)
+    cut = copy.deepcopy(first).set_params(checkpoint=path, callbacks=[Cut(3)], **params)
+    with pytest.raises(PowerCut):
+        cut.fit(IMAGES, Y)
+    for model in (other, quick()):
+        with pytest.raises(CheckpointError, match="another training"):
+            model.set_params(checkpoint=path, **params).fit(IMAGES, Y)
+    first.set_params(checkpoint=path, **params).fit(IMAGES, Y)
+    assert_array_equal(first.anomaly_score(IMAGES), plain.anomaly_score(IMAGES))
+
+
 def test_refuses_what_is_no_checkpoint(tmp_path):
     path = tmp_path / "training"
     broken_off(path)
@@ -221,6 +296,18 @@ def test_a_training_that_diverges_keeps_the_best_weights():
     assert len(model.history_) == 6
     best = int(np.argmin([row["train_loss"] for row in model.history_])) + 1
     plain = quick(max_epochs=best, **params).fit(IMAGES, Y)
+    assert_array_equal(model.anomaly_score(IMAGES), plain.anomaly_score(IMAGES))
+
+
+def test_best_weights_survive_a_power_cut(tmp_path):
+    params = {"max_epochs": 9, "lr_schedule": None, "lr": 5e-3}
+    path = tmp_path / "training"
+    with pytest.warns(DivergedTrainingWarning):
+        plain = quick(callbacks=[Explode()], **params).fit(IMAGES, Y)
+    with pytest.raises(PowerCut):
+        quick(checkpoint=path, callbacks=[Cut(7)], **params).fit(IMAGES, Y)
+    with pytest.warns(DivergedTrainingWarning):
+        model = quick(checkpoint=path, callbacks=[Explode()], **params).fit(IMAGES, Y)
     assert_array_equal(model.anomaly_score(IMAGES), plain.anomaly_score(IMAGES))
 
 

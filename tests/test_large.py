@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -427,3 +428,86 @@ def test_bfloat16_scores_close_to_float32(images):
     assert_allclose(model.explain(images).mean(axis=(1, 2)), low, rtol=1e-5)
     model.net_.precision = "float32"
     assert_allclose(model.anomaly_score(images), low, rtol=0.03)
+
+
+def test_a_place_that_cannot_be_written_to(model, wide, images, tmp_path):
+    closed = np.zeros(images.shape)
+    closed.flags.writeable = False
+    np.zeros(images.shape, np.float32).tofile(tmp_path / "maps")
+    mapped = np.memmap(tmp_path / "maps", np.float32, "r", shape=images.shape)
+    as_zarr(np.zeros(images.shape, np.float32), tmp_path)
+    stored = zarr.open_array(str(tmp_path / "images.zarr"), mode="r")
+    for out in (closed, mapped, stored):
+        with pytest.raises(ValueError, match=r"out cannot be written to.*read-only"):
+            model.explain(images, out=out)
+    image = np.zeros((300, 200, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"out cannot be written to.*read-only"):
+        wide.explain_large(image, out=np.broadcast_to(np.float32(0), (300, 200)))
+    with pytest.raises(ValueError, match="Got Tensor of shape"):
+        model.explain(images, out=torch.zeros(images.shape))
+
+
+def test_views_and_files_are_not_copied(tmp_path, monkeypatch):
+    """Crops, and files of types whose sums overflow, are read batch by batch."""
+    whole = np.memmap(tmp_path / "images", np.float16, "w+", shape=(3000, 64, 64))
+    whole[:] = np.random.RandomState(0).uniform(1e3, 2e3, (64, 64))
+    crop = whole[:, 10:50, 4:52]
+    monkeypatch.setattr("skfcdd._sources._BLOCK", 1 << 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = quick().fit(np.array(crop[:40]))
+        for X in (whole[:, :40, :48], crop, np.array(crop)[:, ::-1]):
+            tracemalloc.start()
+            try:
+                model._check_images(X)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert peak < X.nbytes / 4
+    assert_array_equal(
+        model.anomaly_score(crop[:9]), model.anomaly_score(np.array(crop[:9]))
+    )
+    crop[5, 3, 3] = np.nan
+    with pytest.raises(ValueError, match="X contains NaN"):
+        model.predict(crop)
+
+
+def test_images_in_chunks_are_read_twice_at_most(model, images):
+    class Counted:
+        """Chunks that count how many images were read."""
+
+        chunks = (8, 40, 48)
+
+        def __init__(self, array):
+            self.array, self.n_read = array, 0
+            self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+        def __getitem__(self, index):
+            part = self.array[index]
+            self.n_read += len(part)
+            return part
+
+    counted = Counted(images.astype(np.float32))
+    model.anomaly_score(counted)  # to look for NaN, and to score
+    assert counted.n_read <= 2 * len(images) + 2
+
+
+def test_masks_in_chunks(tmp_path):
+    data = make_defects(40, image_size=(40, 48), random_state=0)
+    masks = as_zarr(data.masks, tmp_path)
+    for estimator in (FCDDClassifier, FCDDSegmenter):
+        found, expected = (
+            quick(estimator).fit(data.images, masks=m) for m in (masks, data.masks)
+        )
+        assert_array_equal(
+            found.anomaly_score(data.images), expected.anomaly_score(data.images)
+        )
+    segmenter = quick(FCDDSegmenter).fit(data.images, masks)
+    assert segmenter.threshold_ == expected.threshold_
+
+
+@pytest.mark.parametrize("shape", [(10, 0, 64), (0, 8, 8)])
+def test_chunks_without_images(shape):
+    for X in (np.zeros(shape, np.uint8), da.zeros(shape, dtype=np.uint8)):
+        with pytest.raises(ValueError, match=r"0 (sample|feature)"):
+            quick().fit(X)

@@ -158,3 +158,25 @@ def test_accelerate_is_asked_for_by_name(monkeypatch):
     monkeypatch.delitem(sys.modules, "skfcdd._parallel", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'skfcdd\[accelerate\]'"):
         FCDDClassifier(accelerate=True, max_epochs=1).fit(LABELLED.images)
+
+
+@pytest.mark.parametrize(("n", "n_processes"), [(15, 2), (9, 4), (8, 4), (2, 4)])
+def test_images_of_a_batch_count_alike_in_all_shares(n, n_processes):
+    pytest.importorskip("accelerate")
+    from skfcdd._batches import Target
+    from skfcdd._parallel import _Shares
+
+    known = torch.zeros(n, dtype=torch.bool)
+    batch = torch.arange(n).float(), Target(known, known, known)
+
+    class Source:
+        def batches(self, batch_size, device):
+            yield batch
+
+    shares = [
+        next(iter(_Shares(Source(), n, "cpu", k, n_processes)))
+        for k in range(n_processes)
+    ]
+    # Averaged over processes, as gradients are.
+    mean = sum(x.mean() * target.weight for x, target in shares) / n_processes
+    assert mean == pytest.approx(batch[0].mean())

@@ -1,0 +1,154 @@
+"""What tells one training from another, in another process as well."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from skfcdd._images import ImageArray
+from skfcdd._sources import read
+from skfcdd._targets import Truth
+
+__all__ = ["fingerprint", "weights_digest"]
+
+# Rows of large arrays that are looked at.
+_N_PROBES = 64
+# Arrays of at most this many bytes are looked at as a whole.
+_WHOLE = 1 << 24
+# Objects in objects in ... are followed so far.
+_DEPTH = 6
+# Parameters that do not matter to the network.
+_FREE = {
+    "callbacks",
+    "checkpoint",
+    "contamination",
+    "device",
+    "heatmap_sigma",
+    "min_area",
+    "score_pooling",
+    "threshold",
+    "verbose",
+}
+
+
+def fingerprint(
+    estimator: Any, images: ImageArray, truth: Truth, begun: str = ""
+) -> str:
+    """Digest of parameters, shapes, labels, and some of the images.
+
+    Parameters
+    ----------
+    estimator : BaseFCDD
+    images : ImageArray
+    truth : Truth
+    begun : str, default=""
+        Digest of the weights that training goes on from.
+
+    Returns
+    -------
+    str
+    """
+    params = estimator.get_params(deep=False)
+    told: dict[str, Any] = {
+        name: _told(value)
+        for name, value in sorted(params.items())
+        if name not in _FREE
+    }
+    told["from"] = begun
+    told["images"] = _told_array(images.data, whole=0)
+    told["anomalous"] = _told_array(truth.anomalous)
+    if truth.masks is not None:
+        told["masks"] = _told_array(truth.masks, whole=0)
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Digest of the weights and buffers of a network."""
+    return hashlib.sha256(repr(_told(module.state_dict())).encode()).hexdigest()
+
+
+def _told(value: Any, depth: int = 0) -> Any:
+    """What a value is made of, as text and numbers."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return repr(value)
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    # An instance of RandomState has moved on; what it drew is in the checkpoint.
+    if depth > _DEPTH or isinstance(
+        value, (np.random.RandomState, np.random.Generator)
+    ):
+        return kind
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return _told_array(value)
+    parts = _parts(value)
+    return kind, [(str(name), _told(part, depth + 1)) for name, part in parts.items()]
+
+
+def _parts(value: Any) -> Mapping[Any, Any]:
+    """What must be alike in two values for them to do the same."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return dict(
+            enumerate(sorted(value, key=repr) if isinstance(value, set) else value)
+        )
+    if isinstance(value, nn.Module):
+        layers = {
+            name: (type(layer), *_settings(layer))
+            for name, layer in value.named_modules()
+        }
+        return {"layers": layers, **value.state_dict()}
+    if isinstance(value, functools.partial):
+        return {"of": value.func, "with": value.args, "named": value.keywords}
+    if isinstance(value, MethodType):
+        return {"of": value.__self__, "does": value.__func__}
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return {
+            "name": value.__qualname__,
+            "does": value.__code__,
+            "knows": (cells, value.__defaults__, value.__kwdefaults__),
+        }
+    if isinstance(value, CodeType):
+        return {
+            "code": value.co_code.hex(),
+            "names": value.co_names,
+            "consts": value.co_consts,
+        }
+    name = getattr(value, "__qualname__", "")  # of functions that are built in
+    return {"name": name, **getattr(value, "__dict__", {})}
+
+
+def _settings(layer: nn.Module) -> list[tuple[str, Any]]:
+    """What a layer knows beside its numbers and its own layers."""
+    known = vars(layer).items()
+    return [(k, v) for k, v in known if not k.startswith("_") and k != "training"]
+
+
+def _told_array(value: Any, whole: int = _WHOLE) -> Any:
+    """Shape, type, and a digest of an array, or of some rows where it is large."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = np.asarray(value.float() if value.is_floating_point() else value)
+    shape = tuple(int(length) for length in value.shape)
+    dtype = np.dtype(value.dtype)
+    if shape and np.prod(shape) * dtype.itemsize > whole:
+        rows = np.unique(np.linspace(0, max(0, shape[0] - 1), _N_PROBES).astype(int))
+        value = read(value, rows[: shape[0]])
+    content = np.ascontiguousarray(np.asarray(value))
+    plain = content.dtype.kind != "O"
+    digest = hashlib.sha256(
+        content.tobytes() if plain else repr(_told(content.tolist())).encode()
+    )
+    return shape, str(dtype), digest.hexdigest()
