@@ -226,7 +226,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
-            n_images = len(batch[1].anomalous)
+            # Alike in all processes that share a batch, for they decide by it.
+            n_images = round(len(batch[1].anomalous) / batch[1].weight)
             self.history.record_batch(f"{prefix}_batch_size", n_images)
             self.notify("on_batch_end", batch=batch, training=training, **step)
         rows = self.history[-1]["batches"][-len(losses) :]
@@ -297,10 +298,11 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
                 size = -(-len(batch[1].anomalous) // self.n_parts_)
                 if not is_out_of_memory(error) or size == 1:
                     raise
-                if self.n_parts_ == 1:
-                    report_smaller_batches((size + 1) // 2, self.device)
-                self.n_parts_ *= 2
-                self.module_.zero_grad(set_to_none=True)
+            # Only now does nothing hold on to what was computed.
+            if self.n_parts_ == 1:
+                report_smaller_batches((size + 1) // 2, self.device)
+            self.n_parts_ *= 2
+            self.module_.zero_grad(set_to_none=True)
 
     def _step_in_parts(
         self, batch: tuple[Any, Target], **fit_params: Any

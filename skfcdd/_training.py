@@ -182,31 +182,24 @@ def train(
         stop_early=estimator.early_stopping,
     )
     estimator._check_rule(len(split.held_normal), truth)
-    plant = resolve_synthetic(estimator.synthetic)
-    exposure = _exposure(estimator, images, seeds[3])
+    anomalies = {
+        "plant": resolve_synthetic(estimator.synthetic),
+        **_exposure(estimator, images, seeds[3]),
+    }
     with seeded(seeds[1], device):
         module, field = _module(estimator, images, split, previous)
-        augment = resolve_augment(estimator.augment, frozen=module.split > 0)
-        if torch.device(device).type == "cuda":
-            images = images.resident(device, torch.cuda.mem_get_info(device)[0])
-        data = TrainingData(
+        data = _data(
+            estimator,
             images,
-            split.normal,
-            split.anomalous,
-            module.preprocess,
+            truth,
+            split,
+            module,
             torch.Generator(device).manual_seed(seeds[2]),
-            masks=truth.masks,
-            has_mask=truth.has_mask,
-            plant=plant,
-            augment=augment,
-            anomaly_fraction=(
-                estimator.anomaly_fraction if module.objective.uses_anomalies else 0.0
-            ),
-            trust_planted=estimator.pixel_loss is not None,
-            **exposure,
+            **anomalies,
         )
         net = _net(estimator, module, data, split, device)
         module.to(device)
+        # Most objectives look at nothing, which spares a pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
             _start_objective(module, data, estimator.batch_size, device)
         net.reporter = report(lambda: Trained(net, field, split, split_seed))
@@ -216,6 +209,35 @@ def train(
                 checkpoint.replay(source, estimator.batch_size, device)
             net = fit_watched(net, module, source, split.held_normal, device)
     return Trained(net, field, split, split_seed)
+
+
+def _data(
+    estimator: Any,
+    images: ImageArray,
+    truth: Truth,
+    split: Split,
+    module: FCDDModule,
+    generator: torch.Generator,
+    **anomalies: Any,
+) -> TrainingData:
+    """The source of batches, with images on the GPU where they fit."""
+    device = generator.device
+    if device.type == "cuda":
+        images = images.resident(str(device), torch.cuda.mem_get_info(device)[0])
+    learns = module.objective.uses_anomalies
+    return TrainingData(
+        images,
+        split.normal,
+        split.anomalous,
+        module.preprocess,
+        generator,
+        masks=truth.masks,
+        has_mask=truth.has_mask,
+        augment=resolve_augment(estimator.augment, frozen=module.split > 0),
+        anomaly_fraction=estimator.anomaly_fraction if learns else 0.0,
+        trust_planted=estimator.pixel_loss is not None,
+        **anomalies,
+    )
 
 
 def _begun(previous: Previous | None) -> str:
