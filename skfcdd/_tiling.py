@@ -14,8 +14,8 @@ from scipy import sparse
 from torch import Tensor
 
 from skfcdd._chance import undisturbed
+from skfcdd._device import lowered
 from skfcdd._images import ImageArray
-from skfcdd._net import lowered
 from skfcdd._sources import check_out, check_values, is_lazy
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.heatmaps import default_sigma, gaussian_matrix
