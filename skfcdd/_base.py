@@ -275,8 +275,16 @@ class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: igno
         ------
         ValueError
             If the image has another number of channels than those of ``fit``, holds
-            NaN, or is smaller than a receptive field; if cells see the whole image, if
-            the objective has no map, or if images are resized.
+            NaN, or is smaller than a receptive field; if `out` does not fit or cannot
+            be written to, or `tile_size` is no number of pixels; if cells see the
+            whole image or depend on where a window is cut out, if the objective has
+            no map, or if images are resized. If maps of several stages are joined and
+            a side of the image is no multiple of the coarsest stride.
+
+        Warns
+        -----
+        ValueRangeWarning
+            If the values are on another scale than those of ``fit``.
         """
         check_is_fitted(self)
         return explain_large(self, image, tile_size, out)

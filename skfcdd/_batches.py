@@ -7,10 +7,8 @@ on the batch's own normal images. All work is on whole tensors.
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +20,7 @@ from torch.utils.data import Dataset
 
 from skfcdd._augment import Augmentation
 from skfcdd._chance import on_host
-from skfcdd._images import ImageArray, sent
+from skfcdd._images import ImageArray, to_device
 from skfcdd._memory import in_parts
 from skfcdd._preprocess import Preprocess, resize
 
@@ -37,7 +35,7 @@ _MAX_REPEATS = 10
 _TOGETHER_CPU, _TOGETHER = 1 << 22, 1 << 25
 # Where an anomaly comes from: a mark in `y`, images of other things, or a generator.
 _REAL, _EXPOSED, _PLANTED = range(3)
-_N_SOURCES = 3
+N_SOURCES = 3
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Target:
     has_mask : Tensor of shape (n,), bool
         Where `masks` is to be believed.
     weight : float, default=1.0
-        Of the mean loss of these images beside other processes' shares of the batch.
+        Of their mean loss, where other processes have the rest of the batch.
     """
 
     anomalous: Tensor
@@ -65,7 +63,7 @@ class Target:
         """What is known of some of the images."""
         parts = (self.anomalous, self.masks, self.has_mask)
         anomalous, masks, has_mask = (part.index_select(0, index) for part in parts)
-        return Target(anomalous, masks, has_mask)
+        return replace(self, anomalous=anomalous, masks=masks, has_mask=has_mask)
 
 
 @dataclass
@@ -186,16 +184,15 @@ class TrainingData(Dataset[Any]):
         """
         counts = np.array(
             [
-                [len(rows), *np.bincount(slots[:, 0], minlength=_N_SOURCES)]
+                [len(rows), *np.bincount(slots[:, 0], minlength=N_SOURCES)]
                 for rows, slots in zip(normals, anomalies, strict=True)
             ]
         )
         rows, slots = np.concatenate(normals), np.concatenate(anomalies)
         sources = self._sources(rows, slots, counts[:, [0, 1 + _PLANTED]], device)
         ends = counts.cumsum(axis=0)
-        return itertools.starmap(
-            functools.partial(_joined, sources), zip(ends - counts, ends, strict=True)
-        )
+        places = zip(ends - counts, ends, strict=True)
+        return (_joined(sources, first, last) for first, last in places)
 
     @property
     def _n_slots(self) -> int:
@@ -226,7 +223,7 @@ class TrainingData(Dataset[Any]):
                 self._planted_index(n_planted),
             ]
         )
-        source = np.repeat(np.arange(_N_SOURCES), [n_real, n_exposed, n_planted])
+        source = np.repeat(np.arange(N_SOURCES), [n_real, n_exposed, n_planted])
         order = self._permutation(np.arange(len(index)))
         return np.stack([source, index], axis=1)[order]
 
@@ -274,7 +271,7 @@ class TrainingData(Dataset[Any]):
                 start + self._recycle(np.arange(count), n_planted)
                 for start, (count, n_planted) in zip(first, sizes, strict=True)
             ]
-            index = sent(np.concatenate(own), images.device)
+            index = to_device(np.concatenate(own), images.device)
             planted, where = self._planted(images, index)
             sources[1 + _PLANTED] = (planted, where, self._trust(where))
         return sources
@@ -311,11 +308,11 @@ class TrainingData(Dataset[Any]):
         if self.masks is None or self.has_mask is None:
             masks = torch.zeros(len(rows), 1, *size, dtype=torch.bool, device=device)
             return masks, torch.zeros_like(masks[:, 0, 0, 0])
-        masks = sent(self.masks[rows] > 0, device)[:, None]
+        masks = to_device(self.masks[rows] > 0, device)[:, None]
         if masks.shape[2:] != size:
             # Any part of a pixel makes it anomalous.
             masks = F.adaptive_max_pool2d(masks.float(), size) > 0
-        return masks, sent(self.has_mask[rows], device)
+        return masks, to_device(self.has_mask[rows], device)
 
     def _expose(
         self, index: npt.NDArray[np.intp], like: Tensor

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfcdd._batches import _N_SOURCES, Target, TrainingData
-from skfcdd._images import sent
+from skfcdd._batches import N_SOURCES, Target, TrainingData
+from skfcdd._images import to_device
 from skfcdd.feature_cache import FeatureCache
 
 __all__ = ["CachedTrainingData", "FeatureStore", "stored_dtype"]
@@ -93,7 +93,7 @@ class FeatureStore:
         self, rows: npt.NDArray[np.intp], dtype: torch.dtype
     ) -> tuple[Tensor, ...]:
         """Features of some images, (k, d, u, v) each."""
-        index = sent(rows, self._parts[0].device)
+        index = to_device(rows, self._parts[0].device)
         return tuple(part[index].permute(0, 3, 1, 2).to(dtype) for part in self._parts)
 
 
@@ -249,7 +249,7 @@ class CachedTrainingData(TrainingData):
     ) -> tuple[Any, Target]:
         """Features of the normal images `rows` and of the anomalies of `slots`."""
         assert self._store is not None
-        real, exposed, planted = (slots[slots[:, 0] == k, 1] for k in range(_N_SOURCES))
+        real, exposed, planted = (slots[slots[:, 0] == k, 1] for k in range(N_SOURCES))
         own = np.concatenate([rows, real])
         outside = [self._exposed_at[int(i)] for i in exposed]
         places = np.concatenate(

@@ -41,14 +41,16 @@ def seeded(seed: int | None, device: str) -> Iterator[None]:
 
     Other threads wait. With None the generators are restored, but not seeded.
     """
-    kind = torch.device(device).type
-    devices = [torch.device(device)] if kind == "cuda" else []
+    used = torch.device(device)
+    devices = [used] if used.type == "cuda" else []
     with _turn, torch.random.fork_rng(devices=devices):
         if seed is not None:  # not by torch.manual_seed, which seeds all devices
             torch.default_generator.manual_seed(seed)
-            for used in devices:
+            if used.type == "cuda":
                 with torch.cuda.device(used):
                     torch.cuda.manual_seed(seed)
+            elif used.type != "cpu":
+                torch.get_device_module(used).manual_seed(seed)
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -17,7 +16,7 @@ import torch
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.history import History
 
-from skfcdd._atomic import written_at_once
+from skfcdd._atomic import check_writable, written_at_once
 from skfcdd._fingerprint import fingerprint
 from skfcdd._images import ImageArray
 from skfcdd._targets import Truth
@@ -76,7 +75,7 @@ class Checkpoint:
         checkpoint = cls(estimator.checkpoint, found)
         if checkpoint.state is None:
             with _explained(checkpoint.path, 0):
-                _try_folder(checkpoint.path)
+                check_writable(checkpoint.path)
         return checkpoint
 
     @property
@@ -158,11 +157,16 @@ class Checkpoint:
                 f"{str(self.path)!r} is damaged, or no checkpoint. Delete it, or name "
                 f"another file."
             ) from error
-        if not known or state["fingerprint"] != self.fingerprint:
+        if not known:
+            raise CheckpointError(
+                f"{str(self.path)!r} comes from another version of skfcdd. Delete it, "
+                f"or name another file."
+            )
+        if state["fingerprint"] != self.fingerprint:
             raise CheckpointError(
                 f"{str(self.path)!r} is a checkpoint of another training: other "
-                f"images, labels or parameters. Give those, delete the file, or name "
-                f"another one."
+                f"images, labels, parameters or weights to begin with. Give those, "
+                f"delete the file, or name another one."
             )
         found: dict[str, Any] = state
         return found
@@ -223,15 +227,6 @@ def _set_global(states: list[torch.Tensor], device: str) -> None:
     torch.set_rng_state(states[0])
     if torch.device(device).type == "cuda" and len(states) > 1:
         torch.cuda.set_rng_state(states[1], device)
-
-
-def _try_folder(path: Path) -> None:
-    """Find out whether a file could be put there."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    with written_at_once(path.with_name(f"{path.name}.try")) as temporary:
-        temporary.touch()
-    path.with_name(f"{path.name}.try").unlink()
 
 
 @contextmanager

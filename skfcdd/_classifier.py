@@ -18,7 +18,7 @@ from skfcdd._images import ImageArray, check_images
 from skfcdd._sklearn import Interval, fit_context, with_callbacks
 from skfcdd._targets import (
     Truth,
-    check_count,
+    as_many_masks,
     check_labels,
     check_masks,
     masks_to_labels,
@@ -348,7 +348,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
             if masks is not None:
-                masks = check_count(masks, len(images))
+                masks = as_many_masks(masks, len(images))
                 y = masks_to_labels(masks) if y is None else y
             labels = check_labels(y, len(images), self.anomaly_label)
             if labels.warning is not None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Mapping
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from skfcdd._images import ImageArray
@@ -25,6 +27,8 @@ _N_PROBES = 64
 _WHOLE = 1 << 24
 # Objects in objects in ... are followed so far.
 _DEPTH = 6
+# What repr tells entirely.
+_PLAIN = (str, bytes, bool, int, float, complex, slice, torch.dtype, torch.device)
 # Parameters that do not matter to the network.
 _FREE = {
     "callbacks",
@@ -71,38 +75,47 @@ def fingerprint(
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Digest of the weights and buffers of a network."""
+    """Digest of the weights and buffers of a network, as single precision has them."""
     return hashlib.sha256(repr(_told(module.state_dict())).encode()).hexdigest()
 
 
-def _told(value: Any, depth: int = 0) -> Any:
-    """What a value is made of, as text and numbers."""
-    if value is None or isinstance(value, (str, bool, int, float)):
+def _told(value: Any, seen: frozenset[int] = frozenset()) -> Any:
+    """What a value is made of, as text and numbers.
+
+    Of functions the code and what they enclose, not what they call by name.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, _PLAIN):
         return repr(value)
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     # An instance of RandomState has moved on; what it drew is in the checkpoint.
-    if depth > _DEPTH or isinstance(
-        value, (np.random.RandomState, np.random.Generator)
-    ):
+    chance = isinstance(value, (np.random.RandomState, np.random.Generator))
+    if chance or id(value) in seen or len(seen) > _DEPTH:
         return kind
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy()
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return _told_array(value)
+    within = seen | {id(value)}
     parts = _parts(value)
-    return kind, [(str(name), _told(part, depth + 1)) for name, part in parts.items()]
+    return kind, [(str(name), _told(part, within)) for name, part in parts.items()]
 
 
 def _parts(value: Any) -> Mapping[Any, Any]:
     """What must be alike in two values for them to do the same."""
     if isinstance(value, Mapping):
         return value
-    if isinstance(value, (tuple, list, set, frozenset)):
-        return dict(
-            enumerate(sorted(value, key=repr) if isinstance(value, set) else value)
-        )
+    if isinstance(value, (set, frozenset)):  # their order is another in each process
+        return dict(enumerate(sorted(value, key=repr)))
+    if isinstance(value, (tuple, list)):
+        return dict(enumerate(value))
     if isinstance(value, nn.Module):
         layers = {
             name: (type(layer), *_settings(layer))
@@ -114,20 +127,16 @@ def _parts(value: Any) -> Mapping[Any, Any]:
     if isinstance(value, MethodType):
         return {"of": value.__self__, "does": value.__func__}
     if isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return {
-            "name": value.__qualname__,
-            "does": value.__code__,
-            "knows": (cells, value.__defaults__, value.__kwdefaults__),
-        }
+        enclosed = inspect.getclosurevars(value).nonlocals
+        known = (enclosed, value.__defaults__, value.__kwdefaults__)
+        return {"name": value.__qualname__, "does": value.__code__, "knows": known}
     if isinstance(value, CodeType):
-        return {
-            "code": value.co_code.hex(),
-            "names": value.co_names,
-            "consts": value.co_consts,
-        }
+        code, names = value.co_code.hex(), value.co_names
+        return {"code": code, "names": names, "constants": value.co_consts}
+    slots = getattr(type(value), "__slots__", ())
+    found = {name: getattr(value, name, None) for name in slots}
     name = getattr(value, "__qualname__", "")  # of functions that are built in
-    return {"name": name, **getattr(value, "__dict__", {})}
+    return {"name": name, **found, **getattr(value, "__dict__", {})}
 
 
 def _settings(layer: nn.Module) -> list[tuple[str, Any]]:
@@ -144,8 +153,8 @@ def _told_array(value: Any, whole: int = _WHOLE) -> Any:
     shape = tuple(int(length) for length in value.shape)
     dtype = np.dtype(value.dtype)
     if shape and np.prod(shape) * dtype.itemsize > whole:
-        rows = np.unique(np.linspace(0, max(0, shape[0] - 1), _N_PROBES).astype(int))
-        value = read(value, rows[: shape[0]])
+        rows = np.unique(np.linspace(0, shape[0] - 1, _N_PROBES).astype(int))
+        value = read(value, rows)
     content = np.ascontiguousarray(np.asarray(value))
     plain = content.dtype.kind != "O"
     digest = hashlib.sha256(

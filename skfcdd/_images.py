@@ -24,7 +24,7 @@ from skfcdd._files import ImageFiles, is_paths
 from skfcdd._sources import blocks, by_parts, check_values, is_lazy, read
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
-__all__ = ["ImageArray", "check_images", "sent"]
+__all__ = ["ImageArray", "check_images", "to_device"]
 
 # An axis of this length is taken for channels: grey, grey and alpha, RGB, RGBA.
 _USUAL_CHANNELS = (1, 2, 3, 4)
@@ -78,13 +78,13 @@ class ImageArray:
             If there are numbers that single precision cannot hold.
         """
         if isinstance(self.data, Tensor):
-            return self._arranged(self.data[sent(np.asarray(index), device)])
+            return self._arranged(self.data[to_device(np.asarray(index), device)])
         batch = np.ascontiguousarray(read(self.data, index))
         if batch.dtype != np.uint8:  # torch knows few other types, and no byte orders
             batch = _single(batch)
         elif not batch.flags.writeable:
             batch = batch.copy()
-        return self._arranged(sent(batch, device))
+        return self._arranged(to_device(batch, device))
 
     def _arranged(self, images: Tensor) -> Tensor:
         if not self.channels_first:  # channel by channel, as masks are applied
@@ -111,7 +111,7 @@ class ImageArray:
         return ImageArray(kept, self.channels_first)
 
 
-def sent(values: npt.NDArray[Any], device: torch.device | str) -> Tensor:
+def to_device(values: npt.NDArray[Any], device: torch.device | str) -> Tensor:
     """An array as a tensor on `device`; the copy goes on beside the work of a GPU."""
     tensor = torch.from_numpy(values)
     if torch.device(device).type == "cuda":

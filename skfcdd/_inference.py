@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from skfcdd._chance import undisturbed
+from skfcdd._device import lowered
 from skfcdd._images import ImageArray
 from skfcdd._memory import in_parts
-from skfcdd._net import lowered
 
 __all__ = ["Runner", "in_batches"]
 

@@ -63,10 +63,12 @@ def in_parts(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or size == 1:
                 raise
-            size = (size + 1) // 2
-            if not reported:
-                report_smaller_batches(size, device, what)
-            reported = True
+        else:
+            yield place, result
+            start = place.stop
             continue
-        yield place, result
-        start = place.stop
+        # Only now does nothing hold on to what was computed.
+        size = (size + 1) // 2
+        if not reported:
+            report_smaller_batches(size, device, what)
+        reported = True

@@ -13,6 +13,7 @@ from skorch import NeuralNet
 from torch import Tensor, nn
 
 from skfcdd._batches import Target, TrainingData
+from skfcdd._device import lowered
 from skfcdd._memory import is_out_of_memory, report_smaller_batches
 from skfcdd._preprocess import Preprocess
 from skfcdd.exceptions import DivergedTrainingWarning
@@ -23,13 +24,7 @@ __all__ = [
     "Batches",
     "FCDDModule",
     "FCDDNet",
-    "lowered",
-    "resolve_device",
-    "resolve_precision",
 ]
-
-# Images of fewer pixels are tiny.
-_TINY = 24 * 24
 
 
 class FCDDModule(nn.Module):
@@ -226,7 +221,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
-            n_images = len(batch[1].anomalous)
+            # Alike in all processes that share a batch, for they decide by it.
+            n_images = round(len(batch[1].anomalous) / batch[1].weight)
             self.history.record_batch(f"{prefix}_batch_size", n_images)
             self.notify("on_batch_end", batch=batch, training=training, **step)
         rows = self.history[-1]["batches"][-len(losses) :]
@@ -297,10 +293,11 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
                 size = -(-len(batch[1].anomalous) // self.n_parts_)
                 if not is_out_of_memory(error) or size == 1:
                     raise
-                if self.n_parts_ == 1:
-                    report_smaller_batches((size + 1) // 2, self.device)
-                self.n_parts_ *= 2
-                self.module_.zero_grad(set_to_none=True)
+            # Only now does nothing hold on to what was computed.
+            if self.n_parts_ == 1:
+                report_smaller_batches((size + 1) // 2, self.device)
+            self.n_parts_ *= 2
+            self.module_.zero_grad(set_to_none=True)
 
     def _step_in_parts(
         self, batch: tuple[Any, Target], **fit_params: Any
@@ -355,48 +352,3 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
 def take(x: Any, index: Tensor) -> Any:
     """Some images of a batch, or of its features."""
     return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]
-
-
-def resolve_device(device: str) -> str:
-    """The device that `device` names, after a look whether it is there.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.ones(1, device=torch.device(device)).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"Got device={device!r}, which this machine or this build of torch does "
-            f"not have ({str(error).splitlines()[0]}). Use 'cpu' or 'auto'."
-        ) from error
-    return device
-
-
-def resolve_precision(precision: str, device: str, n_pixels: int) -> str:
-    """The precision for training on `device` with images of `n_pixels` pixels.
-
-    "auto" takes float64 for tiny images (rows of a table, say), where it costs
-    nothing and makes scores independent of the batch they are computed in; else
-    bfloat16 where the hardware has units for it, else float32.
-    """
-    if precision != "auto":
-        return precision
-    if n_pixels < _TINY and torch.device(device).type != "mps":  # has no float64
-        return "float64"
-    if torch.device(device).type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        native = any(getattr(torch.cpu, name, bool)() for name in probes)
-    return "bfloat16" if native else "float32"
-
-
-def lowered(precision: str, device: torch.device | str) -> torch.autocast:
-    """Where a backbone computes in bfloat16, if that is the `precision`."""
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")

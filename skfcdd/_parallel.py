@@ -56,7 +56,7 @@ class _Shares(Batches):
             device = target.anomalous.device
             index = torch.arange(self.process, shared, self.n_processes, device=device)
             index %= n
-            # Each image counts alike, though shares may differ by one image.
+            # Shares may differ by an image, which is to count like any other.
             weight = len(index) * self.n_processes / shared
             yield take(x, index), replace(target.take(index), weight=weight)
 

@@ -93,6 +93,7 @@ class Preprocess(nn.Module):
             normalize = "contrast" if side >= _LEAST_SIDE else "standard"
             if pretrained and n_inputs == len(_IMAGENET[0]):
                 normalize = "imagenet"
+        _check_resolution(images)
         ranges, moments = MinMaxScaler(), StandardScaler()
         # Of bytes the range is known, and few ways to normalise ask for more.
         unread = images.data.dtype == np.uint8 and normalize != "standard"
@@ -103,7 +104,6 @@ class Preprocess(nn.Module):
             ranges.partial_fit(pixels)
             moments.partial_fit(pixels)
         low, high = _value_range(images.data.dtype, ranges)
-        _check_resolution(images)
         width = high - low
         if normalize is None or (normalize == "contrast" and unread):
             mean, std = np.zeros(n_channels), np.ones(n_channels)
@@ -199,10 +199,12 @@ def _check_resolution(images: ImageArray) -> None:
         return
     low, high = images.limits()
     step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
-    if 0 < high - low < _LEAST_STEPS * step:
+    exact = dtype.kind in "iu" and step <= 1
+    if not exact and 0 < high - low < _LEAST_STEPS * step:
         raise ValueError(
             f"X has values from {low!r} to {high!r}, but images are computed in single "
-            f"precision, whose steps there are of {step:.3g}. Subtract X.min() first."
+            f"precision, whose steps there are of {step:.3g}. Subtract one number from "
+            f"all images, here and when they are scored, such as {low!r}."
         )
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from skfcdd._building import remove_biases
-from skfcdd._net import FCDDModule, FCDDNet, resolve_device
+from skfcdd._device import resolve_device
+from skfcdd._net import FCDDModule, FCDDNet
 from skfcdd._preprocess import Preprocess
 from skfcdd.backbones import freeze_backbone, make_backbone
 from skfcdd.exceptions import ModelFileError

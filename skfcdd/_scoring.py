@@ -92,7 +92,7 @@ class ScoringMixin(CalibratedMixin, ReprMixin):
         ~skfcdd.exceptions.ImageShapeError
             If the images have another shape than those of ``fit``.
         ValueError
-            If `out` has another shape, or no floating type.
+            If `out` has another shape, no floating type, or cannot be written to.
         """
         return self._write_heatmaps(self._check_images(X), out)
 

@@ -91,6 +91,14 @@ def by_parts(array: Any) -> bool:
     return apart and array.dtype.kind in "buif"
 
 
+def _is_read_only(array: Any) -> bool:
+    """Whether an array of NumPy, zarr or HDF5 cannot be written to."""
+    if isinstance(array, np.ndarray):
+        return not array.flags.writeable
+    mode = getattr(getattr(array, "file", None), "mode", None)
+    return bool(getattr(array, "read_only", False)) or mode == "r"
+
+
 def check_out(out: Any, shape: tuple[int, ...]) -> None:
     """Refuse a place that heatmaps do not fit into, or that cannot be written to."""
     found = tuple(getattr(out, "shape", ()))
@@ -104,8 +112,7 @@ def check_out(out: Any, shape: tuple[int, ...]) -> None:
             f"{type(out).__name__} of shape {found}, "
             f"dtype {getattr(out, 'dtype', None)}."
         )
-    writeable = out.flags.writeable if isinstance(out, np.ndarray) else True
-    if not writeable or getattr(out, "read_only", False):
+    if _is_read_only(out):
         raise ValueError(
             f"out cannot be written to: this {type(out).__name__} is read-only. Open "
             f"the file with mode 'r+', or give another array."

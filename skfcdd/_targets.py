@@ -18,8 +18,8 @@ from skfcdd.exceptions import AnomalyLabelWarning, ImageShapeError
 __all__ = [
     "Labels",
     "Truth",
+    "as_many_masks",
     "as_truth",
-    "check_count",
     "check_labels",
     "check_masks",
     "image_labels",
@@ -236,8 +236,8 @@ def check_masks(
     return array, has_any | ~anomalous
 
 
-def check_count(masks: Any, n: int) -> Any:
-    """Masks as they are, or an array of masks that come in chunks.
+def as_many_masks(masks: Any, n: int) -> Any:
+    """Masks as they are; those of an array in chunks are read.
 
     Raises
     ------
@@ -246,8 +246,9 @@ def check_count(masks: Any, n: int) -> Any:
     """
     if is_lazy(masks):
         masks = np.asarray(masks[:])
-    if len(masks) != n:
-        raise ImageShapeError(f"X has {n} images, but there are {len(masks)} masks.")
+    found = len(masks) if getattr(masks, "ndim", 1) else 0
+    if found != n:
+        raise ImageShapeError(f"X has {n} images, but there are {found} masks.")
     return masks
 
 
@@ -321,8 +322,9 @@ def read_masks_and_labels(
                 f"({n_samples},) as y, or leave one of them out."
             )
         y, masks = None, y
+    if masks is not None:
+        masks = as_many_masks(masks, n_samples)
     if y is None:
-        masks = check_count(masks, n_samples)
         anomalous = masks_to_labels(masks).astype(bool)
         if anomalous.all():
             raise ValueError(
@@ -334,7 +336,6 @@ def read_masks_and_labels(
         anomalous = image_labels(y)
     if masks is None:
         return Truth(anomalous)
-    masks = check_count(masks, n_samples)
     return Truth(anomalous, *check_masks(masks, image_shape, anomalous))
 
 

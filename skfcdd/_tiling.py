@@ -14,8 +14,8 @@ from scipy import sparse
 from torch import Tensor
 
 from skfcdd._chance import undisturbed
+from skfcdd._device import lowered
 from skfcdd._images import ImageArray
-from skfcdd._net import lowered
 from skfcdd._sources import check_out, check_values, is_lazy
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.heatmaps import default_sigma, gaussian_matrix
@@ -24,8 +24,8 @@ __all__ = ["explain_large"]
 
 # Rows of the heatmap that are computed together.
 _BAND = 512
-# Windows are moved by up to so many cells to find out by how many they may be.
-_LARGEST_PERIOD = 32
+# Windows are moved by so many cells to find out by how many they may be.
+_PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 # Cells are the same if they differ by no more than this share of the largest.
 _SAME = 1e-3
 
@@ -58,21 +58,21 @@ def _check_can_tile(estimator: Any, tile_size: Any) -> None:
             f"resize={estimator.resize!r} shrinks the images of fit, and tiles would "
             f"shrink otherwise. Resize the image, and fit without resize."
         )
+    if not all(map(math.isfinite, field.extent)):
+        raise ValueError(
+            "A cell of this network sees the whole image, however large, so it cannot "
+            "be worked off in tiles. Choose a backbone without global pooling."
+        )
     if any(j < 1 or j != round(j) for j in field.stride):
         raise ValueError(
             f"The cells of this network lie {field.stride} pixels apart, and tiles "
             f"need whole numbers of at least 1. Choose a backbone that does not "
             f"enlarge its maps beyond the image."
         )
-    if not all(map(math.isfinite, field.extent)):
-        raise ValueError(
-            "A cell of this network sees the whole image, however large, so it cannot "
-            "be worked off in tiles. Choose a backbone without global pooling."
-        )
 
 
 def _check_image(estimator: Any, image: Any) -> ImageArray:
-    """The image as a batch of one; nothing is read but to look for NaN."""
+    """The image as a batch of one; nothing is kept of what is read to check it."""
     array = image if is_lazy(image) else np.asanyarray(image)
     n_channels = estimator.image_shape_[2]
     first = estimator.channels == "first" and array.ndim == 3
@@ -83,7 +83,6 @@ def _check_image(estimator: Any, image: Any) -> ImageArray:
             f"or (c, h, w) with channels='first'. Got an array of shape {array.shape}."
         )
     ends = check_values(array, "image")
-    estimator._warn_about_range(ImageArray(array, known_limits=ends))
     source = ImageArray(_OneImage(array), channels_first=first)
     least = estimator.receptive_field_.extent
     if any(n < r for n, r in zip(source.image_shape[:2], least, strict=True)):
@@ -91,6 +90,7 @@ def _check_image(estimator: Any, image: Any) -> ImageArray:
             f"The image of {source.image_shape[:2]} pixels is smaller than the "
             f"receptive field {least} of a cell."
         )
+    estimator._warn_about_range(ImageArray(array, known_limits=ends))
     return source
 
 
@@ -222,12 +222,12 @@ class _Tiles:
         n = h * w * c
         bands = [slice(y, min(y + _BAND, h)) for y in range(0, h, _BAND)]
         everything = slice(0, w)
-        total = sum(float(self._load(b, everything).double().sum()) for b in bands)
-        mean = total / n
-        square = sum(
-            float((self._load(b, everything).double() - mean).square().sum())
-            for b in bands
-        )
+
+        def values(band: slice) -> Tensor:  # some devices have no float64
+            return self._load(band, everything).cpu().double()
+
+        mean = sum(float(values(band).sum()) for band in bands) / n
+        square = sum(float((values(band) - mean).square().sum()) for band in bands)
         std = math.sqrt(square / n)
         return lambda images: (images - mean) / (std + preprocess.least_contrast)
 
@@ -239,25 +239,23 @@ def _find_period(
     strides: list[int],
     margins: list[int],
 ) -> int:
-    """Least number of cells by which a window of noise may be moved."""
-    module = estimator.net_.module_
-    pairs = zip(strides, margins, strict=True)
-    shape = [1, estimator.image_shape_[2]]
-    shape += [2 * (margin + _LARGEST_PERIOD) * stride for stride, margin in pairs]
-    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    noise = module.preprocess(noise.to(module.preprocess.mean))
-    whole = compute(noise)[0]
-    period = 1
-    while period <= _LARGEST_PERIOD:
-        (dy, dx), (my, mx) = (period * j for j in strides), margins
-        part = compute(noise[..., dy:, dx:])[0]
-        moved = whole[period:, period:]
+    """Least of `_PERIODS` by which a window of noise may be moved."""
+    preprocess = estimator.net_.module_.preprocess
+    generator = torch.Generator().manual_seed(0)
+    for period in _PERIODS:
+        # Whole periods, of which a network without padding leaves some inner cells.
+        n_cells = [(3 * m // period + 3) * period for m in margins]
+        size = [n * j for n, j in zip(n_cells, strides, strict=True)]
+        noise = torch.rand(1, estimator.image_shape_[2], *size, generator=generator)
+        noise = preprocess(noise.to(preprocess.mean))
+        dy, dx = (period * j for j in strides)
+        part, moved = compute(noise[..., dy:, dx:])[0], compute(noise)[0]
+        moved = moved[period:, period:]
         if part.shape == moved.shape:
-            inner = slice(my, -my), slice(mx, -mx)
+            inner = tuple(slice(m, -m) for m in margins)
             error = (part - moved)[inner].abs().max()
             if error <= _SAME * moved[inner].abs().max():
                 return period
-        period *= 2
     raise ValueError(
         "The cells of this network change with the place at which a window is cut out, "
         "so an image cannot be worked off in tiles. Cut the image into pieces of the "

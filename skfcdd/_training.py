@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -21,18 +20,14 @@ from skfcdd._building import build_module, build_net, build_network
 from skfcdd._cached import CachedTrainingData, stored_dtype
 from skfcdd._chance import seeded
 from skfcdd._checkpoint import Checkpoint
+from skfcdd._device import lowered, resolve_device, resolve_precision
 from skfcdd._fingerprint import weights_digest
 from skfcdd._images import ImageArray, check_images
 from skfcdd._memory import in_parts
-from skfcdd._net import (
-    FCDDModule,
-    FCDDNet,
-    lowered,
-    resolve_device,
-    resolve_precision,
-)
+from skfcdd._net import FCDDModule, FCDDNet
 from skfcdd._preprocess import Preprocess, resolve_size
 from skfcdd._progress import Reporter
+from skfcdd._split import Split
 from skfcdd._targets import Truth
 from skfcdd._watch import fit_watched
 from skfcdd.anomalies import resolve_synthetic
@@ -41,70 +36,10 @@ from skfcdd.feature_cache import FeatureCache
 from skfcdd.objectives import Objective
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["Previous", "Split", "Trained", "draw_seeds", "train"]
+__all__ = ["Previous", "Trained", "draw_seeds", "train"]
 
 # Above this share of both sides of an image, a cell sees nearly everything.
 _BLURRING_SHARE = 0.9
-# Anomalies are held out too where there are at least this many of them.
-_MIN_ANOMALIES_TO_SPLIT = 10
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows to train on, and rows that the network never sees.
-
-    Parameters
-    ----------
-    normal, anomalous : ndarray of int
-        To train on.
-    held_normal, held_anomalous : ndarray of int
-        Held out to set the threshold.
-    stop_normal, stop_anomalous : ndarray of int
-        Held out to stop early: images that have chosen the weights can promise
-        nothing about others.
-    """
-
-    normal: npt.NDArray[np.intp]
-    anomalous: npt.NDArray[np.intp]
-    held_normal: npt.NDArray[np.intp]
-    held_anomalous: npt.NDArray[np.intp]
-    stop_normal: npt.NDArray[np.intp]
-    stop_anomalous: npt.NDArray[np.intp]
-
-    @classmethod
-    def draw(
-        cls,
-        anomalous: npt.NDArray[np.bool_],
-        fraction: float,
-        rng: np.random.RandomState,
-        *,
-        stop_early: bool = False,
-    ) -> Split:
-        """Hold out a share of the normal images, at least one, and of the anomalies.
-
-        As many again to stop early, where that is wanted.
-        """
-        parts: list[npt.NDArray[np.intp]] = []
-        for rows, least in (
-            (rng.permutation(np.flatnonzero(~anomalous)), 1),
-            (rng.permutation(np.flatnonzero(anomalous)), 0),
-        ):
-            count = max(least, round(fraction * len(rows)))
-            if least == 0 and len(rows) < _MIN_ANOMALIES_TO_SPLIT:
-                count = 0
-            ends = np.cumsum([count, count * stop_early])
-            parts += [np.sort(part) for part in np.split(rows, ends)]
-        held_normal, stop_normal, normal, held_anomalous, stop_anomalous, rest = parts
-        if len(normal) == 0:
-            n_normal = int((~anomalous).sum())
-            raise ValueError(
-                f"At least {2 + stop_early} normal images are needed, one of them to "
-                f"set the threshold. Got n_samples = {len(anomalous)} with {n_normal} "
-                f"normal, {2 + stop_early - n_normal} sample too few."
-            )
-        return cls(
-            normal, rest, held_normal, held_anomalous, stop_normal, stop_anomalous
-        )
 
 
 @dataclass(frozen=True)
@@ -182,31 +117,24 @@ def train(
         stop_early=estimator.early_stopping,
     )
     estimator._check_rule(len(split.held_normal), truth)
-    plant = resolve_synthetic(estimator.synthetic)
-    exposure = _exposure(estimator, images, seeds[3])
+    anomalies = {
+        "plant": resolve_synthetic(estimator.synthetic),
+        **_exposure(estimator, images, seeds[3]),
+    }
     with seeded(seeds[1], device):
         module, field = _module(estimator, images, split, previous)
-        augment = resolve_augment(estimator.augment, frozen=module.split > 0)
-        if torch.device(device).type == "cuda":
-            images = images.resident(device, torch.cuda.mem_get_info(device)[0])
-        data = TrainingData(
+        data = _data(
+            estimator,
             images,
-            split.normal,
-            split.anomalous,
-            module.preprocess,
+            truth,
+            split,
+            module,
             torch.Generator(device).manual_seed(seeds[2]),
-            masks=truth.masks,
-            has_mask=truth.has_mask,
-            plant=plant,
-            augment=augment,
-            anomaly_fraction=(
-                estimator.anomaly_fraction if module.objective.uses_anomalies else 0.0
-            ),
-            trust_planted=estimator.pixel_loss is not None,
-            **exposure,
+            **anomalies,
         )
         net = _net(estimator, module, data, split, device)
         module.to(device)
+        # Most objectives look at nothing, which spares a pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
             _start_objective(module, data, estimator.batch_size, device)
         net.reporter = report(lambda: Trained(net, field, split, split_seed))
@@ -216,6 +144,35 @@ def train(
                 checkpoint.replay(source, estimator.batch_size, device)
             net = fit_watched(net, module, source, split.held_normal, device)
     return Trained(net, field, split, split_seed)
+
+
+def _data(
+    estimator: Any,
+    images: ImageArray,
+    truth: Truth,
+    split: Split,
+    module: FCDDModule,
+    generator: torch.Generator,
+    **anomalies: Any,
+) -> TrainingData:
+    """The source of batches, with images on the GPU where they fit."""
+    device = generator.device
+    if device.type == "cuda":
+        images = images.resident(str(device), torch.cuda.mem_get_info(device)[0])
+    learns = module.objective.uses_anomalies
+    return TrainingData(
+        images,
+        split.normal,
+        split.anomalous,
+        module.preprocess,
+        generator,
+        masks=truth.masks,
+        has_mask=truth.has_mask,
+        augment=resolve_augment(estimator.augment, frozen=module.split > 0),
+        anomaly_fraction=estimator.anomaly_fraction if learns else 0.0,
+        trust_planted=estimator.pixel_loss is not None,
+        **anomalies,
+    )
 
 
 def _begun(previous: Previous | None) -> str:

@@ -9,10 +9,9 @@ before each epoch.
 
 from __future__ import annotations
 
-import math
+import os
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 
 __all__ = ["FeatureCache"]
 
@@ -65,11 +64,11 @@ class FeatureCache:
         for name, fits, expected in (
             ("memory", _is_number(self.memory, 0), "a number of bytes"),
             ("dtype", self.dtype in ("auto", *_DTYPES), f"'auto' or one of {_DTYPES}"),
-            ("bank", _is_number(self.bank, 0) and self.bank, "a number greater than 0"),
+            ("bank", _is_number(self.bank, 1e-9), "a number greater than 0"),
             ("refresh", _is_number(self.refresh, 0, 1), "a number in [0, 1]"),
             (
                 "folder",
-                self.folder is None or Path(self.folder).is_dir(),
+                self.folder is None or os.path.isdir(self.folder),
                 "an existing folder",
             ),
         ):
@@ -80,5 +79,5 @@ class FeatureCache:
                 )
 
 
-def _is_number(value: object, low: float, high: float = math.inf) -> bool:
+def _is_number(value: object, low: float, high: float = 1e300) -> bool:
     return isinstance(value, Real) and low <= float(value) <= high

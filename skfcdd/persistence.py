@@ -28,7 +28,7 @@ from torch import Tensor
 from skfcdd._atomic import written_at_once
 from skfcdd._base import BaseFCDD
 from skfcdd._decoding import Decoder, Encoder
-from skfcdd._net import resolve_device
+from skfcdd._device import resolve_device
 from skfcdd._optional import require
 from skfcdd._rebuilding import describe_network, rebuild_net
 from skfcdd.exceptions import ModelFileError, NotStoredWarning

@@ -207,7 +207,9 @@ def _measure_inside(
     low, high = field
     extent, center = high - low + 1.0, (low + high) / 2
     usual = round(shape[1 + axis] / n_cells)
-    for other in (first + n_cells // 4, first + 1, first - 1):  # far is more exact
+    # Far is more exact; a multiple, for cells that enlarged maps share come in groups.
+    far = n_cells // 4 // 8 * 8
+    for other in (first + far, first + 1, first - 1):
         if 0 <= other < n_cells and other != first:
             move = (other - first) * usual
             guess = low + move, high + move

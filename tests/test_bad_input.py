@@ -278,7 +278,7 @@ def test_a_folder_is_no_images(path):
 )
 def test_values_that_single_precision_does_not_tell_apart(offset, dtype):
     far = IMAGES.astype(dtype) + dtype(offset)
-    with pytest.raises(ValueError, match=r"single precision.*Subtract X.min\(\)"):
+    with pytest.raises(ValueError, match=r"single precision.*Subtract one number"):
         quick().fit(far)
     near = IMAGES.astype(dtype) + dtype(10_000)
     plain = quick().fit(IMAGES.astype(dtype)).anomaly_score(IMAGES.astype(dtype))

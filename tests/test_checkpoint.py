@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import errno
 import functools
@@ -154,8 +155,9 @@ def outside(seed):
 
 
 def layers(seed, n_channels=8):
-    torch.manual_seed(seed)
-    return torch.nn.Conv2d(1, n_channels, 5, stride=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return torch.nn.Conv2d(1, n_channels, 5, stride=2)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +194,51 @@ def test_refuses_objects_of_other_content(name, one, other, tmp_path):
     # The same in another object, as another process makes it.
     model = quick(**again, **{name: copy.deepcopy(one)}).fit(IMAGES, Y)
     assert len(model.history_) == 5
+
+
+TOLD = """
+import functools, sys
+import numpy as np, torch
+from skfcdd._fingerprint import _told
+from skfcdd.objectives import Focal
+
+class Slotted:
+    __slots__ = ("number",)
+    def __init__(self, number):
+        self.number = number
+
+def make(share):
+    itself = {}
+    def plant(images, generator):
+        known = images.dtype in {torch.float32, torch.float64} or "a" in {"a", "b"}
+        return torch.lerp(images, np.sin(images), share if known else len(itself))
+    itself["again"] = plant
+    return plant
+
+torch.manual_seed(0)
+one = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Conv2d(2, 2, 3))
+print([_told(x) for x in (
+    make(0.5), make(0.6), {"a", "b", "c"}, np.float64(1e-3), 1e-3, one, Focal(2.0),
+    Slotted(1), Slotted(2), torch.float32, b"bytes", functools.partial(make, 1), torch,
+)])
+"""
+
+
+def test_objects_are_told_alike_in_all_processes():
+    told = []
+    for seed in ("1", "2"):
+        result = subprocess.run(
+            [sys.executable, "-c", TOLD],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        told.append(result.stdout)
+    assert told[0] == told[1]
+    assert " object at 0x" not in told[0]
+    one, other, _, number, same, *_, first, second = ast.literal_eval(told[0])[:9]
+    assert one != other and number == same and first != second
 
 
 def test_goes_on_from_the_network_that_it_was_begun_with(tmp_path):

@@ -272,15 +272,16 @@ def test_tiles_of_any_network(normalize, backbone, colours):
 
 
 class Enlarging(torch.nn.Module):
-    """Cells of 2 pixels, each from a neighbourhood of 4."""
+    """Cells that share what lies in larger neighbourhoods."""
 
-    def __init__(self):
+    def __init__(self, pool, factor):
         super().__init__()
         self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+        self.pool, self.factor = pool, factor
 
     def forward(self, images):
-        coarse = torch.nn.functional.avg_pool2d(self.conv(images), 4)
-        return torch.nn.functional.interpolate(coarse, scale_factor=2.0)
+        coarse = torch.nn.functional.avg_pool2d(self.conv(images), self.pool)
+        return torch.nn.functional.interpolate(coarse, scale_factor=self.factor)
 
 
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ReceptiveFieldWarning")
@@ -289,7 +290,8 @@ class Enlarging(torch.nn.Module):
     [
         ("fcdd224", {"stages": [1, 5]}, 8),
         ("resnet18", {"stages": [2, 3]}, 16),
-        (Enlarging(), {}, 4),
+        (Enlarging(4, 2.0), {}, 4),
+        (Enlarging(3, 3.0), {}, 3),
     ],
 )
 def test_tiles_of_networks_that_enlarge_maps(backbone, params, period, colours):
@@ -298,8 +300,17 @@ def test_tiles_of_networks_that_enlarge_maps(backbone, params, period, colours):
     tiled = model.explain_large(image, tile_size=50)
     expected = untiled(model, image)
     assert_allclose(tiled, expected, rtol=1e-3, atol=1e-5 * expected.max())
-    with pytest.raises(ImageShapeError, match=rf"of {period} pixels high. Got 431"):
+    with pytest.raises(ImageShapeError, match=rf"of {period} pixels high\. Got 431"):
         model.explain_large(image[:431])
+
+
+def test_tiles_of_a_network_without_padding(colours):
+    backbone = torch.nn.Conv2d(3, 2, 71)
+    model = quick(backbone=backbone, precision="float32").fit(colours)
+    image = np.random.RandomState(0).randint(0, 255, (180, 150, 3), dtype=np.uint8)
+    expected = untiled(model, image)
+    tiled = model.explain_large(image, tile_size=50)
+    assert_allclose(tiled, expected, rtol=1e-3, atol=1e-5 * expected.max())
 
 
 class Finer(torch.nn.Module):

@@ -28,7 +28,7 @@ _SIDES = (8 / 224, 54 / 224)
 
 def _centers(draw: Draw, n: int, k: int, size: tuple[int, int]) -> Tensor:
     center = draw.uniform(n, k, 2)
-    for axis in (0, 1):
+    for axis in (0, 1):  # a tensor of both would be waited for on a GPU
         center[..., axis] *= size[axis]
     return center
 
