@@ -18,7 +18,7 @@ from skfcdd._memory import in_parts
 __all__ = ["Runner", "in_batches"]
 
 # Small images are scored in batches of about this many values.
-_VALUES_CPU, _VALUES = 1 << 17, 1 << 22
+_VALUES_CPU, _VALUES = 100_000, 1 << 22
 # Of large ones no more values than this are taken at once.
 _MOST_VALUES = 1 << 25
 

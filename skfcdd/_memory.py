@@ -61,14 +61,14 @@ def in_parts(
         try:
             result = compute(place)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or size == 1:
+            if not is_out_of_memory(error) or place.stop - place.start == 1:
                 raise
         else:
             yield place, result
             start = place.stop
             continue
         # Only now does nothing hold on to what was computed.
-        size = (size + 1) // 2
+        size = (place.stop - place.start + 1) // 2
         if not reported:
             report_smaller_batches(size, device, what)
         reported = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import pickle
 import random
 
@@ -20,7 +22,8 @@ from skfcdd.anomalies import (
     resolve_synthetic,
     scratches,
 )
-from skfcdd.anomalies._drawing import n_drawings, paint
+from skfcdd.anomalies._drawing import Draw, n_drawings, paint
+from skfcdd.anomalies._noise import perlin_noise
 
 KINDS = sorted(SYNTHETIC_ANOMALIES)
 PLACED = ["confetti", "blobs", "scratches", "cutpaste", "perlin", "mixed"]
@@ -229,3 +232,25 @@ def test_own_kinds_that_go_wrong(message):
 def test_names_that_are_wrong(synthetic, error, message):
     with pytest.raises(error, match=message):
         resolve_synthetic(synthetic)
+
+
+def test_perlin_noise_is_that_of_its_definition():
+    """Slopes at the corners of a cell, faded into each other, one value at a time."""
+    size, n = (9, 14), 3
+    noise = perlin_noise(Draw(torch.Generator().manual_seed(5)), n, size)
+    draw = Draw(torch.Generator().manual_seed(5))
+    py, px = (int(p) for p in draw.log_uniform(2, low=2, high=16))
+    py, px = min(py, size[0]), min(px, size[1])
+    angles = draw.uniform(n, py + 1, px + 1, high=2 * math.pi).double()
+
+    def fade(t):
+        return 6 * t**5 - 15 * t**4 + 10 * t**3
+
+    for k, row, column in itertools.product(range(n), *map(range, size)):
+        y, x = (row + 0.5) * py / size[0], (column + 0.5) * px / size[1]
+        total = 0.0
+        for i, j in itertools.product((int(y), int(y) + 1), (int(x), int(x) + 1)):
+            angle = float(angles[k, i, j])
+            slope = math.sin(angle) * (y - i) + math.cos(angle) * (x - j)
+            total += slope * fade(1 - abs(y - i)) * fade(1 - abs(x - j))
+        assert float(noise[k, 0, row, column]) == pytest.approx(total, abs=1e-5)

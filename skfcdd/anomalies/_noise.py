@@ -8,7 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from skfcdd._moves import moved
 from skfcdd.anomalies._drawing import (
     Draw,
     Uses,
@@ -176,27 +175,27 @@ def perlin_noise(draw: Draw, n: int, size: tuple[int, int]) -> Tensor:
     periods = [int(p) for p in draw.on_host().log_uniform(2, low=2, high=16)]
     py, px = (min(p, s) for p, s in zip(periods, size, strict=True))
     angles = draw.uniform(n, py + 1, px + 1, high=2 * math.pi)
-    y, iy = _lattice(size[0], py, angles.device)
-    x, ix = _lattice(size[1], px, angles.device)
-    fade_y, fade_x = (t**3 * (t * (6 * t - 15) + 10) for t in (y[:, None], x[None, :]))
-
-    slopes = torch.stack([angles.sin(), angles.cos()], dim=1)
-
-    def corner(a: int, b: int) -> Tensor:
-        rows, columns = (iy + a).expand(n, -1), (ix + b).expand(n, -1)
-        up, along = moved(slopes, rows, columns).unbind(dim=1)
-        return torch.addcmul(up * (y[:, None] - a), along, x[None, :] - b)
-
-    top = torch.lerp(corner(0, 0), corner(0, 1), fade_x)
-    bottom = torch.lerp(corner(1, 0), corner(1, 1), fade_x)
-    return torch.lerp(top, bottom, fade_y)[:, None]
+    # The mean of the slopes at four corners, weighted by axis, is two products.
+    (up, rows), (along, columns) = (
+        _lattice(length, periods, angles.device)
+        for length, periods in zip(size, (py, px), strict=True)
+    )
+    vertical, horizontal = angles.sin() @ columns.T, angles.cos() @ along.T
+    slopes = torch.cat([vertical, horizontal], dim=1)
+    return (torch.cat([up, rows], dim=1) @ slopes)[:, None]
 
 
 def _lattice(length: int, periods: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Place within a lattice cell, and its number, along one axis."""
-    position = (torch.arange(length, device=device) + 0.5) * periods / length
-    cell = position.floor()
-    return position - cell, cell.long()
+    """Distance from lattice points, times their weight, and the weight alone.
+
+    Both (length, periods + 1): a place has the two points around it, whose weights go
+    smoothly from one to the other.
+    """
+    position = (torch.arange(length, device=device) + 0.5) * (periods / length)
+    distance = position[:, None] - torch.arange(periods + 1, device=device)
+    t = (1 - distance.abs()).clamp_(min=0)
+    weight = t**3 * (t * (6 * t - 15) + 10)
+    return distance * weight, weight
 
 
 def _recolour(images: Tensor, draw: Draw) -> Callable[[slice], Tensor]:
