@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -263,10 +263,18 @@ def _find_period(
     )
 
 
+class _Band(NamedTuple):
+    """Some pixels of an axis, the cells near them, and what each has of each."""
+
+    pixels: slice
+    near: slice
+    weights: npt.NDArray[np.float32]
+
+
 def _gaussians(
     n_pixels: int, centers: npt.NDArray[np.float64], sigma: float, extent: float
-) -> sparse.csr_array:
-    """What :func:`~skfcdd.heatmaps.gaussian_matrix` gives, without its zeros."""
+) -> list[_Band]:
+    """What :func:`~skfcdd.heatmaps.gaussian_matrix` gives, without most zeros."""
     blocks, n_cells = [], len(centers)
     for start in range(0, n_cells, _BAND):
         own = centers[start : start + _BAND]
@@ -278,7 +286,15 @@ def _gaussians(
         blocks.append((matrix[rows, columns], rows + first, columns + start))
     values, rows, columns = (np.concatenate(x) for x in zip(*blocks, strict=True))
     shape = (n_pixels, n_cells)
-    return sparse.csr_array((values, (rows, columns)), shape, dtype=np.float32)
+    whole = sparse.csr_array((values, (rows, columns)), shape, dtype=np.float32)
+    bands = []
+    for start in range(0, n_pixels, _BAND):
+        pixels = slice(start, min(start + _BAND, n_pixels))
+        part = whole[pixels]
+        first, last = part.indices.min(initial=n_cells), part.indices.max(initial=-1)
+        near = slice(int(first), int(last) + 1)
+        bands.append(_Band(pixels, near, part[:, near].toarray()))
+    return bands
 
 
 def _bands(
@@ -297,6 +313,7 @@ def _bands(
         )
         for axis in (0, 1)
     )
-    for start in range(0, size[0], _BAND):
-        band = slice(start, min(start + _BAND, size[0]))
-        yield band, (columns @ np.ascontiguousarray((rows[band] @ cells).T)).T
+    for band in rows:
+        spread = band.weights @ cells[band.near]
+        parts = [spread[:, own.near] @ own.weights.T for own in columns]
+        yield band.pixels, np.concatenate(parts, axis=1)
