@@ -296,8 +296,9 @@ def test_wrong_options(tmp_path):
     path = write(tmp_path / "a.png", GREY)
     with pytest.raises(ValueError, match="mode='rgb'"):
         ImageFiles([path], mode="rgb")
-    with pytest.raises(ValueError, match="at least 1 pixel"):
-        ImageFiles([path], resize=0)
+    for resize in (0, 0.5, "large", (8,), (8, 8, 8), (8, -1)):
+        with pytest.raises(ValueError, match=r"pixels of at least 1, or \(h, w\)"):
+            ImageFiles([path], resize=resize)
     with pytest.raises(ValueError, match="paths is empty"):
         ImageFiles([])
 
