@@ -152,8 +152,10 @@ def _told_array(value: Any, whole: int = _WHOLE) -> Any:
         value = np.asarray(value.float() if value.is_floating_point() else value)
     shape = tuple(int(length) for length in value.shape)
     dtype = np.dtype(value.dtype)
-    if shape and np.prod(shape) * dtype.itemsize > whole:
-        rows = np.unique(np.linspace(0, shape[0] - 1, _N_PROBES).astype(int))
+    if shape:
+        rows: Any = slice(None)
+        if np.prod(shape) * dtype.itemsize > whole:
+            rows = np.unique(np.linspace(0, shape[0] - 1, _N_PROBES).astype(int))
         value = read(value, rows)
     content = np.ascontiguousarray(np.asarray(value))
     plain = content.dtype.kind != "O"

@@ -18,9 +18,11 @@ import pytest
 import torch
 from _small import make_images, quick
 from numpy.testing import assert_array_equal
+from PIL import Image
 from skorch.callbacks import Callback, LRScheduler
 
 from skfcdd.anomalies import confetti
+from skfcdd.datasets import ImageFiles
 from skfcdd.exceptions import CheckpointError, DivergedTrainingWarning
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.objectives import Focal
@@ -222,6 +224,22 @@ print([_told(x) for x in (
     Slotted(1), Slotted(2), torch.float32, b"bytes", functools.partial(make, 1), torch,
 )])
 """
+
+
+def test_refuses_exposed_images_of_other_files(tmp_path):
+    path = tmp_path / "training"
+    files = []
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        for i, image in enumerate(outside(seed)):
+            Image.fromarray(image).save(folder / f"{i:02d}.png")
+        files.append(sorted(folder.glob("*.png")))
+    broken_off(path, outlier_exposure=ImageFiles(files[0]))
+    again = {"max_epochs": 5, "checkpoint": path}
+    with pytest.raises(CheckpointError, match=r"another training"):
+        quick(**again, outlier_exposure=ImageFiles(files[1])).fit(IMAGES, Y)
+    quick(**again, outlier_exposure=ImageFiles(files[0])).fit(IMAGES, Y)
 
 
 def test_objects_are_told_alike_in_all_processes():
