@@ -126,7 +126,9 @@ class Preprocess(nn.Module):
             centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
             norm = torch.linalg.vector_norm(centred.flatten(1), dim=1)
             std = (norm / images[0].numel() ** 0.5).view(-1, 1, 1, 1)
-            return centred / (std + self.least_contrast)
+            if images.requires_grad:
+                return centred / (std + self.least_contrast)
+            return centred.div_(std + self.least_contrast)
         return (images - self.mean) / self.std
 
 

@@ -25,7 +25,8 @@ class _Map(torch.autograd.Function):
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
         ctx.save_for_backward(features, weight)
-        return F.conv2d(full_precision(features), weight, bias)
+        cells = full_precision(features.permute(0, 2, 3, 1))
+        return F.linear(cells, weight.view(1, -1), bias).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(
