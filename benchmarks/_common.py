@@ -14,8 +14,8 @@ import sklearn
 import torch
 from sklearn.metrics import roc_auc_score
 
-from skfcdd._images import ImageArray
-from skfcdd._pooling import pool_cells
+from skfcdd._engine.pooling import pool_cells
+from skfcdd._inputs.images import ImageArray
 from skfcdd._scoring import ScoringMixin
 
 POOLINGS = ("mean", 0.1, 0.02, "max")

@@ -21,8 +21,8 @@ from sklearn.metrics import roc_auc_score
 from skorch.callbacks import Callback
 
 from skfcdd import FCDDClassifier
-from skfcdd._images import ImageArray
-from skfcdd._inference import in_batches
+from skfcdd._engine.inference import in_batches
+from skfcdd._inputs.images import ImageArray
 
 PUBLISHED = {"airplane": 0.95, "ship": 0.97, "horse": 0.96}
 CLASSES = [

@@ -13,15 +13,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
-from skfcdd._explain import HeatmapMaker
-from skfcdd._images import ImageArray
-from skfcdd._net import FCDDNet
-from skfcdd._progress import Reporter
+from skfcdd._engine.explanation import HeatmapMaker
+from skfcdd._engine.net import FCDDNet
+from skfcdd._engine.reporting import Reporter
+from skfcdd._engine.tiling import explain_large
+from skfcdd._engine.training import Previous, Trained, train
+from skfcdd._inputs.images import ImageArray
+from skfcdd._inputs.labels import Truth
 from skfcdd._scoring import ScoringMixin
-from skfcdd._sklearn import CallbackSupportMixin, Interval, StrOptions
-from skfcdd._targets import Truth
-from skfcdd._tiling import explain_large
-from skfcdd._training import Previous, Trained, train
+from skfcdd._utils.sklearn import CallbackSupportMixin, Interval, StrOptions
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.objectives import OBJECTIVES, Objective

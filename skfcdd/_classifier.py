@@ -14,15 +14,15 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfcdd._base import BaseFCDD
-from skfcdd._images import ImageArray, check_images
-from skfcdd._sklearn import Interval, fit_context, with_callbacks
-from skfcdd._targets import (
+from skfcdd._inputs.images import ImageArray, check_images
+from skfcdd._inputs.labels import (
     Truth,
     as_many_masks,
     check_labels,
     check_masks,
     masks_to_labels,
 )
+from skfcdd._utils.sklearn import Interval, fit_context, with_callbacks
 from skfcdd.exceptions import AnomalyLabelWarning
 
 __all__ = ["FCDDClassifier"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from skfcdd._base import BaseFCDD
-from skfcdd._images import check_images
+from skfcdd._inputs.images import check_images
 from skfcdd._outliers import OutlierVerdicts
-from skfcdd._sklearn import fit_context, with_callbacks
+from skfcdd._utils.sklearn import fit_context, with_callbacks
 
 __all__ = ["FCDDDetector"]
 

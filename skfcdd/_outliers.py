@@ -9,9 +9,9 @@ import numpy.typing as npt
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import column_or_1d
 
-from skfcdd._calibrated import CalibratedMixin
-from skfcdd._images import ImageArray
-from skfcdd._targets import Truth
+from skfcdd._calibration import CalibratedMixin
+from skfcdd._inputs.images import ImageArray
+from skfcdd._inputs.labels import Truth
 
 if TYPE_CHECKING:
     from typing import Self

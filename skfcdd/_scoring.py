@@ -12,12 +12,12 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from skfcdd._calibrated import CalibratedMixin
-from skfcdd._images import ImageArray, check_images
-from skfcdd._inference import Runner, in_batches
-from skfcdd._pooling import pool_cells
+from skfcdd._calibration import CalibratedMixin
+from skfcdd._engine.inference import Runner, in_batches
+from skfcdd._engine.pooling import pool_cells
+from skfcdd._inputs.images import ImageArray, check_images
+from skfcdd._inputs.lazy_arrays import check_out
 from skfcdd._repr import ReprMixin
-from skfcdd._sources import check_out
 from skfcdd.exceptions import ValueRangeWarning
 
 __all__ = ["ScoringMixin"]

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from sklearn.utils import ClassifierTags
 
 from skfcdd._base import BaseFCDD
-from skfcdd._images import ImageArray, check_images
+from skfcdd._inputs.images import ImageArray, check_images
+from skfcdd._inputs.labels import Truth, image_labels, is_masks, read_masks_and_labels
 from skfcdd._regions import Region, drop_small, find_regions
-from skfcdd._sklearn import Interval, StrOptions, fit_context, with_callbacks
-from skfcdd._targets import Truth, image_labels, is_masks, read_masks_and_labels
+from skfcdd._utils.sklearn import Interval, StrOptions, fit_context, with_callbacks
 from skfcdd.metrics import PixelHistogram, intersection_over_union_score
 from skfcdd.thresholds import Auto, MaxF1, Quantile, resolve_threshold
 

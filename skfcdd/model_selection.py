@@ -15,8 +15,8 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import check_consistent_length, check_random_state
 
-from skfcdd._sklearn import take_rows
-from skfcdd._targets import image_labels
+from skfcdd._inputs.labels import image_labels
+from skfcdd._utils.sklearn import take_rows
 
 __all__ = ["AnomalyKFold", "anomaly_split"]
 

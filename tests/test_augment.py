@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skfcdd._augment import AUGMENTATIONS, resolve_augment
+from skfcdd._engine.augmentation import AUGMENTATIONS, resolve_augment
 
 MOVES = sorted(set(AUGMENTATIONS) - {"jitter"})
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skfcdd._augment import AUGMENTATIONS, resolve_augment
-from skfcdd._batches import TrainingData
-from skfcdd._images import ImageArray
-from skfcdd._preprocess import Preprocess
+from skfcdd._engine.augmentation import AUGMENTATIONS, resolve_augment
+from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._inputs.images import ImageArray
 from skfcdd.anomalies import scratches
 
 
@@ -335,7 +335,7 @@ def test_values_that_torch_does_not_know_stay_where_they_are():
 @pytest.mark.parametrize("at_once", [1, 6 * 8 * 5 * 3, 1 << 21])
 def test_anomalies_are_planted_on_images_of_their_batch(real, at_once, monkeypatch):
     """However many batches are made together; each has its share of all sources."""
-    monkeypatch.setattr("skfcdd._batches._TOGETHER_CPU", at_once)
+    monkeypatch.setattr("skfcdd._engine.batches._TOGETHER_CPU", at_once)
     data = training_data(anomalous=real)
     seen = []
     for images, target in data.batches(10, "cpu"):

@@ -86,8 +86,8 @@ def test_colours_end_where_planted_defects_are(labelled):
 def test_colours_of_many_images_rest_on_some_of_them(labelled, monkeypatch):
     images, y = labelled
     model = quick().fit(images, y)
-    monkeypatch.setattr("skfcdd._calibrated._SCALE_IMAGES", 8)
-    monkeypatch.setattr("skfcdd._calibrated._SCALE_PIXELS", 64)
+    monkeypatch.setattr("skfcdd._calibration._SCALE_IMAGES", 8)
+    monkeypatch.setattr("skfcdd._calibration._SCALE_PIXELS", 64)
     fresh = make_images(60, seed=1)[0]
     low, _ = model.calibrate(fresh).heatmap_scale_
     step = max(1, int((fresh[0].size / 64) ** 0.5))

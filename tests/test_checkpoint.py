@@ -201,7 +201,7 @@ def test_refuses_objects_of_other_content(name, one, other, tmp_path):
 TOLD = """
 import functools, sys
 import numpy as np, torch
-from skfcdd._fingerprint import _told
+from skfcdd._engine.fingerprint import _told
 from skfcdd.objectives import Focal
 
 class Slotted:
@@ -311,7 +311,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("skfcdd._checkpoint.os.fsync", full)
+        patch.setattr("skfcdd._engine.checkpoint.os.fsync", full)
         with pytest.raises(OSError, match=r"No space left.*epoch 2.*last good") as info:
             quick(max_epochs=5, checkpoint=path).fit(IMAGES, Y)
     assert info.value.errno == errno.ENOSPC

@@ -30,8 +30,8 @@ from skfcdd.thresholds import FalseAlarmRate
 
 
 def test_demo_prints_figures_and_writes_a_picture(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("skfcdd._demo._IMAGE_SIZE", 32)
-    monkeypatch.setattr("skfcdd._demo._N_SAMPLES", 100)
+    monkeypatch.setattr("skfcdd.cli._demo._IMAGE_SIZE", 32)
+    monkeypatch.setattr("skfcdd.cli._demo._N_SAMPLES", 100)
     picture = tmp_path / "demo.png"
     assert main(["demo", "--epochs", "2", "--output", str(picture)]) == 0
     printed = capsys.readouterr().out

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from skfcdd._split import Split
+from skfcdd._engine.split import Split
 from skfcdd.conformal import (
     conformal_p_values,
     false_alarm_threshold,

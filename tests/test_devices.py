@@ -14,8 +14,8 @@ from _small import make_images, quick
 from numpy.testing import assert_allclose, assert_array_equal
 from torch._dynamo.testing import CompileCounter
 
-from skfcdd._chance import on_host
-from skfcdd._images import ImageArray
+from skfcdd._inputs.images import ImageArray
+from skfcdd._utils.random import on_host
 from skfcdd.anomalies import confetti
 from skfcdd.exceptions import OutOfMemoryWarning
 from skfcdd.persistence import load, save

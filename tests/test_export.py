@@ -105,8 +105,8 @@ def some_nightly(names, *always):
 
 
 def test_pools_as_the_estimators():
-    from skfcdd._graph import pool
-    from skfcdd._pooling import pool_cells
+    from skfcdd._engine.pooling import pool_cells
+    from skfcdd.export._graph import pool
 
     rng = np.random.RandomState(0)
     for shape in [(3, 1, 1), (4, 5, 7), (2, 10, 10)]:
@@ -119,8 +119,8 @@ def test_pools_as_the_estimators():
 
 
 def test_resizes_as_the_estimators():
-    from skfcdd._graph import _Resize
-    from skfcdd._preprocess import resize
+    from skfcdd._engine.preprocessing import resize
+    from skfcdd.export._graph import _Resize
 
     images = torch.rand(2, 3, 30, 41, generator=torch.Generator().manual_seed(0))
     for size in [(7, 9), (30, 41), (64, 50), (12, 80)]:

@@ -12,10 +12,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 from skfcdd import FCDDSegmenter
-from skfcdd._batches import TrainingData
-from skfcdd._cached import CachedTrainingData, FeatureStore
-from skfcdd._images import ImageArray
-from skfcdd._preprocess import Preprocess
+from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.feature_store import CachedTrainingData, FeatureStore
+from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._inputs.images import ImageArray
 from skfcdd.anomalies import resolve_synthetic
 from skfcdd.backbones import freeze_backbone, make_backbone
 from skfcdd.feature_cache import FeatureCache

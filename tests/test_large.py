@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
-from skfcdd._tiling import _gaussians
+from skfcdd._engine.tiling import _gaussians
 from skfcdd.datasets import make_defects
 from skfcdd.exceptions import ImageShapeError, OutOfMemoryWarning, ValueRangeWarning
 from skfcdd.heatmaps import default_sigma, gaussian_matrix
@@ -465,7 +465,7 @@ def test_views_and_files_are_not_copied(tmp_path, monkeypatch):
     whole = np.memmap(tmp_path / "images", np.float16, "w+", shape=(3000, 64, 64))
     whole[:] = np.random.RandomState(0).uniform(1e3, 2e3, (64, 64))
     crop = whole[:, 10:50, 4:52]
-    monkeypatch.setattr("skfcdd._sources._BLOCK", 1 << 16)
+    monkeypatch.setattr("skfcdd._inputs.lazy_arrays._BLOCK", 1 << 16)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = quick().fit(np.array(crop[:40]))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfcdd import FCDDClassifier
-from skfcdd._building import build_module, build_network
-from skfcdd._preprocess import Preprocess
+from skfcdd._engine.module import build_module, build_network
+from skfcdd._engine.preprocessing import Preprocess
 from skfcdd.objectives import (
     BCE,
     DSVDD,

@@ -155,7 +155,7 @@ def test_one_process_is_plain_training(tmp_path):
 
 def test_accelerate_is_asked_for_by_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    monkeypatch.delitem(sys.modules, "skfcdd._parallel", raising=False)
+    monkeypatch.delitem(sys.modules, "skfcdd._engine.distributed", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'skfcdd\[accelerate\]'"):
         FCDDClassifier(accelerate=True, max_epochs=1).fit(LABELLED.images)
 
@@ -163,8 +163,8 @@ def test_accelerate_is_asked_for_by_name(monkeypatch):
 @pytest.mark.parametrize(("n", "n_processes"), [(15, 2), (9, 4), (8, 4), (2, 4)])
 def test_images_of_a_batch_count_alike_in_all_shares(n, n_processes):
     pytest.importorskip("accelerate")
-    from skfcdd._batches import Target
-    from skfcdd._parallel import _Shares
+    from skfcdd._engine.batches import Target
+    from skfcdd._engine.distributed import _Shares
 
     known = torch.zeros(n, dtype=torch.bool)
     batch = torch.arange(n).float(), Target(known, known, known)

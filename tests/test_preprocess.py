@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from skfcdd._images import ImageArray
-from skfcdd._preprocess import Preprocess, resize
+from skfcdd._engine.preprocessing import Preprocess, resize
+from skfcdd._inputs.images import ImageArray
 
 DTYPES = ["uint8", "uint16", "int32", "float16", "float32", "float64"]
 
@@ -33,7 +33,7 @@ def learn(values, normalize, *, size=None, first=False, rows=None):
 @pytest.mark.parametrize("block", [None, 300])
 def test_statistics_of_the_normal_images(dtype, first, block, monkeypatch):
     if block is not None:  # several blocks, the last one not full
-        monkeypatch.setattr("skfcdd._preprocess._BLOCK", block)
+        monkeypatch.setattr("skfcdd._engine.preprocessing._BLOCK", block)
     values, rows = coloured(dtype), np.arange(0, 50, 2)
     values[1::2] = np.array(255).astype(dtype)  # the others must not count
     normal = values[rows].astype(float)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from skfcdd import _targets
-from skfcdd._targets import (
+from skfcdd._inputs import labels
+from skfcdd._inputs.labels import (
     Truth,
     as_truth,
     check_labels,
@@ -123,7 +123,7 @@ def test_masks_with_other_values(masks, message):
 @pytest.mark.parametrize("block", [1, 20, 1 << 24])
 def test_masks_beside_labels(block, monkeypatch):
     """Also where they are read a few at a time."""
-    monkeypatch.setattr(_targets, "_BLOCK", block)
+    monkeypatch.setattr(labels, "_BLOCK", block)
     anomalous = np.array([False, True, True, False])
     masks, known = check_masks(MASKS, (3, 5), anomalous)
     assert masks is MASKS
@@ -205,8 +205,8 @@ def test_masks_and_labels_that_cannot_be_used(y, masks, error, message):
 def test_masks_are_told_from_labels():
     assert is_masks(MASKS) and is_masks([*MASKS]) and is_masks([None, MASKS[0]])
     assert is_masks([[[0, 1], [0, 0]]])
-    for labels in ([0, 1], np.array([0, 1]), np.zeros((4, 1)), ["a", "b"], None):
-        assert not is_masks(labels)
+    for given in ([0, 1], np.array([0, 1]), np.zeros((4, 1)), ["a", "b"], None):
+        assert not is_masks(given)
 
 
 def test_labels_or_masks_of_a_measure():

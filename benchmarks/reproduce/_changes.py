@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from skfcdd._augment import Augmentation, resolve_augment
-from skfcdd._preprocess import resize
+from skfcdd._engine.augmentation import Augmentation, resolve_augment
+from skfcdd._engine.preprocessing import resize
 
 # Shares of red, green and blue in the brightness of a pixel.
 _GREY = (0.299, 0.587, 0.114)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from skfcdd._augment import Augmentation
+from skfcdd._engine.augmentation import Augmentation
 
 from ._changes import ColorJitter, Either, Noise, PaddedCrop, Zoom
 from ._schedules import Decay, Schedule, Steps

@@ -18,7 +18,7 @@ import torch
 
 import skfcdd
 from benchmarks._common import machine
-from skfcdd._atomic import written_at_once
+from skfcdd._utils.files import written_at_once
 
 # Runs that agree in these are the same one, of which the last is kept.
 _KEY = ("class", "seed", "variant", "epochs", "images", "side", "device")

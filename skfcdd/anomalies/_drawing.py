@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from skfcdd._chance import on_host
+from skfcdd._utils.random import on_host
 
 # Shapes are drawn on grids of about this many cells along the shorter side and
 # enlarged smoothly, which is their blur.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from skfcdd._chance import on_host
+from skfcdd._utils.random import on_host
 from skfcdd.anomalies._noise import gaussian, perlin, solid, uniform
 from skfcdd.anomalies._planted import blobs, confetti, cutpaste, scratches
 

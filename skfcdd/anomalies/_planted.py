@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from skfcdd._moves import moved
+from skfcdd._utils.tensors import moved
 from skfcdd.anomalies._drawing import (
     Draw,
     coarse_size,

@@ -13,12 +13,12 @@ import torch
 from skorch.callbacks import LRScheduler
 from torch import Tensor, nn
 
-from skfcdd._augment import resolve_augment
-from skfcdd._batches import Target, TrainingData
-from skfcdd._building import resolve_max_epochs
-from skfcdd._net import FCDDNet
-from skfcdd._preprocess import Preprocess
-from skfcdd._sklearn import Interval, StrOptions
+from skfcdd._engine.augmentation import resolve_augment
+from skfcdd._engine.batches import Target, TrainingData
+from skfcdd._engine.module import resolve_max_epochs
+from skfcdd._engine.net import FCDDNet
+from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._utils.sklearn import Interval, StrOptions
 from skfcdd.baselines._base import ErrorDetector, ErrorModule, Lesson
 
 __all__ = ["AutoencoderDetector"]

@@ -14,17 +14,17 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from skfcdd._chance import seeded
-from skfcdd._device import resolve_device, resolve_precision
-from skfcdd._images import ImageArray, check_images
-from skfcdd._inference import Runner
+from skfcdd._engine.inference import Runner
+from skfcdd._engine.preprocessing import Preprocess, resolve_size
+from skfcdd._engine.split import Split
+from skfcdd._engine.training import draw_seeds
+from skfcdd._inputs.images import ImageArray, check_images
+from skfcdd._inputs.labels import Truth
 from skfcdd._outliers import OutlierVerdicts
-from skfcdd._preprocess import Preprocess, resolve_size
 from skfcdd._scoring import ScoringMixin
-from skfcdd._sklearn import Interval, StrOptions, fit_context
-from skfcdd._split import Split
-from skfcdd._targets import Truth
-from skfcdd._training import draw_seeds
+from skfcdd._utils.device import resolve_device, resolve_precision
+from skfcdd._utils.random import seeded
+from skfcdd._utils.sklearn import Interval, StrOptions, fit_context
 from skfcdd.baselines._upsampling import pixel_upsampler
 from skfcdd.thresholds import THRESHOLDS, Threshold
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfcdd._images import ImageArray
-from skfcdd._inference import in_batches
-from skfcdd._preprocess import Preprocess
-from skfcdd._sklearn import Interval, StrOptions
+from skfcdd._engine.inference import in_batches
+from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._inputs.images import ImageArray
+from skfcdd._utils.sklearn import Interval, StrOptions
 from skfcdd.backbones import make_backbone
 from skfcdd.backbones._registry import lookup
 from skfcdd.baselines._base import BaselineDetector, FixedRunner, Heatmaps, Lesson

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skfcdd._inference import in_batches
-from skfcdd._preprocess import Preprocess
+from skfcdd._engine.inference import in_batches
+from skfcdd._engine.preprocessing import Preprocess
 from skfcdd.backbones import StagedNetwork, measure_backbone
 from skfcdd.backbones._staged import join_maps
 from skfcdd.baselines._base import FixedRunner, Lesson, MapModule

@@ -11,9 +11,9 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from skfcdd._inference import in_batches
-from skfcdd._preprocess import Preprocess
-from skfcdd._sklearn import Interval
+from skfcdd._engine.inference import in_batches
+from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._utils.sklearn import Interval
 from skfcdd.baselines._base import (
     ErrorDetector,
     ErrorModule,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skfcdd._files import ImageFiles
+from skfcdd._inputs.files import ImageFiles
 from skfcdd.datasets._fetch import fetch_cifar10, fetch_cifar100, fetch_fashion_mnist
 from skfcdd.datasets._fetch_folders import (
     fetch_magnetic_tiles,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from skfcdd._optional import pillow
+from skfcdd._utils.optional import pillow
 from skfcdd.datasets._download import unpack
 from skfcdd.datasets._fetch_table import (
     DATA_SETS,

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import Bunch
 
-from skfcdd._files import Header, ImageFiles, decode, read_headers
-from skfcdd._optional import pillow
+from skfcdd._inputs.files import Header, ImageFiles, decode, read_headers
+from skfcdd._utils.optional import pillow
 from skfcdd.exceptions import ImageFileError, SkippedFilesWarning
 
 __all__ = ["load_images"]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
-from skfcdd._files import ImageFiles, is_paths
-from skfcdd._targets import as_truth
+from skfcdd._inputs.files import ImageFiles, is_paths
+from skfcdd._inputs.labels import as_truth
 from skfcdd._verdicts import is_segmenter
 from skfcdd.display._estimators import judge
 from skfcdd.display._pictures import as_pictures, usual_range

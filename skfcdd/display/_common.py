@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
-from skfcdd._optional import require
+from skfcdd._utils.optional import require
 
 __all__ = [
     "ANOMALOUS",

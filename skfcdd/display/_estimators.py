@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from skfcdd._sources import is_lazy, read
-from skfcdd._targets import image_labels, is_masks, masks_to_labels
+from skfcdd._inputs.labels import image_labels, is_masks, masks_to_labels
+from skfcdd._inputs.lazy_arrays import is_lazy, read
 from skfcdd._verdicts import is_segmenter
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._targets import is_masks, masks_to_labels
+from skfcdd._inputs.labels import is_masks, masks_to_labels
 from skfcdd._verdicts import is_segmenter
 from skfcdd.display._choice import (
     choose_rows,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._targets import is_masks
+from skfcdd._inputs.labels import is_masks
 from skfcdd.display._choice import pick_masks
 from skfcdd.display._estimators import check_model, read_truth
 from skfcdd.inspection._checks import check_heatmaps, check_number, hot_pixels

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._inputs.labels import as_truth
 from skfcdd._regions import Region
-from skfcdd._targets import as_truth
 from skfcdd.exceptions import ImageShapeError
 
 __all__ = ["CORNERS", "as_regions", "check_parts"]

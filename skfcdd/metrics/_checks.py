@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._targets import as_truth
+from skfcdd._inputs.labels import as_truth
 from skfcdd.exceptions import ImageShapeError
 
 __all__ = ["blocks", "check_maps"]

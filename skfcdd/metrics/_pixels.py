@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._targets import as_truth
+from skfcdd._inputs.labels import as_truth
 from skfcdd.metrics import _curves as curves
 from skfcdd.metrics._checks import check_maps
 from skfcdd.metrics._curves import PixelSample, sort_pixels

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._optional import pillow
+from skfcdd._utils.optional import pillow
 
 __all__ = ["encode_heatmap", "encode_picture", "heat_levels", "outline", "shrunk_size"]
 

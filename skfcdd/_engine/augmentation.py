@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from skfcdd._moves import moved
+from skfcdd._utils.tensors import moved
 
 __all__ = ["AUGMENTATIONS", "Augmentation", "resolve_augment"]
 

@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
-from skfcdd._sources import is_lazy
+from skfcdd._inputs.lazy_arrays import is_lazy
 from skfcdd.exceptions import AnomalyLabelWarning, ImageShapeError
 
 __all__ = [

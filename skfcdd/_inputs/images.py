@@ -20,8 +20,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skfcdd._files import ImageFiles, is_paths
-from skfcdd._sources import blocks, by_parts, check_values, is_lazy, read
+from skfcdd._inputs.files import ImageFiles, is_paths
+from skfcdd._inputs.lazy_arrays import blocks, by_parts, check_values, is_lazy, read
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
 __all__ = ["ImageArray", "check_images", "to_device"]

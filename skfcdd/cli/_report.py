@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd import _commands
+from skfcdd.cli import _commands
 from skfcdd.datasets import load_images
 from skfcdd.report import ReportInfo
 from skfcdd.report._write import below, write_known

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
-from skfcdd import _console as console
+from skfcdd.cli import _console as console
 
 __all__ = ["main"]
 
@@ -133,7 +133,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the chance.")] = 0,
 ) -> None:
     """Train on generated surfaces, print AUROC, and write a picture of heatmaps."""
-    from skfcdd._demo import run_demo
+    from skfcdd.cli._demo import run_demo
 
     run_demo(output, texture=texture.value, max_epochs=epochs, seed=seed)
 
@@ -203,7 +203,7 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Train on the images of a folder, and write the model to one file."""
-    from skfcdd import _commands
+    from skfcdd.cli import _commands
     from skfcdd.thresholds import FalseAlarmRate
 
     params: dict[str, Any] = {
@@ -256,7 +256,7 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Score images: a row each with path, score, probability and verdict."""
-    from skfcdd import _commands
+    from skfcdd.cli import _commands
 
     loaded = _commands.Model(model, device)
     with (
@@ -286,7 +286,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on labelled images, over all and by kind of defect."""
-    from skfcdd import _commands
+    from skfcdd.cli import _commands
 
     loaded = _commands.Model(model, device)
     with console.progress("scoring", quiet) as progress:
@@ -330,11 +330,11 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write an HTML page to look through images, move the threshold, and mark."""
-    from skfcdd import _commands, _report_command
+    from skfcdd.cli import _commands, _report
 
     loaded = _commands.Model(model, device)
     with console.progress("explaining", quiet) as progress:
-        info = _report_command.report(
+        info = _report.report(
             loaded,
             folder,
             output,

@@ -25,12 +25,12 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skfcdd import __version__
-from skfcdd._atomic import written_at_once
 from skfcdd._base import BaseFCDD
-from skfcdd._chance import seeded
-from skfcdd._graph import Plan, ScoringGraph, make_plan
-from skfcdd._parity import ParityReport, compare
+from skfcdd._utils.files import written_at_once
+from skfcdd._utils.random import seeded
 from skfcdd.exceptions import ExportError
+from skfcdd.export._equivalence import ParityReport, compare
+from skfcdd.export._graph import Plan, ScoringGraph, make_plan
 from skfcdd.onnx import BLANK_SEAL, sealed
 
 __all__ = ["ParityReport", "to_onnx", "to_torch_export"]

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from skfcdd._augment import Augmentation
-from skfcdd._chance import on_host
-from skfcdd._images import ImageArray, to_device
-from skfcdd._memory import in_parts
-from skfcdd._preprocess import Preprocess, resize
+from skfcdd._engine.augmentation import Augmentation
+from skfcdd._engine.preprocessing import Preprocess, resize
+from skfcdd._inputs.images import ImageArray, to_device
+from skfcdd._utils.memory import in_parts
+from skfcdd._utils.random import on_host
 
 __all__ = ["Target", "TrainingData"]
 

@@ -16,10 +16,10 @@ import torch
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.history import History
 
-from skfcdd._atomic import check_writable, written_at_once
-from skfcdd._fingerprint import fingerprint
-from skfcdd._images import ImageArray
-from skfcdd._targets import Truth
+from skfcdd._engine.fingerprint import fingerprint
+from skfcdd._inputs.images import ImageArray
+from skfcdd._inputs.labels import Truth
+from skfcdd._utils.files import check_writable, written_at_once
 from skfcdd.exceptions import CheckpointError
 
 __all__ = ["Checkpoint"]
@@ -30,8 +30,7 @@ FORMAT = 2
 class Checkpoint:
     """The state of a training in a file, after every epoch.
 
-    The net tells of its progress (:meth:`skfcdd._net.FCDDNet.notify`). The file holds
-    numbers and text; reading it runs no code.
+    The file holds numbers and text; reading it runs no code.
 
     Parameters
     ----------

@@ -13,10 +13,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from skfcdd._chance import undisturbed
-from skfcdd._device import lowered
-from skfcdd._images import ImageArray
-from skfcdd._sources import check_out, check_values, is_lazy
+from skfcdd._inputs.images import ImageArray
+from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
+from skfcdd._utils.device import lowered
+from skfcdd._utils.random import undisturbed
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.heatmaps import default_sigma, gaussian_matrix
 

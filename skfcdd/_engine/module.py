@@ -10,9 +10,9 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
 from torch import nn
 
-from skfcdd._batches import TrainingData
-from skfcdd._net import FCDDModule, FCDDNet
-from skfcdd._preprocess import Preprocess
+from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.net import FCDDModule, FCDDNet
+from skfcdd._engine.preprocessing import Preprocess
 from skfcdd.backbones import freeze_backbone, make_backbone, measure_backbone
 from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.objectives import resolve_objective
@@ -134,7 +134,7 @@ def build_net(
         # process would share what torch allows for one network.
         module.compile(isolate_recompiles=True)
     if estimator.accelerate:
-        from skfcdd._parallel import ParallelFCDDNet
+        from skfcdd._engine.distributed import ParallelFCDDNet
 
         return ParallelFCDDNet(module, **params)
     return FCDDNet(module, **params)

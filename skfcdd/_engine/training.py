@@ -14,22 +14,22 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from skfcdd._augment import resolve_augment
-from skfcdd._batches import TrainingData
-from skfcdd._building import build_module, build_net, build_network
-from skfcdd._cached import CachedTrainingData, stored_dtype
-from skfcdd._chance import seeded
-from skfcdd._checkpoint import Checkpoint
-from skfcdd._device import lowered, resolve_device, resolve_precision
-from skfcdd._fingerprint import weights_digest
-from skfcdd._images import ImageArray, check_images
-from skfcdd._memory import in_parts
-from skfcdd._net import FCDDModule, FCDDNet
-from skfcdd._preprocess import Preprocess, resolve_size
-from skfcdd._progress import Reporter
-from skfcdd._split import Split
-from skfcdd._targets import Truth
-from skfcdd._watch import fit_watched
+from skfcdd._engine.augmentation import resolve_augment
+from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.checkpoint import Checkpoint
+from skfcdd._engine.feature_store import CachedTrainingData, stored_dtype
+from skfcdd._engine.fingerprint import weights_digest
+from skfcdd._engine.module import build_module, build_net, build_network
+from skfcdd._engine.net import FCDDModule, FCDDNet
+from skfcdd._engine.preprocessing import Preprocess, resolve_size
+from skfcdd._engine.reporting import Reporter
+from skfcdd._engine.split import Split
+from skfcdd._engine.watch import fit_watched
+from skfcdd._inputs.images import ImageArray, check_images
+from skfcdd._inputs.labels import Truth
+from skfcdd._utils.device import lowered, resolve_device, resolve_precision
+from skfcdd._utils.memory import in_parts
+from skfcdd._utils.random import seeded
 from skfcdd.anomalies import resolve_synthetic
 from skfcdd.exceptions import ReceptiveFieldWarning
 from skfcdd.feature_cache import FeatureCache
@@ -189,7 +189,7 @@ def _begun(previous: Previous | None) -> str:
 def _join_processes(seeds: list[int], device: str) -> tuple[list[int], str]:
     """Seeds that all processes share, and the device of this one."""
     try:
-        from skfcdd._parallel import own_device, shared_seeds
+        from skfcdd._engine.distributed import own_device, shared_seeds
     except ImportError as error:
         raise ImportError(
             "accelerate=True needs the package accelerate: pip install "

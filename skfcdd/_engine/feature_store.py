@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfcdd._batches import N_SOURCES, Target, TrainingData
-from skfcdd._images import to_device
+from skfcdd._engine.batches import N_SOURCES, Target, TrainingData
+from skfcdd._inputs.images import to_device
 from skfcdd.feature_cache import FeatureCache
 
 __all__ = ["CachedTrainingData", "FeatureStore", "stored_dtype"]
@@ -42,7 +42,7 @@ class FeatureStore:
     --------
     >>> import numpy as np
     >>> import torch
-    >>> from skfcdd._cached import FeatureStore
+    >>> from skfcdd._engine.feature_store import FeatureStore
     >>> store = FeatureStore(5, (torch.zeros(1, 2, 3, 3),), torch.float16, "cpu")
     >>> store.write(slice(0, 2), (torch.ones(2, 2, 3, 3),))
     >>> store.read(np.array([1, 0]), torch.float32)[0].shape
@@ -114,7 +114,7 @@ class CachedTrainingData(TrainingData):
 
     See Also
     --------
-    skfcdd._batches.TrainingData : The other parameters.
+    skfcdd._engine.batches.TrainingData : The other parameters.
     """
 
     encode: Callable[[Tensor], tuple[Tensor, ...]] = field(kw_only=True)

@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._atomic import check_writable, written_at_once
-from skfcdd._optional import pillow
+from skfcdd._utils.files import check_writable, written_at_once
+from skfcdd._utils.optional import pillow
 from skfcdd._verdicts import decisive_scores, is_segmenter
 from skfcdd.datasets import ImageFiles, load_images
 
@@ -251,7 +251,7 @@ def write_overlay(
     scale: tuple[float, float],
 ) -> None:
     """The image in grey, with its heatmap over it; one scale for all images."""
-    from skfcdd._files import decode
+    from skfcdd._inputs.files import decode
 
     grey = decode(images.paths[row], grey=True, deep=False, page=images.page)
     base = np.asarray(grey, dtype=np.float32)[..., None].repeat(3, axis=2)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._images import ImageArray
+from skfcdd._inputs.images import ImageArray
 from skfcdd.exceptions import ExportError, ValueRangeWarning
 
 __all__ = ["ParityReport", "compare", "generate_images"]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from skfcdd._batches import TrainingData
-from skfcdd._memory import in_parts
-from skfcdd._net import FCDDModule, FCDDNet
+from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.net import FCDDModule, FCDDNet
+from skfcdd._utils.memory import in_parts
 from skfcdd.anomalies import confetti
 from skfcdd.exceptions import CollapseWarning, InterruptedTrainingWarning
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
-from skfcdd._optional import pillow
+from skfcdd._utils.optional import pillow
 from skfcdd.exceptions import ImageFileError
 
 __all__ = ["Header", "ImageFiles", "decode", "is_paths", "read_headers"]

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skfcdd._images import ImageArray
-from skfcdd._inference import Runner, in_batches
-from skfcdd._targets import Truth
+from skfcdd._engine.inference import Runner, in_batches
+from skfcdd._inputs.images import ImageArray
+from skfcdd._inputs.labels import Truth
 from skfcdd.anomalies import mixed
 from skfcdd.conformal import conformal_p_values, select_discoveries
 from skfcdd.exceptions import CalibrationError

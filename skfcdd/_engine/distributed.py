@@ -19,8 +19,8 @@ from skorch.hf import AccelerateMixin
 from skorch.utils import noop
 from torch import Tensor
 
-from skfcdd._batches import Target, TrainingData
-from skfcdd._net import Batches, FCDDNet, take
+from skfcdd._engine.batches import Target, TrainingData
+from skfcdd._engine.net import Batches, FCDDNet, take
 
 __all__ = ["ParallelFCDDNet", "own_device", "shared_seeds"]
 

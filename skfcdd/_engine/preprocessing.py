@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
-from skfcdd._images import ImageArray
+from skfcdd._inputs.images import ImageArray
 
 __all__ = ["Preprocess", "resize", "resolve_size"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skfcdd._building import remove_biases
-from skfcdd._device import resolve_device
-from skfcdd._net import FCDDModule, FCDDNet
-from skfcdd._preprocess import Preprocess
+from skfcdd._engine.module import remove_biases
+from skfcdd._engine.net import FCDDModule, FCDDNet
+from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._utils.device import resolve_device
 from skfcdd.backbones import freeze_backbone, make_backbone
 from skfcdd.exceptions import ModelFileError
 from skfcdd.heatmaps import GaussianUpsampler

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from skfcdd._detector import FCDDDetector
-from skfcdd._explain import HeatmapMaker
-from skfcdd._images import ImageArray
-from skfcdd._net import FCDDModule
-from skfcdd._parity import generate_images
-from skfcdd._preprocess import Preprocess, resize
+from skfcdd._engine.explanation import HeatmapMaker
+from skfcdd._engine.net import FCDDModule
+from skfcdd._engine.preprocessing import Preprocess, resize
+from skfcdd._inputs.images import ImageArray
+from skfcdd._inputs.lazy_arrays import read
 from skfcdd._segmenter import FCDDSegmenter
-from skfcdd._sources import read
+from skfcdd.export._equivalence import generate_images
 from skfcdd.heatmaps import default_sigma
 from skfcdd.receptive_field import ReceptiveField
 
@@ -121,7 +121,7 @@ class ScoringGraph(nn.Module):
 
 
 def pool(cells: Tensor, pooling: str | float, *, dynamic: bool = False) -> Tensor:
-    """Scores (n,) from cells (n, u, v), as :func:`skfcdd._pooling.pool_cells`.
+    """Scores (n,) from cells (n, u, v), as :func:`skfcdd._engine.pooling.pool_cells`.
 
     `dynamic` says that their number shows only when the graph runs.
     """

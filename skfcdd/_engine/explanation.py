@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skfcdd._net import FCDDModule
-from skfcdd._preprocess import resize
+from skfcdd._engine.net import FCDDModule
+from skfcdd._engine.preprocessing import resize
 from skfcdd.heatmaps import GaussianUpsampler, default_sigma
 from skfcdd.receptive_field import ReceptiveField
 

@@ -12,7 +12,7 @@ __all__ = ["Reporter"]
 class Reporter:
     """Tells of the epochs of one call of ``fit``.
 
-    It hears of them from the net (:meth:`skfcdd._net.FCDDNet.notify`), once its
+    It hears of them from the net (:meth:`skfcdd._engine.net.FCDDNet.notify`), once its
     callbacks have.
 
     Parameters

@@ -12,10 +12,10 @@ import torch
 from skorch import NeuralNet
 from torch import Tensor, nn
 
-from skfcdd._batches import Target, TrainingData
-from skfcdd._device import lowered
-from skfcdd._memory import is_out_of_memory, report_smaller_batches
-from skfcdd._preprocess import Preprocess
+from skfcdd._engine.batches import Target, TrainingData
+from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._utils.device import lowered
+from skfcdd._utils.memory import is_out_of_memory, report_smaller_batches
 from skfcdd.exceptions import DivergedTrainingWarning
 from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.objectives import Objective, pixel_loss

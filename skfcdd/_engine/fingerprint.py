@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skfcdd._images import ImageArray
-from skfcdd._sources import read
-from skfcdd._targets import Truth
+from skfcdd._inputs.images import ImageArray
+from skfcdd._inputs.labels import Truth
+from skfcdd._inputs.lazy_arrays import read
 
 __all__ = ["fingerprint", "weights_digest"]
 

@@ -25,13 +25,13 @@ import skorch
 import torch
 from torch import Tensor
 
-from skfcdd._atomic import written_at_once
 from skfcdd._base import BaseFCDD
-from skfcdd._decoding import Decoder, Encoder
-from skfcdd._device import resolve_device
-from skfcdd._optional import require
-from skfcdd._rebuilding import describe_network, rebuild_net
+from skfcdd._utils.device import resolve_device
+from skfcdd._utils.files import written_at_once
+from skfcdd._utils.optional import require
 from skfcdd.exceptions import ModelFileError, NotStoredWarning
+from skfcdd.persistence._encoding import Decoder, Encoder
+from skfcdd.persistence._rebuilding import describe_network, rebuild_net
 
 __all__ = ["load", "read_info", "save"]
 

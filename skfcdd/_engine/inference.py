@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfcdd._chance import undisturbed
-from skfcdd._device import lowered
-from skfcdd._images import ImageArray
-from skfcdd._memory import in_parts
+from skfcdd._inputs.images import ImageArray
+from skfcdd._utils.device import lowered
+from skfcdd._utils.memory import in_parts
+from skfcdd._utils.random import undisturbed
 
 __all__ = ["Runner", "in_batches"]
 
@@ -29,7 +29,7 @@ class Runner(Protocol):
     Attributes
     ----------
     module_ : torch.nn.Module
-        Has a :class:`~skfcdd._preprocess.Preprocess` as `preprocess`.
+        Has a :class:`~skfcdd._engine.preprocessing.Preprocess` as `preprocess`.
     device : str
     precision : {"float64", "float32", "bfloat16"}
     batch_size : int

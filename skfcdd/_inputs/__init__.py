@@ -1,0 +1,1 @@
+"""What comes in: images, labels, masks and files, checked once."""
