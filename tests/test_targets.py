@@ -205,8 +205,8 @@ def test_masks_and_labels_that_cannot_be_used(y, masks, error, message):
 def test_masks_are_told_from_labels():
     assert is_masks(MASKS) and is_masks([*MASKS]) and is_masks([None, MASKS[0]])
     assert is_masks([[[0, 1], [0, 0]]])
-    for given in ([0, 1], np.array([0, 1]), np.zeros((4, 1)), ["a", "b"], None):
-        assert not is_masks(given)
+    for y in ([0, 1], np.array([0, 1]), np.zeros((4, 1)), ["a", "b"], None):
+        assert not is_masks(y)
 
 
 def test_labels_or_masks_of_a_measure():
