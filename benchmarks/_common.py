@@ -14,7 +14,7 @@ import sklearn
 import torch
 from sklearn.metrics import roc_auc_score
 
-from skfcdd._engine.pooling import pool_cells
+from skfcdd._engine.inference import pool_cells
 from skfcdd._inputs.images import ImageArray
 from skfcdd._scoring import ScoringMixin
 

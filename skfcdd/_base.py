@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,29 +13,36 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
-from skfcdd._engine.explanation import HeatmapMaker
-from skfcdd._engine.net import FCDDNet
-from skfcdd._engine.reporting import Reporter
+from skfcdd._callbacks import CallbackBridge
+from skfcdd._engine.model import FittedModel
+from skfcdd._engine.settings import Settings
 from skfcdd._engine.tiling import explain_large
-from skfcdd._engine.training import Previous, Trained, train
+from skfcdd._engine.training import Trained, train
 from skfcdd._inputs.images import ImageArray
-from skfcdd._inputs.labels import Truth
-from skfcdd._scoring import ScoringMixin
+from skfcdd._inputs.labels import Targets
+from skfcdd._scoring import AnomalyScorer, of_model
+from skfcdd._utils.optional import library_versions
 from skfcdd._utils.sklearn import CallbackSupportMixin, Interval, StrOptions
+from skfcdd._verdicts import Convention
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.feature_cache import FeatureCache
-from skfcdd.objectives import OBJECTIVES, Objective
+from skfcdd.objectives import OBJECTIVES, Objective, resolve_objective
 from skfcdd.thresholds import THRESHOLDS, Threshold
 
 __all__ = ["BaseFCDD"]
 
 
-class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
+class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; not for direct use."""
 
-    net_: FCDDNet
-    history_: list[dict[str, Any]]
-    precision_: str
+    net_ = of_model("runner", "The trained net of skorch.")
+    receptive_field_ = of_model("receptive_field", "What a cell of the map sees.")
+    precision_ = of_model("runner.precision", "In which the backbone computes.")
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """Loss and time of each epoch."""
+        return list(self._fitted.history)
 
     _parameter_constraints: dict[str, Any] = {
         "backbone": [str, torch.nn.Module, callable],
@@ -183,67 +190,93 @@ class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: igno
         self.random_state = random_state
         self.verbose = verbose
 
-    # -- training ------------------------------------------------------------------
-
     def _fit_images(
-        self, images: ImageArray, truth: Truth, X: Any = None, y: Any = None
+        self,
+        images: ImageArray,
+        targets: Targets,
+        convention: Convention,
+        X: Any = None,
+        y: Any = None,
     ) -> None:
         """Train on validated images, and set what is learned.
 
         X and y are what ``fit`` was given, for callbacks.
         """
-        previous = self._previous(images)
-        earlier = [] if previous is None else self.history_
+        settings = Settings.of(
+            self.get_params(deep=False),
+            self._parameter_constraints,
+            type(self).__name__,
+        )
+        if self.pixel_loss is not None and not convention.judges_pixels:
+            _check_pixel_loss(self.loss)
+        previous = self._previous(images, settings)
+        shape = self._format(images)
 
-        def report(present: Callable[[], Trained]) -> Reporter:
-            def snapshot() -> dict[str, Any]:
-                fitted = copy.copy(self)
-                fitted._take_over(present(), images, truth, earlier)
-                return dict(vars(fitted))
+        def fitted(trained: Trained) -> FittedModel:
+            model = FittedModel(
+                runner=trained.net,
+                images=shape,
+                judging=self._judging(),
+                convention=convention,
+                receptive_field=trained.receptive_field,
+                network=settings.network,
+                network_digests=settings.network.digests(),
+                used=trained.used,
+                split_seed=trained.split_seed,
+                history=(
+                    *(() if previous is None else previous.history),
+                    *trained.net.history,
+                ),
+                versions=library_versions(),
+            )
+            split = trained.split
+            anomalous = self._held_anomalies(split, targets)
+            return self._calibrated(
+                model, images, targets, split.held_normal, anomalous
+            )
 
-            return Reporter(self, X, y, snapshot)
+        def listeners(trained: Trained) -> list[Any]:
+            if not hasattr(self, "_init_callback_context"):
+                return []
+            present = lambda: vars(self) | {"_fitted": fitted(trained)}  # noqa: E731
+            return [CallbackBridge(self, X, y, present)]
 
-        trained = train(self, images, truth, previous, report)
-        checkpoint, trained.net.checkpoint = trained.net.checkpoint, None
-        self._take_over(trained, images, truth, earlier)
-        if checkpoint is not None and not trained.net.interrupted_:
-            checkpoint.close()
+        trained = train(
+            settings,
+            images,
+            targets,
+            previous,
+            lambda split: self._check_split(split, targets),
+            listeners,
+        )
+        self._fitted = fitted(trained)
+        if settings.checkpoint is not None and not trained.net.interrupted_:
+            Path(settings.checkpoint).unlink(missing_ok=True)
 
-    def _take_over(
-        self,
-        trained: Trained,
-        images: ImageArray,
-        truth: Truth,
-        earlier: list[dict[str, Any]],
-    ) -> None:
-        """Set what training has learned, and what rests on it."""
-        self.net_ = trained.net
-        self.precision_ = trained.net.precision
-        self._pooling = self.score_pooling
-        self._split_seed = trained.split_seed
-        # How raw images lie, which an exported model must know.
-        self._form = (str(images.data.dtype), images.channels_first)
-        self.image_shape_ = images.image_shape
-        self.receptive_field_ = trained.receptive_field
-        self.history_ = earlier + list(trained.net.history)
-        split = trained.split
-        # A handful of anomalies is too precious to hold out.
-        few = len(split.held_anomalous) == 0
-        anomalous = split.anomalous if few else split.held_anomalous
-        self._set_threshold(images, truth, split.held_normal, anomalous)
+    def _previous(self, images: ImageArray, settings: Settings) -> FittedModel | None:
+        """The model that ``warm_start=True`` goes on with.
 
-    def _previous(self, images: ImageArray) -> Previous | None:
-        """The run that ``warm_start=True`` goes on with."""
-        if not (self.warm_start and hasattr(self, "net_")):
+        Raises
+        ------
+        ValueError
+            If parameters would make another network.
+        """
+        if not (self.warm_start and hasattr(self, "_fitted")):
             return None
         if self.image_shape_ != images.image_shape:
             raise ImageShapeError(
                 f"warm_start=True goes on with images of {self.image_shape_}, but X "
                 f"holds images of {images.image_shape}."
             )
-        return Previous(self.net_, self.receptive_field_, self._split_seed)
-
-    # -- scores and heatmaps -------------------------------------------------------
+        known, now = self._fitted.network_digests, settings.network.digests()
+        changed = [name for name in known if known[name] != now[name]]
+        if changed:
+            raise ValueError(
+                f"warm_start=True goes on with the network of the last fit, but "
+                f"{', '.join(changed)} changed since. Set warm_start=False to train "
+                f"another one, or leave {changed[0]} as it was."
+            )
+        return self._fitted
 
     def explain_large(
         self, image: Any, *, tile_size: int = 1024, out: Any = None
@@ -287,22 +320,19 @@ class BaseFCDD(ScoringMixin, CallbackSupportMixin, BaseEstimator):  # type: igno
             If the values are on another scale than those of ``fit``.
         """
         check_is_fitted(self)
-        return explain_large(self, image, tile_size, out)
-
-    def _runner(self) -> FCDDNet:
-        """The trained net."""
-        return self.net_
-
-    def _heatmap_maker(self) -> HeatmapMaker:
-        """Heatmaps of images in the unit range."""
-        return HeatmapMaker(
-            self.net_.module_,
-            self.receptive_field_,
-            self.image_shape_[:2],
-            self.heatmap_sigma,
-        )
+        return explain_large(self._fitted, image, tile_size, out)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _check_pixel_loss(loss: Any) -> None:
+    """Refuse a loss of pixels where the objective has none."""
+    objective = resolve_objective(loss)
+    if not objective.spatial:
+        raise ValueError(
+            f"Got pixel_loss= with {type(objective).__name__}, which has no map over "
+            f"the image. Take pixel_loss=None, or an objective with a map."
+        )

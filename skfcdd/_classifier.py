@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -16,13 +15,16 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skfcdd._base import BaseFCDD
 from skfcdd._inputs.images import ImageArray, check_images
 from skfcdd._inputs.labels import (
-    Truth,
+    Targets,
     as_many_masks,
     check_labels,
     check_masks,
     masks_to_labels,
 )
+from skfcdd._scoring import of_model
 from skfcdd._utils.sklearn import Interval, fit_context, with_callbacks
+from skfcdd._utils.warnings import warn_caller
+from skfcdd._verdicts import Convention
 from skfcdd.exceptions import AnomalyLabelWarning
 
 __all__ = ["FCDDClassifier"]
@@ -222,6 +224,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         "contamination": [Interval(Real, 0, 0.5, closed="left")],
         "anomaly_label": "no_validation",
     }
+    classes_ = of_model("convention.classes", "The labels, in sort order.")
 
     def __init__(
         self,
@@ -352,23 +355,23 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
                 y = masks_to_labels(masks) if y is None else y
             labels = check_labels(y, len(images), self.anomaly_label)
             if labels.warning is not None:
-                warnings.warn(labels.warning, AnomalyLabelWarning, stacklevel=4)
-            truth = Truth(labels.anomalous)
+                warn_caller(labels.warning, AnomalyLabelWarning)
+            targets = Targets(labels.anomalous)
             if masks is not None:
                 known = check_masks(masks, images.image_shape[:2], labels.anomalous)
-                truth = Truth(labels.anomalous, *known)
-            self.classes_ = labels.classes
-            self._anomaly_sign = 1 if labels.anomaly_index == 1 else -1
-            self._fit_images(images, truth, X, y)
+                targets = Targets(labels.anomalous, *known)
+            sign = 1 if labels.anomaly_index == 1 else -1
+            convention = Convention("classifier", labels.classes, sign)
+            self._fit_images(images, targets, convention, X, y)
         return self
 
-    def _read_truth(self, y: Any, images: ImageArray) -> Truth:
+    def _read_targets(self, y: Any, images: ImageArray) -> Targets:
         if y is None:
-            return Truth(np.zeros(len(images), dtype=bool))
+            return Targets(np.zeros(len(images), dtype=bool))
         y = self._check_known_labels(y)
         if len(y) != len(images):
             raise ValueError(f"X has {len(images)} images, but y has {len(y)} labels.")
-        return Truth(y == self.classes_[0 if self._anomaly_sign < 0 else 1])
+        return Targets(y == self.convention_.anomaly_label)
 
     def _check_known_labels(self, y: Any) -> npt.NDArray[Any]:
         y = column_or_1d(y)
@@ -392,10 +395,11 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         -------
         ndarray of shape (n,), float64
             ``anomaly_score(X) - threshold_``, with the other sign where
-            ``classes_[0]`` means "anomaly".
+            ``classes_[0]`` means "anomaly". An image on the threshold is normal, so
+            that its distance is 0, or just above where ``classes_[1]`` is "normal".
         """
-        distance = self.anomaly_score(X) - self.threshold_
-        return distance * self._anomaly_sign
+        scores = self.anomaly_score(X)
+        return self.convention_.decision(scores, self.threshold_)
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Label of each image.
@@ -410,8 +414,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         ndarray of shape (n,)
             Of ``classes_``.
         """
-        positive = self.decision_function(X) > 0
-        return self.classes_[positive.astype(int)]
+        scores = self.anomaly_score(X)
+        return self.classes_[self.convention_.index(scores, self.threshold_)]
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         r"""Probability of each label.
@@ -430,9 +434,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             Columns in the order of ``classes_``.
         """
         scores = self.anomaly_score(X)
-        normal = np.exp2(-scores / self.threshold_)
-        columns = (normal, 1 - normal)
-        return np.stack(columns[:: self._anomaly_sign], axis=1)
+        return self.convention_.probabilities(scores, self.threshold_)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of ``predict(X)``.

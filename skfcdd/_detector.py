@@ -6,7 +6,7 @@ from typing import Any
 
 from skfcdd._base import BaseFCDD
 from skfcdd._inputs.images import check_images
-from skfcdd._outliers import OutlierVerdicts
+from skfcdd._outliers import DETECTOR, OutlierVerdicts
 from skfcdd._utils.sklearn import fit_context, with_callbacks
 
 __all__ = ["FCDDDetector"]
@@ -220,5 +220,6 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
             images = check_images(
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
-            self._fit_images(images, self._read_truth(y, images), X, y)
+            targets = self._read_targets(y, images)
+            self._fit_images(images, targets, DETECTOR, X, y)
         return self

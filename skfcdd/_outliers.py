@@ -9,17 +9,21 @@ import numpy.typing as npt
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import column_or_1d
 
-from skfcdd._calibration import CalibratedMixin
+from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray
-from skfcdd._inputs.labels import Truth
+from skfcdd._inputs.labels import Targets
+from skfcdd._scoring import AnomalyScorer
+from skfcdd._verdicts import Convention
 
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["OutlierVerdicts"]
+__all__ = ["DETECTOR", "OutlierVerdicts"]
+
+DETECTOR = Convention("detector", np.array([-1, 1]), -1)
 
 
-class OutlierVerdicts(OutlierMixin, CalibratedMixin):  # type: ignore[misc]
+class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
     """1 for inliers, -1 for outliers; greater scores are more normal."""
 
     if TYPE_CHECKING:
@@ -90,9 +94,9 @@ class OutlierVerdicts(OutlierMixin, CalibratedMixin):  # type: ignore[misc]
         """The threshold on the scale of ``score_samples``."""
         return -self.threshold_
 
-    def _read_truth(self, y: Any, images: ImageArray) -> Truth:
+    def _read_targets(self, y: Any, images: ImageArray) -> Targets:
         if y is None:
-            return Truth(np.zeros(len(images), dtype=bool))
+            return Targets(np.zeros(len(images), dtype=bool))
         labels = column_or_1d(y, warn=True)
         if len(labels) != len(images):
             raise ValueError(
@@ -104,17 +108,20 @@ class OutlierVerdicts(OutlierMixin, CalibratedMixin):  # type: ignore[misc]
                 "y holds -1 alone, known outliers, but normal images are needed to "
                 "learn from."
             )
-        return Truth(outlying)
+        return Targets(outlying)
 
     def _choose_threshold(
         self,
+        model: FittedModel,
         images: ImageArray,
-        truth: Truth,
+        targets: Targets,
         normal: npt.NDArray[np.intp],
         anomalous: npt.NDArray[np.intp],
     ) -> float:
         """As many outliers among all given images as `contamination` says."""
-        if self.threshold == "auto" and self.contamination != "auto":
-            quantile = np.quantile(self._scores(images), 1 - float(self.contamination))
+        judging = model.judging
+        if judging.threshold == "auto" and judging.contamination != "auto":
+            share = 1 - float(judging.contamination)
+            quantile = np.quantile(model.scores(images), share)
             return max(float(quantile), float(np.finfo(np.float32).tiny))
-        return super()._choose_threshold(images, truth, normal, anomalous)
+        return super()._choose_threshold(model, images, targets, normal, anomalous)

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from skfcdd._verdicts import convention_of
 from skfcdd.exceptions import CalibrationError
 from skfcdd.thresholds import FalseAlarmRate
 
@@ -122,7 +123,7 @@ def facts(estimator: Any) -> dict[str, str]:
 def _threshold_facts(estimator: Any) -> dict[str, str]:
     """The threshold, and what is known of its false alarms."""
     held, threshold = estimator.calibration_scores_, float(estimator.threshold_)
-    if hasattr(estimator, "regions"):  # a segmenter, whose threshold is one of pixels
+    if convention_of(estimator).judges_pixels:
         return {
             "threshold of pixels": f"{threshold:.4g}",
             "calibrated on": f"{len(held)} normal images",
@@ -132,7 +133,8 @@ def _threshold_facts(estimator: Any) -> dict[str, str]:
         "threshold": f"{threshold:.4g}",
         "calibrated on": f"{len(held)} normal images, {above} of them above",
     }
-    promise = _promise(estimator.threshold, held, threshold)
+    rule = estimator._fitted.judging.threshold
+    promise = _promise(rule, held, threshold)
     return rows | ({"false alarms": promise} if promise else {})
 
 
@@ -161,7 +163,8 @@ def _scores(estimator: Any) -> str:
     from skfcdd.display import ScoreDistributionDisplay
 
     scores = estimator.calibration_scores_
-    threshold = None if hasattr(estimator, "regions") else estimator.threshold_
+    pixels = convention_of(estimator).judges_pixels
+    threshold = None if pixels else estimator.threshold_
 
     def draw(ax: Any) -> None:
         ScoreDistributionDisplay.from_predictions(

@@ -2,50 +2,73 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
-from skfcdd._calibration import CalibratedMixin
-from skfcdd._engine.inference import Runner, in_batches
-from skfcdd._engine.pooling import pool_cells
+from skfcdd._calibration import (
+    check_rule,
+    heatmap_scale,
+    image_threshold,
+    with_calibration_scores,
+)
+from skfcdd._engine.model import FittedModel, ImageFormat, Judging
+from skfcdd._engine.split import Split
 from skfcdd._inputs.images import ImageArray, check_images
+from skfcdd._inputs.labels import Targets
 from skfcdd._inputs.lazy_arrays import check_out
 from skfcdd._repr import ReprMixin
-from skfcdd.exceptions import ValueRangeWarning
+from skfcdd._utils.warnings import warn_caller
+from skfcdd.conformal import conformal_p_values, select_discoveries
+from skfcdd.exceptions import CalibrationError
 
-__all__ = ["ScoringMixin"]
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["AnomalyScorer", "of_model"]
 
 # What scikit-learn notes in an estimator while callbacks listen to its ``fit``.
 _OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
 
 
-class ScoringMixin(CalibratedMixin, ReprMixin):
-    """Scores and heatmaps from a network that makes cells of images.
+def of_model(path: str, text: str) -> Any:
+    """A learned attribute that the fitted model has."""
+    return property(attrgetter(f"_fitted.{path}"), doc=text)
 
-    Whoever uses it says in `_runner` what makes the cells, and in `_heatmap_maker` what
-    makes heatmaps of images.
+
+class AnomalyScorer(ReprMixin):
+    """Scores and heatmaps of a fitted model, and verdicts that rest on held-out images.
+
+    A subclass says in `_read_targets` what y means.
     """
 
     channels: str | None
     image_shape: tuple[int, ...] | None
-    image_shape_: tuple[int, int, int]
-    # The threshold holds for this pooling, whatever set_params says later.
-    _pooling: str | float
+    threshold: Any
+    contamination: Any
+    score_pooling: Any
+    heatmap_sigma: float | None
+    _fitted: FittedModel
 
-    def _runner(self) -> Runner:
-        """The network, and how it is to be run."""
-        raise NotImplementedError
+    threshold_ = of_model("threshold", "Greater scores are anomalous.")
+    calibration_scores_ = of_model(
+        "calibration_scores", "Scores of held-out normal images, in increasing order."
+    )
+    heatmap_scale_ = of_model(
+        "heatmap_scale", "Where colours of heatmaps begin and end."
+    )
+    image_shape_ = of_model("images.shape", "Shape (h, w, c) of the images.")
+    reading_ = of_model("images.reading", "How files become images; None for arrays.")
+    convention_ = of_model("convention", "What verdicts look like.")
 
-    def _heatmap_maker(self) -> nn.Module:
-        """Heatmaps (n, h, w) of images (n, c, h, w) in the unit range."""
-        raise NotImplementedError
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_fitted")
 
     def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
         """Anomaly score of each image; greater is more anomalous.
@@ -66,7 +89,8 @@ class ScoringMixin(CalibratedMixin, ReprMixin):
         ~skfcdd.exceptions.ImageShapeError
             If the images have another shape than those of ``fit``.
         """
-        return self._scores(self._check_images(X))
+        images = self._check_images(X)
+        return self._fitted.scores(images)
 
     def explain(self, X: Any, out: Any = None) -> Any:
         """Heatmap of each image: where it is anomalous, and how much.
@@ -94,7 +118,13 @@ class ScoringMixin(CalibratedMixin, ReprMixin):
         ValueError
             If `out` has another shape, no floating type, or cannot be written to.
         """
-        return self._write_heatmaps(self._check_images(X), out)
+        images = self._check_images(X)
+        shape = (len(images), *images.image_shape[:2])
+        heatmaps = np.empty(shape, dtype=np.float32) if out is None else out
+        check_out(heatmaps, shape)
+        for rows, batch in self._fitted.heatmaps(images):
+            heatmaps[rows] = batch
+        return heatmaps
 
     def iter_explain(self, X: Any) -> Iterator[npt.NDArray[np.float32]]:
         """Heatmaps batch by batch, so that they need not fit into memory.
@@ -116,7 +146,132 @@ class ScoringMixin(CalibratedMixin, ReprMixin):
             If the images have another shape than those of ``fit``.
         """
         images = self._check_images(X)
-        return (batch for _, batch in self._heatmaps(images))
+        return (batch for _, batch in self._fitted.heatmaps(images))
+
+    def calibrate(self, X: Any, y: Any = None) -> Self:
+        """Set the threshold anew, on other images, and leave the network as it is.
+
+        The parameters `threshold`, `contamination`, `score_pooling`, `heatmap_sigma`
+        and `min_area` may be changed before: they take effect here, and the scale of
+        colours follows. The scores of the normal images replace those held out in
+        ``fit``, and :meth:`p_values` rest on them.
+
+        Parameters
+        ----------
+        X : array-like
+            Images as for ``fit``. Those that were trained on are left out.
+        y : array-like, default=None
+            Their labels (or masks), as for ``fit``. None means that all are normal.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ~skfcdd.exceptions.CalibrationError
+            If all images are anomalies or were trained on, or they are too few, or of
+            the wrong kind, for the rule. The threshold is left as it was.
+
+        Warns
+        -----
+        UserWarning
+            If images were left out because they were trained on.
+        """
+        images = self._check_images(X)
+        self._validate_params()  # type: ignore[attr-defined]
+        targets = self._read_targets(y, images)
+        new = self._new_to_the_network(images)
+        normal, anomalous = (
+            np.flatnonzero(new & (targets.anomalous == k)) for k in (0, 1)
+        )
+        if len(normal) == 0:
+            raise CalibrationError(
+                f"Calibration needs normal images that were not trained on. Got "
+                f"{int(targets.anomalous.sum())} anomalies and "
+                f"{int((~new & ~targets.anomalous).sum())} normal images that were "
+                f"trained on."
+            )
+        judging = self._judging()
+        convention = replace(self._fitted.convention, min_area=judging.min_area)
+        model = replace(self._fitted, judging=judging, convention=convention)
+        anomalous = np.intersect1d(anomalous, self._usable(targets))
+        self._fitted = self._calibrated(model, images, targets, normal, anomalous)
+        return self
+
+    def _new_to_the_network(self, images: ImageArray) -> npt.NDArray[np.bool_]:
+        """Which images were not trained on."""
+        used = self._fitted.used
+        if not len(used.trained):
+            return np.ones(len(images), dtype=bool)
+        new = ~used.known(images.digests())
+        if not new.all():
+            warn_caller(
+                f"{int((~new).sum())} of {len(new)} images were trained on and are "
+                f"left out: their scores tell nothing of new images.",
+                UserWarning,
+            )
+        return new
+
+    def p_values(
+        self, X: Any, *, smoothed: bool = False, random_state: Any = None
+    ) -> npt.NDArray[np.float64]:
+        r"""How surprising each image would be if it were normal.
+
+        Conformal p-values: :math:`(1 + k) / (n + 1)` where :math:`k` of :math:`n`
+        normal images that took no part in training have at least this score. For a
+        new image of the same kind as those, a p-value of at most :math:`\alpha` has a
+        probability of at most :math:`\alpha`, whatever the network has learned. See
+        :func:`skfcdd.conformal.conformal_p_values`.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+        smoothed : bool, default=False
+            Break ties by chance, which makes p-values of normal images uniform.
+        random_state : int, RandomState instance or None, default=None
+            Chance of `smoothed`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            Small means anomalous.
+        """
+        scores = self.anomaly_score(X)
+        return conformal_p_values(
+            self._fitted.calibration_scores,
+            scores,
+            smoothed=smoothed,
+            random_state=random_state,
+        )
+
+    def select_anomalies(self, X: Any, *, rate: float = 0.1) -> npt.NDArray[np.bool_]:
+        """Anomalies among a batch, with a stated share of false ones among them.
+
+        Benjamini and Hochberg's procedure on :meth:`p_values`. Where ``predict`` asks
+        how often a good image is called anomalous, this asks how many of those called
+        anomalous are good.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``; they are judged together.
+        rate : float, default=0.1
+            False discovery rate: greatest expected share of normal images among the
+            selected.
+
+        Returns
+        -------
+        ndarray of shape (n,), bool
+
+        Raises
+        ------
+        ~skfcdd.exceptions.CalibrationError
+            If the calibration images are too few for anything to be selected.
+        """
+        p = self.p_values(X)
+        return select_discoveries(p, len(self._fitted.calibration_scores), rate=rate)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -134,62 +289,87 @@ class ScoringMixin(CalibratedMixin, ReprMixin):
     def _check_images(self, X: Any) -> ImageArray:
         """Validate images to be scored."""
         check_is_fitted(self)
+        known = self._fitted.images
         images = check_images(
             self,
             X,
-            channels=self.channels,
-            image_shape=self.image_shape,
-            fitted_shape=self.image_shape_,
+            channels=known.channels,
+            image_shape=known.layout,
+            fitted_shape=known.shape,
+            reading=known.reading,
         )
-        self._warn_about_range(images)
+        self._fitted.warn_about_range(images)
         return images
 
-    def _warn_about_range(self, images: ImageArray) -> None:
-        """Say so where images of 0 to 255 are now given as 0 to 1, or the reverse."""
-        preprocess = self._runner().module_.preprocess
-        width = preprocess.high - preprocess.low
-        if images.data.dtype == np.uint8 and width == 255:
-            return
-        largest = images.limits()[1]
-        if largest > preprocess.low + 50 * width or (
-            images.data.dtype.kind == "f" and width >= 100 and 0 < largest <= 1
-        ):
-            warnings.warn(
-                f"X has values up to {largest:.4g}, but the images given to fit "
-                f"ranged from {preprocess.low:.4g} to {preprocess.high:.4g}: are "
-                f"they on another scale? Scores are meaningless then.",
-                ValueRangeWarning,
-                stacklevel=4,
-            )
+    def _format(self, images: ImageArray) -> ImageFormat:
+        """What the images of ``fit`` look like."""
+        return ImageFormat(
+            shape=images.image_shape,
+            channels=self.channels,
+            layout=None if self.image_shape is None else tuple(self.image_shape),
+            dtype=str(images.data.dtype),
+            channels_first=images.channels_first,
+            reading=images.reading,
+        )
 
-    def _scores(
-        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
-    ) -> npt.NDArray[np.float64]:
-        """Scores of validated images, or of some rows of them."""
-        parts = [pool_cells(c, self._pooling) for _, c in self._cells(images, rows)]
-        return np.concatenate([np.empty(0), *parts])
+    def _judging(self) -> Judging:
+        """The parameters that decide on verdicts, as they are now."""
+        return Judging(
+            self.threshold,
+            self.contamination,
+            self.score_pooling,
+            self.heatmap_sigma,
+            getattr(self, "min_area", 1),
+        )
 
-    def _cells(
-        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
-    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """Cells of validated images, or of some rows of them, batch by batch."""
-        runner = self._runner()
-        return in_batches(runner, images, rows, runner.module_)
+    def _read_targets(self, y: Any, images: ImageArray) -> Targets:
+        """What y says about images."""
+        raise NotImplementedError
 
-    def _heatmaps(
-        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
-    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        """Heatmaps of validated images, or of some rows of them, batch by batch."""
-        runner = self._runner()
-        maker = self._heatmap_maker().to(runner.device).eval()
-        # Networks may compute in double precision; all methods see the same pixels.
-        return in_batches(runner, images, rows, lambda unit: maker(unit).float())
+    def _usable(self, targets: Targets) -> npt.NDArray[np.intp]:
+        """Anomalies that a rule for the threshold may look at."""
+        return np.flatnonzero(targets.anomalous)
 
-    def _write_heatmaps(self, images: ImageArray, out: Any) -> Any:
-        """Heatmaps of validated images in one array, or written into `out`."""
-        shape = (len(images), *images.image_shape[:2])
-        heatmaps = np.empty(shape, dtype=np.float32) if out is None else out
-        check_out(heatmaps, shape)
-        for rows, batch in self._heatmaps(images):
-            heatmaps[rows] = batch
-        return heatmaps
+    def _held_anomalies(self, split: Split, targets: Targets) -> npt.NDArray[np.intp]:
+        """Anomalies that set the threshold.
+
+        Those held out, or where none of them can be used, those trained on: a handful
+        is too precious to hold out.
+        """
+        usable = self._usable(targets)
+        held = np.intersect1d(split.held_anomalous, usable)
+        return held if len(held) else usable
+
+    def _check_split(self, split: Split, targets: Targets) -> None:
+        """Refuse a rule for the threshold that these images cannot support."""
+        n_anomalous = len(self._held_anomalies(split, targets))
+        check_rule(self._judging(), len(split.held_normal), n_anomalous)
+
+    def _calibrated(
+        self,
+        model: FittedModel,
+        images: ImageArray,
+        targets: Targets,
+        normal: npt.NDArray[np.intp],
+        anomalous: npt.NDArray[np.intp],
+    ) -> FittedModel:
+        """The model with all that rests on the rows `normal` and `anomalous`."""
+        model = with_calibration_scores(model, images, normal)
+        threshold = self._choose_threshold(model, images, targets, normal, anomalous)
+        model = replace(model, threshold=threshold)
+        return replace(model, heatmap_scale=self._choose_scale(model, images, normal))
+
+    def _choose_threshold(
+        self,
+        model: FittedModel,
+        images: ImageArray,
+        targets: Targets,
+        normal: npt.NDArray[np.intp],
+        anomalous: npt.NDArray[np.intp],
+    ) -> float:
+        return image_threshold(model, images, anomalous)
+
+    def _choose_scale(
+        self, model: FittedModel, images: ImageArray, normal: npt.NDArray[np.intp]
+    ) -> tuple[float, float]:
+        return heatmap_scale(model, images, normal)

@@ -12,12 +12,19 @@ import numpy.typing as npt
 from sklearn.utils import ClassifierTags
 
 from skfcdd._base import BaseFCDD
+from skfcdd._calibration import pixel_threshold
+from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray, check_images
-from skfcdd._inputs.labels import Truth, image_labels, is_masks, read_masks_and_labels
-from skfcdd._regions import Region, drop_small, find_regions
+from skfcdd._inputs.labels import (
+    Targets,
+    check_masks_and_labels,
+    image_labels,
+    is_masks,
+)
+from skfcdd._regions import Region, find_regions
 from skfcdd._utils.sklearn import Interval, StrOptions, fit_context, with_callbacks
-from skfcdd.metrics import PixelHistogram, intersection_over_union_score
-from skfcdd.thresholds import Auto, MaxF1, Quantile, resolve_threshold
+from skfcdd._verdicts import Convention
+from skfcdd.metrics import intersection_over_union_score
 
 __all__ = ["FCDDSegmenter"]
 
@@ -55,6 +62,8 @@ class FCDDSegmenter(BaseFCDD):
         Whether features of frozen stages are computed once and kept, see
         :class:`skfcdd.feature_cache.FeatureCache`. "auto" does so where stages are
         frozen and `augment` is None.
+    anomaly_label : label, default=None
+        Where y holds labels: the one of anomalies, as for :class:`FCDDClassifier`.
     image_shape : tuple of int, default=None
         Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
         ``channels="first"``. None takes flat rows for images of one row.
@@ -202,6 +211,7 @@ class FCDDSegmenter(BaseFCDD):
         "pixel_loss": [StrOptions({"anomalous", "all"})],
         "contamination": [Interval(Real, 0, 0.5, closed="left")],
         "min_area": [Interval(Integral, 1, None, closed="left")],
+        "anomaly_label": "no_validation",
     }
 
     def __init__(
@@ -214,6 +224,7 @@ class FCDDSegmenter(BaseFCDD):
         cut: int | str | None = None,
         stages: Sequence[int] | None = None,
         feature_cache: Any = "auto",
+        anomaly_label: Any = None,
         image_shape: tuple[int, ...] | None = None,
         channels: str | None = None,
         normalize: Any = "auto",
@@ -289,6 +300,7 @@ class FCDDSegmenter(BaseFCDD):
             random_state=random_state,
             verbose=verbose,
         )
+        self.anomaly_label = anomaly_label
         self.min_area = min_area
 
     @with_callbacks  # type: ignore[untyped-decorator]
@@ -328,7 +340,9 @@ class FCDDSegmenter(BaseFCDD):
             images = check_images(
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
-            self._fit_images(images, self._read_truth(y, images, masks), X, y)
+            targets = self._read_targets(y, images, masks)
+            convention = Convention("segmenter", min_area=self.min_area)
+            self._fit_images(images, targets, convention, X, y)
         return self
 
     def predict(self, X: Any) -> npt.NDArray[np.uint8]:
@@ -347,8 +361,8 @@ class FCDDSegmenter(BaseFCDD):
         """
         images = self._check_images(X)
         masks = np.empty((len(images), *images.image_shape[:2]), dtype=np.uint8)
-        for rows, heatmaps in self._heatmaps(images):
-            masks[rows] = self._mask(heatmaps)
+        for rows, heatmaps in self._fitted.heatmaps(images):
+            masks[rows] = self.convention_.masks(heatmaps, self.threshold_)
         return masks
 
     def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
@@ -400,8 +414,9 @@ class FCDDSegmenter(BaseFCDD):
         """
         images = self._check_images(X)
         found: list[list[Region]] = []
-        for _, heatmaps in self._heatmaps(images):
-            found += find_regions(self._mask(heatmaps), heatmaps)
+        for _, heatmaps in self._fitted.heatmaps(images):
+            masks = self.convention_.masks(heatmaps, self.threshold_)
+            found += find_regions(masks, heatmaps)
         return found
 
     def score(self, X: Any, y: Any) -> float:
@@ -423,7 +438,8 @@ class FCDDSegmenter(BaseFCDD):
         masks = self.predict(X)
         if is_masks(y):
             return intersection_over_union_score(y, masks)
-        return intersection_over_union_score(image_labels(y), masks.any(axis=(1, 2)))
+        truth = image_labels(y, self.anomaly_label)
+        return intersection_over_union_score(truth, masks.any(axis=(1, 2)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -431,37 +447,20 @@ class FCDDSegmenter(BaseFCDD):
         tags.classifier_tags = ClassifierTags(multi_class=False)
         return tags
 
-    def _mask(self, heatmaps: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        # Both in double precision: a plain number would be rounded to single.
-        return drop_small(heatmaps > np.float64(self.threshold_), self.min_area)
+    def _read_targets(self, y: Any, images: ImageArray, masks: Any = None) -> Targets:
+        size = images.image_shape[:2]
+        return check_masks_and_labels(y, masks, len(images), size, self.anomaly_label)
 
-    def _read_truth(self, y: Any, images: ImageArray, masks: Any = None) -> Truth:
-        return read_masks_and_labels(y, masks, len(images), images.image_shape[:2])
-
-    def _n_anomalous(self, truth: Truth) -> int:
-        return len(truth.masked)
+    def _usable(self, targets: Targets) -> npt.NDArray[np.intp]:
+        """Rules look at pixels: anomalies whose mask is known."""
+        return targets.masked
 
     def _choose_threshold(
         self,
+        model: FittedModel,
         images: ImageArray,
-        truth: Truth,
+        targets: Targets,
         normal: npt.NDArray[np.intp],
         anomalous: npt.NDArray[np.intp],
     ) -> float:
-        """On pixels for rules that need anomalies, else on the hottest of an image."""
-        if isinstance(self.threshold, Real):
-            return float(self.threshold)
-        rule = resolve_threshold(self.threshold, self.contamination)
-        masked = np.intersect1d(anomalous, truth.masked)
-        if isinstance(rule, Auto):
-            rule = MaxF1() if len(masked) else Quantile(rule.contamination)
-        if not rule.needs_anomalies:
-            peaks = [h.max(axis=(1, 2)) for _, h in self._heatmaps(images, normal)]
-            return rule(np.zeros(len(normal)), np.concatenate(peaks))
-        rule.check(len(normal), len(masked))
-        rows = np.concatenate([normal, masked])
-        histogram = PixelHistogram(regions=False)
-        for part, heatmaps in self._heatmaps(images, rows):
-            histogram.update(truth.mask_of(rows[part], heatmaps.shape[1:]), heatmaps)
-        pixels = histogram.sample()
-        return rule(pixels.truth, pixels.score, sample_weight=pixels.weight)
+        return pixel_threshold(model, images, targets, normal, anomalous)

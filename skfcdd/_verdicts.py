@@ -1,7 +1,11 @@
-"""Verdicts on whole images, also of estimators that judge pixels."""
+"""How estimators judge: images or pixels, by which labels, with which sign.
+
+One protocol for estimators and exported models. Needs neither torch nor scikit-learn.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,34 +13,93 @@ import numpy.typing as npt
 
 from skfcdd._regions import drop_small
 
-__all__ = ["decisive_scores", "is_segmenter", "min_area", "silent_at"]
+__all__ = ["Convention", "convention_of", "decisive_scores", "silent_at"]
+
+Scores = npt.NDArray[np.float64]
 
 
-def is_segmenter(estimator: Any) -> bool:
-    """Whether its threshold is one of pixels."""
-    exported = getattr(estimator, "_kind", None) == "segmenter"
-    return exported or hasattr(estimator, "regions")
+@dataclass(frozen=True)
+class Convention:
+    """What the verdicts of an estimator look like.
+
+    An image or a pixel is anomalous exactly if its score is above the threshold.
+
+    Parameters
+    ----------
+    kind : {"classifier", "detector", "segmenter"}
+    classes : ndarray of shape (2,)
+        The labels in sort order: -1 and 1 of a detector, 0 and 1 of a segmenter.
+    anomaly_sign : {1, -1}, default=1
+        1 if ``classes[1]`` means "anomaly", else -1.
+    min_area : int, default=1
+        Least number of pixels that a segmenter marks together.
+    """
+
+    kind: str = "classifier"
+    classes: npt.NDArray[Any] = field(default_factory=lambda: np.array([0, 1]))
+    anomaly_sign: int = 1
+    min_area: int = 1
+
+    @property
+    def judges_pixels(self) -> bool:
+        """Whether verdicts, and the threshold, are about pixels."""
+        return self.kind == "segmenter"
+
+    @property
+    def anomaly_label(self) -> Any:
+        """The label that means "anomaly"."""
+        return self.classes[1 if self.anomaly_sign > 0 else 0]
+
+    def index(self, scores: Scores, threshold: float) -> npt.NDArray[np.int_]:
+        """Place in `classes` of each label."""
+        return ((scores > threshold) == (self.anomaly_sign > 0)).astype(int)
+
+    def decision(self, scores: Scores, threshold: float) -> Scores:
+        """Distance from the threshold, positive for ``classes[1]``.
+
+        A score on the threshold is normal, so it counts as positive where
+        ``classes[1]`` means "normal".
+        """
+        if self.anomaly_sign > 0:
+            return scores - threshold
+        distance = threshold - scores
+        return np.where(distance == 0, np.finfo(np.float64).tiny, distance)
+
+    def probabilities(self, scores: Scores, threshold: float) -> Scores:
+        """Columns in the order of `classes`; 0.5 at the threshold."""
+        normal = np.exp2(-scores / threshold)
+        columns = (normal, 1 - normal)
+        return np.stack(columns[:: self.anomaly_sign], axis=1)
+
+    def masks(
+        self, heatmaps: npt.NDArray[np.float32], threshold: float
+    ) -> npt.NDArray[np.bool_]:
+        """Anomalous pixels, in regions of at least `min_area` of them."""
+        # Both in double precision: a plain number would be rounded to single.
+        return drop_small(heatmaps > np.float64(threshold), self.min_area)
+
+
+def convention_of(estimator: Any) -> Convention:
+    """The convention of an estimator; one that states none judges images."""
+    convention: Convention = getattr(estimator, "convention_", Convention())
+    return convention
 
 
 def decisive_scores(
     estimator: Any, X: Any, heatmaps: npt.NDArray[np.float32] | None = None
-) -> npt.NDArray[np.float64]:
+) -> Scores:
     """Scores of images on the scale of the threshold of `estimator`.
 
     An image is an anomaly exactly if its score is above. Of a segmenter, whose
     threshold is one of pixels: the least threshold at which no defect is marked in the
     image. With ``min_area=1`` this is the peak of the heatmap.
     """
-    if not is_segmenter(estimator):
+    convention = convention_of(estimator)
+    if not convention.judges_pixels:
         return np.asarray(estimator.anomaly_score(X), dtype=np.float64)
     if heatmaps is None:
         heatmaps = np.asarray(estimator.explain(X))
-    return silent_at(heatmaps, min_area(estimator))
-
-
-def min_area(estimator: Any) -> int:
-    """Least number of pixels that a segmenter marks together."""
-    return int(getattr(estimator, "min_area", getattr(estimator, "_min_area", 1)))
+    return silent_at(heatmaps, convention.min_area)
 
 
 def silent_at(

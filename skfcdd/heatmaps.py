@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["GaussianUpsampler", "default_sigma", "gaussian_matrix"]
+__all__ = ["GaussianUpsampler", "default_sigma", "gaussian_matrix", "heatmap_sigmas"]
 
 
 def default_sigma(extent: float, stride: float = 1.0) -> float:
@@ -56,6 +56,47 @@ def default_sigma(extent: float, stride: float = 1.0) -> float:
     """
     published = math.log10(0.45 * extent + 1) + 0.25 if extent < 32 else 10.0
     return max(published, stride / 2)
+
+
+def heatmap_sigmas(
+    receptive_field: ReceptiveField,
+    sigma: float | None = None,
+    scale: tuple[float, float] = (1.0, 1.0),
+) -> tuple[float, float]:
+    """Width of the Gaussians along the axes of a heatmap.
+
+    Parameters
+    ----------
+    receptive_field : ReceptiveField
+        In pixels of the image that the network sees.
+    sigma : float, default=None
+        Standard deviation in pixels of the heatmap. None takes :func:`default_sigma`
+        along each axis.
+    scale : tuple of float, default=(1.0, 1.0)
+        Pixels of the heatmap per pixel that the network sees.
+
+    Returns
+    -------
+    tuple of float
+        Standard deviations in pixels of the heatmap.
+
+    Examples
+    --------
+    >>> from skfcdd.heatmaps import heatmap_sigmas
+    >>> from skfcdd.receptive_field import ReceptiveField
+    >>> field = ReceptiveField(extent=(9, 9), stride=(4, 4), offset=(1.5, 1.5))
+    >>> heatmap_sigmas(field, scale=(1.0, 4.0))
+    (2.0, 10.0)
+    """
+    if sigma is not None:
+        return (sigma, sigma)
+    rows, columns = (
+        default_sigma(extent * factor, stride * factor)
+        for extent, stride, factor in zip(
+            receptive_field.extent, receptive_field.stride, scale, strict=True
+        )
+    )
+    return rows, columns
 
 
 def gaussian_matrix(
@@ -124,8 +165,8 @@ class GaussianUpsampler(nn.Module):
         Number of cells per axis.
     receptive_field : ReceptiveField
         In pixels of the image that the network sees.
-    sigma : float or None, default=None
-        Standard deviation in pixels of the heatmap; None takes
+    sigma : float, tuple of float or None, default=None
+        Standard deviation in pixels of the heatmap, or one for each axis; None takes
         :func:`default_sigma` per axis.
     scale : tuple of float, default=(1.0, 1.0)
         Pixels of the heatmap per pixel that the network sees, where images are
@@ -154,19 +195,20 @@ class GaussianUpsampler(nn.Module):
         image_shape: tuple[int, int],
         cells_shape: tuple[int, int],
         receptive_field: ReceptiveField,
-        sigma: float | None = None,
+        sigma: float | tuple[float, float] | None = None,
         scale: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         super().__init__()
+        if not isinstance(sigma, tuple):
+            sigma = heatmap_sigmas(receptive_field, sigma, scale)
         for axis, name in enumerate(("rows", "columns")):
             factor = scale[axis]
             extent = receptive_field.extent[axis] * factor
-            stride = receptive_field.stride[axis] * factor
             centers = receptive_field.centers(cells_shape[axis], axis)
             matrix = gaussian_matrix(
                 image_shape[axis],
                 (centers + 0.5) * factor - 0.5,
-                default_sigma(extent, stride) if sigma is None else sigma,
+                sigma[axis],
                 extent=extent,
             )
             self.register_buffer(name, torch.from_numpy(matrix).float())

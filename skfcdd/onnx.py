@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._regions import drop_small
+from skfcdd._verdicts import Convention
+
 __all__ = ["OnnxFCDD"]
 
 # A file says what its bytes hash to, with zeros in the place of the hash.
@@ -61,6 +64,12 @@ class OnnxFCDD:
         Where the colours of heatmaps begin and end.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images of ``fit``.
+    channels : {"first", "last"}
+        Order of the axes that the model takes.
+    reading_ : dict or None
+        How files became images in ``fit``; paths given as X are read alike.
+    convention_ : Convention
+        What verdicts look like.
     metadata_ : dict of str
         What else the file says about the model.
 
@@ -127,12 +136,14 @@ class OnnxFCDD:
         self.classes_ = np.array(
             json.loads(metadata["classes"]), dtype=metadata["classes_dtype"]
         )
-        self._kind = metadata["kind"]
-        self._sign = int(metadata["anomaly_sign"])
-        self._first = metadata["channels"] == "first"
+        kind = metadata["kind"]
+        sign = -1 if kind == "detector" else int(metadata["anomaly_sign"])
+        area = int(metadata["min_area"])
+        self.convention_ = Convention(kind, self.classes_, sign, area)
+        self.reading_ = json.loads(metadata.get("reading", "null"))
+        self.channels = metadata["channels"]
         self._dtype = np.dtype(metadata["dtype"])
         self._dynamic = bool(json.loads(metadata["dynamic_size"]))
-        self._min_area = int(metadata["min_area"])
 
     def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
         """Anomaly score of each image; greater is more anomalous.
@@ -161,10 +172,10 @@ class OnnxFCDD:
         ndarray of shape (n,), or (n, h, w), uint8
             Of ``classes_``.
         """
-        if self._kind == "segmenter":
+        if self.convention_.judges_pixels:
             return self._masks(self._run("mask", X))
         labels = self._run("label", X)
-        return labels if self._kind == "detector" else self.classes_[labels]
+        return labels if self.convention_.kind == "detector" else self.classes_[labels]
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         r"""Probability of each label, or of each pixel that it is anomalous.
@@ -181,13 +192,11 @@ class OnnxFCDD:
         ndarray of shape (n, 2), or (n, h, w) of a segmenter, float64
             Columns in the order of ``classes_``.
         """
-        if self._kind == "segmenter":
+        if self.convention_.judges_pixels:
             ratio = self.explain(X).astype(np.float64) / self.threshold_
             return -np.expm1(-np.log(2) * ratio)
-        normal = np.exp2(-self.anomaly_score(X) / self.threshold_)
-        columns = (normal, 1 - normal)
-        sign = -1 if self._kind == "detector" else self._sign
-        return np.stack(columns[::sign], axis=1)
+        scores = self.anomaly_score(X)
+        return self.convention_.probabilities(scores, self.threshold_)
 
     def explain(self, X: Any) -> npt.NDArray[np.float32]:
         """Heatmap of each image: where it is anomalous, and how much.
@@ -229,35 +238,40 @@ class OnnxFCDD:
             yield images[start : start + size]
 
     def _masks(self, masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        if self._min_area <= 1:
-            return masks
-        from skfcdd._regions import drop_small
-
-        return drop_small(masks > 0, self._min_area).astype(np.uint8)
+        area = self.convention_.min_area
+        return masks if area <= 1 else drop_small(masks > 0, area).astype(np.uint8)
 
     def _check(self, X: Any) -> npt.NDArray[Any]:
-        """Images as the graph takes them."""
+        """Images as the graph takes them; files are read as in ``fit``."""
+        if isinstance(X, (list, tuple)) and X and isinstance(X[0], (str, os.PathLike)):
+            from skfcdd._inputs.files import ImageFiles
+
+            c = self.image_shape_[2]
+            mode = {"mode": "grey" if c == 1 else "colour"}
+            X = ImageFiles(X, **self.reading_ or mode)
         images = np.asarray(X)
         images = self._check_type(self._with_channels(images))
         h, w, c = self.image_shape_
-        expected: tuple[int, ...] = (c, h, w) if self._first else (h, w, c)
+        expected: tuple[int, ...] = (
+            (c, h, w) if (self.channels == "first") else (h, w, c)
+        )
         found = images.shape[1:]
         if self._dynamic:
-            spatial = slice(1, 3) if self._first else slice(0, 2)
+            spatial = slice(1, 3) if (self.channels == "first") else slice(0, 2)
             free = list(expected)
             free[spatial] = found[spatial]
             expected = tuple(free)
         if found != expected:
             raise ValueError(
                 f"X holds images of shape {found}, but the model takes {expected}, "
-                f"as {'(c, h, w)' if self._first else '(h, w, c)'}."
+                f"as {'(c, h, w)' if (self.channels == 'first') else '(h, w, c)'}."
             )
         return np.ascontiguousarray(images)
 
     def _with_channels(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Images (n, h, w) with their axis of channels; single ones are refused."""
         h, w, c = self.image_shape_
-        shape = (c, h, w) if self._first else (h, w, c)
+        shape = (c, h, w) if (self.channels == "first") else (h, w, c)
         if images.ndim == 4:
             return images
         if images.shape == (h, w) or (images.shape == shape and c > 1):
@@ -266,7 +280,7 @@ class OnnxFCDD:
                 f"X[None]."
             )
         if images.ndim == 3 and c == 1:
-            return images[:, None] if self._first else images[..., None]
+            return images[:, None] if (self.channels == "first") else images[..., None]
         raise ValueError(
             f"X must hold images (n, {', '.join(map(str, shape))}). Got an array of "
             f"shape {images.shape}."

@@ -105,7 +105,7 @@ def some_nightly(names, *always):
 
 
 def test_pools_as_the_estimators():
-    from skfcdd._engine.pooling import pool_cells
+    from skfcdd._engine.inference import pool_cells
     from skfcdd.export._graph import pool
 
     rng = np.random.RandomState(0)

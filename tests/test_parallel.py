@@ -163,11 +163,11 @@ def test_accelerate_is_asked_for_by_name(monkeypatch):
 @pytest.mark.parametrize(("n", "n_processes"), [(15, 2), (9, 4), (8, 4), (2, 4)])
 def test_images_of_a_batch_count_alike_in_all_shares(n, n_processes):
     pytest.importorskip("accelerate")
-    from skfcdd._engine.batches import Target
+    from skfcdd._engine.batches import BatchTarget
     from skfcdd._engine.distributed import _Shares
 
     known = torch.zeros(n, dtype=torch.bool)
-    batch = torch.arange(n).float(), Target(known, known, known)
+    batch = torch.arange(n).float(), BatchTarget(known, known, known)
 
     class Source:
         def batches(self, batch_size, device):

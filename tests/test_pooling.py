@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skfcdd._engine.pooling import pool_cells
+from skfcdd._engine.inference import pool_cells
 
 CELLS = arrays(
     np.float32, st.tuples(*[st.integers(1, 6)] * 3), elements=st.floats(0, 9, width=32)

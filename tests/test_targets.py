@@ -10,14 +10,14 @@ from numpy.testing import assert_array_equal
 
 from skfcdd._inputs import labels
 from skfcdd._inputs.labels import (
-    Truth,
+    Targets,
     as_truth,
     check_labels,
     check_masks,
+    check_masks_and_labels,
     image_labels,
     is_masks,
     masks_to_labels,
-    read_masks_and_labels,
 )
 from skfcdd.exceptions import AnomalyLabelWarning, ImageShapeError
 
@@ -160,7 +160,7 @@ def test_labels_of_masks():
 
 
 def test_what_is_known_of_images():
-    nothing = read_masks_and_labels(None, None, 4, (3, 5))
+    nothing = check_masks_and_labels(None, None, 4, (3, 5))
     assert nothing.anomalous.tolist() == [False] * 4
     assert nothing.masks is None and nothing.has_mask is None
     assert nothing.anomalous.dtype == bool
@@ -170,20 +170,20 @@ def test_what_is_known_of_images():
     assert_array_equal(nothing.mask_of(np.array([1, 3]), (3, 5)), np.zeros((2, 3, 5)))
 
     for y, masks in ((MASKS, None), (None, MASKS), ([*MASKS], None)):
-        truth = read_masks_and_labels(y, masks, 4, (3, 5))
+        truth = check_masks_and_labels(y, masks, 4, (3, 5))
         assert_array_equal(truth.anomalous, ANOMALOUS)
         assert truth.masked.tolist() == [2]
         found = truth.mask_of(np.array([2, 0]), (3, 5))
         assert found.dtype == bool
         assert_array_equal(found, MASKS[[2, 0]] == 1)
 
-    labels = read_masks_and_labels([0, 1, 1, 0], None, 4, (3, 5))
+    labels = check_masks_and_labels([0, 1, 1, 0], None, 4, (3, 5))
     assert labels.anomalous.tolist() == [False, True, True, False]
     assert labels.masks is None
-    both = read_masks_and_labels([0, 1, 1, 0], MASKS, 4, (3, 5))
+    both = check_masks_and_labels([0, 1, 1, 0], MASKS, 4, (3, 5))
     assert both.masked.tolist() == [2]
     assert both.has_mask.tolist() == [True, False, True, True]
-    unmasked = Truth(ANOMALOUS, MASKS, np.array([True, True, False, True]))
+    unmasked = Targets(ANOMALOUS, MASKS, np.array([True, True, False, True]))
     assert unmasked.masked.tolist() == []
 
 
@@ -199,7 +199,7 @@ def test_what_is_known_of_images():
 )
 def test_masks_and_labels_that_cannot_be_used(y, masks, error, message):
     with pytest.raises(error, match=message):
-        read_masks_and_labels(y, masks, 4, (3, 5))
+        check_masks_and_labels(y, masks, 4, (3, 5))
 
 
 def test_masks_are_told_from_labels():

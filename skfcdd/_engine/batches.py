@@ -21,10 +21,10 @@ from torch.utils.data import Dataset
 from skfcdd._engine.augmentation import Augmentation
 from skfcdd._engine.preprocessing import Preprocess, resize
 from skfcdd._inputs.images import ImageArray, to_device
-from skfcdd._utils.memory import in_parts
+from skfcdd._utils.device import in_parts
 from skfcdd._utils.random import on_host
 
-__all__ = ["Target", "TrainingData"]
+__all__ = ["BatchTarget", "TrainingData"]
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ N_SOURCES = 3
 
 
 @dataclass(frozen=True)
-class Target:
+class BatchTarget:
     """What is known of a batch.
 
     Parameters
@@ -59,7 +59,7 @@ class Target:
     has_mask: Tensor
     weight: float = 1.0
 
-    def take(self, index: Tensor) -> Target:
+    def take(self, index: Tensor) -> BatchTarget:
         """What is known of some of the images."""
         parts = (self.anomalous, self.masks, self.has_mask)
         anomalous, masks, has_mask = (part.index_select(0, index) for part in parts)
@@ -117,32 +117,43 @@ class TrainingData(Dataset[Any]):
     anomaly_fraction: float = 0.5
     trust_planted: bool = False
     reseed: int | None = None
-    # Of what size parts of the work were, where memory did not hold larger ones.
+    # Largest part of each kind of work that is known to fit in memory.
     _fits: dict[str, int] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.normal)
 
     def n_batches(self, batch_size: int) -> int:
-        """Number of batches of an epoch; all are of equal size within one image."""
-        per_batch = max(1, round(batch_size * (1 - self.anomaly_fraction)))
-        return max(1, round(len(self.normal) / per_batch))
+        """Number of batches of an epoch.
+
+        None has more than `batch_size` images; all are of equal size within one.
+        """
+        n_images = len(self.normal) + self._wanted_slots
+        return max(1, min(len(self.normal), -(-n_images // batch_size)))
+
+    def n_slots(self, batch_size: int) -> int:
+        """Number of anomalies in an epoch.
+
+        Fewer than the asked share where each batch has but one normal image.
+        """
+        room = self.n_batches(batch_size) * batch_size - len(self.normal)
+        return min(self._wanted_slots, room)
 
     def batches(
         self, batch_size: int, device: torch.device | str
-    ) -> Iterator[tuple[Tensor, Target]]:
+    ) -> Iterator[tuple[Tensor, BatchTarget]]:
         """Yield batches (n, c, h, w) in the unit range and their targets."""
         if self.reseed is not None:
             self.generator = Generator(device).manual_seed(self.reseed)
         n_batches = self.n_batches(batch_size)
         order = self._permutation(self.normal)
-        plan = self._plan(self._n_slots)
+        plan = self._plan(self.n_slots(batch_size))
         normals = np.array_split(order, n_batches)
         # The larger parts come first there and last here, so that sizes are even.
         anomalies = np.array_split(plan, n_batches)[::-1]
         step = self._batches_at_once(len(normals[0]) + len(anomalies[0]), device)
 
-        def made(part: slice) -> Iterator[tuple[Any, Target]]:
+        def made(part: slice) -> Iterator[tuple[Any, BatchTarget]]:
             return self._mix(normals[part], anomalies[part], device)
 
         for some in self._in_parts("batch(es)", n_batches, step, device, made):
@@ -176,7 +187,7 @@ class TrainingData(Dataset[Any]):
         normals: list[npt.NDArray[np.intp]],
         anomalies: list[npt.NDArray[np.intp]],
         device: torch.device | str,
-    ) -> Iterator[tuple[Any, Target]]:
+    ) -> Iterator[tuple[Any, BatchTarget]]:
         """Make some batches together, and hand out one after the other.
 
         A batch has the normal images of an entry of `normals`, and the anomalies of
@@ -195,8 +206,8 @@ class TrainingData(Dataset[Any]):
         return (_joined(sources, first, last) for first, last in places)
 
     @property
-    def _n_slots(self) -> int:
-        """Number of anomalies in an epoch."""
+    def _wanted_slots(self) -> int:
+        """Number of anomalies that an epoch needs for the asked share."""
         ratio = self.anomaly_fraction / (1 - self.anomaly_fraction)
         return round(len(self.normal) * ratio)
 
@@ -336,7 +347,7 @@ def _joined(
     sources: list[tuple[Tensor, ...]],
     first: npt.NDArray[np.intp],
     last: npt.NDArray[np.intp],
-) -> tuple[Tensor, Target]:
+) -> tuple[Tensor, BatchTarget]:
     """A batch of what lies from `first` to `last` in each of the sources."""
     parts = [
         [each[i:j] for each in source]
@@ -345,7 +356,7 @@ def _joined(
     ]
     batch, masks, has_mask = (torch.cat(x) for x in zip(*parts, strict=True))
     anomalous = torch.arange(len(batch), device=batch.device) >= last[0] - first[0]
-    return batch, Target(anomalous, masks, has_mask | ~anomalous)
+    return batch, BatchTarget(anomalous, masks, has_mask | ~anomalous)
 
 
 def match_channels(images: Tensor, n_channels: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A training that can be broken off at any time and goes on to the same bits."""
+"""Checkpoints that resume an interrupted fit bit for bit."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ import torch
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.history import History
 
+from skfcdd._engine.batches import TrainingData
 from skfcdd._engine.fingerprint import fingerprint
+from skfcdd._engine.net import FCDDNet, Listener
+from skfcdd._engine.settings import Settings
 from skfcdd._inputs.images import ImageArray
-from skfcdd._inputs.labels import Truth
+from skfcdd._inputs.labels import Targets
 from skfcdd._utils.files import check_writable, written_at_once
 from skfcdd.exceptions import CheckpointError
 
@@ -27,7 +30,7 @@ __all__ = ["Checkpoint"]
 FORMAT = 2
 
 
-class Checkpoint:
+class Checkpoint(Listener):
     """The state of a training in a file, after every epoch.
 
     The file holds numbers and text; reading it runs no code.
@@ -55,9 +58,9 @@ class Checkpoint:
 
     @classmethod
     def of(
-        cls, estimator: Any, images: ImageArray, truth: Truth, begun: str
+        cls, settings: Settings, images: ImageArray, targets: Targets, begun: str
     ) -> Checkpoint | None:
-        """The checkpoint that an estimator asks for.
+        """The checkpoint that the settings ask for.
 
         `begun` tells the weights that training goes on from.
 
@@ -66,12 +69,12 @@ class Checkpoint:
         OSError
             If there is no writing at the path; found out before any work is done.
         """
-        if estimator.checkpoint is None:
+        if settings.checkpoint is None:
             return None
-        if estimator.accelerate:
+        if settings.accelerate:
             raise ValueError("checkpoint= cannot be used along with accelerate=True.")
-        found = fingerprint(estimator, images, truth, begun)
-        checkpoint = cls(estimator.checkpoint, found)
+        found = fingerprint(settings.params, images, targets, begun)
+        checkpoint = cls(settings.checkpoint, found)
         if checkpoint.state is None:
             with _explained(checkpoint.path, 0):
                 check_writable(checkpoint.path)
@@ -87,16 +90,21 @@ class Checkpoint:
         self.seeds = seeds if self.state is None else list(self.state["seeds"])
         return self.seeds
 
-    def replay(self, source: Any, batch_size: int, device: str) -> None:
-        """Bring a source that remembers earlier epochs to where it was."""
-        self.data = source
+    def follow(self, net: FCDDNet, source: TrainingData) -> None:
+        """Follow a training, and bring a source that remembers epochs to where it was.
+
+        Parameters
+        ----------
+        net : FCDDNet
+        source : TrainingData
+            Its batches.
+        """
+        net.n_done_, self.data = self.n_done, source
         for _ in range(self.n_done if hasattr(source, "cache") else 0):
-            for _ in source.batches(batch_size, device):
+            for _ in source.batches(net.batch_size, net.device):
                 pass
 
-    # -- what the net tells --------------------------------------------------------
-
-    def on_train_begin(self, net: Any) -> None:
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Take up the training where it was."""
         if self.state is None:
             return
@@ -111,7 +119,7 @@ class Checkpoint:
         self.data.generator.set_state(state["generator"])
         _set_global(state["chance"], net.device)
 
-    def on_epoch_end(self, net: Any) -> None:
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the state."""
         callbacks = {name: _kept(callback) for name, callback in net.callbacks_}
         state = {

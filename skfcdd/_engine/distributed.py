@@ -19,8 +19,8 @@ from skorch.hf import AccelerateMixin
 from skorch.utils import noop
 from torch import Tensor
 
-from skfcdd._engine.batches import Target, TrainingData
-from skfcdd._engine.net import Batches, FCDDNet, take
+from skfcdd._engine.batches import BatchTarget, TrainingData
+from skfcdd._engine.net import Batches, FCDDNet, Listener, take
 
 __all__ = ["ParallelFCDDNet", "own_device", "shared_seeds"]
 
@@ -48,7 +48,7 @@ class _Shares(Batches):
     process: int
     n_processes: int
 
-    def __iter__(self) -> Iterator[tuple[Any, Target]]:
+    def __iter__(self) -> Iterator[tuple[Any, BatchTarget]]:
         for x, target in super().__iter__():
             n = len(target.anomalous)
             # Where there are fewer images than processes, several take the same one.
@@ -112,7 +112,7 @@ class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
             (name, callback)
             for name, callback in self.callbacks_
             if name not in {"lr_schedule", "epoch_timer", "print_log", "early_stopping"}
-            and not isinstance(callback, PassthroughScoring)
+            and not isinstance(callback, (PassthroughScoring, Listener))
         ]
         net = FCDDNet(**params, callbacks__print_log=None)
         net.initialize()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skfcdd._engine.net import FCDDModule
+from skfcdd._engine.module import FCDDModule
 from skfcdd._engine.preprocessing import resize
-from skfcdd.heatmaps import GaussianUpsampler, default_sigma
+from skfcdd.heatmaps import GaussianUpsampler, heatmap_sigmas
 from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["HeatmapMaker"]
@@ -38,16 +40,16 @@ class HeatmapMaker(nn.Module):
     ) -> None:
         super().__init__()
         self.module = module
-        fitted = module.upsample
-        cells_shape = (fitted.rows.shape[1], fitted.columns.shape[1])
-        seen = module.preprocess.size or image_shape
-        scale = (image_shape[0] / seen[0], image_shape[1] / seen[1])
+        fitted: Any = module.upsample
+        map_shape = (int(fitted.rows.shape[1]), int(fitted.columns.shape[1]))
+        h, w = module.preprocess.size or image_shape
+        scale = (image_shape[0] / h, image_shape[1] / w)
         if not module.objective.spatial:
             receptive_field, sigma = _pixel_grid(receptive_field, scale, sigma)
-            cells_shape, scale = image_shape, (1.0, 1.0)
+            map_shape, scale = image_shape, (1.0, 1.0)
         self.image_shape = image_shape
         self.upsample = GaussianUpsampler(
-            image_shape, cells_shape, receptive_field, sigma, scale
+            image_shape, map_shape, receptive_field, sigma, scale
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -83,10 +85,6 @@ def _pixel_grid(
 ) -> tuple[ReceptiveField, float]:
     """Every pixel as a cell, blurred like a map of the network would be."""
     if sigma is None:
-        sizes = [
-            default_sigma(r * f, j * f)
-            for r, j, f in zip(field.extent, field.stride, scale, strict=True)
-        ]
-        sigma = float(np.mean(sizes))
+        sigma = float(np.mean(heatmap_sigmas(field, None, scale)))
     unlimited = ReceptiveField((np.inf, np.inf), (1.0, 1.0), (0.0, 0.0))
     return unlimited, sigma

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfcdd._engine.batches import N_SOURCES, Target, TrainingData
+from skfcdd._engine.batches import N_SOURCES, BatchTarget, TrainingData
 from skfcdd._inputs.images import to_device
 from skfcdd.feature_cache import FeatureCache
 
@@ -131,7 +131,8 @@ class CachedTrainingData(TrainingData):
     def __post_init__(self) -> None:
         self._store: FeatureStore | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._next = 0  # the oldest entry of the bank
+        self._n_bank = 0  # synthetic anomalies that are kept
+        self._next = 0  # the oldest of them
         self._bank_masks: Tensor | None = None
         known = np.concatenate([self.normal, self.anomalous])
         self._row_at = np.full(len(self.images), -1, dtype=np.intp)
@@ -145,7 +146,7 @@ class CachedTrainingData(TrainingData):
         if self._store is None:
             self._fill(batch_size, device)
         else:
-            count = round(self.cache.refresh * self._bank_size)
+            count = round(self.cache.refresh * self._n_bank)
             self._plant_bank(count, batch_size, device)
         yield from super().batches(batch_size, device)
 
@@ -156,16 +157,16 @@ class CachedTrainingData(TrainingData):
             self._folder.cleanup()
             self._folder = None
 
-    @property
-    def _bank_size(self) -> int:
-        """Number of synthetic anomalies that are kept."""
+    def _bank_size(self, batch_size: int) -> int:
+        """Number of synthetic anomalies to keep."""
         if self.plant is None:
             return 0
-        n_planted = self._plan_sources(self._n_slots)[2]
+        n_planted = self._plan_sources(self.n_slots(batch_size))[2]
         return math.ceil(self.cache.bank * n_planted)
 
     def _fill(self, batch_size: int, device: torch.device | str) -> None:
         """Compute the features of everything that is trained on."""
+        self._n_bank = self._bank_size(batch_size)
         images = self._load(self.normal[:1], device)[0]
         like = self.encode(images)
         self._store = self._make_store(like, device)
@@ -177,14 +178,14 @@ class CachedTrainingData(TrainingData):
             chunk = self.exposed_index[start : start + batch_size]
             self._write(self._first_exposed + start, self._expose(chunk, images)[0])
         if self.trust_planted:
-            shape = (self._bank_size, 1, *images.shape[2:])
+            shape = (self._n_bank, 1, *images.shape[2:])
             self._bank_masks = torch.zeros(shape, dtype=torch.bool)
-        self._plant_bank(self._bank_size, batch_size, device)
+        self._plant_bank(self._n_bank, batch_size, device)
 
     def _make_store(
         self, like: tuple[Tensor, ...], device: torch.device | str
     ) -> FeatureStore:
-        n = self._first_planted + self._bank_size
+        n = self._first_planted + self._n_bank
         needed = n * sum(x[0].numel() for x in like) * self.stored.itemsize
         if needed <= self.cache.memory:
             return FeatureStore(n, like, self.stored, device)
@@ -215,8 +216,8 @@ class CachedTrainingData(TrainingData):
         """Replace the `count` oldest synthetic anomalies."""
         assert self._store is not None
         rows = self._recycle(self.normal, count)
-        places = (self._next + np.arange(count)) % max(1, self._bank_size)
-        self._next = (self._next + count) % max(1, self._bank_size)
+        places = (self._next + np.arange(count)) % max(1, self._n_bank)
+        self._next = (self._next + count) % max(1, self._n_bank)
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
             assert self.plant is not None
@@ -229,14 +230,14 @@ class CachedTrainingData(TrainingData):
                 self._bank_masks[at] = masks.cpu()
 
     def _planted_index(self, count: int) -> npt.NDArray[np.intp]:
-        return self._recycle(np.arange(self._bank_size), count)
+        return self._recycle(np.arange(self._n_bank), count)
 
     def _mix(
         self,
         normals: list[npt.NDArray[np.intp]],
         anomalies: list[npt.NDArray[np.intp]],
         device: torch.device | str,
-    ) -> Iterator[tuple[Any, Target]]:
+    ) -> Iterator[tuple[Any, BatchTarget]]:
         """Features of batches; nothing is made any more."""
         pairs = zip(normals, anomalies, strict=True)
         return (self._read(rows, slots, device) for rows, slots in pairs)
@@ -246,7 +247,7 @@ class CachedTrainingData(TrainingData):
         rows: npt.NDArray[np.intp],
         slots: npt.NDArray[np.intp],
         device: torch.device | str,
-    ) -> tuple[Any, Target]:
+    ) -> tuple[Any, BatchTarget]:
         """Features of the normal images `rows` and of the anomalies of `slots`."""
         assert self._store is not None
         real, exposed, planted = (slots[slots[:, 0] == k, 1] for k in range(N_SOURCES))
@@ -273,7 +274,7 @@ class CachedTrainingData(TrainingData):
         anomalous = torch.arange(len(places), device=device) >= len(rows)
         has_mask = torch.cat([has_mask, trusted]) | ~anomalous
         moved = tuple(x.to(device) for x in features)
-        return moved, Target(anomalous, torch.cat(masks), has_mask)
+        return moved, BatchTarget(anomalous, torch.cat(masks), has_mask)
 
     def _planted_masks(
         self,

@@ -1,4 +1,4 @@
-"""What tells one training from another, in another process as well."""
+"""Digests that tell one training from another, in any process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from skfcdd._inputs.images import ImageArray
-from skfcdd._inputs.labels import Truth
+from skfcdd._inputs.labels import Targets
 from skfcdd._inputs.lazy_arrays import read
 
-__all__ = ["fingerprint", "weights_digest"]
+__all__ = ["digest", "fingerprint", "weights_digest"]
 
 # Rows of large arrays that are looked at.
 _N_PROBES = 64
@@ -35,7 +35,6 @@ _FREE = {
     "checkpoint",
     "contamination",
     "device",
-    "heatmap_sigma",
     "min_area",
     "score_pooling",
     "threshold",
@@ -44,15 +43,16 @@ _FREE = {
 
 
 def fingerprint(
-    estimator: Any, images: ImageArray, truth: Truth, begun: str = ""
+    params: Mapping[str, Any], images: ImageArray, targets: Targets, begun: str = ""
 ) -> str:
     """Digest of parameters, shapes, labels, and some of the images.
 
     Parameters
     ----------
-    estimator : BaseFCDD
+    params : mapping
+        Parameters of the estimator.
     images : ImageArray
-    truth : Truth
+    targets : Targets
     begun : str, default=""
         Digest of the weights that training goes on from.
 
@@ -60,7 +60,6 @@ def fingerprint(
     -------
     str
     """
-    params = estimator.get_params(deep=False)
     told: dict[str, Any] = {
         name: _told(value)
         for name, value in sorted(params.items())
@@ -68,10 +67,15 @@ def fingerprint(
     }
     told["from"] = begun
     told["images"] = _told_array(images.data, whole=0)
-    told["anomalous"] = _told_array(truth.anomalous)
-    if truth.masks is not None:
-        told["masks"] = _told_array(truth.masks, whole=0)
+    told["anomalous"] = _told_array(targets.anomalous)
+    if targets.masks is not None:
+        told["masks"] = _told_array(targets.masks, whole=0)
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Digest of a single value."""
+    return hashlib.sha256(json.dumps(_told(value)).encode()).hexdigest()
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -1,87 +1,205 @@
-"""From parameters to the network and the skorch net that trains it."""
+"""The network that is trained: normalisation, backbone, objective, and its factory."""
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+from collections.abc import Mapping
 
 import torch
-from skorch.callbacks import EarlyStopping, LRScheduler
-from skorch.helper import predefined_split
-from torch import nn
+from torch import Tensor, nn
 
-from skfcdd._engine.batches import TrainingData
-from skfcdd._engine.net import FCDDModule, FCDDNet
 from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._engine.settings import NetworkSettings
 from skfcdd.backbones import freeze_backbone, make_backbone, measure_backbone
-from skfcdd.heatmaps import GaussianUpsampler
-from skfcdd.objectives import resolve_objective
+from skfcdd.heatmaps import GaussianUpsampler, heatmap_sigmas
+from skfcdd.objectives import Objective, resolve_objective
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["build_module", "build_net", "build_network"]
-
-# Steps of training that a small data set gets: about a minute for images of
-# 128 x 128 pixels on two cores.
-_STEPS = 900
-
-_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
+__all__ = [
+    "FCDDModule",
+    "Network",
+    "backbone_weights",
+    "make_module",
+    "set_upsampler",
+]
 
 
-def build_network(
-    estimator: Any, seen_shape: tuple[int, int, int]
-) -> tuple[nn.Module, int, int]:
-    """Make the backbone for images (h, w, c) as the network sees them.
+class FCDDModule(nn.Module):
+    """Normalisation, backbone and objective; images in, cells out.
 
-    Returns
-    -------
-    network : torch.nn.Module
-    n_inputs : int
-        Number of channels that it takes.
-    split : int
-        Number of its layers that are frozen.
+    Parameters
+    ----------
+    preprocess : Preprocess
+    backbone : torch.nn.Module
+        Maps (n, c, h, w) to (n, d, u, v).
+    objective : Objective
+        With its head built.
+    upsample : torch.nn.Module
+        Anomaly maps to heatmaps at the size that the network sees.
+    split : int, default=0
+        Number of layers of a :class:`~skfcdd.backbones.StagedNetwork` that are frozen.
     """
-    network = make_backbone(
-        estimator.backbone,
-        seen_shape,
-        weights=estimator.weights,
-        cut=estimator.cut,
-        stages=estimator.stages,
-    )
-    n_inputs = getattr(network, "n_channels", None) or seen_shape[2]
-    network, split = freeze_backbone(network, estimator.frozen)
-    return network, n_inputs, split
+
+    def __init__(
+        self,
+        preprocess: Preprocess,
+        backbone: nn.Module,
+        objective: Objective,
+        upsample: nn.Module,
+        split: int = 0,
+    ) -> None:
+        super().__init__()
+        self.split = split
+        self.preprocess = preprocess
+        self.backbone = backbone
+        self.objective = objective
+        self.upsample = upsample
+        # Spread of the scores of some images before any training.
+        self.initial_spread: float | None = None
+
+    def train(self, mode: bool = True) -> FCDDModule:
+        """Set the mode; frozen layers stay in that of evaluation.
+
+        Otherwise their batch normalisation would go on learning its statistics.
+        """
+        super().train(mode)
+        if self.split:
+            for path in self.backbone.paths[: self.split]:  # type: ignore[index]
+                self.backbone.get_submodule(path).eval()
+        return self
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (n, d, u, v) of images in the unit range."""
+        features: Tensor = self.backbone(self._normalized(images))
+        return features
+
+    def frozen_features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What the layers that are trained need of images in the unit range."""
+        kept: tuple[Tensor, ...] = self.backbone.head(  # type: ignore[operator]
+            self._normalized(images), self.split
+        )
+        return kept
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        images = self.preprocess(images.to(self.preprocess.mean.dtype))
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Cells (n, u, v), float32, of images (n, c, h, w) in the unit range.
+
+        Or of what :meth:`frozen_features` gave for them.
+        """
+        if isinstance(images, tuple):
+            features = self.backbone.tail(images, self.split)  # type: ignore[operator]
+        else:
+            features = self.features(images)
+        cells: Tensor = self.objective(features)
+        return cells
 
 
-def build_module(
+class Network:
+    """Backbone and objective as the settings name them, not yet trained.
+
+    Parameters
+    ----------
+    settings : NetworkSettings
+    input_shape : tuple of int (h, w, c)
+        Shape of the images that the network sees.
+
+    Attributes
+    ----------
+    backbone : torch.nn.Module
+    objective : Objective
+        With its head built.
+    split : int
+        Number of layers of the backbone that are frozen.
+    n_inputs : int
+        Number of channels that the backbone takes.
+    map_shape : tuple of int (u, v)
+        Number of cells of the map.
+    """
+
+    def __init__(
+        self, settings: NetworkSettings, input_shape: tuple[int, int, int]
+    ) -> None:
+        self.input_shape = input_shape
+        h, w, n_channels = input_shape
+        network = make_backbone(
+            settings.backbone,
+            input_shape,
+            weights=settings.weights,
+            cut=settings.cut,
+            stages=settings.stages,
+        )
+        self.n_inputs: int = getattr(network, "n_channels", None) or n_channels
+        self.backbone, self.split = freeze_backbone(network, settings.frozen)
+        self.objective: Objective = resolve_objective(settings.loss)
+        with torch.no_grad():
+            features = self.backbone.eval()(torch.zeros(1, n_channels, h, w))
+        self.backbone.train()
+        self.map_shape = (int(features.shape[2]), int(features.shape[3]))
+        self.objective.build(features.shape[1])
+        if not self.objective.uses_bias:
+            remove_biases(self.backbone)
+
+    def measure(self) -> ReceptiveField:
+        """Receptive field of the cells."""
+        h, w, n_channels = self.input_shape
+        return measure_backbone(self.backbone, (h, w), n_channels)
+
+
+def make_module(
+    network: Network,
     preprocess: Preprocess,
-    network: nn.Module,
-    split: int,
-    seen_shape: tuple[int, int, int],
-    estimator: Any,
-) -> tuple[FCDDModule, ReceptiveField]:
-    """Make the whole network, and measure its receptive field."""
-    h, w, n_channels = seen_shape
-    objective = resolve_objective(estimator.loss)
-    with torch.no_grad():
-        features = network.eval()(torch.zeros(1, n_channels, h, w))
-    network.train()
-    objective.build(features.shape[1])
-    if not objective.uses_bias:
-        remove_biases(network)
-    field = measure_backbone(network, (h, w), n_channels)
-    upsample = GaussianUpsampler(
-        (h, w),
-        (features.shape[2], features.shape[3]),
-        field,
-        estimator.heatmap_sigma,
+    field: ReceptiveField,
+    sigma: float | None,
+    image_shape: tuple[int, ...],
+) -> FCDDModule:
+    """Put a network together, for training or to load numbers into it.
+
+    Parameters
+    ----------
+    network : Network
+    preprocess : Preprocess
+    field : ReceptiveField
+        Of the cells of the network.
+    sigma : float or None
+        Standard deviation of the Gaussians, in pixels of the raw images.
+    image_shape : tuple of int (h, w, ...)
+        Of the raw images.
+    """
+    module = FCDDModule(
+        preprocess, network.backbone, network.objective, nn.Identity(), network.split
     )
-    module = FCDDModule(preprocess, network, objective, upsample, split)
+    set_upsampler(module, network.map_shape, field, sigma, image_shape)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module, field
+    return module.train()
+
+
+def set_upsampler(
+    module: FCDDModule,
+    map_shape: tuple[int, int],
+    field: ReceptiveField,
+    sigma: float | None,
+    image_shape: tuple[int, ...],
+) -> None:
+    """Give a module the heatmaps of its training: those of explain, at its own size."""
+    h, w = module.preprocess.size or image_shape[:2]
+    scale = (image_shape[0] / h, image_shape[1] / w)
+    sigmas = heatmap_sigmas(field, sigma, scale)
+    own = (sigmas[0] / scale[0], sigmas[1] / scale[1])
+    reference = module.preprocess.mean
+    upsample = GaussianUpsampler((h, w), map_shape, field, own)
+    module.upsample = upsample.to(reference.device, reference.dtype)
+
+
+def backbone_weights(numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the numbers of a module that belong to its backbone."""
+    prefix = "backbone."
+    return {
+        name.removeprefix(prefix): value
+        for name, value in numbers.items()
+        if name.startswith(prefix)
+    }
 
 
 def remove_biases(module: nn.Module) -> None:
@@ -90,93 +208,3 @@ def remove_biases(module: nn.Module) -> None:
         bias = getattr(layer, "bias", None)
         if isinstance(bias, nn.Parameter) and bias.requires_grad:
             layer.register_parameter("bias", None)
-
-
-def build_net(
-    module: FCDDModule,
-    estimator: Any,
-    *,
-    device: str,
-    precision: str,
-    n_batches: int,
-    has_masks: bool,
-    validation: TrainingData | None,
-) -> FCDDNet:
-    """The skorch net with optimiser, schedule and callbacks, not yet initialised."""
-    optimizer = estimator.optimizer
-    if isinstance(optimizer, str):
-        optimizer = _OPTIMIZERS[optimizer]
-    max_epochs = resolve_max_epochs(estimator.max_epochs, n_batches)
-    params: dict[str, Any] = {
-        "criterion": nn.Identity,
-        "optimizer": optimizer,
-        "optimizer__weight_decay": estimator.weight_decay,
-        "lr": estimator.lr,
-        "max_epochs": max_epochs,
-        "batch_size": estimator.batch_size,
-        "device": device,
-        "precision": precision,
-        "pixel_loss": estimator.pixel_loss or ("anomalous" if has_masks else None),
-        "train_split": None if validation is None else predefined_split(validation),
-        "callbacks": _callbacks(estimator, max_epochs, n_batches),
-        # Lines are printed by the reporter.
-        "callbacks__print_log": None,
-        "verbose": 0,
-    }
-    if optimizer in _OPTIMIZERS.values():
-        # One pass over all weights instead of a dozen small calls for each.
-        params["optimizer__fused"] = True
-    if optimizer is torch.optim.SGD:
-        params |= {"optimizer__momentum": 0.9, "optimizer__nesterov": True}
-    params |= estimator.skorch_params or {}
-    if estimator.compile:
-        # In place: a wrapped module could not be pickled. By itself: all fits of a
-        # process would share what torch allows for one network.
-        module.compile(isolate_recompiles=True)
-    if estimator.accelerate:
-        from skfcdd._engine.distributed import ParallelFCDDNet
-
-        return ParallelFCDDNet(module, **params)
-    return FCDDNet(module, **params)
-
-
-def resolve_max_epochs(max_epochs: int | str, n_batches: int) -> int:
-    """Number of epochs; "auto" aims at `_STEPS` steps with 5 to 50 epochs."""
-    if isinstance(max_epochs, str):
-        return min(50, max(5, -(-_STEPS // n_batches)))
-    return int(max_epochs)
-
-
-def _callbacks(estimator: Any, max_epochs: int, n_batches: int) -> list[Any]:
-    callbacks: list[Any] = []
-    schedule = _schedule(estimator, max_epochs * n_batches)
-    if schedule is not None:
-        callbacks.append(("lr_schedule", schedule))
-    if estimator.early_stopping:
-        patience = max(5, max_epochs // 10)
-        stopping = EarlyStopping(patience=patience, load_best=True, sink=_silent)
-        callbacks.append(("early_stopping", stopping))
-    return callbacks + list(estimator.callbacks or [])
-
-
-def _silent(*args: Any) -> None:
-    """Take a message and drop it."""
-
-
-def _schedule(estimator: Any, n_steps: int) -> LRScheduler | None:
-    if estimator.lr_schedule is None:
-        return None
-    if estimator.lr_schedule == "onecycle":
-        return LRScheduler(
-            torch.optim.lr_scheduler.OneCycleLR,
-            step_every="batch",
-            max_lr=estimator.lr,
-            total_steps=n_steps + 1,
-        )
-    if estimator.lr_schedule == "cosine":
-        return LRScheduler(
-            torch.optim.lr_scheduler.CosineAnnealingLR,
-            step_every="batch",
-            T_max=n_steps,
-        )
-    return copy.deepcopy(estimator.lr_schedule)

@@ -1,103 +1,24 @@
-"""The network that is trained, and the skorch net that trains it."""
+"""The skorch net that trains a module."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from skorch import NeuralNet
-from torch import Tensor, nn
+from skorch.callbacks import Callback
+from torch import Tensor
 
-from skfcdd._engine.batches import Target, TrainingData
-from skfcdd._engine.preprocessing import Preprocess
-from skfcdd._utils.device import lowered
-from skfcdd._utils.memory import is_out_of_memory, report_smaller_batches
+from skfcdd._engine.batches import BatchTarget, TrainingData
+from skfcdd._engine.module import FCDDModule
+from skfcdd._utils.device import is_out_of_memory, lowered, report_smaller_batches
+from skfcdd._utils.warnings import warn_caller
 from skfcdd.exceptions import DivergedTrainingWarning
-from skfcdd.heatmaps import GaussianUpsampler
-from skfcdd.objectives import Objective, pixel_loss
 
-__all__ = [
-    "Batches",
-    "FCDDModule",
-    "FCDDNet",
-]
-
-
-class FCDDModule(nn.Module):
-    """Normalisation, backbone and objective; images in, cells out.
-
-    Parameters
-    ----------
-    preprocess : Preprocess
-    backbone : torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v).
-    objective : Objective
-        With its head built.
-    upsample : GaussianUpsampler
-        Cells to heatmaps at the size that the network sees.
-    split : int, default=0
-        Number of layers of a :class:`~skfcdd.backbones.StagedNetwork` that are frozen.
-    """
-
-    def __init__(
-        self,
-        preprocess: Preprocess,
-        backbone: nn.Module,
-        objective: Objective,
-        upsample: GaussianUpsampler,
-        split: int = 0,
-    ) -> None:
-        super().__init__()
-        self.split = split
-        self.preprocess = preprocess
-        self.backbone = backbone
-        self.objective = objective
-        self.upsample = upsample
-        # Spread of the scores of some images before any training.
-        self.initial_spread: float | None = None
-
-    def train(self, mode: bool = True) -> FCDDModule:
-        """Set the mode; frozen layers stay in that of evaluation.
-
-        Otherwise their batch normalisation would go on learning its statistics.
-        """
-        super().train(mode)
-        if self.split:
-            for path in self.backbone.paths[: self.split]:  # type: ignore[index]
-                self.backbone.get_submodule(path).eval()
-        return self
-
-    def features(self, images: Tensor) -> Tensor:
-        """Features (n, d, u, v) of images in the unit range."""
-        features: Tensor = self.backbone(self._normalized(images))
-        return features
-
-    def frozen_features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What the layers that are trained need of images in the unit range."""
-        kept: tuple[Tensor, ...] = self.backbone.head(  # type: ignore[operator]
-            self._normalized(images), self.split
-        )
-        return kept
-
-    def _normalized(self, images: Tensor) -> Tensor:
-        images = self.preprocess(images.to(self.preprocess.mean.dtype))
-        return images.contiguous(memory_format=torch.channels_last)
-
-    def forward(self, images: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Cells (n, u, v), float32, of images (n, c, h, w) in the unit range.
-
-        Or of what :meth:`frozen_features` gave for them.
-        """
-        if isinstance(images, tuple):
-            features = self.backbone.tail(images, self.split)  # type: ignore[operator]
-        else:
-            features = self.features(images)
-        cells: Tensor = self.objective(features)
-        return cells
+__all__ = ["Batches", "FCDDNet", "Listener"]
 
 
 @dataclass(frozen=True)
@@ -108,7 +29,7 @@ class Batches:
     batch_size: int
     device: str
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Target]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, BatchTarget]]:
         return self.data.batches(self.batch_size, self.device)
 
 
@@ -128,15 +49,14 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     """
 
     cuda_dependent_attributes_: list[str]
-    # Hears of what callbacks hear of, after them, while ``fit`` lasts.
-    reporter: Any = None
-    checkpoint: Any = None
     # Weights after the epoch with the lowest loss, and that loss; before, the loss of
     # the first batch.
     best_: dict[str, Tensor] | None = None
     best_loss_ = math.nan
     # Whether the training was broken off within an epoch.
     interrupted_ = False
+    # Epochs of an interrupted training that a checkpoint has brought back.
+    n_done_ = 0
     # Digest of the weights that it began with, if they were not fresh.
     begun_ = ""
     # Whether this process is the one that prints.
@@ -169,28 +89,39 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Tell callbacks, then the checkpoint and the reporter."""
-        try:
-            super().notify(method_name, **cb_kwargs)
-            self._tell(self.checkpoint, method_name)
-        finally:  # callbacks that end the training do so by an exception
-            self._tell(self.reporter, method_name)
+        """Call a method of all callbacks.
 
-    def _tell(self, listener: Any, method_name: str) -> None:
-        method = getattr(listener, method_name, None)
-        if method is not None:
-            method(self)
+        A callback ends the training by an exception, of which those behind it do not
+        hear, unless they report on the training.
+        """
+        getattr(self, method_name)(self, **cb_kwargs)
+        stop: BaseException | None = None
+        for _, callback in self.callbacks_:
+            if stop is None or getattr(callback, "reports", False):
+                try:
+                    getattr(callback, method_name)(self, **cb_kwargs)
+                except BaseException as error:
+                    stop = stop or error
+        if stop is not None:
+            raise stop
 
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
     ) -> Any:
         """Train for the epochs that a checkpoint leaves to be done."""
-        if epochs is None and self.checkpoint is not None:
-            epochs = self.max_epochs - self.checkpoint.n_done
+        if epochs is None:
+            epochs = self.max_epochs - self.n_done_
         try:
             return super().fit_loop(X, y, epochs, **fit_params)
         finally:
             self.best_ = None
+
+    def without_listeners(self) -> FCDDNet:
+        """Let go of what listened to the training, which may hold the caller's data."""
+        for name in ("callbacks", "callbacks_"):
+            kept = [pair for pair in getattr(self, name) if not _listens(pair)]
+            setattr(self, name, kept)
+        return self
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Datasets come ready-made."""
@@ -268,16 +199,15 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             raise ValueError(told)
         self.module_.load_state_dict(self.best_)
         del self.history[-1]
-        warnings.warn(
+        warn_caller(
             f"{told} The estimator has the weights of the epoch before with the lowest "
             f"loss, {self.best_loss_:.4g}.",
             DivergedTrainingWarning,
-            stacklevel=12,
         )
         raise KeyboardInterrupt
 
     def train_step_single(
-        self, batch: tuple[Any, Target], **fit_params: Any
+        self, batch: tuple[Any, BatchTarget], **fit_params: Any
     ) -> dict[str, Tensor]:
         """Gradients of a batch; in several parts where memory does not hold it.
 
@@ -300,7 +230,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             self.module_.zero_grad(set_to_none=True)
 
     def _step_in_parts(
-        self, batch: tuple[Any, Target], **fit_params: Any
+        self, batch: tuple[Any, BatchTarget], **fit_params: Any
     ) -> dict[str, Tensor]:
         if self.n_parts_ == 1:
             step: dict[str, Tensor] = super().train_step_single(batch, **fit_params)
@@ -321,8 +251,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(cells)}
 
     def single(self) -> FCDDNet:
-        """The trained net, where it was one of several processes' by itself."""
-        return self
+        """Unwrap the net after distributed training."""
+        return self.without_listeners()
 
     def _fetch(self, losses: Tensor) -> list[float]:
         """Losses as numbers."""
@@ -335,20 +265,40 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return cells
 
     def get_loss(
-        self, y_pred: Tensor, y_true: Target, X: Any = None, training: bool = False
+        self, y_pred: Tensor, y_true: BatchTarget, X: Any = None, training: bool = False
     ) -> Tensor:
         """Mean loss of a batch."""
         # Where several processes train, each holds the module in a wrapper.
         module: Any = getattr(self.module_, "module", self.module_)
-        losses = module.objective.loss(y_pred.mean(dim=(1, 2)), y_true.anomalous)
-        if self.pixel_loss is not None and module.objective.spatial:
-            pixelwise = pixel_loss(
-                module.upsample(y_pred), y_true.masks[:, 0], over=self.pixel_loss
-            )
-            losses = torch.where(y_true.has_mask, pixelwise, losses)
-        return losses.mean() * y_true.weight
+        objective, scores = module.objective, y_pred.mean(dim=(1, 2))
+        if self.pixel_loss is None or not objective.spatial:
+            losses = objective.loss(scores, y_true.anomalous)
+            return losses.mean() * y_true.weight
+        # Each kind of loss gets harmless values where the other one counts, so that
+        # neither can hand a NaN to the gradient of the other.
+        known = y_true.has_mask
+        by_label = objective.loss(
+            torch.where(known, torch.ones_like(scores), scores), y_true.anomalous
+        )
+        maps = torch.where(known[:, None, None], y_pred, torch.ones_like(y_pred))
+        by_mask = objective.pixel_loss(
+            module.upsample(maps), y_true.masks[:, 0], over=self.pixel_loss
+        )
+        return torch.where(known, by_mask, by_label).mean() * y_true.weight
 
 
 def take(x: Any, index: Tensor) -> Any:
     """Some images of a batch, or of its features."""
     return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]
+
+
+class Listener(Callback):  # type: ignore[misc]
+    """Callback of the package itself, which leaves the net when training is over."""
+
+    # Whether it hears of everything, also when another callback ends the training.
+    reports = False
+
+
+def _listens(pair: Any) -> bool:
+    callback = pair[1] if isinstance(pair, tuple) else pair
+    return isinstance(callback, Listener)

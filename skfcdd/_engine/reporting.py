@@ -1,87 +1,48 @@
-"""What a training run tells of its epochs: printed lines, scikit-learn's callbacks."""
+"""What training tells of itself: lines, collapse, interruption."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Reporter"]
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.module import FCDDModule
+from skfcdd._engine.net import FCDDNet, Listener
+from skfcdd._utils.device import in_parts
+from skfcdd._utils.warnings import warn_caller
+from skfcdd.anomalies import confetti
+from skfcdd.exceptions import CollapseWarning, InterruptedTrainingWarning
+
+__all__ = ["CollapseWatch", "ProgressPrinter"]
+
+# Number of normal images whose scores are watched for collapse.
+_PROBE_SIZE = 32
+# Learning to tell anomalies apart spreads the scores; scores that end up with less
+# than this share of their spread before training are on the way to a constant.
+_COLLAPSE_SHARE = 0.1
 
 
-class Reporter:
-    """Tells of the epochs of one call of ``fit``.
+class ProgressPrinter(Listener):
+    """Prints a line for each epoch, with the time that is left."""
 
-    It hears of them from the net (:meth:`skfcdd._engine.net.FCDDNet.notify`), once its
-    callbacks have.
+    reports = True
 
-    Parameters
-    ----------
-    estimator : estimator
-        Which is fitted. Its `verbose` says whether lines are printed; callbacks that
-        were set by ``set_callbacks`` hear of every epoch where scikit-learn has them
-        (1.9).
-    X, y : array-like
-        What ``fit`` was given, for callbacks that score.
-    snapshot : callable
-        Learned attributes as if training had ended now; called only for callbacks
-        that ask.
-    """
-
-    def __init__(
-        self, estimator: Any, X: Any, y: Any, snapshot: Callable[[], dict[str, Any]]
-    ) -> None:
-        self.estimator = estimator
-        self.given = {"X": X, "y": y, "reconstruction_attributes": snapshot}
-        self.verbose = estimator.verbose
-        self.whole: Any = None  # of scikit-learn's contexts
-        self.part: Any = None
-
-    def on_train_begin(self, net: Any) -> None:
-        """Open what callbacks are told of."""
-        # An earlier run may have come some way.
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Note when training began, and how far an earlier run has come."""
         self.n_epochs, self.n_done = net.max_epochs, len(net.history)
         self.n_before = self.n_done
-        self.verbose = self.verbose and net.reports
         self.started = time.perf_counter()
-        if hasattr(self.estimator, "_init_callback_context"):
-            self.whole = self.estimator._init_callback_context(
-                max_subtasks=self.n_epochs
-            )
-            self.whole.call_on_fit_task_begin(
-                estimator=self.estimator, X=self.given["X"], y=self.given["y"]
-            )
 
-    def on_epoch_begin(self, net: Any) -> None:
-        """Tell callbacks of an epoch."""
-        if self.whole is not None:
-            self.part = self.whole.subcontext(task_name="epoch")
-            self.part.call_on_fit_task_begin(
-                estimator=self.estimator, X=self.given["X"], y=self.given["y"]
-            )
-
-    def on_epoch_end(self, net: Any) -> None:
-        """Print a line, and tell callbacks, one of which may end the training.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            Which is how callbacks of skorch end a training.
-        """
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Print the line."""
         self.n_done += 1
-        if self.verbose:
+        if net.reports:
             print(self._line(net.history[-1]), flush=True)
-        if self.part is not None:
-            part, self.part = self.part, None
-            if part.call_on_fit_task_end(estimator=self.estimator, **self.given):
-                raise KeyboardInterrupt
-
-    def on_train_end(self, net: Any) -> None:
-        """Tell callbacks that it is over."""
-        if self.part is not None:  # an epoch that was broken off
-            self.part.call_on_fit_task_end(estimator=self.estimator)
-        if self.whole is not None:
-            self.whole.call_on_fit_task_end(estimator=self.estimator, **self.given)
 
     def _line(self, row: dict[str, Any]) -> str:
         """An epoch in a line: its losses, its time, and the time that is left."""
@@ -95,3 +56,101 @@ class Reporter:
             parts[-1] += " *"
         clock = f"{left // 60}:{left % 60:02}"
         return "  ".join([*parts, f"{row['dur']:.1f} s", f"{clock} left"])
+
+
+class CollapseWatch(Listener):
+    """Warns if the scores of varied images end up alike, or training was interrupted.
+
+    Parameters
+    ----------
+    data : TrainingData
+    rows : ndarray of int
+        Normal images that are held out.
+    """
+
+    def __init__(self, data: TrainingData, rows: npt.NDArray[np.intp]) -> None:
+        self.data, self.rows = data, rows[:_PROBE_SIZE]
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Measure the spread of the scores before any training."""
+        module = _bare(net)
+        if module.initial_spread is None:
+            module.initial_spread = self._spread(net, module)
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Compare the spread with that before training.
+
+        Raises
+        ------
+        ValueError
+            If the scores are not finite.
+        """
+        _report_interruption(net)
+        module = _bare(net)
+        spread, before = self._spread(net, module), module.initial_spread
+        assert before is not None
+        if not math.isfinite(spread):
+            raise ValueError(
+                f"Training diverged: the network's scores are not finite. Choose a "
+                f"lower lr than {net.lr}, or check what augment and synthetic make of "
+                f"the images."
+            )
+        if spread < _COLLAPSE_SHARE * before:
+            warn_caller(
+                f"The network gives nearly the same score to everything: the scores of "
+                f"varied images spread by {spread:.1e}, and by {before:.1e} before "
+                f"training. Train against anomalies (synthetic=, outlier_exposure=, or "
+                f"labels in y), or with a lower lr.",
+                CollapseWarning,
+            )
+
+    @torch.no_grad()
+    def _spread(self, net: FCDDNet, module: FCDDModule) -> float:
+        """Standard deviation of the scores of some images."""
+        was_training = module.training
+        probe = self._probe(net.device)
+        module.eval()
+
+        def scores(place: slice) -> torch.Tensor:
+            return module(probe[place]).mean(dim=(1, 2))
+
+        parts = in_parts(len(probe), net.batch_size, probe.device, scores)
+        spread = torch.cat([part for _, part in parts]).cpu().double().std(correction=0)
+        module.train(was_training)
+        return float(spread)
+
+    def _probe(self, device: Any) -> torch.Tensor:
+        """Some normal images, and the same with anomalies that are always alike."""
+        parts = np.array_split(self.rows, -(-len(self.rows) // 4))
+        unit, images = self.data.preprocess.unit, self.data.images
+        probe = torch.cat([unit(images.take(part, device)) for part in parts])
+        generator = torch.Generator(device).manual_seed(0)
+        return torch.cat([probe, confetti(probe, generator)[0]])
+
+
+def _bare(net: Any) -> FCDDModule:
+    """Unwrap the module during distributed training."""
+    module: FCDDModule = getattr(net.module_, "module", net.module_)
+    return module
+
+
+def _report_interruption(net: Any) -> None:
+    """Say how far training got, if it was broken off within an epoch.
+
+    skorch takes a KeyboardInterrupt for a wish to end. Callbacks end a training so, but
+    after an epoch.
+    """
+    if not net.history or "train_loss" in net.history[-1]:
+        return
+    del net.history[-1]
+    net.interrupted_ = True
+    kept = next((c for _, c in net.callbacks_ if hasattr(c, "fingerprint")), None)
+    further = "fit with warm_start=True goes on from there"
+    if kept is not None:
+        further = f"fit again goes on from the checkpoint {str(kept.path)!r}"
+    warn_caller(
+        f"Training was interrupted in epoch {len(net.history) + 1} of "
+        f"{net.max_epochs}. The estimator is fitted with what the network has learned "
+        f"until then; {further}.",
+        InterruptedTrainingWarning,
+    )

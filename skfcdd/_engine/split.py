@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Split"]
+__all__ = ["Split", "UsedImages"]
+
+Rows = npt.NDArray[np.intp]
 
 # Anomalies are held out too where there are at least this many of them.
 _MIN_ANOMALIES_TO_SPLIT = 10
+
+
+def _nothing() -> npt.NDArray[np.uint64]:
+    return np.empty(0, dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class UsedImages:
+    """Images that a network knows, by their digests: none of them may calibrate it.
+
+    Parameters
+    ----------
+    trained : ndarray of uint64
+        Images that were trained on.
+    selected : ndarray of uint64
+        Images by which training was stopped early.
+    """
+
+    trained: npt.NDArray[np.uint64] = field(default_factory=_nothing)
+    selected: npt.NDArray[np.uint64] = field(default_factory=_nothing)
+
+    def known(self, digests: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """Which of some images the network knows."""
+        return np.isin(digests, self.trained) | np.isin(digests, self.selected)
+
+    def joined(self, split: Split, digests: npt.NDArray[np.uint64]) -> UsedImages:
+        """These images, and those of a split that are trained on now."""
+        trained = np.concatenate([split.normal, split.anomalous])
+        selected = np.concatenate([split.stop_normal, split.stop_anomalous])
+        return UsedImages(
+            np.union1d(self.trained, digests[trained]),
+            np.union1d(self.selected, digests[selected]),
+        )
 
 
 @dataclass(frozen=True)
@@ -24,16 +59,16 @@ class Split:
     held_normal, held_anomalous : ndarray of int
         Held out to set the threshold.
     stop_normal, stop_anomalous : ndarray of int
-        Held out to stop early: images that have chosen the weights can promise
-        nothing about others.
+        Held out to stop early. Images used for model selection cannot calibrate the
+        threshold.
     """
 
-    normal: npt.NDArray[np.intp]
-    anomalous: npt.NDArray[np.intp]
-    held_normal: npt.NDArray[np.intp]
-    held_anomalous: npt.NDArray[np.intp]
-    stop_normal: npt.NDArray[np.intp]
-    stop_anomalous: npt.NDArray[np.intp]
+    normal: Rows
+    anomalous: Rows
+    held_normal: Rows
+    held_anomalous: Rows
+    stop_normal: Rows
+    stop_anomalous: Rows
 
     @classmethod
     def draw(
@@ -43,29 +78,91 @@ class Split:
         rng: np.random.RandomState,
         *,
         stop_early: bool = False,
+        digests: npt.NDArray[np.uint64] | None = None,
+        used: UsedImages | None = None,
     ) -> Split:
         """Hold out a share of the normal images, at least one, and of the anomalies.
 
         As many again to stop early, where that is wanted.
+
+        Parameters
+        ----------
+        anomalous : ndarray of shape (n,), bool
+        fraction : float
+        rng : RandomState
+        stop_early : bool, default=False
+        digests : ndarray of shape (n,), uint64, default=None
+            Of the images: a copy of a held-out image is not trained on.
+        used : UsedImages, default=None
+            What an earlier training used, which is never held out again.
         """
-        parts: list[npt.NDArray[np.intp]] = []
-        for rows, least in (
-            (rng.permutation(np.flatnonzero(~anomalous)), 1),
-            (rng.permutation(np.flatnonzero(anomalous)), 0),
-        ):
-            count = max(least, round(fraction * len(rows)))
-            if least == 0 and len(rows) < _MIN_ANOMALIES_TO_SPLIT:
-                count = 0
-            ends = np.cumsum([count, count * stop_early])
-            parts += [np.sort(part) for part in np.split(rows, ends)]
-        held_normal, stop_normal, normal, held_anomalous, stop_anomalous, rest = parts
-        if len(normal) == 0:
-            n_normal = int((~anomalous).sum())
-            raise ValueError(
-                f"At least {2 + stop_early} normal images are needed, one of them to "
-                f"set the threshold. Got n_samples = {len(anomalous)} with {n_normal} "
-                f"normal, {2 + stop_early - n_normal} sample too few."
-            )
-        return cls(
-            normal, rest, held_normal, held_anomalous, stop_normal, stop_anomalous
+        if digests is None:
+            digests = np.arange(len(anomalous), dtype=np.uint64)
+        used = used or UsedImages()
+        normal = rng.permutation(np.flatnonzero(~anomalous))
+        bad = rng.permutation(np.flatnonzero(anomalous))
+        n_normal = _n_held(len(normal), fraction, stop_early, len(anomalous))
+        n_bad = round(fraction * len(bad)) * (len(bad) >= _MIN_ANOMALIES_TO_SPLIT)
+        parts = [
+            *_part(normal, n_normal, n_normal * stop_early, digests, used, least=1),
+            *_part(bad, n_bad, n_bad * stop_early, digests, used, least=0),
+        ]
+        held, stop, rest, bad_held, bad_stop, bad_rest = map(np.sort, parts)
+        copies = np.isin(digests[rest], digests[held])
+        if copies.all():
+            copies[:] = False  # all images are the same
+        return cls(rest[~copies], bad_rest, held, bad_held, stop, bad_stop)
+
+
+def _n_held(n: int, fraction: float, stop_early: bool, n_samples: int) -> int:
+    """Number of normal images to hold out for the threshold.
+
+    Raises
+    ------
+    ValueError
+        If none are left to train on.
+    """
+    if n < 2 + stop_early:
+        raise ValueError(
+            f"At least {2 + stop_early} normal images are needed, one of them to set "
+            f"the threshold. Got n_samples = {n_samples} with {n} normal, "
+            f"{2 + stop_early - n} sample too few."
         )
+    count = max(1, round(fraction * n))
+    if count * (1 + stop_early) >= n:
+        more = f" and {count} to stop early" if stop_early else ""
+        raise ValueError(
+            f"validation_fraction={fraction} holds out {count} of {n} normal images "
+            f"for the threshold{more}, which leaves none to train on. Choose a smaller "
+            f"one."
+        )
+    return count
+
+
+def _part(
+    rows: Rows,
+    n_held: int,
+    n_stop: int,
+    digests: npt.NDArray[np.uint64],
+    used: UsedImages,
+    *,
+    least: int,
+) -> tuple[Rows, Rows, Rows]:
+    """Rows that are held out, that stop training early, and that are trained on."""
+    new = ~used.known(digests[rows])
+    held = rows[new][:n_held]
+    if len(held) < least:
+        raise ValueError(
+            f"All {len(rows)} normal images were trained on before, and none of them "
+            f"may set the threshold. Add images that are new to the network, or fit "
+            f"anew with warm_start=False."
+        )
+    rest = rows[~np.isin(rows, held)]
+    free = ~np.isin(digests[rest], used.trained)
+    stop = rest[free][:n_stop]
+    if len(stop) < min(least, n_stop):
+        raise ValueError(
+            "early_stopping=True needs normal images that were not trained on before. "
+            "Add images that are new to the network, or leave early_stopping out."
+        )
+    return held, stop, rest[~np.isin(rest, stop)]

@@ -13,12 +13,14 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
 from skfcdd._utils.device import lowered
 from skfcdd._utils.random import undisturbed
 from skfcdd.exceptions import ImageShapeError
-from skfcdd.heatmaps import default_sigma, gaussian_matrix
+from skfcdd.heatmaps import gaussian_matrix, heatmap_sigmas
+from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["explain_large"]
 
@@ -30,33 +32,38 @@ _PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _SAME = 1e-3
 
 
-def explain_large(estimator: Any, image: Any, tile_size: Any, out: Any) -> Any:
+def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> Any:
     """See :meth:`skfcdd._base.BaseFCDD.explain_large`."""
-    _check_can_tile(estimator, tile_size)
-    source = _check_image(estimator, image)
+    _check_can_tile(model, tile_size)
+    source = _check_image(model, image)
     h, w, _ = source.image_shape
     heatmap = np.empty((h, w), dtype=np.float32) if out is None else out
     check_out(heatmap, (h, w))
-    cells = _Tiles(estimator, source, int(tile_size)).cells()
-    for rows, band in _bands(estimator, cells, (h, w)):
+    cells = _Tiles(model, source, int(tile_size)).cells()
+    for rows, band in _bands(model, cells, (h, w)):
         heatmap[rows] = band
     return heatmap
 
 
-def _check_can_tile(estimator: Any, tile_size: Any) -> None:
-    module, field = estimator.net_.module_, estimator.receptive_field_
+def _field(model: FittedModel) -> ReceptiveField:
+    assert model.receptive_field is not None
+    return model.receptive_field
+
+
+def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
+    module, field = model.module, _field(model)
     whole = isinstance(tile_size, Integral) and not isinstance(tile_size, bool)
     if not whole or tile_size < 1:
         raise ValueError(f"tile_size must be an int of at least 1. Got {tile_size!r}.")
     if not module.objective.spatial:
         raise ValueError(
-            f"loss={estimator.loss!r} gives no map to put together from tiles. Fit "
-            f"with loss='fcdd'."
+            f"{type(module.objective).__name__} gives no map to put together from "
+            f"tiles. Fit with loss='fcdd'."
         )
     if module.preprocess.size is not None:
         raise ValueError(
-            f"resize={estimator.resize!r} shrinks the images of fit, and tiles would "
-            f"shrink otherwise. Resize the image, and fit without resize."
+            f"resize={module.preprocess.size} shrinks the images of fit, and tiles "
+            f"would shrink otherwise. Resize the image, and fit without resize."
         )
     if not all(map(math.isfinite, field.extent)):
         raise ValueError(
@@ -71,11 +78,11 @@ def _check_can_tile(estimator: Any, tile_size: Any) -> None:
         )
 
 
-def _check_image(estimator: Any, image: Any) -> ImageArray:
+def _check_image(model: FittedModel, image: Any) -> ImageArray:
     """The image as a batch of one; nothing is kept of what is read to check it."""
     array = image if is_lazy(image) else np.asanyarray(image)
-    n_channels = estimator.image_shape_[2]
-    first = estimator.channels == "first" and array.ndim == 3
+    n_channels = model.images.shape[2]
+    first = model.images.channels == "first" and array.ndim == 3
     found = array.shape[0 if first else -1] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or found != n_channels:
         raise ImageShapeError(
@@ -84,13 +91,13 @@ def _check_image(estimator: Any, image: Any) -> ImageArray:
         )
     ends = check_values(array, "image")
     source = ImageArray(_OneImage(array), channels_first=first)
-    least = estimator.receptive_field_.extent
+    least = _field(model).extent
     if any(n < r for n, r in zip(source.image_shape[:2], least, strict=True)):
         raise ImageShapeError(
             f"The image of {source.image_shape[:2]} pixels is smaller than the "
             f"receptive field {least} of a cell."
         )
-    estimator._warn_about_range(ImageArray(array, known_limits=ends))
+    model.warn_about_range(ImageArray(array, known_limits=ends))
     return source
 
 
@@ -120,22 +127,22 @@ class _Tiles:
     so that the cells of its core see nothing of its borders.
     """
 
-    def __init__(self, estimator: Any, source: ImageArray, tile_size: int) -> None:
-        self.net = estimator.net_
+    def __init__(self, model: FittedModel, source: ImageArray, tile_size: int) -> None:
+        self.net = model.runner
         self.module = self.net.module_.eval()
         self.source = source
-        field = estimator.receptive_field_
+        field = _field(model)
         self.strides = [round(j) for j in field.stride]
         self.margins = [
             math.ceil(r / j) + 1
             for r, j in zip(field.extent, self.strides, strict=True)
         ]
-        period = self._period(estimator)
+        period = self._period(model)
         self.margins = [-(-m // period) * period for m in self.margins]
         self.cores = [-(-tile_size // (j * period)) * period for j in self.strides]
         self.normalize = self._normalizer()
 
-    def _period(self, estimator: Any) -> int:
+    def _period(self, model: FittedModel) -> int:
         """Number of cells by which a window may be moved to give the same cells.
 
         More than one where coarser maps are enlarged to the size of finer ones. It is
@@ -148,7 +155,7 @@ class _Tiles:
         """
         if len(getattr(self.module.backbone, "taken", ())) == 1:
             return 1
-        period = _find_period(self._map, estimator, self.strides, self.margins)
+        period = _find_period(self._map, model, self.strides, self.margins)
         for axis, name in enumerate(("high", "wide")):
             pixels = self.strides[axis] * period
             found = self.source.image_shape[axis]
@@ -235,18 +242,18 @@ class _Tiles:
 @torch.no_grad()
 def _find_period(
     compute: Callable[[Tensor], Tensor],
-    estimator: Any,
+    model: FittedModel,
     strides: list[int],
     margins: list[int],
 ) -> int:
     """Least of `_PERIODS` by which a window of noise may be moved."""
-    preprocess = estimator.net_.module_.preprocess
+    preprocess = model.module.preprocess
     generator = torch.Generator().manual_seed(0)
     for period in _PERIODS:
         # Whole periods, of which a network without padding leaves some inner cells.
         n_cells = [(3 * m // period + 3) * period for m in margins]
         size = [n * j for n, j in zip(n_cells, strides, strict=True)]
-        noise = torch.rand(1, estimator.image_shape_[2], *size, generator=generator)
+        noise = torch.rand(1, model.images.shape[2], *size, generator=generator)
         noise = preprocess(noise.to(preprocess.mean))
         dy, dx = (period * j for j in strides)
         part, moved = compute(noise[..., dy:, dx:])[0], compute(noise)[0]
@@ -298,17 +305,16 @@ def _gaussians(
 
 
 def _bands(
-    estimator: Any, cells: npt.NDArray[np.float32], size: tuple[int, int]
+    model: FittedModel, cells: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
     """Rows of the heatmap, a band at a time."""
-    field, sigma = estimator.receptive_field_, estimator.heatmap_sigma
+    field = _field(model)
+    sigmas = heatmap_sigmas(field, model.judging.heatmap_sigma)
     rows, columns = (
         _gaussians(
             size[axis],
             field.centers(cells.shape[axis], axis),
-            default_sigma(field.extent[axis], field.stride[axis])
-            if sigma is None
-            else sigma,
+            sigmas[axis],
             field.extent[axis],
         )
         for axis in (0, 1)

@@ -3,153 +3,153 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 
 from skfcdd._engine.augmentation import resolve_augment
 from skfcdd._engine.batches import TrainingData
 from skfcdd._engine.checkpoint import Checkpoint
 from skfcdd._engine.feature_store import CachedTrainingData, stored_dtype
 from skfcdd._engine.fingerprint import weights_digest
-from skfcdd._engine.module import build_module, build_net, build_network
-from skfcdd._engine.net import FCDDModule, FCDDNet
-from skfcdd._engine.preprocessing import Preprocess, resolve_size
-from skfcdd._engine.reporting import Reporter
-from skfcdd._engine.split import Split
-from skfcdd._engine.watch import fit_watched
+from skfcdd._engine.model import FittedModel
+from skfcdd._engine.module import FCDDModule, Network, make_module, set_upsampler
+from skfcdd._engine.net import FCDDNet, Listener
+from skfcdd._engine.optimization import make_net
+from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._engine.reporting import CollapseWatch, ProgressPrinter
+from skfcdd._engine.settings import Settings
+from skfcdd._engine.split import Split, UsedImages
 from skfcdd._inputs.images import ImageArray, check_images
-from skfcdd._inputs.labels import Truth
-from skfcdd._utils.device import lowered, resolve_device, resolve_precision
-from skfcdd._utils.memory import in_parts
-from skfcdd._utils.random import seeded
+from skfcdd._inputs.labels import Targets
+from skfcdd._utils.device import in_parts, lowered, resolve_precision
+from skfcdd._utils.random import draw_seeds, seeded
+from skfcdd._utils.warnings import warn_caller
 from skfcdd.anomalies import resolve_synthetic
 from skfcdd.exceptions import ReceptiveFieldWarning
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.objectives import Objective
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["Previous", "Trained", "draw_seeds", "train"]
+__all__ = ["Trained", "train"]
 
 # Above this share of both sides of an image, a cell sees nearly everything.
 _BLURRING_SHARE = 0.9
+# Values of exposed images are on the scale of X if their range has at least this
+# share of that of X, and reaches no further beyond it than its own width.
+_SAME_SCALE = 1 / 16
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run gives.
+    """What a training run gives; while it lasts, `net` is what is trained.
 
     Parameters
     ----------
     net : FCDDNet
-        The trained net.
     receptive_field : ReceptiveField
         In pixels of the images that the network sees.
     split : Split
         What was held out.
     split_seed : int
-        Chance of the split, with which training goes on: images that were held out
-        once must not be trained on later.
+        Seed of the split, reused by warm starts.
+    used : UsedImages
+        All images that the network has seen in training, this one or earlier ones.
     """
 
     net: FCDDNet
     receptive_field: ReceptiveField
     split: Split
     split_seed: int
-
-
-class Previous(NamedTuple):
-    """What training goes on from."""
-
-    net: FCDDNet
-    receptive_field: ReceptiveField
-    split_seed: int
+    used: UsedImages
 
 
 def train(
-    estimator: Any,
+    settings: Settings,
     images: ImageArray,
-    truth: Truth,
-    previous: Previous | None,
-    report: Callable[[Callable[[], Trained]], Reporter],
+    targets: Targets,
+    previous: FittedModel | None = None,
+    check: Callable[[Split], None] = lambda split: None,
+    listeners: Callable[[Trained], Sequence[Listener]] = lambda trained: (),
 ) -> Trained:
-    """Train a network with the parameters of `estimator`.
+    """Train a network.
 
     Parameters
     ----------
-    estimator : BaseFCDD
-        Its parameters are read, nothing is written.
+    settings : Settings
     images : ImageArray
         Normal images and anomalies.
-    truth : Truth
+    targets : Targets
         Which are anomalies, and their masks.
-    previous : Previous or None
-        The net to go on with.
-    report : callable
-        Makes the reporter of the epochs, out of what gives the present state.
+    previous : FittedModel, default=None
+        What to go on from.
+    check : callable, default=no check
+        Looks at the split before any training.
+    listeners : callable, default=none
+        Makes callbacks that follow the training.
 
     Returns
     -------
     Trained
     """
-    if isinstance(estimator.feature_cache, FeatureCache):
-        estimator.feature_cache.check()
-    begun = _begun(previous) if estimator.checkpoint is not None else ""
-    checkpoint = Checkpoint.of(estimator, images, truth, begun)
-    seeds = draw_seeds(estimator.random_state)
+    if isinstance(settings.feature_cache, FeatureCache):
+        settings.feature_cache.check()
+    begun = _begun(previous) if settings.checkpoint is not None else ""
+    checkpoint = Checkpoint.of(settings, images, targets, begun)
+    seeds = draw_seeds(settings.random_state)
     if checkpoint is not None:
         seeds = checkpoint.agree(seeds)
-    device = resolve_device(estimator.device)
-    if estimator.accelerate:
-        seeds, device = _join_processes(seeds, device)
-    split_seed = seeds[0] if previous is None else previous.split_seed
+    if settings.accelerate:
+        seeds, settings = _join_processes(seeds, settings)
+    split_seed, used = seeds[0], UsedImages()
+    if previous is not None:
+        split_seed, used = previous.split_seed, previous.used
+    digests = images.digests()
     split = Split.draw(
-        truth.anomalous,
-        estimator.validation_fraction,
+        targets.anomalous,
+        settings.validation_fraction,
         np.random.RandomState(split_seed),
-        stop_early=estimator.early_stopping,
+        stop_early=settings.early_stopping,
+        digests=digests,
+        used=used,
     )
-    estimator._check_rule(len(split.held_normal), truth)
+    check(split)
     anomalies = {
-        "plant": resolve_synthetic(estimator.synthetic),
-        **_exposure(estimator, images, seeds[3]),
+        "plant": resolve_synthetic(settings.synthetic),
+        **_exposure(settings, images, seeds[3]),
     }
-    with seeded(seeds[1], device):
-        module, field = _module(estimator, images, split, previous)
-        data = _data(
-            estimator,
-            images,
-            truth,
-            split,
-            module,
-            torch.Generator(device).manual_seed(seeds[2]),
-            **anomalies,
-        )
-        net = _net(estimator, module, data, split, device)
-        module.to(device)
+    with seeded(seeds[1], settings.device):
+        module, field = _module(settings, images, split, previous)
+        generator = torch.Generator(settings.device).manual_seed(seeds[2])
+        data = _data(settings, images, targets, split, module, generator, **anomalies)
+        net = _net(settings, module, data, split)
+        module.to(settings.device)
         # Most objectives look at nothing, which spares a pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
-            _start_objective(module, data, estimator.batch_size, device)
-        net.reporter = report(lambda: Trained(net, field, split, split_seed))
-        net.checkpoint, net.begun_ = checkpoint, begun
-        with _cached(estimator, data, net, module) as source:
+            _start_objective(module, data, settings)
+        net.begun_ = begun
+        trained = Trained(net, field, split, split_seed, used.joined(split, digests))
+        with _cached(settings, data, net, module) as source:
+            own: list[Listener] = [CollapseWatch(source, split.held_normal)]
             if checkpoint is not None:
-                checkpoint.replay(source, estimator.batch_size, device)
-            net = fit_watched(net, module, source, split.held_normal, device)
-    return Trained(net, field, split, split_seed)
+                checkpoint.follow(net, source)
+                own.append(checkpoint)
+            if settings.verbose:
+                own.append(ProgressPrinter())
+            net.callbacks = [*net.callbacks, *own, *listeners(trained)]
+            net = net.fit(source, None).single()
+    return replace(trained, net=net)
 
 
 def _data(
-    estimator: Any,
+    settings: Settings,
     images: ImageArray,
-    truth: Truth,
+    targets: Targets,
     split: Split,
     module: FCDDModule,
     generator: torch.Generator,
@@ -166,27 +166,27 @@ def _data(
         split.anomalous,
         module.preprocess,
         generator,
-        masks=truth.masks,
-        has_mask=truth.has_mask,
-        augment=resolve_augment(estimator.augment, frozen=module.split > 0),
-        anomaly_fraction=estimator.anomaly_fraction if learns else 0.0,
-        trust_planted=estimator.pixel_loss is not None,
+        masks=targets.masks,
+        has_mask=targets.has_mask,
+        augment=resolve_augment(settings.augment, frozen=module.split > 0),
+        anomaly_fraction=settings.anomaly_fraction if learns else 0.0,
+        trust_planted=settings.pixel_loss is not None,
         **anomalies,
     )
 
 
-def _begun(previous: Previous | None) -> str:
+def _begun(previous: FittedModel | None) -> str:
     """Digest of the weights that training goes on from.
 
     What was interrupted is the training that began before it.
     """
     if previous is None:
         return ""
-    net = previous.net
+    net = previous.runner
     return net.begun_ if net.interrupted_ else weights_digest(net.module_)
 
 
-def _join_processes(seeds: list[int], device: str) -> tuple[list[int], str]:
+def _join_processes(seeds: list[int], settings: Settings) -> tuple[list[int], Settings]:
     """Seeds that all processes share, and the device of this one."""
     try:
         from skfcdd._engine.distributed import own_device, shared_seeds
@@ -195,32 +195,24 @@ def _join_processes(seeds: list[int], device: str) -> tuple[list[int], str]:
             "accelerate=True needs the package accelerate: pip install "
             "'skfcdd[accelerate]'."
         ) from error
-    device = own_device(device)
-    return shared_seeds(seeds), device
+    settings = settings.with_device(own_device(settings.device))
+    return shared_seeds(seeds), settings
 
 
-def draw_seeds(random_state: Any) -> list[int]:
-    """Four seeds: of the split, the weights, the batches and the exposed outliers."""
-    if random_state is None:  # the global generator of numpy is the caller's
-        return [int(s) for s in np.random.SeedSequence().generate_state(4)]
-    rng = check_random_state(random_state)
-    return [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=4)]
-
-
-def _exposure(estimator: Any, images: ImageArray, seed: int) -> dict[str, Any]:
+def _exposure(settings: Settings, images: ImageArray, seed: int) -> dict[str, Any]:
     """Exposed outliers, the rows of them to use, and their range of values."""
-    if estimator.outlier_exposure is None:
+    if settings.outlier_exposure is None:
         return {}
     exposed = check_images(
         BaseEstimator(),
-        estimator.outlier_exposure,
-        channels=estimator.channels,
-        image_shape=estimator.image_shape,
+        settings.outlier_exposure,
+        channels=settings.channels,
+        image_shape=settings.image_shape,
     )
     rows = np.random.RandomState(seed).permutation(len(exposed))
     return {
         "exposed": exposed,
-        "exposed_index": rows[: estimator.oe_limit],
+        "exposed_index": rows[: settings.oe_limit],
         "exposed_range": _exposed_range(exposed, images),
     }
 
@@ -228,59 +220,70 @@ def _exposure(estimator: Any, images: ImageArray, seed: int) -> dict[str, Any]:
 def _exposed_range(
     exposed: ImageArray, images: ImageArray
 ) -> tuple[float, float] | None:
-    """Raw values of exposed outliers that become 0 and 1; None for those of X."""
+    """Raw values of exposed outliers that become 0 and 1; None for those of X.
+
+    Images of another type, or with another range of values, are on a scale of their
+    own.
+    """
     if exposed.data.dtype == np.uint8:
         return 0.0, 255.0
-    if exposed.data.dtype.kind == images.data.dtype.kind:
-        return None
     low, high = exposed.limits()
+    if exposed.data.dtype.kind == images.data.dtype.kind:
+        least, most = (0, 255) if images.data.dtype == np.uint8 else images.limits()
+        width = most - least
+        within = least - width <= low and high <= most + width
+        if within and high - low >= _SAME_SCALE * width:
+            return None
     return low, high if high > low else low + 1.0
 
 
 def _module(
-    estimator: Any,
+    settings: Settings,
     images: ImageArray,
     split: Split,
-    previous: Previous | None,
+    previous: FittedModel | None,
 ) -> tuple[FCDDModule, ReceptiveField]:
-    """A fresh network, or the present one where training goes on."""
+    """A fresh network, or a copy of the present one where training goes on."""
+    sigma, shape = settings.heatmap_sigma, images.image_shape
     if previous is not None:
-        # A copy, so that a failure leaves the present network as it is.
-        return copy.deepcopy(previous.net.module_), previous.receptive_field
-    size = resolve_size(estimator.resize)
-    h, w = size or images.image_shape[:2]
-    seen_shape = (h, w, images.image_shape[2])
-    network, n_inputs, frozen = build_network(estimator, seen_shape)
+        module: FCDDModule = copy.deepcopy(previous.runner.module_)
+        field = previous.receptive_field
+        assert field is not None
+        set_upsampler(module, previous.map_shape, field, sigma, shape)
+        return module, field
+    size = settings.network.resize
+    h, w = size or shape[:2]
+    network = Network(settings.network, (h, w, shape[2]))
     preprocess = Preprocess.learn(
         images,
         split.normal,
-        estimator.normalize,
+        settings.network.normalize,
         size,
-        pretrained=estimator.weights is not None,
-        n_inputs=n_inputs,
+        pretrained=settings.network.weights is not None,
+        n_inputs=network.n_inputs,
     )
-    module, field = build_module(preprocess, network, frozen, seen_shape, estimator)
+    field = network.measure()
+    module = make_module(network, preprocess, field, sigma, shape)
     share = min(field.share((h, w)))
     if module.objective.spatial and share > _BLURRING_SHARE and min(h, w) >= 16:
-        warnings.warn(
+        warn_caller(
             f"A cell of the map sees {field.extent} of {(h, w)} pixels, so the "
             f"heatmaps cannot tell places apart. Choose a backbone with a smaller "
             f"receptive field, or larger images.",
             ReceptiveFieldWarning,
-            stacklevel=7,
         )
     return module, field
 
 
 def _net(
-    estimator: Any, module: FCDDModule, data: TrainingData, split: Split, device: str
+    settings: Settings, module: FCDDModule, data: TrainingData, split: Split
 ) -> FCDDNet:
     """The net, with a validation set where training may stop early."""
     h, w = module.preprocess.size or data.images.image_shape[:2]
-    precision = resolve_precision(estimator.precision, device, h * w)
+    precision = resolve_precision(settings.precision, settings.device, h * w)
     module.to(torch.float64 if precision == "float64" else torch.float32)
     validation = None
-    if estimator.early_stopping:
+    if settings.early_stopping:
         validation = replace(
             data,
             normal=split.stop_normal,
@@ -289,12 +292,11 @@ def _net(
             # The same anomalies in each epoch make the losses comparable.
             reseed=data.generator.initial_seed(),
         )
-    return build_net(
+    return make_net(
         module,
-        estimator,
-        device=device,
+        settings,
         precision=precision,
-        n_batches=data.n_batches(estimator.batch_size),
+        n_batches=data.n_batches(settings.batch_size),
         has_masks=data.masks is not None,
         validation=validation,
     )
@@ -302,19 +304,19 @@ def _net(
 
 @contextmanager
 def _cached(
-    estimator: Any, data: TrainingData, net: FCDDNet, module: FCDDModule
+    settings: Settings, data: TrainingData, net: FCDDNet, module: FCDDModule
 ) -> Iterator[TrainingData]:
     """The source of batches, of features where those of frozen stages are kept."""
-    settings = estimator.feature_cache
-    if settings is None or (settings == "auto" and not _can_cache(module, data)):
+    cache = settings.feature_cache
+    if cache is None or (cache == "auto" and not _can_cache(module, data)):
         yield data
         return
-    settings = FeatureCache() if settings == "auto" else settings
+    cache = FeatureCache() if cache == "auto" else cache
     if not _can_cache(module, data):
         raise ValueError(
-            f"feature_cache={settings} keeps the features of frozen stages of images "
-            f"that nothing changes. Got frozen={estimator.frozen!r} and "
-            f"augment={estimator.augment!r}; freeze a stage, and take augment=None."
+            f"feature_cache={cache} keeps the features of frozen stages of images "
+            f"that nothing changes. Got frozen={settings.network.frozen!r} and "
+            f"augment={settings.augment!r}; freeze a stage, and take augment=None."
         )
 
     @torch.no_grad()
@@ -325,8 +327,8 @@ def _cached(
     source = CachedTrainingData.over(
         data,
         encode=encode,
-        cache=settings,
-        stored=stored_dtype(settings, net.precision),
+        cache=cache,
+        stored=stored_dtype(cache, net.precision),
         dtype=module.preprocess.mean.dtype,
     )
     try:
@@ -341,16 +343,17 @@ def _can_cache(module: FCDDModule, data: TrainingData) -> bool:
 
 @torch.no_grad()
 def _start_objective(
-    module: FCDDModule, data: TrainingData, batch_size: int, device: str
+    module: FCDDModule, data: TrainingData, settings: Settings
 ) -> None:
     """Let the objective look at the features of some normal images."""
     module.eval()
-    rows = data.normal[:: max(1, len(data.normal) // (4 * batch_size))]
+    size, device = settings.batch_size, settings.device
+    rows = data.normal[:: max(1, len(data.normal) // (4 * size))]
 
     def features(place: slice) -> torch.Tensor:
         raw = data.images.take(rows[place], device)
         return module.features(data.preprocess.unit(raw))
 
-    parts = in_parts(len(rows), batch_size, device, features)
+    parts = in_parts(len(rows), size, device, features)
     module.objective.start(torch.cat([part for _, part in parts]))
     module.train()

@@ -262,6 +262,16 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The options with which other files are read alike."""
+        return {
+            "resize": self.size,
+            "keep_aspect": self.keep_aspect,
+            "mode": "grey" if self.grey else "colour",
+            "page": self.page,
+        }
+
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
         chosen = np.arange(len(self.paths))[index]
         if np.ndim(chosen) == 0:

@@ -7,8 +7,10 @@ All errors about the shape of X are raised here.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,8 @@ from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
 __all__ = ["ImageArray", "check_images", "to_device"]
 
+# Images are read in blocks of about this many values to tell them apart.
+_BLOCK = 1 << 22
 # An axis of this length is taken for channels: grey, grey and alpha, RGB, RGBA.
 _USUAL_CHANNELS = (1, 2, 3, 4)
 # Of the memory of a device, images may take this share and leave the rest to training.
@@ -44,11 +48,14 @@ class ImageArray:
         How the axes lie.
     known_limits : tuple of float or None
         Least and greatest value, where these are known.
+    reading : mapping or None
+        How files become images, where they are files.
     """
 
     data: Any
     channels_first: bool = False
     known_limits: tuple[float, float] | None = None
+    reading: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
         return int(self.data.shape[0])
@@ -90,6 +97,21 @@ class ImageArray:
         if not self.channels_first:  # channel by channel, as masks are applied
             images = images.permute(0, 3, 1, 2).contiguous()
         return images.float()
+
+    def digests(self) -> npt.NDArray[np.uint64]:
+        """A number for each image that tells it from all others.
+
+        Equal images have the same, whatever the type of their values and the order
+        of their axes.
+        """
+        found = np.empty(len(self), dtype=np.uint64)
+        step = max(1, _BLOCK // max(1, math.prod(self.data.shape[1:])))
+        for start in range(0, len(self), step):
+            rows = np.arange(start, min(start + step, len(self)))
+            for row, image in zip(rows, self.take(rows).numpy(), strict=True):
+                digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
+                found[row] = int.from_bytes(digest, "little")
+        return found
 
     def resident(self, device: str, free: int) -> ImageArray:
         """The images on `device`, if they take no more than a part of what is `free`.
@@ -138,6 +160,7 @@ def check_images(
     channels: str | None = None,
     image_shape: tuple[int, ...] | None = None,
     fitted_shape: tuple[int, int, int] | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> ImageArray:
     """Validate X and find out what its axes mean.
 
@@ -155,6 +178,8 @@ def check_images(
         "first".
     fitted_shape : tuple (h, w, c) or None
         The shape that ``fit`` saw.
+    reading : mapping or None
+        How ``fit`` read files, which paths are read alike.
 
     Returns
     -------
@@ -175,7 +200,7 @@ def check_images(
     if is_paths(X):
         # A grey file among coloured ones is fine; colours are never dropped unasked.
         colour = fitted_shape is not None and fitted_shape[2] == 3
-        X = ImageFiles(X, mode="colour" if colour else "auto")
+        X = ImageFiles(X, **reading or {"mode": "colour" if colour else "auto"})
     array = X if is_lazy(X) and X.ndim > 2 else _as_array(X)
     reset = fitted_shape is None
     if array is not None and fitted_shape is not None:
@@ -196,7 +221,8 @@ def check_images(
         ends = check_values(array)
         some = np.asarray(array[:2])
         validate_data(estimator, some.reshape(len(some), n_features), reset=reset)
-        return ImageArray(_with_channels(array), first, ends)
+        how = X.reading if isinstance(X, ImageFiles) else None
+        return ImageArray(_with_channels(array), first, ends, how)
     flat = array.reshape(len(array), n_features)
     flat = validate_data(estimator, flat, reset=reset)
     return ImageArray(_with_channels(flat.reshape(array.shape)), channels_first=first)

@@ -1,8 +1,7 @@
-"""What came in as y and masks: which images, and which pixels, are anomalous."""
+"""Validation of y and masks: which images, and which pixels, are anomalous."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +12,20 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from skfcdd._inputs.lazy_arrays import is_lazy
+from skfcdd._utils.warnings import warn_caller
 from skfcdd.exceptions import AnomalyLabelWarning, ImageShapeError
 
 __all__ = [
     "Labels",
-    "Truth",
+    "Targets",
     "as_many_masks",
     "as_truth",
     "check_labels",
     "check_masks",
+    "check_masks_and_labels",
     "image_labels",
     "is_masks",
     "masks_to_labels",
-    "read_masks_and_labels",
 ]
 
 # Masks are read in blocks of about this many values, so that a file stays a file.
@@ -33,7 +33,7 @@ _BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
-class Truth:
+class Targets:
     """What is known of a set of images.
 
     Parameters
@@ -148,6 +148,7 @@ def _classes(
     if len(found) == 2:
         return found, None
     if anomaly_label is not None:
+        _check_same_kind(found, anomaly_label)
         both = np.unique(np.array([found[0], anomaly_label]))
         return (both, None) if len(both) == 2 else (found, None)
     if found.dtype.kind in "biuf" and found[0] == 0:
@@ -157,6 +158,18 @@ def _classes(
         f"normal. Name the other one with anomaly_label=, or leave y out if all "
         f"images are normal."
     )
+
+
+def _check_same_kind(found: npt.NDArray[Any], anomaly_label: Any) -> None:
+    """Refuse a label of another type, which no other label could equal."""
+    is_text = [
+        isinstance(x, (str, np.str_)) for x in (found.tolist()[0], anomaly_label)
+    ]
+    if is_text[0] != is_text[1]:
+        raise ValueError(
+            f"Got anomaly_label={anomaly_label!r}, but the labels in y are of another "
+            f"type: {found.tolist()!r}. Give both as texts, or both as numbers."
+        )
 
 
 def _anomaly_index(
@@ -300,9 +313,13 @@ def masks_to_labels(masks: Any) -> npt.NDArray[np.int_]:
     return np.array([np.any(np.asarray(mask)) for mask in masks], dtype=int)
 
 
-def read_masks_and_labels(
-    y: Any, masks: Any, n_samples: int, image_shape: tuple[int, int]
-) -> Truth:
+def check_masks_and_labels(
+    y: Any,
+    masks: Any,
+    n_samples: int,
+    image_shape: tuple[int, int],
+    anomaly_label: Any = None,
+) -> Targets:
     """What y and masks say together, where y may hold masks or labels.
 
     Raises
@@ -314,7 +331,7 @@ def read_masks_and_labels(
         masks cannot be used.
     """
     if y is None and masks is None:
-        return Truth(np.zeros(n_samples, dtype=bool))
+        return Targets(np.zeros(n_samples, dtype=bool))
     if y is not None and is_masks(y):
         if masks is not None:
             raise ValueError(
@@ -333,10 +350,10 @@ def read_masks_and_labels(
             )
     else:
         check_consistent_length(y, np.empty(n_samples))
-        anomalous = image_labels(y)
+        anomalous = image_labels(y, anomaly_label)
     if masks is None:
-        return Truth(anomalous)
-    return Truth(anomalous, *check_masks(masks, image_shape, anomalous))
+        return Targets(anomalous)
+    return Targets(anomalous, *check_masks(masks, image_shape, anomalous))
 
 
 def is_masks(y: Any) -> bool:
@@ -363,5 +380,5 @@ def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
         return masks_to_labels(y).astype(bool)
     labels = check_labels(y, len(y), anomaly_label)
     if labels.warning is not None:
-        warnings.warn(labels.warning, AnomalyLabelWarning, stacklevel=3)
+        warn_caller(labels.warning, AnomalyLabelWarning)
     return labels.anomalous

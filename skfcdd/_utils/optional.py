@@ -1,11 +1,13 @@
-"""Packages that are needed for some things alone, imported when they are."""
+"""Other packages: optional ones, imported when they are needed, and versions."""
 
 from __future__ import annotations
 
 import importlib
+import platform
+from importlib import metadata
 from typing import Any
 
-__all__ = ["pillow", "require"]
+__all__ = ["library_versions", "pillow", "require"]
 
 
 def require(module: str, package: str) -> Any:
@@ -27,3 +29,10 @@ def require(module: str, package: str) -> Any:
 def pillow(module: str) -> Any:
     """A module of Pillow."""
     return require(f"PIL.{module}", "pillow")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a model is made with."""
+    names = ("skfcdd", "torch", "scikit-learn", "skorch", "numpy")
+    versions = {name: metadata.version(name).split("+")[0] for name in names}
+    return versions | {"python": platform.python_version()}

@@ -6,12 +6,14 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch import Generator, nn
 
-__all__ = ["on_host", "seeded", "undisturbed"]
+__all__ = ["draw_seeds", "on_host", "seeded", "undisturbed"]
 
 # Weights are drawn from the global generators, and so is dropout. Two trainings at a
 # time would draw from each other's chance.
@@ -33,6 +35,14 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def draw_seeds(random_state: Any) -> list[int]:
+    """Four seeds: of the split, the weights, the batches and the exposed outliers."""
+    if random_state is None:  # the global generator of numpy is the caller's
+        return [int(s) for s in np.random.SeedSequence().generate_state(4)]
+    rng = check_random_state(random_state)
+    return [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=4)]
 
 
 @contextmanager

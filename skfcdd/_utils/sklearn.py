@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 
 try:  # experimental, from 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -32,7 +37,16 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "check_parameters",
     "fit_context",
     "take_rows",
     "with_callbacks",
 ]
+
+
+def check_parameters(
+    values: Mapping[str, Any], constraints: Mapping[str, Any], owner: str
+) -> None:
+    """Raise scikit-learn's error for values that a parameter may not have."""
+    known = {name: constraints[name] for name in values if name in constraints}
+    validate_parameter_constraints(known, dict(values), owner)

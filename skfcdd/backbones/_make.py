@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skfcdd._utils.memory import is_out_of_memory
+from skfcdd._utils.device import is_out_of_memory
 from skfcdd.backbones._external import make_timm, torchvision_architecture
 from skfcdd.backbones._registry import COLOURS, Architecture, list_backbones, lookup
 from skfcdd.backbones._staged import StagedNetwork, Stages

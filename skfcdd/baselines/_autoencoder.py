@@ -14,12 +14,13 @@ from skorch.callbacks import LRScheduler
 from torch import Tensor, nn
 
 from skfcdd._engine.augmentation import resolve_augment
-from skfcdd._engine.batches import Target, TrainingData
-from skfcdd._engine.module import resolve_max_epochs
+from skfcdd._engine.batches import BatchTarget, TrainingData
 from skfcdd._engine.net import FCDDNet
+from skfcdd._engine.optimization import resolve_max_epochs
 from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._scoring import of_model
 from skfcdd._utils.sklearn import Interval, StrOptions
-from skfcdd.baselines._base import ErrorDetector, ErrorModule, Lesson
+from skfcdd.baselines._base import BaselineDetector, ErrorModel, ErrorModule, Lesson
 
 __all__ = ["AutoencoderDetector"]
 
@@ -136,13 +137,13 @@ class AutoencoderNet(FCDDNet):
     """The training loop of FCDD, with the error of the reconstruction as the loss."""
 
     def get_loss(
-        self, y_pred: Tensor, y_true: Target, X: Any = None, training: bool = False
+        self, y_pred: Tensor, y_true: BatchTarget, X: Any = None, training: bool = False
     ) -> Tensor:
         """Mean squared error of a batch, whose errors at the pixels are the cells."""
         return y_pred.mean()
 
 
-class AutoencoderDetector(ErrorDetector):
+class AutoencoderDetector(BaselineDetector):
     """Reconstruct images by a convolutional autoencoder trained on normal ones.
 
     What normal images do not show does not fit through the narrow middle of the
@@ -246,7 +247,7 @@ class AutoencoderDetector(ErrorDetector):
     """
 
     _parameter_constraints: dict[str, Any] = {
-        **ErrorDetector._parameter_constraints,
+        **BaselineDetector._parameter_constraints,
         "n_latent": [
             Interval(Integral, 1, None, closed="left"),
             StrOptions({"auto"}),
@@ -263,8 +264,7 @@ class AutoencoderDetector(ErrorDetector):
         "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
         "verbose": ["verbose"],
     }
-    net_: AutoencoderNet
-    history_: list[dict[str, Any]]
+    net_ = of_model("runner", "The trained net of skorch.")
 
     def __init__(
         self,
@@ -311,10 +311,12 @@ class AutoencoderDetector(ErrorDetector):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _runner(self) -> AutoencoderNet:
-        return self.net_
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """Loss and time of each epoch."""
+        return list(self._fitted.history)
 
-    def _learn(self, lesson: Lesson) -> None:
+    def _learn(self, lesson: Lesson) -> ErrorModel:
         module = self._module(lesson)
         data = self._batches(lesson, module.preprocess)
         net = self._net(module, data.n_batches(self.batch_size), lesson)
@@ -324,13 +326,14 @@ class AutoencoderDetector(ErrorDetector):
                 f"Training diverged: the loss is not finite. Choose a lower lr than "
                 f"{self.lr}."
             )
-        self.net_, self.history_ = net, list(net.history)
+        history = tuple(net.history)
+        return ErrorModel(runner=net, history=history, **self._known(lesson))
 
     def _module(self, lesson: Lesson) -> AutoencoderModule:
         preprocess = Preprocess.learn(
             lesson.images, lesson.rows, self.normalize, lesson.size
         )
-        shape = lesson.seen_shape
+        shape = lesson.input_shape
         n_latent = self.n_latent
         if isinstance(n_latent, str):
             n_latent = min(_CODE, max(1, math.prod(shape) // _VALUES_PER_NUMBER))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,25 +12,24 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from skfcdd._engine.inference import Runner
+from skfcdd._calibration import normal_pixels
+from skfcdd._engine.model import FittedModel
 from skfcdd._engine.preprocessing import Preprocess, resolve_size
-from skfcdd._engine.split import Split
-from skfcdd._engine.training import draw_seeds
+from skfcdd._engine.split import Split, UsedImages
 from skfcdd._inputs.images import ImageArray, check_images
-from skfcdd._inputs.labels import Truth
-from skfcdd._outliers import OutlierVerdicts
-from skfcdd._scoring import ScoringMixin
+from skfcdd._inputs.labels import Targets
+from skfcdd._outliers import DETECTOR, OutlierVerdicts
 from skfcdd._utils.device import resolve_device, resolve_precision
-from skfcdd._utils.random import seeded
+from skfcdd._utils.optional import library_versions
+from skfcdd._utils.random import draw_seeds, seeded
 from skfcdd._utils.sklearn import Interval, StrOptions, fit_context
 from skfcdd.baselines._upsampling import pixel_upsampler
 from skfcdd.thresholds import THRESHOLDS, Threshold
 
 __all__ = [
     "BaselineDetector",
-    "ErrorDetector",
+    "ErrorModel",
     "ErrorModule",
-    "FixedRunner",
     "Heatmaps",
     "Lesson",
     "MapModule",
@@ -91,41 +88,6 @@ class Heatmaps(nn.Module):
         return heatmaps.float()
 
 
-@dataclass
-class FixedRunner:
-    """A module that is not trained, and how it is run.
-
-    Parameters
-    ----------
-    module_ : MapModule
-    device : str
-    precision : {"float64", "float32", "bfloat16"}
-    batch_size : int
-    """
-
-    module_: Any
-    device: str
-    precision: str
-    batch_size: int
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Written such that it can be read on a machine without the device."""
-        state = dict(vars(self))
-        if torch.device(self.device).type != "cpu":
-            state["module_"] = copy.deepcopy(self.module_).cpu()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Go on with the device if it is there, and on the CPU if not."""
-        vars(self).update(state)
-        try:
-            self.device = resolve_device(self.device)
-        except ValueError as error:
-            warnings.warn(f"{error} Computing on the CPU.", UserWarning, stacklevel=2)
-            self.device = "cpu"
-        self.module_.to(self.device)
-
-
 @dataclass(frozen=True)
 class Lesson:
     """What a method learns from, and how.
@@ -151,7 +113,7 @@ class Lesson:
     seed: int
 
     @property
-    def seen_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the images that the method sees."""
         h, w, c = self.images.image_shape
         return (*(self.size or (h, w)), c)
@@ -162,11 +124,10 @@ class Lesson:
         return torch.float64 if self.precision == "float64" else torch.float32
 
 
-class BaselineDetector(OutlierVerdicts, ScoringMixin, BaseEstimator):  # type: ignore[misc]
+class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
     """Base of the other methods; not for direct use.
 
-    A leaf says in `_learn` how it learns, and in `_runner` and `_heatmap_maker` what
-    makes cells and heatmaps.
+    A subclass says in `_learn` how it learns.
     """
 
     _parameter_constraints: dict[str, Any] = {
@@ -205,7 +166,7 @@ class BaselineDetector(OutlierVerdicts, ScoringMixin, BaseEstimator):  # type: i
     validation_fraction: float
     random_state: Any
 
-    def _learn(self, lesson: Lesson) -> None:
+    def _learn(self, lesson: Lesson) -> FittedModel:
         """Learn from normal images."""
         raise NotImplementedError
 
@@ -235,14 +196,17 @@ class BaselineDetector(OutlierVerdicts, ScoringMixin, BaseEstimator):  # type: i
             images = check_images(
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
-            self._fit_images(images, self._read_truth(y, images))
+            self._fit_images(images, self._read_targets(y, images))
         return self
 
-    def _fit_images(self, images: ImageArray, truth: Truth) -> None:
+    def _fit_images(self, images: ImageArray, targets: Targets) -> None:
         """Learn from validated images, and set what rests on those held out."""
         seeds = draw_seeds(self.random_state)
         rng = np.random.RandomState(seeds[0])
-        split = Split.draw(truth.anomalous, self.validation_fraction, rng)
+        digests = images.digests()
+        split = Split.draw(
+            targets.anomalous, self.validation_fraction, rng, digests=digests
+        )
         missing = self._least_images - len(split.normal)
         if missing > 0:
             raise ValueError(
@@ -251,43 +215,57 @@ class BaselineDetector(OutlierVerdicts, ScoringMixin, BaseEstimator):  # type: i
                 f"{len(images)}, of which {len(split.held_normal)} held out: "
                 f"{missing} normal image too few."
             )
-        self._check_rule(len(split.held_normal), truth)
+        self._check_split(split, targets)
         device = resolve_device(getattr(self, "device", "cpu"))
         size = resolve_size(self.resize)
         h, w = size or images.image_shape[:2]
         precision = getattr(self, "precision", "float64")
         precision = resolve_precision(precision, device, h * w)
-        self.image_shape_ = images.image_shape
-        self._pooling = self.score_pooling
+        lesson = Lesson(images, split.normal, size, device, precision, seeds[2])
         with seeded(seeds[1], device):
-            self._learn(Lesson(images, split.normal, size, device, precision, seeds[2]))
-        few = len(split.held_anomalous) == 0
-        anomalous = split.anomalous if few else split.held_anomalous
-        self._set_threshold(images, truth, split.held_normal, anomalous)
+            model = self._learn(lesson)
+        model = replace(
+            model,
+            used=UsedImages().joined(split, digests),
+            versions=library_versions(),
+        )
+        anomalous = self._held_anomalies(split, targets)
+        self._fitted = self._calibrated(
+            model, images, targets, split.held_normal, anomalous
+        )
+
+    def _known(self, lesson: Lesson) -> dict[str, Any]:
+        """What all models say of the images and of verdicts."""
+        return {
+            "images": self._format(lesson.images),
+            "judging": self._judging(),
+            "convention": DETECTOR,
+        }
 
     def _choose_threshold(
         self,
+        model: FittedModel,
         images: ImageArray,
-        truth: Truth,
+        targets: Targets,
         normal: npt.NDArray[np.intp],
         anomalous: npt.NDArray[np.intp],
     ) -> float:
         """Threshold of image scores; "auto" asks normal images alone."""
-        if isinstance(self.threshold, str) and self.threshold == "auto":
+        if model.judging.threshold == "auto":
             anomalous = anomalous[:0]
-        return super()._choose_threshold(images, truth, normal, anomalous)
+        return super()._choose_threshold(model, images, targets, normal, anomalous)
 
     def _choose_scale(
-        self, images: ImageArray, normal: npt.NDArray[np.intp]
+        self, model: FittedModel, images: ImageArray, normal: npt.NDArray[np.intp]
     ) -> tuple[float, float]:
         """Colours of heatmaps, as for FCDD, but above the usual pixel instead of 0.
 
         Distances are far from 0 everywhere.
         """
-        pixels = self._normal_pixels(images, normal)
+        pixels = normal_pixels(model, images, normal)
         middle, low = (float(q) for q in np.quantile(pixels, [0.5, 0.99]))
         if not low > middle:  # all normal pixels are the same
-            low = max(self.threshold_, float(np.nextafter(np.float32(middle), 1e30)))
+            low = max(model.threshold, float(np.nextafter(np.float32(middle), 1e30)))
         return low, low + 4 * (low - middle)
 
     def __sklearn_tags__(self) -> Any:
@@ -296,13 +274,12 @@ class BaselineDetector(OutlierVerdicts, ScoringMixin, BaseEstimator):  # type: i
         return tags
 
 
-class ErrorDetector(BaselineDetector):
-    """Base of the methods that reconstruct; not for direct use."""
+@dataclass(frozen=True, kw_only=True)
+class ErrorModel(FittedModel):
+    """A model that reconstructs, of which a cell is a pixel."""
 
-    def _heatmap_maker(self) -> Heatmaps:
+    def heatmap_maker(self) -> Heatmaps:
         """Heatmaps of images in the unit range."""
-        runner: Runner = self._runner()
-        image_shape = self.image_shape_[:2]
-        seen = runner.module_.preprocess.size or image_shape
-        upsample = pixel_upsampler(image_shape, seen, self.heatmap_sigma)
-        return Heatmaps(runner.module_, upsample)
+        size = self.module.preprocess.size or self.image_size
+        sigma = self.judging.heatmap_sigma
+        return Heatmaps(self.module, pixel_upsampler(self.image_size, size, sigma))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,13 +14,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfcdd._engine.inference import in_batches
+from skfcdd._engine.inference import FixedRunner, in_batches
+from skfcdd._engine.model import FittedModel
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._inputs.images import ImageArray
+from skfcdd._scoring import of_model
 from skfcdd._utils.sklearn import Interval, StrOptions
 from skfcdd.backbones import make_backbone
 from skfcdd.backbones._registry import lookup
-from skfcdd.baselines._base import BaselineDetector, FixedRunner, Heatmaps, Lesson
+from skfcdd.baselines._base import BaselineDetector, Heatmaps, Lesson
 from skfcdd.baselines._coreset import greedy_coreset
 from skfcdd.baselines._patches import PatchModule, draw_patches
 from skfcdd.baselines._upsampling import FlatUpsampler
@@ -167,9 +170,8 @@ class PatchCoreDetector(BaselineDetector):
         "device": [str],
         "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
     }
-    receptive_field_: ReceptiveField
-    precision_: str
-    _fixed: FixedRunner
+    receptive_field_ = of_model("receptive_field", "What a cell sees.")
+    precision_ = of_model("runner.precision", "In which the network computes.")
     _cells_shape: tuple[int, int]
     _neighbors: int | None
 
@@ -221,21 +223,26 @@ class PatchCoreDetector(BaselineDetector):
     @property
     def memory_(self) -> npt.NDArray[np.floating]:
         """Features of the patches that are kept."""
-        memory: npt.NDArray[np.floating] = self._fixed.module_.memory.cpu().numpy()
+        memory: npt.NDArray[np.floating] = self._fitted.module.memory.cpu().numpy()
         return memory
 
-    def _learn(self, lesson: Lesson) -> None:
+    def _learn(self, lesson: Lesson) -> PatchModel:
         self._check_parameters()
-        module = self._module(lesson)
+        module, field, n_cells = self._module(lesson)
         runner = FixedRunner(module, lesson.device, lesson.precision, self.batch_size)
         drawn = torch.from_numpy(draw_patches(runner, lesson, self.max_patches))
         n_kept = max(1, round(self.coreset_ratio * len(drawn)))
         kept = greedy_coreset(drawn, n_kept, seed=lesson.seed, device=lesson.device)
         module.memory = drawn[kept].to(lesson.device)
-        self._fixed, self.precision_ = runner, lesson.precision
         # A single patch in memory has no neighbours to be weighed against.
         alone = self.n_neighbors is None or n_kept == 1
-        self._neighbors = None if alone else min(int(self.n_neighbors or 0), n_kept)
+        return PatchModel(
+            runner=runner,
+            receptive_field=field,
+            n_cells=n_cells,
+            n_neighbors=None if alone else min(int(self.n_neighbors or 0), n_kept),
+            **self._known(lesson),
+        )
 
     def _check_parameters(self) -> None:
         if self.patch_size % 2 == 0:
@@ -258,9 +265,11 @@ class PatchCoreDetector(BaselineDetector):
                 stacklevel=6,
             )
 
-    def _module(self, lesson: Lesson) -> PatchModule:
+    def _module(
+        self, lesson: Lesson
+    ) -> tuple[PatchModule, ReceptiveField, tuple[int, int]]:
         """The frozen network, with an empty memory."""
-        shape = lesson.seen_shape
+        shape = lesson.input_shape
         backbone, stages = self.backbone, self.stages
         if isinstance(backbone, str):
             if backbone == "auto" and self.weights is not None:
@@ -277,40 +286,54 @@ class PatchCoreDetector(BaselineDetector):
         )
         module = PatchModule(preprocess, network, self.patch_size)
         module.requires_grad_(False).eval()
-        self.receptive_field_, self._cells_shape = module.measure(shape)
+        field, n_cells = module.measure(shape)
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return module.to(lesson.device, lesson.dtype)
+        return module.to(lesson.device, lesson.dtype), field, n_cells
 
-    def _runner(self) -> FixedRunner:
-        return self._fixed
 
-    def _scores(
+@dataclass(frozen=True, kw_only=True)
+class PatchModel(FittedModel):
+    """A memory of patches.
+
+    Parameters
+    ----------
+    n_cells : tuple of int (u, v)
+        Number of cells per axis.
+    n_neighbors : int or None
+        Neighbours in memory that weigh the greatest distance.
+    """
+
+    n_cells: tuple[int, int]
+    n_neighbors: int | None
+
+    def scores(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
     ) -> npt.NDArray[np.float64]:
         """Scores of validated images, or of some rows of them."""
-        n_neighbors, module = self._neighbors, self._fixed.module_
+        n_neighbors, module = self.n_neighbors, self.module
         if n_neighbors is None:
-            return super()._scores(images, rows)
+            return super().scores(images, rows)
 
         def weighted(batch: Tensor) -> Tensor:
             scores: Tensor = module.scores(batch, n_neighbors)
             return scores.double()
 
-        parts = [part for _, part in in_batches(self._fixed, images, rows, weighted)]
+        parts = [part for _, part in in_batches(self.runner, images, rows, weighted)]
         return np.concatenate([np.empty(0), *parts])
 
-    def _heatmap_maker(self) -> Heatmaps:
+    def heatmap_maker(self) -> Heatmaps:
         """Heatmaps of images in the unit range."""
-        module, (h, w) = self._fixed.module_, self.image_shape_[:2]
-        seen = module.preprocess.size or (h, w)
+        h, w = self.image_size
+        size = self.module.preprocess.size or (h, w)
+        assert self.receptive_field is not None
         upsample = FlatUpsampler(
             (h, w),
-            self._cells_shape,
-            self.receptive_field_,
-            self.heatmap_sigma,
-            (h / seen[0], w / seen[1]),
+            self.n_cells,
+            self.receptive_field,
+            self.judging.heatmap_sigma,
+            (h / size[0], w / size[1]),
         )
-        return Heatmaps(module, upsample)
+        return Heatmaps(self.module, upsample)
 
 
 def _usual_stages(backbone: str) -> list[int] | None:

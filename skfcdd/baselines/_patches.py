@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skfcdd._engine.inference import in_batches
+from skfcdd._engine.inference import FixedRunner, in_batches
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd.backbones import StagedNetwork, measure_backbone
 from skfcdd.backbones._staged import join_maps
-from skfcdd.baselines._base import FixedRunner, Lesson, MapModule
+from skfcdd.baselines._base import Lesson, MapModule
 from skfcdd.baselines._coreset import nearest
 from skfcdd.receptive_field import ReceptiveField
 

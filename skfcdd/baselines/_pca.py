@@ -11,13 +11,13 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from skfcdd._engine.inference import in_batches
+from skfcdd._engine.inference import FixedRunner, in_batches
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._utils.sklearn import Interval
 from skfcdd.baselines._base import (
-    ErrorDetector,
+    BaselineDetector,
+    ErrorModel,
     ErrorModule,
-    FixedRunner,
     Lesson,
     MapModule,
 )
@@ -59,7 +59,7 @@ class _Pixels(MapModule):
         return self.normalized(images).flatten(1)
 
 
-class PCADetector(ErrorDetector):
+class PCADetector(BaselineDetector):
     """Reconstruct images from the principal components of normal ones.
 
     The oldest of the baselines: an image that the components of normal images cannot
@@ -149,7 +149,7 @@ class PCADetector(ErrorDetector):
     """
 
     _parameter_constraints: dict[str, Any] = {
-        **ErrorDetector._parameter_constraints,
+        **BaselineDetector._parameter_constraints,
         "n_components": [
             Interval(Integral, 1, None, closed="left"),
             Interval(Real, 0, 1, closed="neither"),
@@ -159,7 +159,6 @@ class PCADetector(ErrorDetector):
     # One image has no variance.
     _least_images = 2
     pca_: PCA
-    _preprocess: Preprocess
 
     def __init__(
         self,
@@ -190,13 +189,13 @@ class PCADetector(ErrorDetector):
         self.batch_size = batch_size
         self.random_state = random_state
 
-    def _learn(self, lesson: Lesson) -> None:
-        self._preprocess = Preprocess.learn(
+    def _learn(self, lesson: Lesson) -> ErrorModel:
+        preprocess = Preprocess.learn(
             lesson.images, lesson.rows, self.normalize, lesson.size
         )
-        h, w, c = lesson.seen_shape
+        h, w, c = lesson.input_shape
         pixels = np.empty((len(lesson.rows), h * w * c))
-        runner = self._wrapped(_Pixels(self._preprocess))
+        runner = self._wrapped(_Pixels(preprocess))
         for rows, part in in_batches(
             runner, lesson.images, lesson.rows, runner.module_
         ):
@@ -205,11 +204,9 @@ class PCADetector(ErrorDetector):
         n_components = self.n_components if np.ptp(pixels, axis=0).any() else 0
         with np.errstate(invalid="ignore"):
             self.pca_ = PCA(n_components, random_state=lesson.seed).fit(pixels)
+        module = PCAModule(preprocess, self.pca_.mean_, self.pca_.components_)
+        return ErrorModel(runner=self._wrapped(module), **self._known(lesson))
 
     def _wrapped(self, module: MapModule) -> FixedRunner:
         # In double precision scores do not depend on the batch.
         return FixedRunner(module.double(), "cpu", "float64", self.batch_size)
-
-    def _runner(self) -> FixedRunner:
-        pca = self.pca_
-        return self._wrapped(PCAModule(self._preprocess, pca.mean_, pca.components_))

@@ -374,12 +374,12 @@ def info(
     if as_json:
         print(json.dumps(found))
         return
-    state, network = found["state"], found["network"]
+    fitted = found["model"]
     shown = {
         "class": found["class"],
-        "backbone": network["backbone"] or "of your own",
-        "image shape (h, w, c)": state["image_shape_"]["tuple"],
-        "threshold": state["threshold_"],
+        "backbone": fitted["network"]["backbone"] or "of your own",
+        "image shape (h, w, c)": fitted["images"]["shape"]["tuple"],
+        "threshold": fitted["threshold"],
         "numbers": found["n_numbers"],
         "note": found["note"],
         "metrics": found["metrics"],

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from skfcdd._utils.files import check_writable, written_at_once
 from skfcdd._utils.optional import pillow
-from skfcdd._verdicts import decisive_scores, is_segmenter
+from skfcdd._verdicts import convention_of, decisive_scores
 from skfcdd.datasets import ImageFiles, load_images
 
 __all__ = ["Model", "evaluate", "fit", "predict"]
@@ -31,27 +31,22 @@ class Model:
     """A saved model, or its ONNX form, and how it reads files."""
 
     def __init__(self, path: Path, device: str = "auto") -> None:
-        reading: dict[str, Any] = {}
         if path.suffix.lower() == ".onnx":
             from skfcdd.onnx import OnnxFCDD
 
             self.estimator: Any = OnnxFCDD(path)
         else:
-            from skfcdd.persistence import load_described
+            from skfcdd.persistence import load
 
-            self.estimator, described = load_described(path, device)
-            reading = described.get("reading", {})
+            self.estimator = load(path, device=device)
         h, w, c = self.estimator.image_shape_
-        self.options: dict[str, Any] = {
-            "resize": (h, w),
-            "mode": "grey" if c == 1 else "colour",
-            "keep_aspect": bool(reading.get("keep_aspect", False)),
-        }
+        plain = {"resize": (h, w), "mode": "grey" if c == 1 else "colour"}
+        self.options: dict[str, Any] = dict(self.estimator.reading_ or plain)
 
     def judge(self, X: Any, heatmaps: bool) -> Verdicts:
         """Scores of a batch, and its heatmaps where they are asked for or decide."""
         estimator = self.estimator
-        pixels = is_segmenter(estimator)
+        pixels = convention_of(estimator).judges_pixels
         maps = np.asarray(estimator.explain(X)) if heatmaps or pixels else None
         scores = np.asarray(estimator.anomaly_score(X))
         decisive = decisive_scores(estimator, X, maps) if pixels else scores
@@ -129,7 +124,7 @@ def fit(
         raise KeyboardInterrupt  # which skorch takes for an early end
     estimator.set_params(callbacks=None)
     spent = time.perf_counter() - started
-    save(estimator, output, note=note, reading={"keep_aspect": keep_aspect})
+    save(estimator, output, note=note)
     return {
         "model": str(output),
         "n_images": len(data.images),

@@ -12,7 +12,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skfcdd._inputs.files import ImageFiles, is_paths
 from skfcdd._inputs.labels import as_truth
-from skfcdd._verdicts import is_segmenter
+from skfcdd._verdicts import convention_of
 from skfcdd.display._estimators import judge
 from skfcdd.display._pictures import as_pictures, usual_range
 from skfcdd.exceptions import ImageShapeError
@@ -78,7 +78,7 @@ def ranked(
             raise ValueError("order='errors' needs the truth: give y or masks.")
         keys.append(judge(estimator, X, scores) == truth)
     if order == "threshold":
-        if is_segmenter(estimator):
+        if convention_of(estimator).judges_pixels:
             raise ValueError(
                 "order='threshold' compares scores of images with the threshold, but "
                 "that of a segmenter is one of pixels."
@@ -146,7 +146,8 @@ def _as_read(estimator: Any, X: Any, size: tuple[int, int]) -> tuple[Any, str | 
     """Images, and the order of their axes."""
     c = estimator.image_shape_[2]
     if is_paths(X):
-        X = ImageFiles(X, mode="colour" if c == 3 else "auto")[:]
+        how = getattr(estimator, "reading_", None)
+        X = ImageFiles(X, **how or {"mode": "colour" if c == 3 else "auto"})[:]
     if np.ndim(X) == 2 and getattr(estimator, "image_shape", None) is None:
         return X, "last"  # flat rows, as the estimator lays them out
     return X, _channels(estimator, np.shape(X), size, c)
@@ -156,8 +157,6 @@ def _channels(
     estimator: Any, shape: tuple[int, ...], size: tuple[int, int], c: int
 ) -> str | None:
     """Order of the axes where the shape alone can be read in two ways."""
-    if hasattr(estimator, "_first"):  # an exported model takes one order alone
-        return "first" if estimator._first else "last"
     if len(shape) == 4 and (shape[1:] == (c, *size)) != (shape[1:] == (*size, c)):
         return "first" if shape[1:] == (c, *size) else "last"
     channels: str | None = estimator.channels

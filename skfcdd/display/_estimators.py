@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfcdd._inputs.labels import image_labels, is_masks, masks_to_labels
 from skfcdd._inputs.lazy_arrays import is_lazy, read
-from skfcdd._verdicts import is_segmenter
+from skfcdd._verdicts import convention_of
 
 __all__ = [
     "check_model",
@@ -82,7 +82,7 @@ def judge(
     estimator: Any, X: Any, scores: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
     """Which images are called anomalous; of a segmenter, have an anomalous pixel."""
-    if not is_segmenter(estimator):
+    if not convention_of(estimator).judges_pixels:
         above: npt.NDArray[np.bool_] = scores > estimator.threshold_
         return above
     parts = [estimator.predict(part).any(axis=(1, 2)) for part in _slices(X)]
@@ -115,7 +115,7 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
         return None
     if is_masks(y):
         truth = masks_to_labels(y).astype(bool)
-    elif is_segmenter(estimator):
+    elif convention_of(estimator).judges_pixels:
         truth = image_labels(y)  # it has learned none
     else:
         labels = column_or_1d(y)
@@ -135,8 +135,10 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
 def _labels(estimator: Any) -> tuple[list[Any], Any]:
     """Both labels, and the one that means anomaly."""
     classes = getattr(estimator, "classes_", None)
-    if classes is None or getattr(estimator, "_kind", None) == "detector":
+    convention = getattr(estimator, "convention_", None)
+    if convention is not None:
+        classes, sign = convention.classes, convention.anomaly_sign
+    if classes is None:
         return [-1, 1], -1  # scikit-learn's convention of outlier detectors
-    sign = getattr(estimator, "_anomaly_sign", getattr(estimator, "_sign", 1))
     known = classes.tolist()
-    return known, known[1 if sign > 0 else 0]
+    return known, known[1 if convention is None or sign > 0 else 0]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._inputs.labels import is_masks, masks_to_labels
-from skfcdd._verdicts import is_segmenter
+from skfcdd._verdicts import convention_of
 from skfcdd.display._choice import (
     choose_rows,
     file_names,
@@ -210,7 +210,11 @@ class HeatmapDisplay(HeatmapPlot):
             scores = estimator.anomaly_score(shown)
         heatmaps = estimator.explain(shown)
         look = {"channel": channel, "value_range": value_range}
-        marked = estimator.predict(shown) > 0 if is_segmenter(estimator) else None
+        marked = (
+            estimator.predict(shown) > 0
+            if convention_of(estimator).judges_pixels
+            else None
+        )
         display = cls(
             images=pictures_of(estimator, shown, heatmaps.shape[1:], **look),
             heatmaps=heatmaps,

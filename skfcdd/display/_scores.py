@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._verdicts import is_segmenter
+from skfcdd._verdicts import convention_of
 from skfcdd.display._bars import bar_edges, choose_log
 from skfcdd.display._common import (
     ANOMALOUS,
@@ -143,7 +143,7 @@ class ScoreDistributionDisplay:
         check_model(estimator, "anomaly_score", "explain")
         truth = read_truth(estimator, y, count(X))
         held, name = getattr(estimator, "calibration_scores_", None), "anomaly score"
-        if is_segmenter(estimator):
+        if convention_of(estimator).judges_pixels:
             peaks = [part.max(axis=(1, 2)) for part in iter_heatmaps(estimator, X)]
             scores, held = np.concatenate(peaks).astype(np.float64), None
             name = "hottest pixel of the heatmap"

@@ -26,8 +26,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from skfcdd import __version__
 from skfcdd._base import BaseFCDD
+from skfcdd._engine.model import FittedModel
 from skfcdd._utils.files import written_at_once
 from skfcdd._utils.random import seeded
+from skfcdd._utils.warnings import warn_caller
 from skfcdd.exceptions import ExportError
 from skfcdd.export._equivalence import ParityReport, compare
 from skfcdd.export._graph import Plan, ScoringGraph, make_plan
@@ -128,17 +130,20 @@ def to_onnx(
     """
     _check(estimator, opset, rtol)
     modules = [_optional(name) for name in ("onnx", "onnxscript", "onnxruntime")]
-    plan = make_plan(estimator, X, dynamic_size)
+    fitted: FittedModel = estimator._fitted
+    given = None if X is None else estimator._check_images(X)
+    plan = make_plan(fitted, given, dynamic_size)
     with written_at_once(Path(path)) as temporary:
         graph = ScoringGraph(
-            estimator, channels_first=plan.channels_first, dynamic_size=dynamic_size
+            fitted, channels_first=plan.channels_first, dynamic_size=dynamic_size
         )
-        _warn_about_limits(estimator, graph)
+        _warn_about_limits(graph)
         model = _convert(graph, plan, int(opset))
-        model.metadata_props.update(_metadata(estimator, graph, plan, opset))
+        metadata = _metadata(type(estimator).__name__, fitted, plan, opset)
+        model.metadata_props.update(metadata)
         content = _serialized(model)
         run = _runner(modules[2], content, graph.names)
-        report = compare(estimator, plan.groups, run, graph.kind, rtol)
+        report = compare(fitted, plan.groups, run, rtol)
         temporary.write_bytes(content)
     return report
 
@@ -188,9 +193,9 @@ def to_torch_export(
     torch.Size([5, 32, 32])
     """
     _check(estimator, _OLDEST_OPSET, 1.0)
-    plan = make_plan(estimator, None, dynamic_size=False)
-    graph = ScoringGraph(estimator, channels_first=plan.channels_first)
-    _warn_about_limits(estimator, graph)
+    plan = make_plan(estimator._fitted, None, dynamic_size=False)
+    graph = ScoringGraph(estimator._fitted, channels_first=plan.channels_first)
+    _warn_about_limits(graph)
     if path is None:
         return _exported(graph, plan)
     with written_at_once(Path(path)) as temporary:
@@ -224,26 +229,25 @@ def _optional(name: str) -> Any:
         ) from error
 
 
-def _warn_about_limits(estimator: Any, graph: ScoringGraph) -> None:
+def _warn_about_limits(graph: ScoringGraph) -> None:
+    objective = type(graph.module.objective).__name__
     if graph.upsample is None:
-        if graph.kind == "segmenter":
+        if graph.convention.judges_pixels:
             raise ValueError(
-                f"loss={estimator.loss!r} explains by gradients, which no graph can "
-                f"hold, and without heatmaps a segmenter has no answer. Fit with "
-                f"loss='fcdd'."
+                f"{objective} explains by gradients, which no graph can hold, and "
+                f"without heatmaps a segmenter has no answer. Fit with loss='fcdd'."
             )
-        warnings.warn(
-            f"loss={estimator.loss!r} explains by gradients, which no graph can hold: "
-            f"scores and labels are exported, heatmaps are not.",
+        warn_caller(
+            f"{objective} explains by gradients, which no graph can hold: scores and "
+            f"labels are exported, heatmaps are not.",
             UserWarning,
-            stacklevel=3,
         )
-    if getattr(estimator, "min_area", 1) > 1:
-        warnings.warn(
+    if graph.convention.min_area > 1:
+        warn_caller(
             f"The output 'mask' still has regions of fewer than min_area="
-            f"{estimator.min_area} pixels, which no graph can drop. OnnxFCDD does.",
+            f"{graph.convention.min_area} pixels, which no graph can drop. OnnxFCDD "
+            f"does.",
             UserWarning,
-            stacklevel=3,
         )
 
 
@@ -320,12 +324,10 @@ def _serialized(model: Any) -> bytes:
     return content
 
 
-def _metadata(
-    estimator: Any, graph: ScoringGraph, plan: Plan, opset: int
-) -> dict[str, str]:
+def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str, str]:
     """What one must know about a model to serve it, as texts."""
-    fallback = [-1, 1] if graph.kind == "detector" else [0, 1]
-    classes = np.asarray(getattr(estimator, "classes_", fallback))
+    convention, reading = model.convention, model.images.reading
+    classes = convention.classes
     try:
         labels = json.dumps(classes.tolist())
     except TypeError as error:
@@ -336,19 +338,20 @@ def _metadata(
     versions = {"opset": int(opset), "torch": torch.__version__}
     return {
         "skfcdd_version": __version__,
-        "estimator": type(estimator).__name__,
-        "kind": graph.kind,
+        "estimator": name,
+        "kind": convention.kind,
         "classes": labels,
         "classes_dtype": "object" if classes.dtype == object else classes.dtype.str,
-        "anomaly_sign": str(graph.anomaly_sign),
-        "threshold": repr(graph.threshold),
-        "heatmap_scale": json.dumps(estimator.heatmap_scale_),
-        "image_shape": json.dumps([int(n) for n in estimator.image_shape_]),
+        "anomaly_sign": str(convention.anomaly_sign),
+        "threshold": repr(float(model.threshold)),
+        "heatmap_scale": json.dumps(model.heatmap_scale),
+        "image_shape": json.dumps([int(n) for n in model.images.shape]),
         "channels": "first" if plan.channels_first else "last",
         "dtype": plan.dtype.name,
         "dynamic_size": json.dumps(plan.dynamic_size),
-        "min_area": str(int(getattr(estimator, "min_area", 1))),
-        "score_pooling": json.dumps(graph.pooling),
+        "min_area": str(convention.min_area),
+        "score_pooling": json.dumps(model.judging.score_pooling),
+        "reading": json.dumps(None if reading is None else dict(reading)),
         "versions": json.dumps(versions),
         "seal": BLANK_SEAL,
     }

@@ -1,18 +1,18 @@
-"""Whether an exported model gives the answers of its estimator."""
+"""Numerical equivalence of an exported model and the fitted one."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._engine.model import FittedModel
+from skfcdd._engine.tiling import explain_large
 from skfcdd._inputs.images import ImageArray
-from skfcdd.exceptions import ExportError, ValueRangeWarning
+from skfcdd.exceptions import ExportError
 
 __all__ = ["ParityReport", "compare", "generate_images"]
 
@@ -112,23 +112,21 @@ class _Tally:
 
 
 def compare(
-    estimator: Any,
+    model: FittedModel,
     groups: Sequence[ImageArray],
     run: Run,
-    kind: str,
     rtol: float,
 ) -> ParityReport:
-    """Compare what `run` makes of images with what the estimator does.
+    """Compare what `run` makes of images with what the fitted model does.
 
     Parameters
     ----------
-    estimator : estimator
-        Scored in float32, whatever it was trained in.
+    model : FittedModel
+        Computed in float32, whatever it was trained in.
     groups : sequence of ImageArray
         Images of one size each; the first group of the size of ``fit``.
     run : callable
         Maps raw images to the outputs of the graph.
-    kind : {"classifier", "detector", "segmenter"}
     rtol : float
         Largest relative difference of scores and heatmaps.
 
@@ -138,16 +136,16 @@ def compare(
         If scores or heatmaps differ by more, or labels differ.
     """
     tally, sizes = _Tally(), set()
-    lowered = _bfloat16_scores(estimator, groups[0])
-    with _in_float32(estimator):
-        for number, images in enumerate(groups):
-            expected = _expected(estimator, images, kind, same_size=number == 0)
-            if number == 0:
-                drift = _largest_share(lowered, expected["score"], estimator)
-            for size in sorted({1, min(2, len(images)), len(images)}):
-                size = min(size, _LARGEST_BATCH)
-                sizes.add(size)
-                _add(tally, images, expected, run, size, estimator, kind, rtol)
+    exact = model.in_float32()
+    lowered = None if exact is model else model.scores(groups[0])
+    for number, images in enumerate(groups):
+        expected = _expected(exact, images, same_size=number == 0)
+        if number == 0:
+            drift = _largest_share(lowered, expected["score"], model.threshold)
+        for size in sorted({1, min(2, len(images)), len(images)}):
+            size = min(size, _LARGEST_BATCH)
+            sizes.add(size)
+            _add(tally, images, expected, run, size, model, rtol)
     report = ParityReport(
         n_images=sum(map(len, groups)),
         batch_sizes=tuple(sorted(sizes)),
@@ -182,11 +180,11 @@ def _add(
     expected: Answers,
     run: Run,
     size: int,
-    estimator: Any,
-    kind: str,
+    model: FittedModel,
     rtol: float,
 ) -> None:
     """Add what batches of one size show."""
+    threshold, pixels = model.threshold, model.convention.judges_pixels
     # Of small batches one or two tell as much as all of them.
     stop = len(images) if size > 2 else min(len(images), 2 * size)
     for start in range(0, stop, size):
@@ -194,22 +192,22 @@ def _add(
         found = run(images.data[place])
         wanted = {name: values[place] for name, values in expected.items()}
         difference = np.abs(found["score"] - wanted["score"])
-        share = _largest_share(found["score"], wanted["score"], estimator)
+        share = _largest_share(found["score"], wanted["score"], threshold)
         tally.score = _larger(tally.score, difference)
         tally.score_share = _larger(tally.score_share, share)
-        values, margin = wanted["score"], rtol * estimator.threshold_
+        values, margin = wanted["score"], rtol * threshold
         if "heatmap" in wanted:
             peaks = wanted["heatmap"].max(axis=(1, 2), keepdims=True)
             difference = np.abs(found["heatmap"] - wanted["heatmap"])
             tally.heatmap = _larger(tally.heatmap, difference)
-            least = _LEAST_SHARE * estimator.threshold_
+            least = _LEAST_SHARE * threshold
             relative = difference / np.maximum(peaks, least)
             tally.heatmap_share = _larger(tally.heatmap_share, relative)
-            if kind == "segmenter":
+            if pixels:
                 values = wanted["heatmap"]
-                margin = rtol * np.maximum(peaks, estimator.threshold_)
-        decided = np.abs(values - estimator.threshold_) > margin
-        answer = "mask" if kind == "segmenter" else "label"
+                margin = rtol * np.maximum(peaks, threshold)
+        decided = np.abs(values - threshold) > margin
+        answer = "mask" if pixels else "label"
         equal = found[answer] == wanted[answer]
         tally.labels += int(decided.sum())
         tally.equal += int((equal & decided).sum())
@@ -222,87 +220,46 @@ def _larger(so_far: float, values: Any) -> float:
 
 
 def _largest_share(
-    found: npt.NDArray[Any] | None, wanted: npt.NDArray[Any], estimator: Any
+    found: npt.NDArray[Any] | None, wanted: npt.NDArray[Any], threshold: float
 ) -> float:
     """Largest relative difference of scores."""
     if found is None:
         return 0.0
-    least = _LEAST_SHARE * min(estimator.threshold_, float(np.max(wanted)))
+    least = _LEAST_SHARE * min(threshold, float(np.max(wanted)))
     tiny = float(np.finfo(np.float32).tiny)
     return float(np.max(np.abs(found - wanted) / np.maximum(wanted, least + tiny)))
 
 
 def _expected(
-    estimator: Any, images: ImageArray, kind: str, *, same_size: bool
+    model: FittedModel, images: ImageArray, *, same_size: bool
 ) -> dict[str, npt.NDArray[Any]]:
-    """The estimator's own answers."""
-    expected: dict[str, npt.NDArray[Any]] = {"score": estimator._scores(images)}
-    if estimator.net_.module_.objective.spatial:
+    """The fitted model's own answers, labels as the graph numbers them."""
+    convention, threshold = model.convention, model.threshold
+    expected: dict[str, npt.NDArray[Any]] = {"score": model.scores(images)}
+    if model.module.objective.spatial:
         expected["heatmap"] = (
-            np.concatenate([part for _, part in estimator._heatmaps(images)])
+            np.concatenate([part for _, part in model.heatmaps(images)])
             if same_size
-            else _large_heatmaps(estimator, images)
+            else _large_heatmaps(model, images)
         )
-    if kind == "segmenter":
+    if convention.judges_pixels:
         # What the graph cannot do, drop small regions, is not asked of it.
-        mask = expected["heatmap"] > estimator.threshold_
+        mask = expected["heatmap"] > np.float64(threshold)
         expected["mask"] = mask.astype(np.uint8)
-    elif same_size:
-        expected["label"] = _predicted(estimator, images, kind)
-    else:
-        anomalous = expected["score"] > estimator.threshold_
-        expected["label"] = _as_labels(estimator, anomalous, kind)
-    return expected
+        return expected
+    labels = convention.index(expected["score"], threshold)
+    if convention.kind == "detector":
+        labels = convention.classes[labels]
+    return expected | {"label": labels}
 
 
-def _predicted(estimator: Any, images: ImageArray, kind: str) -> npt.NDArray[Any]:
-    """Labels by the public method, as the graph numbers them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        warnings.simplefilter("ignore", ValueRangeWarning)
-        labels = estimator.predict(images.data)
-    if kind == "detector":
-        return np.asarray(labels)
-    return np.searchsorted(estimator.classes_, labels)
-
-
-def _as_labels(
-    estimator: Any, anomalous: npt.NDArray[np.bool_], kind: str
-) -> npt.NDArray[Any]:
-    if kind == "detector":
-        return np.where(anomalous, -1, 1)
-    return (anomalous == (estimator._anomaly_sign > 0)).astype(np.int64)
-
-
-def _large_heatmaps(estimator: Any, images: ImageArray) -> npt.NDArray[np.float32]:
+def _large_heatmaps(model: FittedModel, images: ImageArray) -> npt.NDArray[np.float32]:
     """Heatmaps at another size than that of ``fit``, each in one tile."""
     raw = images.data
-    if images.channels_first and estimator.channels != "first":
+    if images.channels_first and model.images.channels != "first":
         raw = np.moveaxis(raw, 1, 3)
     side = max(images.image_shape)
-    return np.stack([estimator.explain_large(x, tile_size=side) for x in raw])
-
-
-def _bfloat16_scores(
-    estimator: Any, images: ImageArray
-) -> npt.NDArray[np.float64] | None:
-    if estimator.net_.precision != "bfloat16":
-        return None
-    scores: npt.NDArray[np.float64] = estimator._scores(images)
-    return scores
-
-
-@contextmanager
-def _in_float32(estimator: Any) -> Iterator[None]:
-    """Score a model of bfloat16 in float32, and leave it as it was."""
-    net = estimator.net_
-    before = net.precision
-    if before == "bfloat16":
-        net.precision = "float32"
-    try:
-        yield
-    finally:
-        net.precision = before
+    return np.stack([explain_large(model, x, side, None) for x in raw])
 
 
 def generate_images(

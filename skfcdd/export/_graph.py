@@ -15,25 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skfcdd._detector import FCDDDetector
 from skfcdd._engine.explanation import HeatmapMaker
-from skfcdd._engine.net import FCDDModule
+from skfcdd._engine.model import FittedModel
+from skfcdd._engine.module import FCDDModule
 from skfcdd._engine.preprocessing import Preprocess, resize
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import read
-from skfcdd._segmenter import FCDDSegmenter
 from skfcdd.export._equivalence import generate_images
-from skfcdd.heatmaps import default_sigma
+from skfcdd.heatmaps import heatmap_sigmas
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["Plan", "ScoringGraph", "kind_of", "make_plan"]
-
-
-def kind_of(estimator: Any) -> str:
-    """How an estimator speaks of images: "classifier", "detector" or "segmenter"."""
-    if isinstance(estimator, FCDDDetector):
-        return "detector"
-    return "segmenter" if isinstance(estimator, FCDDSegmenter) else "classifier"
+__all__ = ["Plan", "ScoringGraph", "make_plan"]
 
 
 class ScoringGraph(nn.Module):
@@ -44,8 +36,8 @@ class ScoringGraph(nn.Module):
 
     Parameters
     ----------
-    estimator : estimator
-        Fitted. Its network is copied, and left as it is.
+    model : FittedModel
+        Its network is copied, and left as it is.
     channels_first : bool, default=False
         Whether images come as (n, c, h, w) instead of (n, h, w, c).
     dynamic_size : bool, default=False
@@ -54,13 +46,13 @@ class ScoringGraph(nn.Module):
 
     def __init__(
         self,
-        estimator: Any,
+        model: FittedModel,
         *,
         channels_first: bool = False,
         dynamic_size: bool = False,
     ) -> None:
         super().__init__()
-        module = copy.deepcopy(estimator.net_.module_).cpu().float()
+        module = copy.deepcopy(model.module).cpu().float()
         self.module: FCDDModule = module.eval().requires_grad_(False)
         # Archives of torch hold whole tensors in plain order, no views of them.
         for tensor in (*module.parameters(), *module.buffers()):
@@ -68,12 +60,11 @@ class ScoringGraph(nn.Module):
         self.limits = module.preprocess.low, module.preprocess.high
         self.channels_first = channels_first
         self.dynamic_size = dynamic_size
-        self.kind = kind_of(estimator)
-        self.anomaly_sign = getattr(estimator, "_anomaly_sign", 1)
-        self.threshold = float(estimator.threshold_)
-        self.pooling = estimator._pooling
-        self.resize = _resizer(module.preprocess.size, estimator.image_shape_)
-        self.upsample = _upsampler(estimator, module, dynamic_size)
+        self.convention = model.convention
+        self.threshold = float(model.threshold)
+        self.pooling = model.judging.score_pooling
+        self.resize = _resizer(module.preprocess.size, model.images.shape)
+        self.upsample = _upsampler(model, module, dynamic_size)
         if module.preprocess.contrast:
             module.preprocess = _Contrast(module.preprocess)
 
@@ -83,7 +74,7 @@ class ScoringGraph(nn.Module):
         names = ["score", "probability", "label"]
         if self.upsample is not None:
             names.append("heatmap")
-        if self.kind == "segmenter":
+        if self.convention.judges_pixels:
             names.append("mask")
         return names
 
@@ -101,7 +92,7 @@ class ScoringGraph(nn.Module):
         if self.upsample is not None:
             heatmaps = self.upsample(cells, images)
             answers["heatmap"] = heatmaps
-            if self.kind == "segmenter":  # whose threshold is one of pixels
+            if self.convention.judges_pixels:  # whose threshold is one of pixels
                 decisive = heatmaps.amax(dim=(1, 2))
                 mask = heatmaps.double() > self.threshold
                 answers["mask"] = mask.to(torch.uint8)
@@ -114,14 +105,14 @@ class ScoringGraph(nn.Module):
 
     def _label(self, decisive: Tensor) -> Tensor:
         """Place in ``classes_``; for detectors 1 or -1."""
-        if self.anomaly_sign < 0:
-            return (decisive < self.threshold).long()
         anomalous = (decisive > self.threshold).long()
-        return 1 - 2 * anomalous if self.kind == "detector" else anomalous
+        if self.convention.kind == "detector":
+            return 1 - 2 * anomalous
+        return anomalous if self.convention.anomaly_sign > 0 else 1 - anomalous
 
 
 def pool(cells: Tensor, pooling: str | float, *, dynamic: bool = False) -> Tensor:
-    """Scores (n,) from cells (n, u, v), as :func:`skfcdd._engine.pooling.pool_cells`.
+    """Scores (n,) from cells (n, u, v), as :func:`skfcdd._engine.inference.pool_cells`.
 
     `dynamic` says that their number shows only when the graph runs.
     """
@@ -187,16 +178,16 @@ class _Resize(nn.Module):
 
 
 def _upsampler(
-    estimator: Any, module: FCDDModule, dynamic_size: bool
+    model: FittedModel, module: FCDDModule, dynamic_size: bool
 ) -> _FixedUpsampler | _FreeUpsampler | None:
     """From cells to heatmaps; None where the objective has no map."""
     if not module.objective.spatial:
         return None
-    field, sigma = estimator.receptive_field_, estimator.heatmap_sigma
+    field, sigma = model.receptive_field, model.judging.heatmap_sigma
+    assert field is not None
     if dynamic_size:
         return _FreeUpsampler(field, sigma)
-    shape = estimator.image_shape_[:2]
-    maker = HeatmapMaker(module, field, shape, sigma)
+    maker = HeatmapMaker(module, field, model.image_size, sigma)
     return _FixedUpsampler(maker.upsample.float())
 
 
@@ -221,10 +212,7 @@ class _FreeUpsampler(nn.Module):
     def __init__(self, field: ReceptiveField, sigma: float | None) -> None:
         super().__init__()
         self.field = field
-        self.sigmas = [
-            default_sigma(extent, stride) if sigma is None else sigma
-            for extent, stride in zip(field.extent, field.stride, strict=True)
-        ]
+        self.sigmas = heatmap_sigmas(field, sigma)
 
     def forward(self, cells: Tensor, images: Tensor) -> Tensor:
         rows = self._matrix(images.shape[2], cells.shape[1], 0)
@@ -269,41 +257,38 @@ class Plan:
         return axes
 
 
-def make_plan(estimator: Any, X: Any, dynamic_size: bool) -> Plan:
-    h, w, n_channels = estimator.image_shape_
-    preprocess = estimator.net_.module_.preprocess
+def make_plan(model: FittedModel, given: ImageArray | None, dynamic_size: bool) -> Plan:
+    """The plan of an export; `given` are images to compare on, or None."""
+    h, w, n_channels = model.images.shape
+    preprocess = model.module.preprocess
     limits = preprocess.low, preprocess.high
-    kept, first = estimator._form
-    is_bytes = kept == "uint8"
-    if X is not None:
-        images = estimator._check_images(X)
-        raw, first = read(images.data, slice(None)), images.channels_first
+    first, is_bytes = model.images.channels_first, model.images.dtype == "uint8"
+    if given is not None:
+        raw, first = read(given.data, slice(None)), given.channels_first
         is_bytes = is_bytes and raw.dtype == np.uint8
     dtype = np.dtype(np.uint8 if is_bytes else np.float32)
-    if X is not None:
+    if given is not None:
         groups = [ImageArray(np.ascontiguousarray(raw, dtype=dtype), first)]
     else:
-        images = generate_images(
-            (h, w),
-            n_channels,
-            limits,
-            dtype,
-            first,
-            resized=preprocess.size is not None,
-        )
-        groups = [images]
+        resized = preprocess.size is not None
+        groups = [
+            generate_images((h, w), n_channels, limits, dtype, first, resized=resized)
+        ]
     if dynamic_size:
-        for size in _other_sizes(estimator):
+        for size in _other_sizes(model):
             groups.append(generate_images(size, n_channels, limits, dtype, first))
     return Plan(groups, dynamic_size)
 
 
-def _other_sizes(estimator: Any) -> list[tuple[int, int]]:
+def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
     """Sizes to try beside that of ``fit``; refused where there can be none."""
-    module, field = estimator.net_.module_, estimator.receptive_field_
+    module, field = model.module, model.receptive_field
+    assert field is not None
     reasons = {
-        f"resize={estimator.resize!r}": module.preprocess.size is not None,
-        f"loss={estimator.loss!r}, which has no map": not module.objective.spatial,
+        f"resize={module.preprocess.size}": module.preprocess.size is not None,
+        f"{type(module.objective).__name__}, which has no map": (
+            not module.objective.spatial
+        ),
         "a network whose cells see the whole image": not all(
             map(math.isfinite, field.extent)
         ),
@@ -316,6 +301,6 @@ def _other_sizes(estimator: Any) -> list[tuple[int, int]]:
             )
     h, w = (
         max(n, math.ceil(r))
-        for n, r in zip(estimator.image_shape_, field.extent, strict=False)
+        for n, r in zip(model.images.shape, field.extent, strict=False)
     )
     return [(h + h // 2 + 1, w + 3), (h, 2 * w + 5)]

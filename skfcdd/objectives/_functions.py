@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["anomaly_nll", "full_precision", "pixel_loss", "pseudo_huber"]
+__all__ = [
+    "anomaly_nll",
+    "full_precision",
+    "pixel_loss",
+    "pixel_means",
+    "pseudo_huber",
+]
 
 _LN2 = 0.6931471805599453
 
@@ -114,6 +120,18 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
     >>> pixel_loss(heatmaps, masks)
     tensor([1.3078])
     """
+    normal_part, anomalous_part, has_any = pixel_means(heatmaps, masks, over)
+    return normal_part + has_any * anomaly_nll(anomalous_part)
+
+
+def pixel_means(
+    heatmaps: Tensor, masks: Tensor, over: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of the heatmap over normal and over anomalous pixels, (n,) each.
+
+    The third result says which images have an anomalous pixel; the second mean of the
+    others is a harmless 1.
+    """
     if heatmaps.shape != masks.shape:
         raise ValueError(
             f"heatmaps and masks must have one shape (n, h, w). Got "
@@ -130,4 +148,4 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
     # An image without an anomalous pixel is given a harmless argument and weight 0.
     has_any = counts > 0
     safe = torch.where(has_any, anomalous_part, torch.ones_like(anomalous_part))
-    return normal_part + has_any * anomaly_nll(safe)
+    return normal_part, safe, has_any

@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skfcdd.objectives._functions import anomaly_nll, full_precision, pseudo_huber
+from skfcdd.objectives._functions import (
+    anomaly_nll,
+    full_precision,
+    pixel_means,
+    pseudo_huber,
+)
 from skfcdd.objectives._head import MapHead
 
 __all__ = [
@@ -123,6 +128,42 @@ class Objective(nn.Module):
         Tensor of shape (n,), float32
         """
         return torch.where(anomalous, anomaly_nll(s), s)
+
+    def pixel_loss(
+        self, heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous"
+    ) -> Tensor:
+        """Loss of each image whose mask is known.
+
+        That of a normal image with the mean of the normal pixels as its score, and of
+        an anomaly with the mean of the anomalous pixels; see
+        :func:`skfcdd.objectives.pixel_loss`, which this is for FCDD.
+
+        Parameters
+        ----------
+        heatmaps : Tensor of shape (n, h, w), float32
+            Non-negative.
+        masks : Tensor of shape (n, h, w), bool
+            True at anomalous pixels.
+        over : {"anomalous", "all"}, default="anomalous"
+            What the mean of the anomalous pixels runs over.
+
+        Returns
+        -------
+        Tensor of shape (n,), float32
+
+        Raises
+        ------
+        ValueError
+            If the objective has no map over the image.
+        """
+        if not self.spatial:
+            raise ValueError(
+                f"{type(self).__name__} has no map over the image, and so no loss of "
+                f"pixels. Take an objective with a map, such as 'fcdd'."
+            )
+        normal, anomalous, has_any = pixel_means(heatmaps, masks, over)
+        none = torch.zeros_like(has_any)
+        return self.loss(normal, none) + has_any * self.loss(anomalous, ~none)
 
     def start(self, features: Tensor) -> None:
         """Learn what must be known before training, from features of normal images.

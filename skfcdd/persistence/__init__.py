@@ -10,33 +10,37 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import struct
-import warnings
 import zipfile
 import zlib
-from importlib import metadata
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import sklearn
-import skorch
-import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skfcdd._base import BaseFCDD
+from skfcdd._classifier import FCDDClassifier
+from skfcdd._detector import FCDDDetector
+from skfcdd._engine.fingerprint import digest
+from skfcdd._engine.model import FittedModel
+from skfcdd._segmenter import FCDDSegmenter
 from skfcdd._utils.device import resolve_device
 from skfcdd._utils.files import written_at_once
-from skfcdd._utils.optional import require
+from skfcdd._utils.optional import library_versions, require
+from skfcdd._utils.warnings import warn_caller
 from skfcdd.exceptions import ModelFileError, NotStoredWarning
 from skfcdd.persistence._encoding import Decoder, Encoder
-from skfcdd.persistence._rebuilding import describe_network, rebuild_net
+from skfcdd.persistence._model import KINDS, describe, rebuild, upgraded
 
 __all__ = ["load", "read_info", "save"]
 
 # Grows with changes that older versions of skfcdd cannot read.
-FORMAT = 2  # 1 had no scale of heatmaps
+# 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters.
+FORMAT = 3
+# Attributes that an estimator has beside its fitted model.
+_STATE = ("n_features_in_", "feature_names_in_")
 _JSON, _NUMBERS = "estimator.json", "network.safetensors"
 # No model of ours comes near these sizes.
 _MAX_JSON, _MAX_NUMBERS = 64 << 20, 16 << 30
@@ -59,7 +63,6 @@ def save(
     *,
     note: str | None = None,
     metrics: dict[str, float] | None = None,
-    reading: dict[str, Any] | None = None,
 ) -> Path:
     """Write a fitted estimator to one file.
 
@@ -77,9 +80,6 @@ def save(
         Anything that you want to remember of the model.
     metrics : dict of str to float, default=None
         Figures of merit to go with it.
-    reading : dict, default=None
-        How files become images, where that is more than their size: options of
-        :class:`~skfcdd.datasets.ImageFiles` that the command line uses again.
 
     Returns
     -------
@@ -116,9 +116,7 @@ def save(
     >>> bool((loaded.anomaly_score(images) == model.anomaly_score(images)).all())
     True
     """
-    from sklearn.utils.validation import check_is_fitted
-
-    if not isinstance(estimator, BaseFCDD):
+    if type(estimator) not in (FCDDClassifier, FCDDDetector, FCDDSegmenter):
         raise TypeError(
             f"Expected an FCDDClassifier, FCDDSegmenter or FCDDDetector. Got "
             f"{type(estimator).__name__}, for which this format has no place; "
@@ -126,7 +124,6 @@ def save(
         )
     check_is_fitted(estimator)
     document, numbers = _describe(estimator, note, metrics)
-    document["reading"] = reading or {}
     text = json.dumps(document, indent=1, allow_nan=False)
     data = require("safetensors.torch", "safetensors").save(numbers)
     path = Path(path)
@@ -146,27 +143,25 @@ def _describe(
     encoder = Encoder()
     params = encoder.parameters(estimator.get_params(deep=False))
     params.pop("checkpoint", None)  # a place on this machine
-    skipped = {*estimator.get_params(deep=False), "net_"}
-    state = {
-        name: encoder.encode(value, name)
-        for name, value in vars(estimator).items()
-        if name not in skipped and not name.startswith("_skl_")
-    }
     if encoder.left_out:
-        warnings.warn(
+        warn_caller(
             f"Not stored, as they are code or data: {', '.join(encoder.left_out)}. The "
             f"loaded model answers alike; give them anew before another fit.",
             NotStoredWarning,
-            stacklevel=4,
         )
-    module = estimator.net_.module_
+    state = {
+        name: encoder.encode(getattr(estimator, name), name)
+        for name in _STATE
+        if hasattr(estimator, name)
+    }
+    model: FittedModel = estimator._fitted
     document = {
         "format": FORMAT,
         "class": type(estimator).__name__,
         "parameters": params,
         "state": state,
-        "network": describe_network(estimator),
-        "versions": _versions(),
+        "model": describe(model, encoder),
+        "versions": library_versions(),
         "note": note,
         "metrics": None
         if metrics is None
@@ -174,20 +169,9 @@ def _describe(
     }
     numbers = {
         name: value.detach().cpu().contiguous()
-        for name, value in module.state_dict().items()
+        for name, value in model.module.state_dict().items()
     }
     return document, numbers
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "skfcdd": metadata.version("skfcdd"),
-        "torch": torch.__version__.split("+")[0],
-        "scikit-learn": sklearn.__version__,
-        "skorch": skorch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def load(
@@ -226,22 +210,19 @@ def load(
     --------
     See :func:`save`.
     """
-    return load_described(path, device, backbone)[0]
-
-
-def load_described(
-    path: str | os.PathLike[str], device: str = "auto", backbone: Any = None
-) -> tuple[Any, dict[str, Any]]:
-    """See :func:`load`; also gives what the file says beside the estimator."""
     document, numbers = _read(Path(path))
-    resolve_device(device)  # the file is not to blame
+    device = resolve_device(device)  # the file is not to blame
     try:
-        estimator = Decoder(document).estimator(device)
-        estimator.net_ = rebuild_net(
-            estimator, document["network"], numbers, backbone, device
-        )
+        estimator = _estimator(document, device)
+        kind = KINDS[document["class"]]
+        model = rebuild(document["model"], numbers, kind, backbone, device)
+        known = dict(model.network_digests)
         if backbone is not None:
             estimator.backbone = backbone
+            known["backbone"] = digest(backbone)
+        # What the file could not hold is not known to have changed.
+        kept = {k: v for k, v in known.items() if k in document["parameters"]}
+        estimator._fitted = replace(model, network_digests=kept)
     except ModelFileError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -249,7 +230,29 @@ def load_described(
             f"{str(path)!r} does not hold a model that this version of skfcdd can "
             f"build: {error}"
         ) from error
-    return estimator, document
+    return estimator
+
+
+def _estimator(document: Mapping[str, Any], device: str) -> Any:
+    """The estimator that a file names, not fitted."""
+    name, decode = document["class"], Decoder().decode
+    if name not in KINDS:
+        raise ModelFileError(f"The file holds a {name!r}, which is none of ours.")
+    cls = {c.__name__: c for c in (FCDDClassifier, FCDDDetector, FCDDSegmenter)}[name]
+    params = {k: decode(v) for k, v in document["parameters"].items()}
+    # Where a training is kept is not for a file to say.
+    unknown = set(params) - set(cls().get_params(deep=False)) | (
+        set(params) & {"checkpoint"}
+    )
+    if unknown:
+        raise ModelFileError(f"The file has unknown parameters {sorted(unknown)}.")
+    estimator = cls(**params | {"device": device})
+    estimator._validate_params()
+    for key, value in document["state"].items():
+        if key not in _STATE:
+            raise ModelFileError(f"The file has unknown state {key!r}.")
+        setattr(estimator, key, decode(value))
+    return estimator
 
 
 def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -263,8 +266,8 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        "class", "parameters", "state", "network", "versions", "note", "metrics",
-        "reading", "format" and "n_numbers", how many numbers the network has.
+        "class", "parameters", "state", "model", "versions", "note", "metrics",
+        "format" and "n_numbers", how many numbers the network has.
 
     Raises
     ------
@@ -293,10 +296,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             _check_members(archive, path)
             document = json.loads(archive.read(_JSON))
             _check_document(document, path)
+            document = upgraded(document)
             numbers: dict[str, Tensor] = safetensors.load(archive.read(_NUMBERS))
     except ModelFileError:
         raise
-    except (*_DAMAGE, error_class) as error:
+    except (*_DAMAGE, KeyError, TypeError, error_class) as error:
         raise ModelFileError(
             f"{str(path)!r} is damaged, or no model of skfcdd: {error}"
         ) from error
@@ -333,6 +337,7 @@ def _check_document(document: Any, path: Path) -> None:
             f"{str(path)!r} has format {document['format']} of skfcdd {newer}; "
             f"this version reads formats up to {FORMAT}. Install a newer skfcdd."
         )
-    missing = {"class", "parameters", "state", "network"} - set(document)
+    newest = "model" if document["format"] >= 3 else "network"
+    missing = {"class", "parameters", "state", newest} - set(document)
     if missing:
         raise ModelFileError(f"{str(path)!r} lacks {sorted(missing)}.")

@@ -1,4 +1,4 @@
-"""Parameters and learned state as JSON, and back, by names from a fixed list."""
+"""Values as JSON, and back, by names from a fixed list."""
 
 from __future__ import annotations
 
@@ -37,25 +37,7 @@ _OPTIMIZERS: dict[str, Any] = {
     name: getattr(torch.optim, name)
     for name in ("Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam", "RAdam")
 }
-# Parameters without which a loaded model could not answer alike.
-_NEEDED = ("loss", "threshold", "image_shape", "channels", "score_pooling")
 _KINDS = "biufU"
-_STATE = {
-    "classes_",
-    "n_features_in_",
-    "feature_names_in_",
-    "image_shape_",
-    "receptive_field_",
-    "threshold_",
-    "calibration_scores_",
-    "heatmap_scale_",
-    "history_",
-    "precision_",
-    "_anomaly_sign",
-    "_form",
-    "_pooling",
-    "_split_seed",
-}
 
 
 class Encoder:
@@ -77,8 +59,6 @@ class Encoder:
             try:
                 stored[name] = self.encode(value, name)
             except TypeError:
-                if name in _NEEDED:
-                    raise
                 if name != "backbone":  # which `load` asks for itself
                     self.left_out.append(name)
         return stored
@@ -145,42 +125,7 @@ class Encoder:
 
 
 class Decoder:
-    """Turns JSON of a file into an estimator.
-
-    Parameters
-    ----------
-    document : dict
-        Contents of the file.
-    """
-
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self.document = document
-
-    def estimator(self, device: str) -> Any:
-        """The estimator, with its learned state, but for the network."""
-        import skfcdd
-
-        name = self.document["class"]
-        if name not in ("FCDDClassifier", "FCDDDetector", "FCDDSegmenter"):
-            raise ModelFileError(f"The file holds a {name!r}, which is none of ours.")
-        cls = getattr(skfcdd, name)
-        params = {k: self.decode(v) for k, v in self.document["parameters"].items()}
-        # Where a training is kept is not for a file to say.
-        unknown = set(params) - set(cls().get_params(deep=False)) | (
-            set(params) & {"checkpoint"}
-        )
-        if unknown:
-            raise ModelFileError(f"The file has unknown parameters {sorted(unknown)}.")
-        estimator = cls(**params | {"device": device})
-        estimator._validate_params()
-        for name, value in self.document["state"].items():
-            if name not in _STATE:
-                raise ModelFileError(f"The file has unknown state {name!r}.")
-            setattr(estimator, name, self.decode(value))
-        if self.document["format"] < 2:
-            estimator.heatmap_scale_ = (estimator.threshold_, 5 * estimator.threshold_)
-        _check_state(estimator)
-        return estimator
+    """Turns JSON into values."""
 
     def decode(self, value: Any) -> Any:
         """The value that JSON stands for."""
@@ -213,29 +158,3 @@ class Decoder:
         if dtype.kind == "O" and not all(isinstance(item, str) for item in items):
             raise ModelFileError("The file holds an array of objects.")
         return np.array(items, dtype=dtype).reshape(value["shape"])
-
-
-def _check_state(estimator: Any) -> None:
-    """Refuse state that cannot have come from ``fit``."""
-    shape = estimator.image_shape_
-    if not (
-        isinstance(shape, tuple)
-        and len(shape) == 3
-        and all(type(n) is int and 0 < n <= 1 << 16 for n in shape)
-    ):
-        raise ModelFileError(f"The file says that images have the shape {shape!r}.")
-    threshold = estimator.threshold_
-    if not (isinstance(threshold, (int, float)) and math.isfinite(threshold)):
-        raise ModelFileError(f"The file says that the threshold is {threshold!r}.")
-    scale = estimator.heatmap_scale_
-    if not (
-        isinstance(scale, tuple)
-        and len(scale) == 2
-        and all(isinstance(end, float) and math.isfinite(end) for end in scale)
-        and scale[0] < scale[1]
-    ):
-        raise ModelFileError(f"The file says that heatmaps have the scale {scale!r}.")
-    if not isinstance(estimator.receptive_field_, ReceptiveField):
-        raise ModelFileError("The file has no receptive field.")
-    if estimator.precision_ not in ("float64", "float32", "bfloat16"):
-        raise ModelFileError(f"The file has precision {estimator.precision_!r}.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._verdicts import decisive_scores, is_segmenter, min_area
+from skfcdd._verdicts import convention_of, decisive_scores
 
 __all__ = ["Findings", "describe", "examine"]
 
@@ -57,7 +57,7 @@ def examine(
 
 def describe(estimator: Any) -> dict[str, Any]:
     """What a page says of the model."""
-    pixels = is_segmenter(estimator)
+    pixels = convention_of(estimator).judges_pixels
     name = type(estimator).__name__
     if hasattr(estimator, "metadata_"):
         name = f"{estimator.metadata_.get('estimator', 'model')}, exported to ONNX"
@@ -66,7 +66,7 @@ def describe(estimator: Any) -> dict[str, Any]:
         "name": name,
         "threshold": float(estimator.threshold_),
         "pixels": pixels,
-        "min_area": min_area(estimator),
+        "min_area": convention_of(estimator).min_area,
         "scale": [float(low), float(high)],
         "facts": list(_facts(estimator).items()),
     }

@@ -1,0 +1,185 @@
+"""The fitted model: all that answers about images read, frozen by ``fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from skfcdd._engine.explanation import HeatmapMaker
+from skfcdd._engine.inference import FixedRunner, in_batches, pool_cells
+from skfcdd._engine.settings import NetworkSettings
+from skfcdd._engine.split import UsedImages
+from skfcdd._inputs.images import ImageArray
+from skfcdd._utils.warnings import warn_caller
+from skfcdd._verdicts import Convention
+from skfcdd.exceptions import ValueRangeWarning
+from skfcdd.receptive_field import ReceptiveField
+
+__all__ = ["FittedModel", "ImageFormat", "Judging"]
+
+Scores = npt.NDArray[np.float64]
+Batches = Iterator[tuple[slice, npt.NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """What images looked like in ``fit``, and how they are read.
+
+    Parameters
+    ----------
+    shape : tuple of int (h, w, c)
+    channels : {"first", "last"} or None
+        Order of the axes that was named.
+    layout : tuple of int or None
+        Layout of flat rows that was named.
+    dtype : str
+        Type of the raw values.
+    channels_first : bool
+        How the axes of the raw images lay.
+    reading : mapping or None
+        Options of :class:`~skfcdd.datasets.ImageFiles`, where images were files.
+    """
+
+    shape: tuple[int, int, int]
+    channels: str | None = None
+    layout: tuple[int, ...] | None = None
+    dtype: str = "uint8"
+    channels_first: bool = False
+    reading: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Parameters that decide on verdicts and need no training.
+
+    Taken over by ``fit`` and by ``calibrate``.
+    """
+
+    threshold: Any
+    contamination: str | float
+    score_pooling: str | float
+    heatmap_sigma: float | None
+    min_area: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedModel:
+    """What ``fit`` has made; estimators, files and exported graphs answer from it.
+
+    Parameters
+    ----------
+    runner : Runner
+        The network, and how it is run.
+    images : ImageFormat
+    judging : Judging
+    convention : Convention
+        What verdicts look like.
+    receptive_field : ReceptiveField or None
+        Of the cells, in pixels that the network sees.
+    threshold : float
+    calibration_scores : ndarray of float64
+        Scores of the normal images that set the threshold, in increasing order.
+    heatmap_scale : tuple of float (low, high)
+        Where colours of heatmaps begin and end.
+    network : NetworkSettings or None
+        How the network was made.
+    network_digests : mapping of str to str
+        Digests of these settings.
+    used : UsedImages
+        What the network has seen in training.
+    split_seed : int
+        Seed of the split, reused by warm starts.
+    history : tuple of dict
+        What training recorded of its epochs.
+    versions : mapping of str to str
+        Of the libraries that it was made with.
+    """
+
+    runner: Any
+    images: ImageFormat
+    judging: Judging
+    convention: Convention
+    receptive_field: ReceptiveField | None = None
+    threshold: float = float("nan")
+    calibration_scores: Scores = field(default_factory=lambda: np.empty(0))
+    heatmap_scale: tuple[float, float] = (0.0, 1.0)
+    network: NetworkSettings | None = None
+    network_digests: Mapping[str, str] = field(default_factory=dict)
+    used: UsedImages = field(default_factory=UsedImages)
+    split_seed: int = 0
+    history: tuple[dict[str, Any], ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def module(self) -> Any:
+        """The network."""
+        return self.runner.module_
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the raw images."""
+        return self.images.shape[:2]
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """Number of cells of the anomaly map, per axis."""
+        upsample = self.module.upsample
+        return int(upsample.rows.shape[1]), int(upsample.columns.shape[1])
+
+    def in_float32(self) -> FittedModel:
+        """The model computed in float32, where it would run in bfloat16."""
+        net = self.runner
+        if net.precision != "bfloat16":
+            return self
+        runner = FixedRunner(net.module_, net.device, "float32", net.batch_size)
+        return replace(self, runner=runner)
+
+    def heatmap_maker(self) -> nn.Module:
+        """Heatmaps (n, h, w) of images (n, c, h, w) in the unit range."""
+        assert self.receptive_field is not None
+        sigma = self.judging.heatmap_sigma
+        return HeatmapMaker(self.module, self.receptive_field, self.image_size, sigma)
+
+    def scores(
+        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
+    ) -> Scores:
+        """Scores of validated images, or of some rows of them."""
+        pooling = self.judging.score_pooling
+        parts = [pool_cells(maps, pooling) for _, maps in self.maps(images, rows)]
+        return np.concatenate([np.empty(0), *parts])
+
+    def maps(
+        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
+    ) -> Batches:
+        """Anomaly maps (k, u, v) of images, or of some rows of them, by batches."""
+        return in_batches(self.runner, images, rows, self.module)
+
+    def heatmaps(
+        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
+    ) -> Batches:
+        """Heatmaps (k, h, w) of images, or of some rows of them, by batches."""
+        maker = self.heatmap_maker().to(self.runner.device).eval()
+        # Networks may compute in double precision; all methods see the same pixels.
+        return in_batches(self.runner, images, rows, lambda unit: maker(unit).float())
+
+    def warn_about_range(self, images: ImageArray) -> None:
+        """Say so where images of 0 to 255 are now given as 0 to 1, or the reverse."""
+        preprocess = self.module.preprocess
+        width = preprocess.high - preprocess.low
+        if images.data.dtype == np.uint8 and width == 255:
+            return
+        largest = images.limits()[1]
+        if largest > preprocess.low + 50 * width or (
+            images.data.dtype.kind == "f" and width >= 100 and 0 < largest <= 1
+        ):
+            warn_caller(
+                f"X has values up to {largest:.4g}, but the images given to fit "
+                f"ranged from {preprocess.low:.4g} to {preprocess.high:.4g}: are "
+                f"they on another scale? Scores are meaningless then.",
+                ValueRangeWarning,
+            )

@@ -1,0 +1,131 @@
+"""From settings to a skorch net: optimiser, schedule and callbacks."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import torch
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.helper import predefined_split
+from torch import nn
+
+from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.module import FCDDModule
+from skfcdd._engine.net import FCDDNet
+from skfcdd._engine.settings import Settings
+
+__all__ = ["make_net", "resolve_max_epochs"]
+
+# Steps of training that a small data set gets: about a minute for images of
+# 128 x 128 pixels on two cores.
+_STEPS = 900
+
+_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+def make_net(
+    module: FCDDModule,
+    settings: Settings,
+    *,
+    precision: str,
+    n_batches: int,
+    has_masks: bool,
+    validation: TrainingData | None,
+) -> FCDDNet:
+    """The skorch net with optimiser, schedule and callbacks, not yet initialised."""
+    max_epochs = resolve_max_epochs(settings.max_epochs, n_batches)
+    optimizer = _optimizer(settings)
+    params: dict[str, Any] = {
+        "criterion": nn.Identity,
+        **optimizer,
+        "lr": settings.lr,
+        "max_epochs": max_epochs,
+        "batch_size": settings.batch_size,
+        "device": settings.device,
+        "precision": precision,
+        "pixel_loss": settings.pixel_loss or ("anomalous" if has_masks else None),
+        "train_split": None if validation is None else predefined_split(validation),
+        "callbacks": _callbacks(settings, max_epochs, n_batches, optimizer),
+        # Lines are printed by a listener.
+        "callbacks__print_log": None,
+        "verbose": 0,
+        **settings.skorch_params,
+    }
+    if settings.compile:
+        # In place: a wrapped module could not be pickled. By itself: all fits of a
+        # process would share what torch allows for one network.
+        module.compile(isolate_recompiles=True)
+    if settings.accelerate:
+        from skfcdd._engine.distributed import ParallelFCDDNet
+
+        return ParallelFCDDNet(module, **params)
+    return FCDDNet(module, **params)
+
+
+def _optimizer(settings: Settings) -> dict[str, Any]:
+    """The optimiser, and what it takes of the usual options."""
+    chosen = settings.optimizer
+    if isinstance(chosen, str):
+        chosen = _OPTIMIZERS[chosen]
+    params: dict[str, Any] = {"optimizer": chosen}
+    if "weight_decay" in inspect.signature(chosen).parameters:
+        params["optimizer__weight_decay"] = settings.weight_decay
+    if chosen in _OPTIMIZERS.values():
+        # One pass over all weights instead of a dozen small calls for each.
+        params["optimizer__fused"] = True
+    if chosen is torch.optim.SGD:
+        params |= {"optimizer__momentum": 0.9, "optimizer__nesterov": True}
+    return params
+
+
+def resolve_max_epochs(max_epochs: int | str, n_batches: int) -> int:
+    """Number of epochs; "auto" aims at `_STEPS` steps with 5 to 50 epochs."""
+    if isinstance(max_epochs, str):
+        return min(50, max(5, -(-_STEPS // n_batches)))
+    return int(max_epochs)
+
+
+def _callbacks(
+    settings: Settings, max_epochs: int, n_batches: int, optimizer: dict[str, Any]
+) -> list[Any]:
+    callbacks: list[Any] = []
+    schedule = _schedule(settings, max_epochs * n_batches, optimizer["optimizer"])
+    if schedule is not None:
+        callbacks.append(("lr_schedule", schedule))
+    if settings.early_stopping:
+        patience = max(5, max_epochs // 10)
+        stopping = EarlyStopping(patience=patience, load_best=True, sink=_silent)
+        callbacks.append(("early_stopping", stopping))
+    return callbacks + list(settings.callbacks or [])
+
+
+def _silent(*args: Any) -> None:
+    """Take a message and drop it."""
+
+
+def _schedule(settings: Settings, n_steps: int, optimizer: Any) -> LRScheduler | None:
+    if settings.lr_schedule is None:
+        return None
+    if settings.lr_schedule == "onecycle":
+        known = inspect.signature(optimizer).parameters
+        return LRScheduler(
+            torch.optim.lr_scheduler.OneCycleLR,
+            step_every="batch",
+            max_lr=settings.lr,
+            total_steps=n_steps + 1,
+            # Momentum falls as the rate rises, in optimisers that have some.
+            cycle_momentum="momentum" in known or "betas" in known,
+        )
+    if settings.lr_schedule == "cosine":
+        return LRScheduler(
+            torch.optim.lr_scheduler.CosineAnnealingLR,
+            step_every="batch",
+            T_max=n_steps,
+        )
+    return copy.deepcopy(settings.lr_schedule)

@@ -1,0 +1,167 @@
+"""What one call of ``fit`` asks of the engine, frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from skfcdd._engine.fingerprint import digest
+from skfcdd._engine.preprocessing import resolve_size
+from skfcdd._utils.device import resolve_device
+from skfcdd._utils.sklearn import check_parameters
+
+__all__ = ["NetworkSettings", "Settings"]
+
+# Arguments of skorch.NeuralNet that are parameters of the estimators too.
+_SHARED = (
+    "batch_size",
+    "callbacks",
+    "device",
+    "lr",
+    "max_epochs",
+    "optimizer",
+    "precision",
+    "pixel_loss",
+    "verbose",
+)
+# Arguments of skorch.NeuralNet that the estimators decide on.
+_OWN = (
+    "module",
+    "criterion",
+    "dataset",
+    "iterator_train",
+    "iterator_valid",
+    "predict_nonlinearity",
+    "train_split",
+    "warm_start",
+)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What decides how a network is built, in ``fit`` and when it is loaded.
+
+    The names are those of the parameters of the estimators; `resize` is resolved to
+    (h, w) or None.
+    """
+
+    backbone: Any
+    loss: Any
+    weights: Any
+    frozen: int | str | None
+    cut: int | str | None
+    stages: Any
+    resize: tuple[int, int] | None
+    normalize: Any
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> NetworkSettings:
+        """The settings among the parameters of an estimator."""
+        chosen = {field.name: params[field.name] for field in fields(cls)}
+        return cls(**chosen | {"resize": resolve_size(params["resize"])})
+
+    def digests(self) -> dict[str, str]:
+        """A digest of each setting, to tell whether it has changed."""
+        return {f.name: digest(getattr(self, f.name)) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that training reads. Nothing below it sees an estimator.
+
+    Most names are those of the parameters of the estimators.
+
+    Parameters
+    ----------
+    network : NetworkSettings
+    skorch_params : dict
+        Arguments of `skorch.NeuralNet` for which the estimators have no parameter.
+        All others have taken the place of the parameter of their name.
+    params : dict
+        All parameters, to tell this training from others.
+    """
+
+    network: NetworkSettings
+    heatmap_sigma: float | None
+    feature_cache: Any
+    image_shape: tuple[int, ...] | None
+    channels: str | None
+    augment: Any
+    synthetic: Any
+    outlier_exposure: Any
+    oe_limit: int | None
+    anomaly_fraction: float
+    pixel_loss: str | None
+    validation_fraction: float
+    optimizer: Any
+    lr: float
+    weight_decay: float
+    lr_schedule: Any
+    max_epochs: int | str
+    batch_size: int
+    early_stopping: bool
+    device: str
+    precision: str
+    compile: bool
+    accelerate: bool
+    checkpoint: str | os.PathLike[str] | None
+    callbacks: Any
+    warm_start: bool
+    random_state: Any
+    verbose: int
+    skorch_params: Mapping[str, Any]
+    params: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, params: Mapping[str, Any], constraints: Mapping[str, Any], owner: str
+    ) -> Settings:
+        """Freeze the parameters of an estimator.
+
+        Parameters
+        ----------
+        params : mapping
+            As ``get_params`` gives them.
+        constraints : mapping
+            scikit-learn's constraints of them, for those in `skorch_params`.
+        owner : str
+            Name of the estimator, for messages.
+
+        Raises
+        ------
+        ValueError
+            If `skorch_params` has arguments that the estimators decide on, or values
+            that the parameter of the same name may not have.
+        """
+        given = dict(params["skorch_params"] or {})
+        _refuse_own(given)
+        shared = {name: given.pop(name) for name in _SHARED if name in given}
+        check_parameters(shared, constraints, owner)
+        merged = {**params, **shared}
+        own = {
+            field.name: merged[field.name]
+            for field in fields(cls)
+            if field.name not in ("network", "skorch_params", "params")
+        }
+        own["device"] = resolve_device(own["device"])
+        return cls(
+            network=NetworkSettings.of(merged),
+            skorch_params=given,
+            params=dict(params),
+            **own,
+        )
+
+    def with_device(self, device: str) -> Settings:
+        """The same settings on another device."""
+        return replace(self, device=device)
+
+
+def _refuse_own(given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name.split("__")[0] in _OWN:
+            raise ValueError(
+                f"Got skorch_params={{{name!r}: ...}}, but the estimators decide on "
+                f"{name.split('__')[0]} themselves. Leave it out."
+            )

@@ -1,0 +1,26 @@
+"""Warnings that point at the code of the user."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+__all__ = ["warn_caller"]
+
+_PACKAGE = str(Path(__file__).parents[1])
+# What stands between the user's code and ours, with the wrappers of `fit`.
+_BETWEEN = ("/sklearn/", "/skorch/", "/torch/", "/contextlib.py", "/functools.py")
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the first line outside of this package and what it calls through."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None:
+        name = frame.f_code.co_filename.replace("\\", "/")
+        if not name.startswith(_PACKAGE.replace("\\", "/")) and not any(
+            part in name for part in _BETWEEN
+        ):
+            break
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

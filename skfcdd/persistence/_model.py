@@ -1,0 +1,364 @@
+"""The fitted model as a description and numbers, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skfcdd._engine.inference import check_pooling
+from skfcdd._engine.model import FittedModel, ImageFormat, Judging
+from skfcdd._engine.module import FCDDModule, Network, backbone_weights, make_module
+from skfcdd._engine.net import FCDDNet
+from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._engine.settings import NetworkSettings
+from skfcdd._engine.split import UsedImages
+from skfcdd._utils.random import seeded
+from skfcdd._verdicts import Convention
+from skfcdd.exceptions import ModelFileError
+from skfcdd.persistence._encoding import Decoder, Encoder
+from skfcdd.receptive_field import ReceptiveField
+
+__all__ = ["KINDS", "describe", "rebuild", "upgraded"]
+
+# Fields of the model that are stored as they are.
+_PLAIN = (
+    "receptive_field",
+    "threshold",
+    "calibration_scores",
+    "heatmap_scale",
+    "network_digests",
+    "split_seed",
+    "history",
+    "versions",
+)
+_PARTS = {"images": ImageFormat, "judging": Judging, "convention": Convention}
+KINDS = {
+    "FCDDClassifier": "classifier",
+    "FCDDDetector": "detector",
+    "FCDDSegmenter": "segmenter",
+}
+
+
+def describe(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
+    """The model but for the numbers of its network, as JSON.
+
+    Raises
+    ------
+    TypeError
+        If something of it is code of the user's own, but for the backbone.
+    """
+    described = {
+        name: encoder.encode(_plain(getattr(model, name)), name) for name in _PLAIN
+    }
+    for name in _PARTS:
+        part = getattr(model, name)
+        described[name] = {
+            f.name: encoder.encode(_plain(getattr(part, f.name)), f.name)
+            for f in fields(part)
+        }
+    described["used"] = {
+        f.name: encoder.encode(getattr(model.used, f.name), f.name)
+        for f in fields(model.used)
+    }
+    described["network"] = _describe_network(model, encoder)
+    return described
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
+    """What numbers alone do not tell of a network."""
+    settings, module, net = model.network, model.module, model.runner
+    assert settings is not None
+    preprocess, size = module.preprocess, module.preprocess.size
+    name = settings.backbone if isinstance(settings.backbone, str) else None
+    stages = getattr(module.backbone, "stage_names", None)
+    measured = stages is not None and not str(name).startswith("timm:")
+    return {
+        "backbone": name,
+        "loss": encoder.encode(settings.loss, "loss"),
+        "frozen": settings.frozen,
+        # What "auto" has chosen need not be measured again.
+        "cut": len(stages) if measured and stages is not None else settings.cut,
+        "stages": encoder.encode(settings.stages, "stages"),
+        "pretrained": settings.weights is not None,
+        "low": float(preprocess.low),
+        "high": float(preprocess.high),
+        "contrast": bool(preprocess.contrast),
+        "size": None if size is None else list(size),
+        "precision": net.precision,
+        "batch_size": int(net.batch_size),
+        "initial_spread": module.initial_spread,
+    }
+
+
+def upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of format 1 or 2 as one of format 3."""
+    if document["format"] >= 3:
+        return document
+    state, params = dict(document["state"]), document["parameters"]
+    name = document["class"]
+    threshold = state["threshold_"]
+    kind = KINDS.get(name)
+    two = {"array": [-1, 1] if kind == "detector" else [0, 1], "dtype": "<i8"}
+    form = state.get("_form", {"tuple": ["uint8", False]})["tuple"]
+    model = {
+        "images": {
+            "shape": state["image_shape_"],
+            "channels": params.get("channels"),
+            "layout": params.get("image_shape"),
+            "dtype": form[0],
+            "channels_first": form[1],
+            "reading": _old_reading(document),
+        },
+        "judging": {
+            "threshold": params.get("threshold", "auto"),
+            "contamination": params.get("contamination", 0.05),
+            "score_pooling": state["_pooling"],
+            "heatmap_sigma": params.get("heatmap_sigma"),
+            "min_area": params.get("min_area", 1),
+        },
+        "convention": {
+            "kind": kind,
+            "classes": state.get("classes_", {**two, "shape": [2]}),
+            "anomaly_sign": state.get("_anomaly_sign", -1 if kind == "detector" else 1),
+            "min_area": params.get("min_area", 1),
+        },
+        "network": {
+            **document["network"],
+            "loss": params.get("loss", "fcdd"),
+            "frozen": params.get("frozen"),
+            "stages": params.get("stages"),
+            "precision": state["precision_"],
+        },
+        "receptive_field": state["receptive_field_"],
+        "threshold": threshold,
+        "calibration_scores": state["calibration_scores_"],
+        "heatmap_scale": state.get(
+            "heatmap_scale_", {"tuple": [threshold, 5 * threshold]}
+        ),
+        "split_seed": state["_split_seed"],
+        "history": state["history_"],
+        "versions": {"dict": document.get("versions", {})},
+    }
+    kept = {k: state[k] for k in ("n_features_in_", "feature_names_in_") if k in state}
+    return document | {"model": model, "state": kept}
+
+
+def _old_reading(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How the command line read files, which these formats kept apart."""
+    reading = document.get("reading")
+    if not reading:
+        return None
+    h, w, c = document["state"]["image_shape_"]["tuple"]
+    return {
+        "dict": {
+            "resize": {"tuple": [h, w]},
+            "keep_aspect": bool(reading.get("keep_aspect", False)),
+            "mode": "grey" if c == 1 else "colour",
+            "page": 0,
+        }
+    }
+
+
+def rebuild(
+    described: Mapping[str, Any],
+    numbers: Mapping[str, Tensor],
+    kind: str,
+    backbone: Any,
+    device: str,
+) -> FittedModel:
+    """A fitted model from its description and the numbers of its network.
+
+    Raises
+    ------
+    ModelFileError
+        If it cannot have come from ``fit``.
+    """
+    decode = Decoder().decode
+    parts: dict[str, Any] = {
+        name: cls(**{k: decode(v) for k, v in described[name].items()})
+        for name, cls in _PARTS.items()
+    }
+    plain = {name: decode(described[name]) for name in _PLAIN if name in described}
+    used = {k: decode(v) for k, v in described.get("used", {}).items()}
+    model = FittedModel(runner=None, used=UsedImages(**used), **parts, **plain)
+    model = replace(model, history=tuple(model.history))
+    _check(model, kind)
+    network = described["network"]
+    settings = NetworkSettings(
+        backbone=network["backbone"] if backbone is None else backbone,
+        loss=decode(network["loss"]),
+        weights="saved" if network["pretrained"] else None,
+        frozen=network["frozen"],
+        cut=network["cut"],
+        stages=decode(network["stages"]),
+        resize=None if network["size"] is None else tuple(network["size"]),
+        normalize=None,
+    )
+    with seeded(None, "cpu"):  # weights are drawn before they are replaced
+        module = _module(model, settings, network, numbers)
+    model = replace(model, network=settings, runner=_net(module, network, device))
+    return model
+
+
+def _check(model: FittedModel, kind: str) -> None:
+    """Refuse what cannot have come from ``fit``."""
+    shape, scale = model.images.shape, model.heatmap_scale
+    scores, classes = model.calibration_scores, model.convention.classes
+    try:
+        check_pooling(model.judging.score_pooling)
+        pooling = True
+    except ValueError:
+        pooling = False
+    whole = isinstance(shape, tuple) and all(type(n) is int for n in shape)
+    area = model.convention.min_area
+    for name, value, holds in (
+        (
+            "image shape",
+            shape,
+            whole and len(shape) == 3 and all(0 < n <= 1 << 16 for n in shape),
+        ),
+        ("threshold", model.threshold, _is_number(model.threshold, 0)),
+        ("pooling", model.judging.score_pooling, pooling),
+        (
+            "heatmap scale",
+            scale,
+            isinstance(scale, tuple)
+            and len(scale) == 2
+            and all(_is_number(end) for end in scale)
+            and scale[0] < scale[1],
+        ),
+        (
+            "calibration scores",
+            scores,
+            isinstance(scores, np.ndarray)
+            and scores.dtype == np.float64
+            and scores.ndim == 1
+            and bool(np.isfinite(scores).all() and (scores >= 0).all())
+            and bool((np.diff(scores) >= 0).all()),
+        ),
+        ("kind", model.convention.kind, model.convention.kind == kind),
+        ("classes", classes, _are_classes(classes)),
+        ("anomaly sign", model.convention.anomaly_sign, _is_sign(model.convention)),
+        ("min_area", area, type(area) is int and area >= 1),
+        (
+            "receptive field",
+            model.receptive_field,
+            isinstance(model.receptive_field, ReceptiveField),
+        ),
+    ):
+        if not holds:
+            raise ModelFileError(f"The file has an impossible {name}: {value!r}.")
+
+
+def _is_number(value: Any, above: float = -math.inf) -> bool:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return known and math.isfinite(value) and value > above
+
+
+def _is_sign(convention: Convention) -> bool:
+    sign = convention.anomaly_sign
+    return type(sign) is int and sign in (-1, 1)
+
+
+def _are_classes(classes: Any) -> bool:
+    if not isinstance(classes, np.ndarray) or classes.shape != (2,):
+        return False
+    first, second = classes.tolist()
+    return bool(first < second)
+
+
+def _module(
+    model: FittedModel,
+    settings: NetworkSettings,
+    network: Mapping[str, Any],
+    numbers: Mapping[str, Tensor],
+) -> FCDDModule:
+    h, w = settings.resize or model.image_size
+    _check_numbers(numbers, (h, w))
+    _check_backbone(settings.backbone)
+    own = settings.backbone
+    if not isinstance(own, str) or own.startswith("timm:"):
+        settings = replace(settings, cut=settings.cut if isinstance(own, str) else None)
+        if not isinstance(own, str):
+            settings = replace(settings, stages=None)
+    elif settings.stages is not None:
+        settings = replace(settings, cut=None)
+    by_name = isinstance(own, str) and not own.startswith("timm:")
+    given = backbone_weights(numbers) if network["pretrained"] and by_name else None
+    settings = replace(settings, weights=given)
+    preprocess = Preprocess(
+        float(network["low"]),
+        float(network["high"]),
+        numbers["preprocess.mean"].flatten(),
+        numbers["preprocess.std"].flatten(),
+        contrast=bool(network["contrast"]),
+        size=settings.resize,
+    )
+    made = Network(settings, (h, w, model.images.shape[2]))
+    field = model.receptive_field
+    assert field is not None
+    sigma = model.judging.heatmap_sigma
+    module = make_module(made, preprocess, field, sigma, model.images.shape)
+    module.initial_spread = network["initial_spread"]
+    double = network["precision"] == "float64"
+    module.to(torch.float64 if double else torch.float32)
+    module.load_state_dict(dict(numbers))
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _check_numbers(numbers: Mapping[str, Tensor], size: tuple[int, int]) -> None:
+    """Sizes that are said must be those of the numbers, before memory is taken."""
+    for axis, name in enumerate(("upsample.rows", "upsample.columns")):
+        shape = tuple(numbers[name].shape) if name in numbers else ()
+        if len(shape) != 2 or shape[0] != size[axis]:
+            raise ModelFileError(
+                f"The file says that images have {size} pixels, but {name} has the "
+                f"shape {shape}."
+            )
+    for name, value in numbers.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ModelFileError(f"The file holds NaN or infinity in {name}.")
+
+
+def _check_backbone(backbone: Any) -> None:
+    """Refuse networks without code, and names that would fetch something."""
+    if backbone is None:
+        raise ModelFileError(
+            "The model was fitted with a module or a callable as backbone, whose code "
+            "is not in the file. Give it: load(path, backbone=...)."
+        )
+    if isinstance(backbone, str) and backbone.startswith("timm:"):
+        name = backbone.removeprefix("timm:")
+        if not name.replace("_", "").replace(".", "").isalnum() or ".." in name:
+            raise ModelFileError(
+                f"The file names the backbone {backbone!r}, which is no plain name of "
+                f"a network of timm, and is not fetched."
+            )
+
+
+def _net(module: FCDDModule, network: Mapping[str, Any], device: str) -> FCDDNet:
+    """The net of a loaded model, ready to score."""
+    if network["precision"] not in ("float64", "float32", "bfloat16"):
+        raise ModelFileError(f"The file has precision {network['precision']!r}.")
+    net = FCDDNet(
+        module,
+        criterion=nn.Identity,
+        precision=network["precision"],
+        batch_size=int(network["batch_size"]),
+        device=device,
+        callbacks=[],
+        train_split=None,
+        verbose=0,
+    )
+    net.initialize()
+    return net
