@@ -22,7 +22,12 @@ from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
 from skfcdd._scoring import AnomalyScorer, of_model
 from skfcdd._utils.optional import library_versions
-from skfcdd._utils.sklearn import CallbackSupportMixin, Interval, StrOptions
+from skfcdd._utils.sklearn import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    store_parameters,
+)
 from skfcdd._verdicts import Convention
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.feature_cache import FeatureCache
@@ -34,6 +39,10 @@ __all__ = ["BaseFCDD"]
 
 class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; not for direct use."""
+
+    loss: Any
+    pixel_loss: str | None
+    warm_start: bool
 
     net_ = of_model("runner", "The trained net of skorch.")
     receptive_field_ = of_model("receptive_field", "What a cell of the map sees.")
@@ -150,45 +159,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
-        self.backbone = backbone
-        self.loss = loss
-        self.weights = weights
-        self.frozen = frozen
-        self.cut = cut
-        self.stages = stages
-        self.feature_cache = feature_cache
-        self.image_shape = image_shape
-        self.channels = channels
-        self.normalize = normalize
-        self.resize = resize
-        self.augment = augment
-        self.synthetic = synthetic
-        self.outlier_exposure = outlier_exposure
-        self.oe_limit = oe_limit
-        self.anomaly_fraction = anomaly_fraction
-        self.pixel_loss = pixel_loss
-        self.score_pooling = score_pooling
-        self.heatmap_sigma = heatmap_sigma
-        self.threshold = threshold
-        self.contamination = contamination
-        self.validation_fraction = validation_fraction
-        self.optimizer = optimizer
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.lr_schedule = lr_schedule
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.device = device
-        self.precision = precision
-        self.compile = compile
-        self.accelerate = accelerate
-        self.checkpoint = checkpoint
-        self.callbacks = callbacks
-        self.skorch_params = skorch_params
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+        store_parameters(self, locals())
 
     def _fit_images(
         self,

@@ -22,7 +22,12 @@ from skfcdd._inputs.labels import (
     masks_to_labels,
 )
 from skfcdd._scoring import of_model
-from skfcdd._utils.sklearn import Interval, fit_context, with_callbacks
+from skfcdd._utils.sklearn import (
+    Interval,
+    fit_context,
+    store_parameters,
+    with_callbacks,
+)
 from skfcdd._utils.warnings import warn_caller
 from skfcdd._verdicts import Convention
 from skfcdd.exceptions import AnomalyLabelWarning
@@ -219,6 +224,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     (3, 32, 32)
     """
 
+    anomaly_label: Any
     _parameter_constraints: dict[str, Any] = {
         **BaseFCDD._parameter_constraints,
         "contamination": [Interval(Real, 0, 0.5, closed="left")],
@@ -270,48 +276,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            loss=loss,
-            weights=weights,
-            frozen=frozen,
-            cut=cut,
-            stages=stages,
-            feature_cache=feature_cache,
-            image_shape=image_shape,
-            channels=channels,
-            normalize=normalize,
-            resize=resize,
-            augment=augment,
-            synthetic=synthetic,
-            outlier_exposure=outlier_exposure,
-            oe_limit=oe_limit,
-            anomaly_fraction=anomaly_fraction,
-            pixel_loss=pixel_loss,
-            score_pooling=score_pooling,
-            heatmap_sigma=heatmap_sigma,
-            threshold=threshold,
-            contamination=contamination,
-            validation_fraction=validation_fraction,
-            optimizer=optimizer,
-            lr=lr,
-            weight_decay=weight_decay,
-            lr_schedule=lr_schedule,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            early_stopping=early_stopping,
-            device=device,
-            precision=precision,
-            compile=compile,
-            accelerate=accelerate,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-            skorch_params=skorch_params,
-            warm_start=warm_start,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.anomaly_label = anomaly_label
+        store_parameters(self, locals())
 
     @with_callbacks  # type: ignore[untyped-decorator]
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]

@@ -22,7 +22,13 @@ from skfcdd._inputs.labels import (
     is_masks,
 )
 from skfcdd._regions import Region, find_regions
-from skfcdd._utils.sklearn import Interval, StrOptions, fit_context, with_callbacks
+from skfcdd._utils.sklearn import (
+    Interval,
+    StrOptions,
+    fit_context,
+    store_parameters,
+    with_callbacks,
+)
 from skfcdd._verdicts import Convention
 from skfcdd.metrics import intersection_over_union_score
 
@@ -206,6 +212,8 @@ class FCDDSegmenter(BaseFCDD):
     (20, 32, 32)
     """
 
+    anomaly_label: Any
+    min_area: int
     _parameter_constraints: dict[str, Any] = {
         **BaseFCDD._parameter_constraints,
         "pixel_loss": [StrOptions({"anomalous", "all"})],
@@ -259,49 +267,7 @@ class FCDDSegmenter(BaseFCDD):
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            loss=loss,
-            weights=weights,
-            frozen=frozen,
-            cut=cut,
-            stages=stages,
-            feature_cache=feature_cache,
-            image_shape=image_shape,
-            channels=channels,
-            normalize=normalize,
-            resize=resize,
-            augment=augment,
-            synthetic=synthetic,
-            outlier_exposure=outlier_exposure,
-            oe_limit=oe_limit,
-            anomaly_fraction=anomaly_fraction,
-            pixel_loss=pixel_loss,
-            score_pooling=score_pooling,
-            heatmap_sigma=heatmap_sigma,
-            threshold=threshold,
-            contamination=contamination,
-            validation_fraction=validation_fraction,
-            optimizer=optimizer,
-            lr=lr,
-            weight_decay=weight_decay,
-            lr_schedule=lr_schedule,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            early_stopping=early_stopping,
-            device=device,
-            precision=precision,
-            compile=compile,
-            accelerate=accelerate,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-            skorch_params=skorch_params,
-            warm_start=warm_start,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.anomaly_label = anomaly_label
-        self.min_area = min_area
+        store_parameters(self, locals())
 
     @with_callbacks  # type: ignore[untyped-decorator]
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]

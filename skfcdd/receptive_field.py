@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from skfcdd._utils.random import undisturbed
 
 __all__ = ["ReceptiveField", "measure_receptive_field"]
 
@@ -125,15 +126,14 @@ def measure_receptive_field(
     >>> measure_receptive_field(net, (32, 48), n_channels=1)
     ReceptiveField(extent=(10.0, 10.0), stride=(2.0, 2.0), offset=(2.5, 2.5))
     """
-    probe = copy.deepcopy(module).cpu().float().eval()
-    # The plain kernels compute each cell from its own pixels; fused or blocked ones
-    # may let a NaN leak into a neighbour.
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
-        with torch.backends.mkldnn.flags(enabled=False):
-            rows = _measure_axis(probe, image_shape, n_channels, 0)
-            # Nearly always the same, which is quicker to check than to find.
-            columns = _measure_axis(probe, image_shape, n_channels, 1, like=rows)
+    # In double precision, for which only plain kernels exist: they compute each cell
+    # from its own pixels, where fused or blocked ones may let a NaN leak into a
+    # neighbour.
+    probe = copy.deepcopy(module).cpu().double().eval()
+    with torch.no_grad(), undisturbed(probe, "cpu"):
+        rows = _measure_axis(probe, image_shape, n_channels, 0)
+        # Nearly always the same, which is quicker to check than to find.
+        columns = _measure_axis(probe, image_shape, n_channels, 1, like=rows)
     (r_h, j_h, c_h), (r_w, j_w, c_w) = rows, columns
     return ReceptiveField(extent=(r_h, r_w), stride=(j_h, j_w), offset=(c_h, c_w))
 
@@ -282,7 +282,7 @@ def _seen(
     probe: nn.Module, shape: list[int], axis: int, fill: Callable[[Tensor], object]
 ) -> Tensor:
     """Which rows (or columns) of cells turn NaN when `fill` has put NaN in."""
-    image = torch.zeros(1, *shape)
+    image = torch.zeros(1, *shape, dtype=torch.float64)
     fill(image)
     output = probe(image)
     if not output.numel():

@@ -39,6 +39,7 @@ __all__ = [
     "StrOptions",
     "check_parameters",
     "fit_context",
+    "store_parameters",
     "take_rows",
     "with_callbacks",
 ]
@@ -50,3 +51,9 @@ def check_parameters(
     """Raise scikit-learn's error for values that a parameter may not have."""
     known = {name: constraints[name] for name in values if name in constraints}
     validate_parameter_constraints(known, dict(values), owner)
+
+
+def store_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
+    """Store the arguments of ``__init__``, given as its ``locals()``, untouched."""
+    own = {n: v for n, v in given.items() if n not in ("self", "__class__")}
+    vars(estimator).update(own)

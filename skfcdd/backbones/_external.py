@@ -110,7 +110,11 @@ def make_timm(
     cut: int | str | None,
     stages: Sequence[int] | None,
 ) -> nn.Module:
-    """The network behind "timm:NAME", given out after some of its reductions."""
+    """The network behind "timm:NAME", given out after some of its reductions.
+
+    With ``weights={}`` it is made like that of ``weights="imagenet"``, without the
+    numbers, which the caller has.
+    """
     try:
         import timm
     except (ImportError, RuntimeError) as error:
@@ -118,7 +122,7 @@ def make_timm(
             f"Got backbone={name!r}, but timm cannot be imported ({error}). Install "
             f"timm and the torchvision that belongs to the installed torch."
         ) from error
-    if weights not in (None, "imagenet"):
+    if weights not in (None, "imagenet", {}):
         raise BackboneError(
             f"backbone={name!r} takes weights=None or 'imagenet'. Got {weights!r}; "
             f"load other weights into a module, and give that."
@@ -131,7 +135,7 @@ def make_timm(
     try:
         model = timm.create_model(
             name.removeprefix("timm:"),
-            pretrained=weights is not None,
+            pretrained=weights == "imagenet",
             features_only=True,
             in_chans=n_channels,
             out_indices=tuple(int(n) - 1 for n in sorted(numbers)),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skfcdd._utils.device import is_out_of_memory
+from skfcdd._utils.random import undisturbed
 from skfcdd.backbones._external import make_timm, torchvision_architecture
 from skfcdd.backbones._registry import COLOURS, Architecture, list_backbones, lookup
 from skfcdd.backbones._staged import StagedNetwork, Stages
@@ -316,7 +317,7 @@ def _check_output(module: nn.Module, image_shape: tuple[int, int, int]) -> None:
     h, w, c = image_shape
     was_training = module.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), undisturbed(module, "cpu"):
             output = module.eval()(torch.zeros(1, c, h, w))
     except (RuntimeError, ValueError, AssertionError) as error:
         if is_out_of_memory(error):

@@ -19,7 +19,7 @@ from skfcdd._engine.net import FCDDNet
 from skfcdd._engine.optimization import resolve_max_epochs
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._scoring import of_model
-from skfcdd._utils.sklearn import Interval, StrOptions
+from skfcdd._utils.sklearn import Interval, StrOptions, store_parameters
 from skfcdd.baselines._base import BaselineDetector, ErrorModel, ErrorModule, Lesson
 
 __all__ = ["AutoencoderDetector"]
@@ -290,26 +290,7 @@ class AutoencoderDetector(BaselineDetector):
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
-        self.n_latent = n_latent
-        self.width = width
-        self.image_shape = image_shape
-        self.channels = channels
-        self.normalize = normalize
-        self.resize = resize
-        self.augment = augment
-        self.score_pooling = score_pooling
-        self.heatmap_sigma = heatmap_sigma
-        self.threshold = threshold
-        self.contamination = contamination
-        self.validation_fraction = validation_fraction
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.verbose = verbose
+        store_parameters(self, locals())
 
     @property
     def history_(self) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from skfcdd._engine.model import FittedModel
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._inputs.images import ImageArray
 from skfcdd._scoring import of_model
-from skfcdd._utils.sklearn import Interval, StrOptions
+from skfcdd._utils.sklearn import Interval, StrOptions, store_parameters
 from skfcdd.backbones import make_backbone
 from skfcdd.backbones._registry import lookup
 from skfcdd.baselines._base import BaselineDetector, Heatmaps, Lesson
@@ -199,26 +199,7 @@ class PatchCoreDetector(BaselineDetector):
         precision: str = "auto",
         random_state: Any = None,
     ) -> None:
-        self.backbone = backbone
-        self.weights = weights
-        self.stages = stages
-        self.patch_size = patch_size
-        self.coreset_ratio = coreset_ratio
-        self.max_patches = max_patches
-        self.n_neighbors = n_neighbors
-        self.image_shape = image_shape
-        self.channels = channels
-        self.normalize = normalize
-        self.resize = resize
-        self.score_pooling = score_pooling
-        self.heatmap_sigma = heatmap_sigma
-        self.threshold = threshold
-        self.contamination = contamination
-        self.validation_fraction = validation_fraction
-        self.batch_size = batch_size
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
+        store_parameters(self, locals())
 
     @property
     def memory_(self) -> npt.NDArray[np.floating]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skfcdd._engine.inference import FixedRunner, in_batches
 from skfcdd._engine.preprocessing import Preprocess
-from skfcdd._utils.sklearn import Interval
+from skfcdd._utils.sklearn import Interval, store_parameters
 from skfcdd.baselines._base import (
     BaselineDetector,
     ErrorModel,
@@ -176,18 +176,7 @@ class PCADetector(BaselineDetector):
         batch_size: int = 16,
         random_state: Any = None,
     ) -> None:
-        self.n_components = n_components
-        self.image_shape = image_shape
-        self.channels = channels
-        self.normalize = normalize
-        self.resize = resize
-        self.score_pooling = score_pooling
-        self.heatmap_sigma = heatmap_sigma
-        self.threshold = threshold
-        self.contamination = contamination
-        self.validation_fraction = validation_fraction
-        self.batch_size = batch_size
-        self.random_state = random_state
+        store_parameters(self, locals())
 
     def _learn(self, lesson: Lesson) -> ErrorModel:
         preprocess = Preprocess.learn(

@@ -286,16 +286,16 @@ def _module(
     h, w = settings.resize or model.image_size
     _check_numbers(numbers, (h, w))
     _check_backbone(settings.backbone)
-    own = settings.backbone
-    if not isinstance(own, str) or own.startswith("timm:"):
-        settings = replace(settings, cut=settings.cut if isinstance(own, str) else None)
-        if not isinstance(own, str):
-            settings = replace(settings, stages=None)
-    elif settings.stages is not None:
+    named = isinstance(settings.backbone, str)
+    if not named or settings.stages is not None:
         settings = replace(settings, cut=None)
-    by_name = isinstance(own, str) and not own.startswith("timm:")
-    given = backbone_weights(numbers) if network["pretrained"] and by_name else None
-    settings = replace(settings, weights=given)
+    if not named:
+        settings = replace(settings, stages=None)
+    weights: Any = None
+    if named and network["pretrained"]:  # of timm nothing is fetched: they come below
+        timm = settings.backbone.startswith("timm:")
+        weights = {} if timm else backbone_weights(numbers)
+    settings = replace(settings, weights=weights)
     preprocess = Preprocess(
         float(network["low"]),
         float(network["high"]),

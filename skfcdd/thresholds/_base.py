@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 
 from skfcdd.exceptions import CalibrationError
 
-__all__ = ["Scores", "Threshold", "just_above"]
+__all__ = ["Scores", "Threshold", "check_share", "just_above"]
 
 Scores = npt.NDArray[np.float64]
 
@@ -125,6 +126,39 @@ class Threshold:
         float
         """
         raise NotImplementedError
+
+
+def check_share(
+    rule: Threshold, name: str, *, closed: str = "both", optional: bool = False
+) -> None:
+    """Raise where a field of a rule is no share.
+
+    Parameters
+    ----------
+    rule : Threshold
+    name : str
+        Name of the field.
+    closed : {"both", "left", "neither"}, default="both"
+        Which ends of [0, 1] are allowed.
+    optional : bool, default=False
+        Whether None is allowed too.
+
+    Raises
+    ------
+    ValueError
+        If it is not within these ends.
+    """
+    value = getattr(rule, name)
+    if value is None and optional:
+        return
+    ends = {"both": "[0, 1]", "left": "[0, 1)", "neither": "(0, 1)"}[closed]
+    number = isinstance(value, Real) and 0 <= float(value) <= 1
+    low, high = closed == "neither", closed != "both"
+    if not number or (low and value == 0) or (high and value == 1):
+        raise ValueError(
+            f"Got {type(rule).__name__}({name}={value!r}), but expected a number in "
+            f"{ends}."
+        )
 
 
 def just_above(score: float) -> float:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_curve
 
 from skfcdd.metrics._curves import PixelSample, f1_max
-from skfcdd.thresholds._base import Scores, Threshold, just_above
+from skfcdd.thresholds._base import Scores, Threshold, check_share, just_above
 from skfcdd.thresholds._normal import Quantile
 
 __all__ = ["Auto", "Closest", "MaxF1", "MaxFNR", "MaxFPR", "Youden"]
@@ -97,6 +97,9 @@ class MaxFPR(_Curve):
 
     rate: float
 
+    def __post_init__(self) -> None:
+        check_share(self, "rate")
+
     def pick(self, fpr: Scores, tpr: Scores) -> int:
         """Index of the greatest sensitivity, and of its smallest rate."""
         return int(np.argmax(np.where(fpr <= self.rate + 1e-12, tpr, -1.0)))
@@ -119,6 +122,9 @@ class MaxFNR(_Curve):
     """
 
     rate: float
+
+    def __post_init__(self) -> None:
+        check_share(self, "rate")
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
         """Index of the first point that misses few enough."""
@@ -170,6 +176,9 @@ class Auto(Threshold):
     """
 
     contamination: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_share(self, "contamination", closed="left")
 
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None

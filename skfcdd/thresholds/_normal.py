@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skfcdd.conformal import false_alarm_threshold, n_calibration_required
-from skfcdd.thresholds._base import Scores, Threshold, just_above
+from skfcdd.thresholds._base import Scores, Threshold, check_share, just_above
 
 __all__ = ["FalseAlarmRate", "Natural", "Quantile"]
 
@@ -30,6 +30,9 @@ class Quantile(Threshold):
     """
 
     contamination: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_share(self, "contamination", closed="left")
 
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
@@ -63,6 +66,10 @@ class FalseAlarmRate(Threshold):
 
     rate: float
     confidence: float | None = None
+
+    def __post_init__(self) -> None:
+        check_share(self, "rate", closed="neither")
+        check_share(self, "confidence", closed="neither", optional=True)
 
     def check(self, n_normal: int, n_anomalous: int) -> None:
         """Raise where so few normal images cannot support the promise."""
