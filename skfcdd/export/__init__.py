@@ -24,10 +24,10 @@ import numpy.typing as npt
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skfcdd import __version__
 from skfcdd._base import BaseFCDD
 from skfcdd._engine.model import FittedModel
 from skfcdd._utils.files import written_at_once
+from skfcdd._utils.optional import library_versions
 from skfcdd._utils.random import seeded
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.exceptions import ExportError
@@ -335,9 +335,9 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
             f"Labels of type {classes.dtype} cannot be written as JSON. Fit with "
             f"numbers or texts."
         ) from error
-    versions = {"opset": int(opset), "torch": torch.__version__}
+    versions = library_versions()
     return {
-        "skfcdd_version": __version__,
+        "skfcdd_version": versions["skfcdd"],
         "estimator": name,
         "kind": convention.kind,
         "classes": labels,
@@ -352,7 +352,7 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
         "min_area": str(convention.min_area),
         "score_pooling": json.dumps(model.judging.score_pooling),
         "reading": json.dumps(None if reading is None else dict(reading)),
-        "versions": json.dumps(versions),
+        "versions": json.dumps({"opset": int(opset), **versions}),
         "seal": BLANK_SEAL,
     }
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from skfcdd import objectives, thresholds
+import skfcdd.objectives as objectives
+import skfcdd.thresholds as thresholds
 from skfcdd.exceptions import ModelFileError
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.receptive_field import ReceptiveField

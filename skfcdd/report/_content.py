@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
-import skfcdd
+from skfcdd._utils.optional import library_versions
 from skfcdd._verdicts import decisive_scores
 from skfcdd.display._choice import pick_masks, pictures_of, range_of
 from skfcdd.display._estimators import take
@@ -156,7 +156,7 @@ class Content:
         scores = self.scores.tolist()
         return {
             "id": _identity(self.names, scores),
-            "version": skfcdd.__version__,
+            "version": library_versions()["skfcdd"],
             "created": datetime.now().astimezone().isoformat(timespec="minutes"),
             "model": describe(self.estimator),
             "levels": self.levels.tolist(),
