@@ -106,7 +106,8 @@ class FCDDSegmenter(BaseFCDD):
     pixel_loss : {"anomalous", "all"}, default="anomalous"
         The pixel-wise objective for anomalies whose mask is known, as it is for
         synthetic ones: what its second mean runs over, see
-        :func:`skfcdd.objectives.pixel_loss`.
+        :func:`skfcdd.objectives.pixel_loss`. Objectives without a map ("hsc",
+        "dsvdd") learn from labels of images alone.
     score_pooling : {"mean", "max"} or float, default="mean"
         How the cells of an image make its score. A float is the share of greatest
         cells to average: small shares find small defects.
@@ -126,8 +127,9 @@ class FCDDSegmenter(BaseFCDD):
     min_area : int, default=1
         Drop predicted regions of fewer connected pixels.
     validation_fraction : float, default=0.1
-        Share of the normal images (and of the anomalies, if there are ten or more) to
-        hold out for the threshold.
+        Share of the normal images, and of the anomalies if there are ten or more, to
+        hold out for the threshold. Images that were trained on never set it, also by
+        ``warm_start``; but fewer than ten anomalies do, for want of others.
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     lr : float, default=1e-3
@@ -167,9 +169,13 @@ class FCDDSegmenter(BaseFCDD):
     callbacks : list of skorch callbacks, default=None
         Called in training.
     skorch_params : dict, default=None
-        Further arguments of `skorch.NeuralNet`; they override the others.
+        Further arguments of `skorch.NeuralNet`. Those for which there is a parameter
+        here (lr, max_epochs, batch_size, callbacks, ...) take its place; those that
+        the estimator decides on (module, criterion, ...) are refused.
     warm_start : bool, default=False
-        Go on with the network of the last ``fit`` for further `max_epochs`.
+        Go on with the network of the last ``fit`` for further `max_epochs`. Parameters
+        that would make another network, such as `backbone`, `loss` or `resize`, must
+        be as they were.
     random_state : int, RandomState instance or None, default=None
         Same data, parameters and int give the same model. None draws fresh entropy.
         numpy's and torch's global generators are left as found.
@@ -192,6 +198,8 @@ class FCDDSegmenter(BaseFCDD):
         Where the colours of heatmaps begin and end, one scale for all images: 99 % of
         the pixels of held-out normal images lie below the first; the hottest pixels of
         defects planted on them reach the second.
+    reading_ : dict or None
+        How files became images, where X was files; paths given later are read alike.
     receptive_field_ : ReceptiveField
         What a cell of the map sees, in pixels that the network sees.
     history_ : list of dict
@@ -200,6 +208,13 @@ class FCDDSegmenter(BaseFCDD):
         In which the backbone computes.
     net_ : skorch.NeuralNet
         The trained net.
+
+    Notes
+    -----
+    ``fit`` freezes its parameters with what it learns. A parameter that is changed
+    afterwards takes effect in the next ``fit``; `threshold`, `contamination`,
+    `score_pooling`, `heatmap_sigma` and `min_area` do so in ``calibrate`` too, and
+    threshold and scale of colours follow.
 
     Examples
     --------

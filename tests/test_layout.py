@@ -17,9 +17,8 @@ PARTS = (
     "heatmaps objectives _inputs anomalies",
     "metrics model_selection datasets onnx",
     "backbones thresholds",
-    "inspection",
     "display",
-    "_repr",
+    "_repr inspection",
     "_engine",
     "_calibration _callbacks",
     "_scoring",
@@ -39,8 +38,19 @@ def part_of(path):
 
 
 def imported(path):
-    """Parts of the package that a module imports, wherever in its code."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Parts of the package that a module imports, wherever in its code.
+
+    But for types: a display names the type of what it draws.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing = [
+        set(ast.walk(node))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    for node in ast.walk(tree):
+        if any(node in part for part in typing):
+            continue
         names = []
         if isinstance(node, ast.ImportFrom) and node.module == "skfcdd":
             names = [f"skfcdd.{alias.name}" for alias in node.names]

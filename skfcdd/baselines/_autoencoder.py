@@ -179,8 +179,8 @@ class AutoencoderDetector(BaselineDetector):
         share of greatest ones to average.
     heatmap_sigma : float, default=None
         Standard deviation in pixels of a Gaussian with which heatmaps are blurred,
-        which often shows better where a defect is. None does not blur. May be changed
-        after ``fit``.
+        which often shows better where a defect is. None does not blur. A change
+        after ``fit`` takes effect in ``calibrate``.
     threshold : str, Threshold or float, default="auto"
         The score above which an image is anomalous, or the rule that finds it on
         images held out of training, see :mod:`skfcdd.thresholds`. "auto" takes the
