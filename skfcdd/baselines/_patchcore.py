@@ -90,7 +90,8 @@ class PatchCoreDetector(BaselineDetector):
         cells to average.
     heatmap_sigma : float, default=None
         Standard deviation in pixels of the Gaussian of a cell. None takes half the
-        distance between two cells. A change after ``fit`` takes effect in ``calibrate``.
+        distance between two cells. A change after ``fit`` takes effect
+        in ``calibrate``.
     threshold : str, Threshold or float, default="auto"
         The score above which an image is anomalous, or the rule that finds it on
         images held out, see :mod:`skfcdd.thresholds`. "auto" takes the quantile 0.95

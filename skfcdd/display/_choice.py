@@ -10,17 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
+from skfcdd._answers import judge
 from skfcdd._inputs.files import ImageFiles, is_paths
-from skfcdd._inputs.labels import as_truth
 from skfcdd._verdicts import convention_of
-from skfcdd.display._estimators import judge
 from skfcdd.display._pictures import as_pictures, usual_range
-from skfcdd.exceptions import ImageShapeError
 
 __all__ = [
     "choose_rows",
     "file_names",
-    "pick_masks",
     "pictures_of",
     "range_of",
     "ranked",
@@ -85,36 +82,6 @@ def ranked(
             )
         keys.append(np.abs(scores - estimator.threshold_))
     return np.lexsort(keys)
-
-
-def pick_masks(
-    masks: Any, rows: npt.NDArray[np.intp], n: int, size: tuple[int, int]
-) -> npt.NDArray[np.bool_] | None:
-    """Masks of some of `n` images of `size`; empty where an image has none.
-
-    Raises
-    ------
-    ImageShapeError
-        If there are not as many, or they are of another size.
-    ValueError
-        If they hold other values than 0 and 1 (or 255).
-    """
-    if masks is None:
-        return None
-    if len(masks) != n:
-        raise ImageShapeError(f"There are {n} images, but {len(masks)} masks.")
-    picked = np.zeros((len(rows), *size), dtype=bool)
-    for k, row in enumerate(rows):
-        mask = masks[row]
-        if mask is None:
-            continue
-        if np.shape(mask) != size:
-            raise ImageShapeError(
-                f"Masks must be of the size of the heatmaps, (h, w) = {size}. Got "
-                f"{np.shape(mask)} in row {row}."
-            )
-        picked[k] = as_truth(np.asarray(mask))
-    return picked
 
 
 def file_names(X: Any, rows: npt.NDArray[np.intp]) -> list[str] | None:

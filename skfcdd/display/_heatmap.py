@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._answers import (
+    check_model,
+    count,
+    judge,
+    pick_masks,
+    read_truth,
+    take,
+)
 from skfcdd._inputs.labels import is_masks, masks_to_labels
 from skfcdd._verdicts import convention_of
 from skfcdd.display._choice import (
     choose_rows,
     file_names,
-    pick_masks,
     pictures_of,
     ranked,
 )
 from skfcdd.display._common import as_flags, as_numbers, check_scale, matplotlib
-from skfcdd.display._estimators import (
-    check_model,
-    count,
-    judge,
-    read_truth,
-    take,
-)
 from skfcdd.display._heatmap_plot import HeatmapPlot
 from skfcdd.display._pictures import as_pictures
 from skfcdd.exceptions import ImageShapeError

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._answers import check_model
 from skfcdd.display._common import (
     ANOMALOUS,
     NORMAL,
@@ -17,7 +18,6 @@ from skfcdd.display._common import (
     matplotlib,
     style,
 )
-from skfcdd.display._estimators import check_model
 
 __all__ = ["HistoryDisplay"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import auc
 
+from skfcdd._answers import check_model, count, iter_heatmaps
 from skfcdd.display._common import NORMAL, figure_of, foreground, matplotlib, style
-from skfcdd.display._estimators import check_model, count, iter_heatmaps
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.metrics import region_overlap_curve
 from skfcdd.metrics._curves import check_max_fpr, cut_curve, region_overlap

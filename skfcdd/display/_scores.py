@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._answers import (
+    check_model,
+    count,
+    iter_heatmaps,
+    read_truth,
+)
 from skfcdd._verdicts import convention_of
 from skfcdd.display._bars import bar_edges, choose_log
 from skfcdd.display._common import (
@@ -18,12 +24,6 @@ from skfcdd.display._common import (
     foreground,
     matplotlib,
     style,
-)
-from skfcdd.display._estimators import (
-    check_model,
-    count,
-    iter_heatmaps,
-    read_truth,
 )
 
 __all__ = ["ScoreDistributionDisplay"]

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._answers import check_model, pick_masks, read_truth
 from skfcdd._inputs.labels import is_masks
-from skfcdd.display._choice import pick_masks
-from skfcdd.display._estimators import check_model, read_truth
 from skfcdd.inspection._checks import check_heatmaps, check_number, hot_pixels
 from skfcdd.inspection._fill import Filler
 from skfcdd.inspection._images import Stack, read_stack, score_changed

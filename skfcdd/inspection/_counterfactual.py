@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from skfcdd.display._estimators import check_model, judge
+from skfcdd._answers import check_model, judge
 from skfcdd.inspection._checks import (
     check_heatmaps,
     check_int,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
-from skfcdd.display._estimators import check_model
+from skfcdd._answers import check_model
 from skfcdd.inspection._checks import check_heatmaps, check_int, hot_pixels
 from skfcdd.inspection._fill import Filler
 from skfcdd.inspection._images import read_stack, score_changed

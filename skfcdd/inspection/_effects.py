@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._answers import check_model, judge
 from skfcdd._regions import Region, find_regions, label_regions
-from skfcdd.display._estimators import check_model, judge
 from skfcdd.inspection._checks import check_heatmaps, check_int, hot_pixels
 from skfcdd.inspection._counterfactual import hot_level, refuse_whole, widened
 from skfcdd.inspection._fill import Filler

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._answers import judge
 from skfcdd._inputs.files import ImageFiles, is_paths
-from skfcdd.display._estimators import judge
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.inspection._checks import check_int
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd.display._estimators import check_model, count, iter_heatmaps
+from skfcdd._answers import check_model, count, iter_heatmaps
 from skfcdd.inspection._checks import check_heatmaps
 from skfcdd.inspection._regions import as_regions, check_parts
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
+from skfcdd._answers import pick_masks, take
 from skfcdd._utils.optional import library_versions
 from skfcdd._verdicts import decisive_scores
-from skfcdd.display._choice import pick_masks, pictures_of, range_of
-from skfcdd.display._estimators import take
+from skfcdd.display._choice import pictures_of, range_of
 from skfcdd.report._model import describe, examine
 from skfcdd.report._pictures import (
     encode_heatmap,

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._answers import check_model, count, read_truth
 from skfcdd._inputs.files import ImageFiles, is_paths
 from skfcdd._inputs.labels import is_masks, masks_to_labels
 from skfcdd._utils.files import written_at_once
-from skfcdd.display._estimators import check_model, count, read_truth
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.report._content import Content
 from skfcdd.report._document import Document

@@ -9,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from skfcdd._inputs.labels import image_labels, is_masks, masks_to_labels
+from skfcdd._inputs.labels import as_truth, image_labels, is_masks, masks_to_labels
 from skfcdd._inputs.lazy_arrays import is_lazy, read
 from skfcdd._verdicts import convention_of
+from skfcdd.exceptions import ImageShapeError
 
 __all__ = [
     "check_model",
     "count",
     "iter_heatmaps",
     "judge",
+    "pick_masks",
     "read_truth",
     "take",
 ]
@@ -142,3 +144,33 @@ def _labels(estimator: Any) -> tuple[list[Any], Any]:
         return [-1, 1], -1  # scikit-learn's convention of outlier detectors
     known = classes.tolist()
     return known, known[1 if convention is None or sign > 0 else 0]
+
+
+def pick_masks(
+    masks: Any, rows: npt.NDArray[np.intp], n: int, size: tuple[int, int]
+) -> npt.NDArray[np.bool_] | None:
+    """Masks of some of `n` images of `size`; empty where an image has none.
+
+    Raises
+    ------
+    ImageShapeError
+        If there are not as many, or they are of another size.
+    ValueError
+        If they hold other values than 0 and 1 (or 255).
+    """
+    if masks is None:
+        return None
+    if len(masks) != n:
+        raise ImageShapeError(f"There are {n} images, but {len(masks)} masks.")
+    picked = np.zeros((len(rows), *size), dtype=bool)
+    for k, row in enumerate(rows):
+        mask = masks[row]
+        if mask is None:
+            continue
+        if np.shape(mask) != size:
+            raise ImageShapeError(
+                f"Masks must be of the size of the heatmaps, (h, w) = {size}. Got "
+                f"{np.shape(mask)} in row {row}."
+            )
+        picked[k] = as_truth(np.asarray(mask))
+    return picked
