@@ -90,7 +90,7 @@ class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
         )
 
     def infer(self, x: Tensor | tuple[Tensor, ...], **fit_params: Any) -> Tensor:
-        """Cells of a batch."""
+        """Anomaly maps of a batch."""
         return FCDDNet.infer(self, x, **fit_params)
 
     def _fetch(self, losses: Tensor) -> list[float]:

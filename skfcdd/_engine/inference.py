@@ -18,7 +18,7 @@ from skfcdd._inputs.images import ImageArray
 from skfcdd._utils.device import in_parts, lowered, resolve_device
 from skfcdd._utils.random import undisturbed
 
-__all__ = ["FixedRunner", "Runner", "check_pooling", "in_batches", "pool_cells"]
+__all__ = ["FixedRunner", "Runner", "check_pooling", "in_batches", "pool_maps"]
 
 # Small images are scored in batches of about this many values.
 _VALUES_CPU, _VALUES = 100_000, 1 << 22
@@ -141,19 +141,19 @@ def check_pooling(pooling: Any) -> None:
         raise ValueError(f"Got score_pooling={pooling!r}, which is no pooling.")
 
 
-def pool_cells(
-    cells: npt.NDArray[np.floating], pooling: str | float
+def pool_maps(
+    maps: npt.NDArray[np.floating], pooling: str | float
 ) -> npt.NDArray[np.float64]:
-    """Scores (n,), float64, from cells (n, u, v).
+    """Scores (n,), float64, from anomaly maps (n, u, v).
 
     Parameters
     ----------
-    cells : ndarray of shape (n, u, v)
-        Non-negative cells of the network.
+    maps : ndarray of shape (n, u, v)
+        Non-negative.
     pooling : {"mean", "max"} or float
         A float is the share of greatest cells to average, at least one cell.
     """
-    flat = cells.reshape(len(cells), -1).astype(np.float64)
+    flat = maps.reshape(len(maps), -1).astype(np.float64)
     n_cells = flat.shape[1]
     if pooling == "mean":
         return flat.mean(axis=1)

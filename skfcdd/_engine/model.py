@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import nn
 
 from skfcdd._engine.explanation import HeatmapMaker
-from skfcdd._engine.inference import FixedRunner, in_batches, pool_cells
+from skfcdd._engine.inference import FixedRunner, in_batches, pool_maps
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd._engine.split import UsedImages
 from skfcdd._inputs.images import ImageArray
@@ -150,7 +150,7 @@ class FittedModel:
     ) -> Scores:
         """Scores of validated images, or of some rows of them."""
         pooling = self.judging.score_pooling
-        parts = [pool_cells(maps, pooling) for _, maps in self.maps(images, rows)]
+        parts = [pool_maps(maps, pooling) for _, maps in self.maps(images, rows)]
         return np.concatenate([np.empty(0), *parts])
 
     def maps(

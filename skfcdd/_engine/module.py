@@ -24,7 +24,7 @@ __all__ = [
 
 
 class FCDDModule(nn.Module):
-    """Normalisation, backbone and objective; images in, cells out.
+    """Normalisation, backbone and objective; images in, anomaly maps out.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class FCDDModule(nn.Module):
         return images.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Cells (n, u, v), float32, of images (n, c, h, w) in the unit range.
+        """Anomaly maps (n, u, v), float32, of images (n, c, h, w) in the unit range.
 
         Or of what :meth:`frozen_features` gave for them.
         """
@@ -92,8 +92,8 @@ class FCDDModule(nn.Module):
             features = self.backbone.tail(images, self.split)  # type: ignore[operator]
         else:
             features = self.features(images)
-        cells: Tensor = self.objective(features)
-        return cells
+        anomaly_maps: Tensor = self.objective(features)
+        return anomaly_maps
 
 
 class Network:

@@ -236,7 +236,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             step: dict[str, Tensor] = super().train_step_single(batch, **fit_params)
             return step
         n = len(batch[1].anomalous)
-        losses, cells = [], []
+        losses, anomaly_maps = [], []
         for k in range(self.n_parts_):  # each with its share of normal images
             index = torch.arange(k, n, self.n_parts_, device=self.device)
             share = len(index) / n
@@ -247,8 +247,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             loss = self.get_loss(y_pred, y, X=x, training=True) * share
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-            cells.append(y_pred.detach())
-        return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(cells)}
+            anomaly_maps.append(y_pred.detach())
+        return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(anomaly_maps)}
 
     def single(self) -> FCDDNet:
         """Unwrap the net after distributed training."""
@@ -259,10 +259,10 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return losses.tolist()
 
     def infer(self, x: Tensor | tuple[Tensor, ...], **fit_params: Any) -> Tensor:
-        """Cells of a batch."""
+        """Anomaly maps of a batch."""
         with lowered(self.precision, self.device):
-            cells: Tensor = self.module_(x, **fit_params)
-        return cells
+            anomaly_maps: Tensor = self.module_(x, **fit_params)
+        return anomaly_maps
 
     def get_loss(
         self, y_pred: Tensor, y_true: BatchTarget, X: Any = None, training: bool = False

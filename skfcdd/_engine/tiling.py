@@ -1,4 +1,4 @@
-"""One image of any size: its cells tile by tile, its heatmap band by band."""
+"""One image of any size: its anomaly map tile by tile, its heatmap band by band."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> A
     h, w, _ = source.image_shape
     heatmap = np.empty((h, w), dtype=np.float32) if out is None else out
     check_out(heatmap, (h, w))
-    cells = _Tiles(model, source, int(tile_size)).cells()
-    for rows, band in _bands(model, cells, (h, w)):
+    anomaly_map = _Tiles(model, source, int(tile_size)).anomaly_map()
+    for rows, band in _bands(model, anomaly_map, (h, w)):
         heatmap[rows] = band
     return heatmap
 
@@ -120,7 +120,7 @@ class _OneImage:
 
 
 class _Tiles:
-    """The cells of an image, a tile at a time.
+    """The anomaly map of an image, a tile at a time.
 
     A tile is a window that starts at a multiple of the network's period, so that its
     cells lie where those of the whole image do, with a margin of a receptive field,
@@ -168,7 +168,7 @@ class _Tiles:
                 )
         return period
 
-    def cells(self) -> npt.NDArray[np.float32]:
+    def anomaly_map(self) -> npt.NDArray[np.float32]:
         """Cells (u, v) of the whole image."""
         return np.concatenate(
             [
@@ -200,16 +200,18 @@ class _Tiles:
     ) -> npt.NDArray[np.float32]:
         images = self.normalize(self._load(rows[0], columns[0]))
         with lowered(self.net.precision, self.net.device):
-            cells = self._map(images)
-        core: npt.NDArray[np.float32] = cells[0, rows[1], columns[1]].cpu().numpy()
+            anomaly_map = self._map(images)
+        core: npt.NDArray[np.float32] = (
+            anomaly_map[0, rows[1], columns[1]].cpu().numpy()
+        )
         return core
 
     def _map(self, images: Tensor) -> Tensor:
         """Cells (n, u, v) of normalised images (n, c, h, w)."""
         images = images.contiguous(memory_format=torch.channels_last)
         with undisturbed(self.module, self.net.device):
-            cells: Tensor = self.module.objective(self.module.backbone(images))
-        return cells
+            anomaly_map: Tensor = self.module.objective(self.module.backbone(images))
+        return anomaly_map
 
     def _load(self, rows: slice, columns: slice) -> Tensor:
         """A window (1, c, h, w) in the unit range."""
@@ -305,7 +307,7 @@ def _gaussians(
 
 
 def _bands(
-    model: FittedModel, cells: npt.NDArray[np.float32], size: tuple[int, int]
+    model: FittedModel, anomaly_map: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
     """Rows of the heatmap, a band at a time."""
     field = _field(model)
@@ -313,13 +315,13 @@ def _bands(
     rows, columns = (
         _gaussians(
             size[axis],
-            field.centers(cells.shape[axis], axis),
+            field.centers(anomaly_map.shape[axis], axis),
             sigmas[axis],
             field.extent[axis],
         )
         for axis in (0, 1)
     )
     for band in rows:
-        spread = band.weights @ cells[band.near]
+        spread = band.weights @ anomaly_map[band.near]
         parts = [spread[:, own.near] @ own.weights.T for own in columns]
         yield band.pixels, np.concatenate(parts, axis=1)

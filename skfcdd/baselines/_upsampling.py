@@ -74,7 +74,7 @@ class FlatUpsampler(GaussianUpsampler):
     ----------
     image_shape : tuple of int (h, w)
         Size of the heatmaps.
-    cells_shape : tuple of int (u, v)
+    map_shape : tuple of int (u, v)
         Number of cells per axis.
     receptive_field : ReceptiveField
         Says where the cells lie, in pixels of the image that a method sees.
@@ -98,7 +98,7 @@ class FlatUpsampler(GaussianUpsampler):
     def __init__(
         self,
         image_shape: tuple[int, int],
-        cells_shape: tuple[int, int],
+        map_shape: tuple[int, int],
         receptive_field: ReceptiveField,
         sigma: float | None = None,
         scale: tuple[float, float] = (1.0, 1.0),
@@ -106,7 +106,7 @@ class FlatUpsampler(GaussianUpsampler):
         nn.Module.__init__(self)
         for axis, name in enumerate(("rows", "columns")):
             factor = scale[axis]
-            centers = receptive_field.centers(cells_shape[axis], axis)
+            centers = receptive_field.centers(map_shape[axis], axis)
             width = receptive_field.stride[axis] * factor / 2
             matrix = balanced_matrix(
                 image_shape[axis],

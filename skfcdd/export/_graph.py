@@ -85,12 +85,14 @@ class ScoringGraph(nn.Module):
             images = images.permute(0, 3, 1, 2)
         low, high = self.limits
         unit = (images - low) / (high - low)
-        cells: Tensor = self.module(self.resize(unit))
-        score = pool(cells.double(), self.pooling, dynamic=self.dynamic_size).float()
+        anomaly_maps: Tensor = self.module(self.resize(unit))
+        score = pool(
+            anomaly_maps.double(), self.pooling, dynamic=self.dynamic_size
+        ).float()
         answers = {"score": score}
         decisive = score
         if self.upsample is not None:
-            heatmaps = self.upsample(cells, images)
+            heatmaps = self.upsample(anomaly_maps, images)
             answers["heatmap"] = heatmaps
             if self.convention.judges_pixels:  # whose threshold is one of pixels
                 decisive = heatmaps.amax(dim=(1, 2))
@@ -112,7 +114,7 @@ class ScoringGraph(nn.Module):
 
 
 def pool(cells: Tensor, pooling: str | float, *, dynamic: bool = False) -> Tensor:
-    """Scores (n,) from cells (n, u, v), as :func:`skfcdd._engine.inference.pool_cells`.
+    """Scores (n,) from cells (n, u, v), as :func:`skfcdd._engine.inference.pool_maps`.
 
     `dynamic` says that their number shows only when the graph runs.
     """
