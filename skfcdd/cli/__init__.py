@@ -13,6 +13,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from skfcdd.cli import _console as console
+from skfcdd.cli import _options as options
 
 __all__ = ["main"]
 
@@ -115,6 +116,8 @@ def _command(function: Callable[P, None]) -> Callable[P, None]:
         except (typer.Exit, typer.BadParameter):
             raise
         except (OSError, ImportError, ValueError, RuntimeError) as error:
+            if (usage := options.usage_error(error)) is not None:
+                raise usage from error
             print(f"skfcdd: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
 
@@ -211,7 +214,7 @@ def fit(
         "weights": weights,
         "frozen": frozen,
         "batch_size": batch_size,
-        "score_pooling": pooling if pooling in ("mean", "max") else float(pooling),
+        "score_pooling": options.pooling(pooling),
         "synthetic": synthetic,
         "normalize": normalize,
         "contamination": contamination,

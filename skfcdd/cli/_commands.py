@@ -18,6 +18,7 @@ import numpy.typing as npt
 from skfcdd._utils.files import check_writable, written_at_once
 from skfcdd._utils.optional import pillow
 from skfcdd._verdicts import convention_of, decisive_scores
+from skfcdd.cli._options import check
 from skfcdd.datasets import ImageFiles, load_images
 
 __all__ = ["Model", "evaluate", "fit", "predict"]
@@ -102,6 +103,9 @@ def fit(
     import skfcdd
     from skfcdd.persistence import save
 
+    name = {"classifier": "FCDDClassifier", "segmenter": "FCDDSegmenter"}[kind]
+    estimator = getattr(skfcdd, name)(**params, callbacks=[progress_callback(progress)])
+    check(type(estimator), params)
     check_folder(output)
     data = _load(folder, masks, size, keep_aspect, on_error)
     n_bad = int(data.target.sum())
@@ -109,8 +113,6 @@ def fit(
         f"{len(data.images)} images of {data.images.shape[1:]}, "
         f"{n_bad} of them with defects"
     )
-    name = {"classifier": "FCDDClassifier", "segmenter": "FCDDSegmenter"}[kind]
-    estimator = getattr(skfcdd, name)(**params, callbacks=[progress_callback(progress)])
     started = time.perf_counter()
     if n_bad == 0:
         estimator.fit(data.images)

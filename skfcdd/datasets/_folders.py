@@ -46,6 +46,7 @@ def load_images(
     resize: int | tuple[int, int] | None = None,
     keep_aspect: bool = False,
     mode: str = "auto",
+    page: int = 0,
     on_error: str = "raise",
     n_jobs: int | None = None,
 ) -> Bunch:
@@ -75,7 +76,7 @@ def load_images(
         or without ``_mask`` at the end. None looks for ``ground_truth`` beside.
     normal : str, default=None
         Name of the folder, or the label, of good images.
-    resize, keep_aspect, mode, n_jobs
+    resize, keep_aspect, mode, page, n_jobs
         As for :class:`ImageFiles`.
     on_error : {"raise", "skip"}, default="raise"
         What to do with files that cannot be read. "skip" decodes all files once,
@@ -140,6 +141,7 @@ def load_images(
         resize=resize,
         keep_aspect=keep_aspect,
         mode=mode,
+        page=page,
         n_jobs=n_jobs,
         headers=headers,
     )

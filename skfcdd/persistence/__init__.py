@@ -23,7 +23,6 @@ from torch import Tensor
 
 from skfcdd._classifier import FCDDClassifier
 from skfcdd._detector import FCDDDetector
-from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.model import FittedModel
 from skfcdd._segmenter import FCDDSegmenter
 from skfcdd._utils.device import resolve_device
@@ -211,17 +210,16 @@ def load(
     See :func:`save`.
     """
     document, numbers = _read(Path(path))
-    device = resolve_device(device)  # the file is not to blame
+    found = resolve_device(device)  # the file is not to blame
     try:
         estimator = _estimator(document, device)
         kind = KINDS[document["class"]]
-        model = rebuild(document["model"], numbers, kind, backbone, device)
-        known = dict(model.network_digests)
+        model = rebuild(document["model"], numbers, kind, backbone, found)
         if backbone is not None:
             estimator.backbone = backbone
-            known["backbone"] = digest(backbone)
         # What the file could not hold is not known to have changed.
-        kept = {k: v for k, v in known.items() if k in document["parameters"]}
+        known = model.network_digests.items()
+        kept = {k: v for k, v in known if k in document["parameters"]}
         estimator._fitted = replace(model, network_digests=kept)
     except ModelFileError:
         raise
