@@ -181,25 +181,9 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         if self.pixel_loss is not None and not convention.judges_pixels:
             _check_pixel_loss(self.loss)
         previous = self._previous(images, settings)
-        shape = self._format(images)
 
         def fitted(trained: Trained) -> FittedModel:
-            model = FittedModel(
-                runner=trained.net,
-                images=shape,
-                judging=self._judging(),
-                convention=convention,
-                receptive_field=trained.receptive_field,
-                network=settings.network,
-                network_digests=settings.network.digests(),
-                used=trained.used,
-                split_seed=trained.split_seed,
-                history=(
-                    *(() if previous is None else previous.history),
-                    *trained.net.history,
-                ),
-                versions=library_versions(),
-            )
+            model = self._uncalibrated(trained, settings, images, convention, previous)
             split = trained.split
             anomalous = self._held_anomalies(split, targets)
             return self._calibrated(
@@ -223,6 +207,30 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         self._fitted = fitted(trained)
         if settings.checkpoint is not None and not trained.net.interrupted_:
             Path(settings.checkpoint).unlink(missing_ok=True)
+
+    def _uncalibrated(
+        self,
+        trained: Trained,
+        settings: Settings,
+        images: ImageArray,
+        convention: Convention,
+        previous: FittedModel | None,
+    ) -> FittedModel:
+        """The model that a training gives, without a threshold yet."""
+        earlier = () if previous is None else previous.history
+        return FittedModel(
+            runner=trained.net,
+            images=self._format(images),
+            judging=self._judging(),
+            convention=convention,
+            receptive_field=trained.receptive_field,
+            network=settings.network.without_weights(),
+            network_digests=settings.network.digests(),
+            used=trained.used,
+            split_seed=trained.split_seed,
+            history=(*earlier, *trained.net.history),
+            versions=library_versions(),
+        )
 
     def _previous(self, images: ImageArray, settings: Settings) -> FittedModel | None:
         """The model that ``warm_start=True`` goes on with.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skfcdd._calibration import (
@@ -39,7 +40,17 @@ _OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
 
 def of_model(path: str, text: str) -> Any:
     """A learned attribute that the fitted model has."""
-    return property(attrgetter(f"_fitted.{path}"), doc=text)
+    read = attrgetter(path)
+
+    def learned(estimator: Any) -> Any:
+        model = vars(estimator).get("_fitted")
+        if model is None:  # also an AttributeError, so that hasattr gives False
+            raise NotFittedError(
+                f"This {type(estimator).__name__} is not fitted yet. Call fit first."
+            )
+        return read(model)
+
+    return property(learned, doc=text)
 
 
 class AnomalyScorer(ReprMixin):

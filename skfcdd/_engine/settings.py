@@ -62,6 +62,10 @@ class NetworkSettings:
         chosen = {field.name: params[field.name] for field in fields(cls)}
         return cls(**chosen | {"resize": resolve_size(params["resize"])})
 
+    def without_weights(self) -> NetworkSettings:
+        """The same settings, of the weights but whether there were some."""
+        return replace(self, weights=None if self.weights is None else "given")
+
     def digests(self) -> dict[str, str]:
         """A digest of each setting, to tell whether it has changed."""
         return {f.name: digest(getattr(self, f.name)) for f in fields(self)}

@@ -197,7 +197,7 @@ def rebuild(
     settings = NetworkSettings(
         backbone=network["backbone"] if backbone is None else backbone,
         loss=decode(network["loss"]),
-        weights="saved" if network["pretrained"] else None,
+        weights="given" if network["pretrained"] else None,
         frozen=network["frozen"],
         cut=network["cut"],
         stages=decode(network["stages"]),
