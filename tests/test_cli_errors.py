@@ -56,6 +56,7 @@ WRONG = [
     ("--backbone", "nonsense", ["auto", "fcdd28", "squeezenet1_1"]),
     ("--device", "nonsense", ["auto", "cpu"]),
     ("--frozen", "99", ["stage"]),
+    ("--seed", "-1", ["0", "4294967295"]),
 ]
 
 
@@ -94,7 +95,7 @@ def test_an_older_model_outlives_a_wrong_value(folder, tmp_path, monkeypatch, ca
 def test_wrong_values_come_before_a_look_at_the_images(tmp_path, monkeypatch, capsys):
     """Who typed both wrong learns of the option, without a wait for the files."""
     monkeypatch.chdir(tmp_path)
-    for option, value in (("--pooling", "2"), ("--contamination", "2")):
+    for option, value, _ in WRONG:
         assert fit(tmp_path / "none", option, value) == 2
         assert option in only_line(capsys.readouterr().err)
 
@@ -118,6 +119,25 @@ def test_a_device_that_is_not_there(command, folder, tmp_path, monkeypatch, caps
     line = only_line(capsys.readouterr().err)
     assert "--device" in line and "cpu" in line
     assert [p.name for p in tmp_path.iterdir()] == ["m.skfcdd"]
+
+
+def test_a_device_for_an_exported_model(folder, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    monkeypatch.chdir(tmp_path)
+    assert fit(folder) == 0
+    assert main(["export", "m.skfcdd", "-o", "m.onnx"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "m.onnx", str(folder), "-q", "--device", "nonsense"]) == 2
+    assert "--device" in only_line(capsys.readouterr().err)
+    assert main(["predict", "m.onnx", str(folder), "-q", "--device", "cpu"]) == 0
+
+
+def test_a_network_leaves_chance_as_found(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = torch.random.get_rng_state()
+    assert fit(folder, "--backbone", "resnet18", "--frozen", "99") == 2
+    assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_files_that_cannot_be_read_are_no_wrong_arguments(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from skfcdd._utils.files import check_writable, written_at_once
 from skfcdd._utils.optional import pillow
 from skfcdd._verdicts import convention_of, decisive_scores
-from skfcdd.cli._options import check
+from skfcdd.cli._options import check, check_device
 from skfcdd.datasets import ImageFiles, load_images
 
 __all__ = ["Model", "evaluate", "fit", "predict"]
@@ -35,6 +35,8 @@ class Model:
         if path.suffix.lower() == ".onnx":
             from skfcdd.onnx import OnnxFCDD
 
+            if device != "auto":
+                check_device(device)
             self.estimator: Any = OnnxFCDD(path)
         else:
             from skfcdd.persistence import load
@@ -105,7 +107,7 @@ def fit(
 
     name = {"classifier": "FCDDClassifier", "segmenter": "FCDDSegmenter"}[kind]
     estimator = getattr(skfcdd, name)(**params, callbacks=[progress_callback(progress)])
-    check(type(estimator), params)
+    check(type(estimator), params, size)
     check_folder(output)
     data = _load(folder, masks, size, keep_aspect, on_error)
     n_bad = int(data.target.sum())

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["check", "pooling", "usage_error"]
+__all__ = ["check", "check_device", "pooling", "usage_error"]
 
 # The options by the parameters that they set.
 _OPTIONS = {
@@ -28,7 +28,10 @@ _OPTIONS = {
         )
     },
     "max_epochs": "--epochs",
+    "random_state": "--seed",
 }
+# Size of images that most networks can take.
+_USUAL = (128, 128)
 # How messages about a parameter begin, those of scikit-learn and ours.
 _ABOUT = re.compile(r"The '(\w+)' parameter|Got (\w+)[=(]")
 
@@ -41,21 +44,55 @@ def pooling(text: str) -> str | float:
         return text
 
 
-def check(estimator: type[Any], params: Mapping[str, Any]) -> None:
+def check(
+    estimator: type[Any], params: Mapping[str, Any], size: tuple[int, int] | None
+) -> None:
     """Check values before any image is looked at.
+
+    Parameters
+    ----------
+    estimator : type
+    params : mapping
+        Its parameters.
+    size : tuple of int (h, w), or None
+        What images are brought to, if that is known.
 
     Raises
     ------
     ValueError
         If a parameter of the estimator may not have its value.
     """
-    from skfcdd._utils.device import resolve_device
     from skfcdd._utils.sklearn import check_parameters
     from skfcdd.anomalies import resolve_synthetic
 
     check_parameters(params, estimator._parameter_constraints, estimator.__name__)
     resolve_synthetic(params["synthetic"])
-    resolve_device(params["device"])
+    check_device(params["device"])
+    _check_network(params["backbone"], params["frozen"], size)
+
+
+def check_device(device: str) -> None:
+    """Raise a ValueError if this machine has no such device."""
+    from skfcdd._utils.device import resolve_device
+
+    resolve_device(device)
+
+
+def _check_network(
+    backbone: str, frozen: int | None, size: tuple[int, int] | None
+) -> None:
+    """Check a network as far as that goes without images."""
+    from skfcdd._utils.random import seeded
+    from skfcdd.backbones import freeze_backbone, make_backbone
+
+    try:
+        with seeded(None, "cpu"):  # chance is left as found
+            network = make_backbone(backbone, (*(size or _USUAL), 1))
+            freeze_backbone(network, frozen)
+    except ValueError as error:
+        # That it cannot take images of the usual size says nothing of others.
+        if size is not None or usage_error(error) is not None:
+            raise
 
 
 def usage_error(error: Exception) -> typer.BadParameter | None:
