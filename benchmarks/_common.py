@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import sklearn
 import torch
 from sklearn.metrics import roc_auc_score
 
-from skfcdd._engine.inference import pool_cells
+from skfcdd._engine.inference import pool_maps
 from skfcdd._inputs.images import ImageArray
-from skfcdd._scoring import ScoringMixin
+from skfcdd._scoring import AnomalyScorer
 
 POOLINGS = ("mean", 0.1, 0.02, "max")
 RESULTS = Path(__file__).parent / "results"
+Scorer = TypeVar("Scorer", bound=AnomalyScorer)
 
 
 def data_folder() -> Path:
@@ -60,12 +64,23 @@ def auroc_by_kind(kind: np.ndarray, score: np.ndarray) -> dict[str, float]:
 
 
 def auroc_by_pooling(
-    model: ScoringMixin, X: np.ndarray, kind: np.ndarray
+    model: AnomalyScorer, X: np.ndarray, kind: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Image AUROC by kind of defect for several `score_pooling`, from one scoring."""
-    parts = model._cells(ImageArray(X[..., None]))
+    parts = model._fitted.maps(ImageArray(X[..., None]))
     cells = np.concatenate([cells for _, cells in parts])
-    return {str(p): auroc_by_kind(kind, pool_cells(cells, p)) for p in POOLINGS}
+    return {str(p): auroc_by_kind(kind, pool_maps(cells, p)) for p in POOLINGS}
+
+
+def with_reading(model: Scorer, **changes: object) -> Scorer:
+    """A copy that reads the same network otherwise, such as by another `heatmap_sigma`.
+
+    Its threshold, which plays no part in AUROC, stays as it is.
+    """
+    model = copy.copy(model).set_params(**changes)
+    judging = replace(model._fitted.judging, **changes)
+    model._fitted = replace(model._fitted, judging=judging)
+    return model
 
 
 def machine() -> dict[str, object]:

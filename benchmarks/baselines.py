@@ -31,6 +31,7 @@ from _common import (
     data_folder,
     load_tiles,
     machine,
+    with_reading,
 )
 from _intervals import image_figure, mean_figure, pixel_figures
 from sklearn.base import BaseEstimator, OutlierMixin
@@ -111,7 +112,7 @@ def run(name: str, seed: int) -> tuple[dict[str, Any], np.ndarray]:
         heatmaps, explain_s = timed(lambda: model.explain(X))
         row |= {"explain_s": round(explain_s, 2), **pixel_figures(heatmaps, tiles)}
         if name in ("pca", "autoencoder"):
-            blurred = model.set_params(heatmap_sigma=BLUR).explain(X)
+            blurred = with_reading(model, heatmap_sigma=BLUR).explain(X)
             row["blurred"] = {"sigma": BLUR, **pixel_figures(blurred, tiles)}
     return row, scores
 

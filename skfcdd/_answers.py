@@ -19,6 +19,7 @@ __all__ = [
     "count",
     "iter_heatmaps",
     "judge",
+    "named_axes",
     "pick_masks",
     "read_truth",
     "take",
@@ -174,3 +175,11 @@ def pick_masks(
             )
         picked[k] = as_truth(np.asarray(mask))
     return picked
+
+
+def named_axes(estimator: Any) -> tuple[str | None, tuple[int, ...] | None]:
+    """Order of the axes and layout of flat rows that were named in ``fit``."""
+    model = getattr(estimator, "_fitted", None)
+    if model is not None:
+        return model.images.channels, model.images.layout
+    return getattr(estimator, "channels", None), getattr(estimator, "image_shape", None)

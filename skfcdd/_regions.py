@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 __all__ = ["Region", "drop_small", "find_regions", "label_regions"]
 
@@ -47,6 +46,8 @@ class Region:
 
 def label_regions(masks: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
     """Number the regions of masks (n, h, w) from 1, connected also at corners."""
+    from scipy import ndimage  # late: exported models are served without it
+
     labels, count = ndimage.label(masks, structure=_NEIGHBOURS)
     return labels, int(count)
 
@@ -66,6 +67,8 @@ def find_regions(
     masks: npt.NDArray[np.bool_], heatmaps: npt.NDArray[np.floating]
 ) -> list[list[Region]]:
     """Regions of each image, the highest peak first."""
+    from scipy import ndimage
+
     found: list[list[Region]] = [[] for _ in masks]
     labels, count = label_regions(masks)
     if count == 0:

@@ -146,7 +146,7 @@ def _promise(rule: Any, held: Any, threshold: float) -> str | None:
         expected = rule(np.zeros(len(held)), held)
     except CalibrationError:
         return None
-    if expected != threshold:  # the parameter was set anew, and nothing calibrated
+    if expected != threshold:  # of a file that did not keep them together
         return None
     share = f"at most {100 * rule.rate:.3g} % of good images"
     if rule.confidence is None:

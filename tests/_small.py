@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 
 from skfcdd import FCDDClassifier
@@ -28,3 +31,35 @@ def quick(**params):
     """A classifier that trains in a fraction of a second."""
     defaults = {"max_epochs": 3, "random_state": 0, "device": "cpu"}
     return FCDDClassifier(**{**defaults, **params})
+
+
+def with_fitted(model, **changes):
+    """A copy of an estimator with other fields of its fitted model."""
+    changed = copy.copy(model)
+    changed._fitted = replace(model._fitted, **changes)
+    return changed
+
+
+def with_threshold(model, value):
+    """A copy of an estimator with another threshold."""
+    return with_fitted(model, threshold=float(value))
+
+
+def with_judging(model, **changes):
+    """A copy that judges otherwise, as after ``calibrate``, but by the same threshold.
+
+    Such as by another `heatmap_sigma` or `min_area`.
+    """
+    changed = copy.copy(model).set_params(**changes)
+    fitted = changed._fitted
+    convention = fitted.convention
+    if "min_area" in changes:
+        convention = replace(convention, min_area=changes["min_area"])
+    judging = replace(fitted.judging, **changes)
+    return with_fitted(changed, judging=judging, convention=convention)
+
+
+def maps_of(model, images):
+    """Anomaly maps (n, u, v) of images."""
+    parts = model._fitted.maps(model._check_images(images))
+    return np.concatenate([maps for _, maps in parts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import pickle
 import random
@@ -10,7 +11,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from _small import make_images
+from _small import make_images, maps_of, with_fitted, with_judging
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -127,8 +128,9 @@ def test_thresholds_of_all_kinds(name, data):
     model = MAKERS[name](**params).fit(images[y == 0])
     assert (model.calibration_scores_ > model.threshold_).sum() <= 4
     assert MAKERS[name](threshold=0.5).fit(images[y == 0]).threshold_ == 0.5
-    model.set_params(threshold="quantile").calibrate(images[y == 0])
-    assert len(model.calibration_scores_) == 40
+    fresh = make_images(40, seed=1)[0]
+    model.set_params(threshold="quantile").calibrate(fresh)
+    assert_array_equal(model.calibration_scores_, np.sort(model.anomaly_score(fresh)))
     with pytest.raises(ValueError, match="threshold"):
         MAKERS[name](threshold="natural").fit(images)
 
@@ -191,7 +193,7 @@ def test_colours_odd_sizes_and_resizing(name):
     assert model.image_shape_ == (13, 21, 3)
     heatmaps = model.explain(images)
     assert heatmaps.shape == (20, 13, 21)
-    cells = np.concatenate([c for _, c in model._cells(model._check_images(images))])
+    cells = maps_of(model, images)
     assert_allclose(heatmaps.mean(axis=(1, 2)), cells.mean(axis=(1, 2)), rtol=1e-5)
     with pytest.raises(ImageShapeError, match=r"\(13, 21, 3\)"):
         model.predict(images[:, :, :12])
@@ -202,10 +204,7 @@ def test_pixels_of_a_heatmap_sum_to_the_score(name, data, fitted):
     images, model = data[0], fitted[name]
     scores, plain = model.anomaly_score(images), model.explain(images)
     assert_allclose(plain.mean(axis=(1, 2)), scores, rtol=1e-6)
-    blurred = clone(model)
-    blurred.__dict__.update(vars(model))
-    blurred.heatmap_sigma = 2.0
-    smooth = blurred.explain(images)
+    smooth = with_judging(model, heatmap_sigma=2.0).explain(images)
     assert_allclose(smooth.mean(axis=(1, 2)), scores, rtol=1e-5)
     assert np.abs(np.diff(smooth)).mean() < np.abs(np.diff(plain)).mean() / 2
 
@@ -215,7 +214,7 @@ def test_pixels_of_a_heatmap_sum_to_the_score(name, data, fitted):
 def test_pooling(name, data, pooling):
     images = data[0]
     model = MAKERS[name](score_pooling=pooling).fit(images)
-    cells = np.concatenate([c for _, c in model._cells(model._check_images(images))])
+    cells = maps_of(model, images)
     cells = np.sort(cells.reshape(60, -1), axis=1)
     count = {"max": 1, "mean": cells.shape[1]}.get(pooling)
     count = int(np.ceil(0.1 * cells.shape[1])) if count is None else count
@@ -484,7 +483,7 @@ def test_memory_is_bounded_and_a_share(data):
 def test_patches_are_means_over_the_neighbourhood(data):
     images = torch.from_numpy(data[0][:2]).double()[:, None] / 255
     model = MAKERS["patchcore"](precision="float64").fit(data[0])
-    module = model._fixed.module_
+    module = model._fitted.module
     maps = module.network(module.normalized(images))
     found = module.patches(images)
     for i, j in itertools.product(*map(range, maps.shape[2:])):
@@ -505,7 +504,7 @@ def test_scores_are_weighted_as_published(data):
     model = MAKERS["patchcore"](n_neighbors=5, precision="float64").fit(images[y == 0])
     memory = model.memory_
     unit = torch.from_numpy(images).double()[:, None] / 255
-    patches = model._fixed.module_.patches(unit).flatten(2).transpose(1, 2).numpy()
+    patches = model._fitted.module.patches(unit).flatten(2).transpose(1, 2).numpy()
     for x, score in zip(patches, model.anomaly_score(images), strict=True):
         apart = np.linalg.norm(x[:, None] - memory, axis=2)
         place = apart.min(axis=1).argmax()
@@ -585,9 +584,11 @@ def test_usual_stages_exist(name):
 def test_model_of_another_device_loads_on_a_cpu(data, fitted, monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    model = pickle.loads(pickle.dumps(fitted["patchcore"]))
+    model = fitted["patchcore"]
     expected = model.anomaly_score(data[0])
-    model._fixed.device = "cuda"
+    runner = copy.copy(model._fitted.runner)
+    runner.device = "cuda"
+    model = with_fitted(model, runner=runner)
     with pytest.warns(UserWarning, match="device='cuda'.*on the CPU"):
         loaded = pickle.loads(pickle.dumps(model))
     assert_array_equal(loaded.anomaly_score(data[0]), expected)

@@ -45,12 +45,16 @@ def test_normal_images_alone(labelled):
     assert len(model.calibration_scores_) == 60
 
 
+@pytest.mark.filterwarnings("ignore:.*were trained on:UserWarning")
 def test_what_cannot_be_calibrated_on(labelled):
     images, y = labelled
-    model = quick().fit(images, y)
-    before = model.threshold_
+    model = quick(validation_fraction=0.1).fit(images, y)
+    before, scores = model.threshold_, model.anomaly_score(images)
+    held = np.isin(scores, model.calibration_scores_)
+    assert held.sum() == 7
     for X, labels, error, message in (
-        (images[y == 1], y[y == 1], CalibrationError, "30 anomalies alone"),
+        (images[y == 1], y[y == 1], CalibrationError, "Got 30 anomalies and 0 normal"),
+        (images[~held], y[~held], CalibrationError, "30 anomalies and 63 normal"),
         (images, y + 5, ValueError, r"label\(s\) .*5"),
         (images, y[:-1], ValueError, "100 images, but y has 99"),
         (images[:, :-1], y, ImageShapeError, "fitted"),

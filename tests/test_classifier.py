@@ -83,7 +83,7 @@ def test_objective_may_be_a_class_or_an_instance():
 @pytest.mark.parametrize("name", list_backbones())
 def test_every_paper_network_trains(name):
     images, _, _ = make_images(12, size=(32, 36))
-    model = quick(backbone=name, max_epochs=1).fit(images)
+    model = quick(backbone=name, max_epochs=1, batch_size=32).fit(images)
     assert model.explain(images).shape == images.shape
 
 

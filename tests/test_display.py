@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from _small import make_images, quick
+from _small import make_images, quick, with_threshold
 from matplotlib.colors import LogNorm, to_rgb
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
@@ -80,7 +80,7 @@ def test_highest_scores_come_first(model):
 
 def test_wrong_verdicts_come_first():
     model = quick().fit(X, Y)
-    model.threshold_ = float(np.median(model.anomaly_score(X)))
+    model = with_threshold(model, np.median(model.anomaly_score(X)))
     n_wrong = int((model.predict(X) != Y).sum())
     assert 0 < n_wrong < 20
     display = HeatmapDisplay.from_estimator(model, X, Y, order="errors", n_images=20)
@@ -195,10 +195,10 @@ def test_exported_model(model, tmp_path):
 class Served:
     """What an exported model of another kind has, in the place of a real one."""
 
-    _first = False
+    channels = "last"
 
-    def __init__(self, model, kind):
-        self._kind = kind
+    def __init__(self, model):
+        self.convention_ = model.convention_
         for name in ("anomaly_score", "explain", "predict", "threshold_"):
             setattr(self, name, getattr(model, name))
         self.image_shape_, self.heatmap_scale_ = (
@@ -209,10 +209,10 @@ class Served:
 
 def test_exported_detector_and_segmenter(detector, segmenter):
     y = np.where(Y == 1, -1, 1)
-    served = Served(detector, "detector")
+    served = Served(detector)
     display = HeatmapDisplay.from_estimator(served, X, y, rows=[0, -1])
     assert display.truth.tolist() == [False, True]
-    served = Served(segmenter, "segmenter")
+    served = Served(segmenter)
     long = np.concatenate([X, X])  # more than are looked at together
     peaks = ScoreDistributionDisplay.from_estimator(served, long).scores
     expected = segmenter.explain(X).max(axis=(1, 2))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -16,16 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from _small import with_fitted, with_judging, with_threshold
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import IsolationForest
 
 import skfcdd
-from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter, _parity, export
+from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter, export
+from skfcdd._engine.model import FittedModel
+from skfcdd._verdicts import Convention
 from skfcdd.datasets import make_defects
 from skfcdd.exceptions import ExportError, ImageShapeError
-from skfcdd.export import ParityReport, to_onnx, to_torch_export
+from skfcdd.export import ParityReport, _equivalence, to_onnx, to_torch_export
 from skfcdd.onnx import OnnxFCDD
 
 onnx = pytest.importorskip("onnx")
@@ -105,14 +107,14 @@ def some_nightly(names, *always):
 
 
 def test_pools_as_the_estimators():
-    from skfcdd._engine.inference import pool_cells
+    from skfcdd._engine.inference import pool_maps
     from skfcdd.export._graph import pool
 
     rng = np.random.RandomState(0)
     for shape in [(3, 1, 1), (4, 5, 7), (2, 10, 10)]:
         cells = rng.uniform(size=shape)
         for pooling in ("mean", "max", 0.01, 0.07, 0.1, 0.5, 1.0):
-            expected = pool_cells(cells, pooling)
+            expected = pool_maps(cells, pooling)
             for dynamic in (False, True):
                 found = pool(torch.from_numpy(cells), pooling, dynamic=dynamic)
                 assert_allclose(found.numpy(), expected, rtol=1e-12)
@@ -280,7 +282,8 @@ def test_labels_come_back(labels, data, tmp_path):
 def test_labels_without_a_form_in_json(data, tmp_path):
     y = np.where(data.target == 1, "2020-01-01", "2021-01-01").astype("datetime64[D]")
     model = quick().fit(data.images, data.target)
-    model.classes_ = np.unique(y)
+    convention = Convention("classifier", np.unique(y))
+    model = with_fitted(model, convention=convention)
     with pytest.raises(ValueError, match=r"Labels of type datetime64"):
         to_onnx(model, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -313,8 +316,8 @@ def test_small_regions_are_dropped_outside_of_the_graph(data, tmp_path):
     served = OnnxFCDD(tmp_path / "model.onnx")
     masks = model.predict(data.images)
     assert_array_equal(served.predict(data.images), masks)
-    model.min_area = 1
-    assert masks.sum() < model.predict(data.images).sum()
+    every = with_judging(model, min_area=1).predict(data.images)
+    assert masks.sum() < every.sum()
 
 
 def test_rows_of_a_table(tmp_path):
@@ -382,8 +385,8 @@ def test_any_size_with_channels_first(images, tmp_path):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"resize": 32}, "resize=32"),
-        ({"loss": "hsc"}, "loss='hsc', which has no map"),
+        ({"resize": 32}, r"resize=\(32, 32\)"),
+        ({"loss": "hsc"}, "HSC, which has no map"),
         ({"backbone": "mobilenet_v3_small"}, "cells see the whole image"),
     ],
 )
@@ -396,40 +399,47 @@ def test_models_of_one_size(params, message, images, tmp_path):
 # -- failures ------------------------------------------------------------------------
 
 
-@pytest.fixture
-def other(model):
-    """The model, to be spoilt."""
-    return pickle.loads(pickle.dumps(model))
-
-
-def test_another_answer_is_not_written(model, other, file, images, tmp_path):
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1.001, r"(?s)answers of the estimator.*score"),
+        (np.nan, "scores differ by at most nan"),
+    ],
+)
+def test_another_answer_is_not_written(
+    factor, message, model, images, tmp_path, monkeypatch
+):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"earlier")
-    scores = other._scores
-    other._scores = lambda *args: scores(*args) * 1.001
-    with pytest.raises(ExportError, match=r"(?s)answers of the estimator.*score"):
-        to_onnx(other, path, X=images)
-    other._scores = lambda *args: scores(*args) * np.nan
-    with pytest.raises(ExportError, match="scores differ by at most nan"):
-        to_onnx(other, path, X=images)
+    scores = FittedModel.scores
+    with monkeypatch.context() as patch:
+        patch.setattr(FittedModel, "scores", lambda *args: scores(*args) * factor)
+        with pytest.raises(ExportError, match=message):
+            to_onnx(model, path, X=images)
     assert path.read_bytes() == b"earlier"
     assert list(tmp_path.iterdir()) == [path]
     to_onnx(model, path, X=images)
     assert OnnxFCDD(path).threshold_ == model.threshold_
 
 
-def test_another_label_is_not_written(other, images, tmp_path):
-    other.predict = lambda X: other.classes_[np.zeros(len(X), dtype=int)]
-    assert (other.anomaly_score(images) > other.threshold_).any()
+def test_another_label_is_not_written(model, images, tmp_path, monkeypatch):
+    assert (model.anomaly_score(images) > model.threshold_).any()
+    monkeypatch.setattr(
+        Convention, "index", lambda self, scores, threshold: np.zeros(len(scores), int)
+    )
     with pytest.raises(ExportError, match=r"labels agree: \d+\.\d\d %"):
-        to_onnx(other, tmp_path / "model.onnx", X=images)
+        to_onnx(model, tmp_path / "model.onnx", X=images)
 
 
-def test_another_heatmap_is_not_written(other, images, tmp_path):
-    heatmaps = other._heatmaps
-    other._heatmaps = lambda *args: ((k, 1.01 * h) for k, h in heatmaps(*args))
+def test_another_heatmap_is_not_written(model, tmp_path, monkeypatch):
+    heatmaps = FittedModel.heatmaps
+    monkeypatch.setattr(
+        FittedModel,
+        "heatmaps",
+        lambda *args: ((k, 1.01 * h) for k, h in heatmaps(*args)),
+    )
     with pytest.raises(ExportError, match="heatmaps differ"):
-        to_onnx(other, tmp_path / "model.onnx")
+        to_onnx(model, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -439,14 +449,14 @@ def test_precision_comes_back_after_a_failure(images, tmp_path, monkeypatch):
     def fail(*args):
         raise RuntimeError("stop")
 
-    monkeypatch.setattr(_parity, "_add", fail)
+    monkeypatch.setattr(_equivalence, "_add", fail)
     with pytest.raises(RuntimeError, match="stop"):
         to_onnx(model, tmp_path / "model.onnx")
     assert model.net_.precision == "bfloat16"
 
 
-def test_labels_close_to_the_threshold_do_not_count(other, images, tmp_path):
-    other.threshold_ = float(other.anomaly_score(images)[3])
+def test_labels_close_to_the_threshold_do_not_count(model, images, tmp_path):
+    other = with_threshold(model, model.anomaly_score(images)[3])
     report = to_onnx(other, tmp_path / "model.onnx", X=images)
     assert report.n_undecided >= 1 and report.label_agreement == 1
 

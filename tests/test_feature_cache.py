@@ -105,7 +105,7 @@ def test_refreshed_share_of_the_bank(refresh, share):
     data.exposed_index = np.empty(0, dtype=int)
     source = cached(one, data, refresh=refresh)
     list(source.batches(BATCH, "cpu"))
-    places = np.arange(source._first_planted, source._first_planted + source._bank_size)
+    places = source._first_planted + np.arange(source._n_bank)
     before = source._store.read(places, torch.float32)[0]
     list(source.batches(BATCH, "cpu"))
     after = source._store.read(places, torch.float32)[0]

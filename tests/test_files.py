@@ -347,6 +347,7 @@ def test_memory_holds_a_batch(stored, monkeypatch):
 
     monkeypatch.setattr(ImageFiles, "__getitem__", watched)
     monkeypatch.setattr("skfcdd._engine.batches._TOGETHER_CPU", 1 << 12)
+    monkeypatch.setattr("skfcdd._inputs.images._BLOCK", 1 << 12)
     model = FCDDClassifier(max_epochs=1, random_state=0, batch_size=8)
     model.fit(images)
     model.anomaly_score(images)

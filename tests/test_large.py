@@ -196,8 +196,8 @@ def test_training_goes_on_with_parts_of_batches(images):
     whole = quick(backbone=Cramped(99), **params).fit(images)
     with pytest.warns(OutOfMemoryWarning, match="ran out of memory") as caught:
         parts = quick(backbone=Cramped(4), **params).fit(images)
-    # Training says so once, for all of its batches of 18.
-    assert len([w for w in caught if " 9 image" in str(w.message)]) == 1
+    # Training says so once, for all of its batches of 16.
+    assert len([w for w in caught if " 8 image" in str(w.message)]) == 1
     # Without batch normalisation, parts add up to the same gradients.
     assert_allclose(whole.anomaly_score(images), parts_score(parts, images), rtol=1e-3)
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfcdd import FCDDClassifier
-from skfcdd._engine.module import build_module, build_network
+from skfcdd._engine.module import Network, make_module
 from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._engine.settings import NetworkSettings
 from skfcdd.objectives import (
     BCE,
     DSVDD,
@@ -320,15 +321,15 @@ def test_cells_are_scores(name):
 def test_every_parameter_is_trained_and_the_centre_is_not(name, frozen):
     preprocess, shape = Preprocess(0.0, 1.0, [0.0], [1.0]), (16, 20, 1)
     estimator = FCDDClassifier("fcdd28", name, frozen=frozen)
-    network, _, split = build_network(estimator, shape)
-    module, _ = build_module(preprocess, network, split, shape, estimator)
+    network = Network(NetworkSettings.of(estimator.get_params(deep=False)), shape)
+    module = make_module(network, preprocess, network.measure(), None, shape)
     images = torch.rand(8, 1, 16, 20, generator=torch.Generator().manual_seed(0))
     objective = module.objective
     objective.start(module.features(images))
     center = getattr(objective, "center", torch.zeros(0)).clone()
     loss = objective.loss(module(images).mean(dim=(1, 2)), torch.arange(8) % 2 == 0)
     loss.mean().backward()
-    out = network.paths[:split]
+    out = network.backbone.paths[: network.split]
     for key, parameter in module.named_parameters():
         if key.removeprefix("backbone.").split(".")[0] in out:
             assert parameter.grad is None

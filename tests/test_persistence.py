@@ -123,7 +123,7 @@ def test_a_loaded_model_is_an_estimator_like_any_other(model, saved, tmp_path):
     before = loaded.anomaly_score(DATA.images)
     loaded.set_params(warm_start=True).fit(DATA.images, DATA.target)
     assert (loaded.anomaly_score(DATA.images) != before).any()
-    loaded.calibrate(DATA.images[DATA.target == 0])
+    loaded.calibrate(make_defects(20, image_size=32, random_state=1).images)
 
 
 def test_pretrained_weights_go_along(tmp_path):
@@ -187,7 +187,7 @@ def test_an_own_rule_is_refused_before_anything_is_written(tmp_path):
 
 def test_info(model, saved):
     info = read_info(saved)
-    assert info["class"] == "FCDDClassifier" and info["format"] == 2
+    assert info["class"] == "FCDDClassifier" and info["format"] == 3
     assert info["note"] == "a note" and info["metrics"] == {"auroc": 0.5}
     assert info["versions"]["torch"] == torch.__version__.split("+")[0]
     numbers = model.net_.module_.state_dict().values()
@@ -239,7 +239,7 @@ def rewritten(path, change=None, numbers=None, method=zipfile.ZIP_STORED):
 
 
 HOSTILE = {
-    "newer": (lambda d: d.update(format=3), "format 3 .*Install a newer"),
+    "newer": (lambda d: d.update(format=4), "format 4 .*Install a newer"),
     "class": (lambda d: d.update({"class": "os.system"}), "none of ours"),
     "checkpoint": (
         lambda d: d["parameters"].update(checkpoint="/somewhere"),
@@ -258,32 +258,39 @@ HOSTILE = {
         "something unknown",
     ),
     "array": (
-        lambda d: d["state"].update(
-            classes_={"array": [{"dict": {}}], "dtype": "O", "shape": [1]}
+        lambda d: d["model"]["convention"].update(
+            classes={"array": [{"dict": {}}], "dtype": "O", "shape": [1]}
         ),
         "array of objects",
     ),
     "shape": (
-        lambda d: d["state"].update(image_shape_={"tuple": [10**9, 10**9, 1]}),
-        "images have the shape",
+        lambda d: d["model"]["images"].update(shape={"tuple": [10**9, 10**9, 1]}),
+        "impossible image shape",
     ),
     "size": (
-        lambda d: d["state"].update(image_shape_={"tuple": [4000, 4000, 1]}),
+        lambda d: d["model"]["images"].update(shape={"tuple": [4000, 4000, 1]}),
         "upsample.rows",
     ),
     "threshold": (
-        lambda d: d["state"].update(threshold_={"float": "nan"}),
-        "threshold is nan",
+        lambda d: d["model"].update(threshold={"float": "nan"}),
+        "impossible threshold: nan",
     ),
     "scale": (
-        lambda d: d["state"].update(heatmap_scale_={"tuple": [1.0, 1.0]}),
-        r"the scale \(1.0, 1.0\)",
+        lambda d: d["model"].update(heatmap_scale={"tuple": [1.0, 1.0]}),
+        r"impossible heatmap scale: \(1.0, 1.0\)",
     ),
-    "backbone": (lambda d: d["network"].update(backbone="nonsense"), "nonsense"),
-    "other backbone": (lambda d: d["network"].update(backbone="fcdd28"), "build"),
+    "backbone": (
+        lambda d: d["model"]["network"].update(backbone="nonsense"),
+        "nonsense",
+    ),
+    "other backbone": (
+        lambda d: d["model"]["network"].update(backbone="fcdd28"),
+        "build",
+    ),
     "lr": (lambda d: d["parameters"].update(lr=-1), "lr"),
     "missing": (lambda d: d.pop("state"), r"lacks \['state'\]"),
-    "no class": (lambda d: d["state"].pop("image_shape_"), "build"),
+    "no model": (lambda d: d.pop("model"), r"lacks \['model'\]"),
+    "no shape": (lambda d: d["model"]["images"].pop("shape"), "build"),
     "format": (lambda d: d.update(format="1"), "does not say its format"),
 }
 

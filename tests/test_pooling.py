@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skfcdd._engine.inference import pool_cells
+from skfcdd._engine.inference import pool_maps
 
 CELLS = arrays(
     np.float32, st.tuples(*[st.integers(1, 6)] * 3), elements=st.floats(0, 9, width=32)
@@ -30,7 +30,7 @@ def test_pooling_against_sorting(cells, pooling):
     if count is None:
         share = Fraction(pooling).limit_denominator(10**6)  # as it was meant
         count = math.ceil(share * flat.shape[1])
-    scores = pool_cells(cells, pooling)
+    scores = pool_maps(cells, pooling)
     assert scores.dtype == np.float64
     assert_allclose(scores, flat[:, -count:].mean(axis=1), rtol=1e-12)
 
@@ -39,14 +39,14 @@ def test_pooling_against_sorting(cells, pooling):
 def test_shares_are_not_rounded_up(percent):
     cells = np.arange(100.0).reshape(1, 10, 10)
     expected = np.arange(100 - percent, 100).mean()
-    assert pool_cells(cells, percent / 100)[0] == pytest.approx(expected, rel=1e-12)
+    assert pool_maps(cells, percent / 100)[0] == pytest.approx(expected, rel=1e-12)
 
 
 def test_pooling_does_not_depend_on_the_place():
     cells = np.random.RandomState(0).uniform(size=(5, 8, 8)).astype(np.float32)
     turned = cells[:, ::-1].transpose(0, 2, 1)
     for pooling in (0.1, "max"):
-        assert_array_equal(pool_cells(cells, pooling), pool_cells(turned, pooling))
+        assert_array_equal(pool_maps(cells, pooling), pool_maps(turned, pooling))
 
 
 def test_training_that_diverges_is_no_model():

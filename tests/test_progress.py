@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
 from skfcdd import FCDDDetector, FCDDSegmenter
+from skfcdd._callbacks import CallbackBridge
 from skfcdd.exceptions import InterruptedTrainingWarning
 from skfcdd.persistence import load, save
 
@@ -131,7 +132,9 @@ def test_callbacks_are_let_go_where_fit_fails(listener):
 
 def test_callbacks_stay_out_of_copies_and_files(listener, tmp_path):
     model = quick(max_epochs=1).set_callbacks(listener()).fit(IMAGES)
-    assert model.net_.reporter is None
+    for name in ("callbacks", "callbacks_"):
+        known = [callback for _, callback in getattr(model.net_, name)]
+        assert not any(isinstance(callback, CallbackBridge) for callback in known)
     loaded = load(save(model, tmp_path / "m.skfcdd"))
     assert not hasattr(loaded, "_skl_callbacks")
     clone(model).fit(IMAGES)

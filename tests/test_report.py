@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from _reports import HOSTILE, SIZE, Known, Page, edges_of, known_images
-from _small import make_images, quick
+from _small import make_images, quick, with_threshold
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -251,8 +251,8 @@ def test_segmenters_are_judged_by_their_pixels(tmp_path):
         assert data["outlines"] and data["truth"] == masks.any(axis=(1, 2)).tolist()
         scores = np.array(data["scores"])
         for threshold in (segmenter.threshold_, *np.quantile(scores, [0.3, 0.7])):
-            segmenter.threshold_ = float(threshold)
-            found = segmenter.predict(images).any(axis=(1, 2))
+            changed = with_threshold(segmenter, threshold)
+            found = changed.predict(images).any(axis=(1, 2))
             assert_array_equal(scores > threshold, found)
 
 
@@ -537,14 +537,14 @@ def test_reviews_that_do_not_fit(names, y, options, message):
 
 
 def test_the_way_back_into_the_model(model, tmp_path):
-    images, y, _ = make_images(30, n_anomalous=8, seed=2)
+    images = make_images(30, n_anomalous=8, seed=2)[0]
     names = [f"{i}.png" for i in range(30)]
     marks = ["good" if i < 20 else "defect" if i > 27 else "" for i in range(30)]
     scores = model.anomaly_score(images)
     review = Review(names, marks, scores, float(np.median(scores)), model.threshold_)
     fitted = quick(max_epochs=1).fit(images, review.apply(names, np.zeros(30, int)))
     assert fitted.classes_.tolist() == [0, 1]
-    fitted.set_params(threshold=review.threshold).calibrate(images[y == 0])
+    fitted.set_params(threshold=review.threshold).calibrate(make_images(30, seed=3)[0])
     assert fitted.threshold_ == review.threshold
     info = write_report(model, images, tmp_path / "r.html", names=names, review=review)
     found = Page(info).data["marks"]

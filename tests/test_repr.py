@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import sklearn
-from _small import make_images, quick
+from _small import make_images, quick, with_fitted, with_judging
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_html_repr
 
@@ -126,8 +126,7 @@ def test_failures_are_told_and_break_nothing(model, monkeypatch):
     assert "<dt>threshold</dt>" in html and html.count("<svg") == 1
     monkeypatch.setattr(_repr, "facts", fail)
     assert _repr.summary(model).count("could not be shown") == 2
-    odd = quick().fit(X)
-    del odd.threshold_, odd.history_
+    odd = with_fitted(model, calibration_scores=None)
     assert odd._repr_html_().count("could not be shown") == 2
 
 
@@ -166,6 +165,12 @@ def test_a_guarantee_is_stated_where_there_is_one(model, rule, words):
     above = (promised.calibration_scores_ > promised.threshold_).sum()
     assert shown["calibrated on"] == f"24 normal images, {above} of them above"
     # Another rule is set, and nothing is calibrated by it.
-    for other in (FalseAlarmRate(0.4), FalseAlarmRate(0.001), "quantile"):
-        promised.set_params(threshold=other)
-        assert "false alarms" not in facts(_repr.summary(promised))
+    promised.set_params(threshold=FalseAlarmRate(0.4))
+    assert facts(_repr.summary(promised))["false alarms"] == words
+    promised.calibrate(make_images(30, seed=9)[0])
+    said = facts(_repr.summary(promised))["false alarms"]
+    assert said == "at most 40 % of good images, on average"
+    # What is not known to be the threshold of a rule, as in old files, is no promise.
+    for other in (rule, FalseAlarmRate(0.001), "quantile"):
+        odd = with_judging(promised, threshold=other)
+        assert "false alarms" not in facts(_repr.summary(odd))

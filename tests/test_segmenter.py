@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 
 import numpy as np
 import pytest
-from _small import make_images
+from _small import make_images, with_judging, with_threshold
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 from sklearn.base import clone
@@ -150,9 +149,7 @@ def test_regions_by_hand():
 
 def test_specks_are_removed(data, fitted):
     images = data[0]
-    model = clone(fitted).set_params(min_area=20)
-    model.__dict__.update({k: v for k, v in vars(fitted).items() if k.endswith("_")})
-    model._pooling = fitted._pooling
+    model = with_judging(fitted, min_area=20)
     before, after = fitted.predict(images), model.predict(images)
     structure = np.ones((3, 3))
     for old, new in zip(before, after, strict=True):
@@ -209,10 +206,10 @@ def test_threshold_on_normal_images_is_about_their_hottest_pixels():
 
 
 def test_calibration_leaves_the_network_alone(data, fitted):
-    images, _, masks = data
     model = pickle.loads(pickle.dumps(fitted))
+    images, _, masks = make_images(80, n_anomalous=20, seed=5)
     before = model.explain(images)
-    model.set_params(threshold=FalseAlarmRate(0.3)).calibrate(images[60:], masks[60:])
+    model.set_params(threshold=FalseAlarmRate(0.3)).calibrate(images[:70], masks[:70])
     assert model.threshold_ != fitted.threshold_
     assert_array_equal(model.explain(images), before)
     changed = model.threshold_
@@ -272,14 +269,14 @@ def test_scores_of_maps_that_cannot_be_compared(data, fitted):
 
 def test_a_pixel_on_the_threshold_is_judged_alike_by_all_methods(fitted, data):
     """The threshold is not rounded to the precision of the heatmaps, nor are these."""
-    model, images = copy.copy(fitted).set_params(min_area=1), data[0]
+    model, images = with_judging(fitted, min_area=1), data[0]
     heatmaps = model.explain(images)
     parts = list(model.iter_explain(images))
     assert {part.dtype for part in parts} == {heatmaps.dtype}
     assert_array_equal(np.concatenate(parts), heatmaps)
     value = float(heatmaps[0].max())
     for threshold in (value * (1 - 1e-9), value, value * (1 + 1e-9)):
-        model.threshold_ = threshold
+        model = with_threshold(model, threshold)
         above = heatmaps.astype(np.float64) > threshold
         assert_array_equal(model.decision_function(images) > 0, above)
         assert_array_equal(model.predict(images), above)

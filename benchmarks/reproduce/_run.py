@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from skorch.callbacks import Callback, LRScheduler
 
+from benchmarks._common import with_reading
 from skfcdd import FCDDClassifier, FCDDSegmenter
 from skfcdd.metrics import bootstrap_interval, pixel_roc_auc_score
 
@@ -247,11 +248,10 @@ class Run:
             "image_auroc_interval": [round(found.low, 4), round(found.high, 4)],
         }
 
-    def of_pixels(self, model: Any, reading: str) -> dict[str, float]:
+    def of_pixels(self, model: Any) -> dict[str, float]:
         """AUROC of the pixels, where there are masks."""
         if self.images.masks is None:
             return {}
-        model.set_params(**self.experiment.readings[reading])
         heatmaps = model.explain(self.images.test[self.tested])
         value = pixel_roc_auc_score(self.images.masks[self.tested], heatmaps)
         return {"pixel_auroc": round(float(value), 4)}
@@ -260,13 +260,14 @@ class Run:
         """Train every variant, and tell of every reading of it."""
         for variant, plan in plans.items():
             with _noted() as notes:
-                model, n_exposed, fit_s = self.fit(variant, plan)
+                fitted, n_exposed, fit_s = self.fit(variant, plan)
             if any(note.startswith("InterruptedTraining") for note in notes):
                 raise KeyboardInterrupt  # skorch takes it for a wish to end this fit
             started = time.perf_counter()
-            of_images = self.of_images(model)
-            for reading in self.experiment.readings:
-                of_pixels = self.of_pixels(model, reading)
+            of_images = self.of_images(fitted)
+            for reading, changes in self.experiment.readings.items():
+                model = with_reading(fitted, **changes)
+                of_pixels = self.of_pixels(model)
                 yield {
                     "class": self.name,
                     "seed": self.seed,

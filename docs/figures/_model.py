@@ -22,5 +22,5 @@ def fitted() -> tuple[FCDDClassifier, Bunch]:
 
 def cells(model: FCDDClassifier, images: np.ndarray) -> np.ndarray:
     """The cells A of images (n, u, v), before they are spread over the image."""
-    parts = model._cells(model._check_images(images))
+    parts = model._fitted.maps(model._check_images(images))
     return np.concatenate([part for _, part in parts])

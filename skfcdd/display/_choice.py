@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
-from skfcdd._answers import judge
+from skfcdd._answers import judge, named_axes
 from skfcdd._inputs.files import ImageFiles, is_paths
 from skfcdd._verdicts import convention_of
 from skfcdd.display._pictures import as_pictures, usual_range
@@ -115,16 +115,16 @@ def _as_read(estimator: Any, X: Any, size: tuple[int, int]) -> tuple[Any, str | 
     if is_paths(X):
         how = getattr(estimator, "reading_", None)
         X = ImageFiles(X, **how or {"mode": "colour" if c == 3 else "auto"})[:]
-    if np.ndim(X) == 2 and getattr(estimator, "image_shape", None) is None:
+    channels, rows = named_axes(estimator)
+    if np.ndim(X) == 2 and rows is None:
         return X, "last"  # flat rows, as the estimator lays them out
-    return X, _channels(estimator, np.shape(X), size, c)
+    return X, _channels(channels, np.shape(X), size, c)
 
 
 def _channels(
-    estimator: Any, shape: tuple[int, ...], size: tuple[int, int], c: int
+    named: str | None, shape: tuple[int, ...], size: tuple[int, int], c: int
 ) -> str | None:
     """Order of the axes where the shape alone can be read in two ways."""
     if len(shape) == 4 and (shape[1:] == (c, *size)) != (shape[1:] == (*size, c)):
         return "first" if shape[1:] == (c, *size) else "last"
-    channels: str | None = estimator.channels
-    return channels
+    return named

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._answers import judge
+from skfcdd._answers import judge, named_axes
 from skfcdd._inputs.files import ImageFiles, is_paths
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.inspection._checks import check_int
@@ -131,18 +131,16 @@ def _layout(
     """Whether channels come first, and the shape (h, w, c) of an image."""
     if len(shape) == 3:
         return False, (shape[1], shape[2], 1)
-    exported = getattr(estimator, "_first", None)
-    named = getattr(estimator, "channels", None)
-    first = named == "first" if exported is None else bool(exported)
+    channels, rows = named_axes(estimator)
+    first = channels == "first"
     if len(shape) == 2 and fitted is not None:
-        laid_out = getattr(estimator, "image_shape", None) is not None
-        return first and laid_out, fitted
+        return first and rows is not None, fitted
     if len(shape) != 4:
         raise ImageShapeError(
             f"Expected images as (n, h, w), (n, h, w, c) or (n, c, h, w). Got an array "
             f"of shape {shape}."
         )
-    if exported is None and fitted is not None:
+    if fitted is not None:
         h, w, c = fitted
         fits_first, fits_last = shape[1:] == (c, h, w), shape[1:] == (h, w, c)
         first = fits_first if fits_first != fits_last else first

@@ -142,24 +142,25 @@ def _describe(
     encoder = Encoder()
     params = encoder.parameters(estimator.get_params(deep=False))
     params.pop("checkpoint", None)  # a place on this machine
-    if encoder.left_out:
-        warn_caller(
-            f"Not stored, as they are code or data: {', '.join(encoder.left_out)}. The "
-            f"loaded model answers alike; give them anew before another fit.",
-            NotStoredWarning,
-        )
     state = {
         name: encoder.encode(getattr(estimator, name), name)
         for name in _STATE
         if hasattr(estimator, name)
     }
     model: FittedModel = estimator._fitted
+    described = describe(model, encoder)
+    if encoder.left_out:
+        warn_caller(
+            f"Not stored, as they are code or data: {', '.join(encoder.left_out)}. The "
+            f"loaded model answers alike; give them anew before another fit.",
+            NotStoredWarning,
+        )
     document = {
         "format": FORMAT,
         "class": type(estimator).__name__,
         "parameters": params,
         "state": state,
-        "model": describe(model, encoder),
+        "model": described,
         "versions": library_versions(),
         "note": note,
         "metrics": None

@@ -42,14 +42,15 @@ def open_files() -> int:
 def cycle(seed: int, folder: Path) -> None:
     """What a day of use does, in a few seconds."""
     data = make_defects(60, image_size=32, random_state=seed)
-    for estimator, y in ((FCDDClassifier, data.target), (FCDDSegmenter, data.masks)):
+    fresh = make_defects(60, image_size=32, random_state=seed + 1_000_000)
+    for estimator, name in ((FCDDClassifier, "target"), (FCDDSegmenter, "masks")):
         model = estimator(
             max_epochs=2, random_state=seed, checkpoint=folder / "training"
-        ).fit(data.images, y)
+        ).fit(data.images, data[name])
         loaded = load(save(model, folder / "model.skfcdd"))
         loaded.predict(data.images)
         loaded.explain(data.images)
-        model.calibrate(data.images, y)
+        model.calibrate(fresh.images, fresh[name])
 
 
 def slope(hours: np.ndarray, values: np.ndarray) -> tuple[float, float]:
