@@ -119,7 +119,7 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
     if is_masks(y):
         truth = masks_to_labels(y).astype(bool)
     elif convention_of(estimator).judges_pixels:
-        truth = image_labels(y)  # it has learned none
+        truth = image_labels(y, convention_of(estimator).image_anomaly_label)
     else:
         labels = column_or_1d(y)
         known, anomaly = _labels(estimator)

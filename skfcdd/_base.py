@@ -48,10 +48,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
     receptive_field_ = of_model("receptive_field", "What a cell of the map sees.")
     precision_ = of_model("runner.precision", "In which the backbone computes.")
 
-    @property
-    def history_(self) -> list[dict[str, Any]]:
-        """Loss and time of each epoch."""
-        return list(self._fitted.history)
+    history_ = of_model("epochs", "Loss and time of each epoch.")
 
     _parameter_constraints: dict[str, Any] = {
         "backbone": [str, torch.nn.Module, callable],
@@ -178,17 +175,23 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             self._parameter_constraints,
             type(self).__name__,
         )
-        if self.pixel_loss is not None and not convention.judges_pixels:
-            _check_pixel_loss(self.loss)
+        if settings.pixel_loss is not None and not convention.judges_pixels:
+            _check_pixel_loss(settings.network.loss)
         previous = self._previous(images, settings)
+        blank = FittedModel(
+            runner=None,
+            images=self._format(images),
+            judging=self._judging(),
+            convention=convention,
+            network=settings.network.without_weights(),
+            network_digests=settings.network.digests(),
+            versions=library_versions(),
+        )
 
         def fitted(trained: Trained) -> FittedModel:
-            model = self._uncalibrated(trained, settings, images, convention, previous)
-            split = trained.split
-            anomalous = self._held_anomalies(split, targets)
-            return self._calibrated(
-                model, images, targets, split.held_normal, anomalous
-            )
+            model = trained.model(blank, previous)
+            rows = self._rows(trained.split, targets)
+            return self._calibrated(model, images, targets, rows)
 
         def listeners(trained: Trained) -> list[Any]:
             if not hasattr(self, "_init_callback_context"):
@@ -207,30 +210,6 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         self._fitted = fitted(trained)
         if settings.checkpoint is not None and not trained.net.interrupted_:
             Path(settings.checkpoint).unlink(missing_ok=True)
-
-    def _uncalibrated(
-        self,
-        trained: Trained,
-        settings: Settings,
-        images: ImageArray,
-        convention: Convention,
-        previous: FittedModel | None,
-    ) -> FittedModel:
-        """The model that a training gives, without a threshold yet."""
-        earlier = () if previous is None else previous.history
-        return FittedModel(
-            runner=trained.net,
-            images=self._format(images),
-            judging=self._judging(),
-            convention=convention,
-            receptive_field=trained.receptive_field,
-            network=settings.network.without_weights(),
-            network_digests=settings.network.digests(),
-            used=trained.used,
-            split_seed=trained.split_seed,
-            history=(*earlier, *trained.net.history),
-            versions=library_versions(),
-        )
 
     def _previous(self, images: ImageArray, settings: Settings) -> FittedModel | None:
         """The model that ``warm_start=True`` goes on with.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
@@ -19,6 +19,7 @@ from skfcdd.metrics import PixelHistogram
 from skfcdd.thresholds import Auto, MaxF1, Quantile, Threshold, resolve_threshold
 
 __all__ = [
+    "CalibrationRows",
     "check_rule",
     "heatmap_scale",
     "image_threshold",
@@ -35,6 +36,23 @@ _SCALE_IMAGES, _SCALE_PIXELS = 256, 1 << 14
 _PLANTED_IMAGES = 64
 # What "auto" stands for.
 _CONTAMINATION = 0.05
+
+
+@dataclass(frozen=True)
+class CalibrationRows:
+    """Which of some images set what.
+
+    Parameters
+    ----------
+    normal, anomalous : ndarray of int
+        Images that set the threshold.
+    every : ndarray of int
+        Images of which `contamination` is a share, for outlier detectors.
+    """
+
+    normal: Rows
+    anomalous: Rows
+    every: Rows
 
 
 def _rule(judging: Judging) -> Threshold | float:
@@ -59,6 +77,7 @@ def with_calibration_scores(
 ) -> FittedModel:
     """The model with the scores of the normal images that set its threshold."""
     scores = np.sort(model.scores(images, normal))
+    scores.setflags(write=False)
     return replace(model, calibration_scores=scores)
 
 
@@ -73,17 +92,13 @@ def image_threshold(model: FittedModel, images: ImageArray, anomalous: Rows) -> 
 
 
 def pixel_threshold(
-    model: FittedModel,
-    images: ImageArray,
-    targets: Targets,
-    normal: Rows,
-    masked: Rows,
+    model: FittedModel, images: ImageArray, targets: Targets, found: CalibrationRows
 ) -> float:
     """Threshold of heatmaps.
 
     On pixels for rules that need anomalies, else on the hottest pixel of an image.
     """
-    rule = _rule(model.judging)
+    rule, normal, masked = _rule(model.judging), found.normal, found.anomalous
     if not isinstance(rule, Threshold):
         return rule
     if isinstance(rule, Auto):

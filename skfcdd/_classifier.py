@@ -377,8 +377,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             ``classes_[0]`` means "anomaly". An image on the threshold is normal, so
             that its distance is 0, or just above where ``classes_[1]`` is "normal".
         """
-        scores = self.anomaly_score(X)
-        return self.convention_.decision(scores, self.threshold_)
+        scores, model = self._scored(X)
+        return model.convention.decision(scores, model.threshold)
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Label of each image.
@@ -393,8 +393,9 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         ndarray of shape (n,)
             Of ``classes_``.
         """
-        scores = self.anomaly_score(X)
-        return self.classes_[self.convention_.index(scores, self.threshold_)]
+        scores, model = self._scored(X)
+        convention = model.convention
+        return convention.classes[convention.index(scores, model.threshold)]
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         r"""Probability of each label.
@@ -412,8 +413,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         ndarray of shape (n, 2), float64
             Columns in the order of ``classes_``.
         """
-        scores = self.anomaly_score(X)
-        return self.convention_.probabilities(scores, self.threshold_)
+        scores, model = self._scored(X)
+        return model.convention.probabilities(scores, model.threshold)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of ``predict(X)``.

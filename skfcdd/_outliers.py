@@ -9,6 +9,7 @@ import numpy.typing as npt
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import column_or_1d
 
+from skfcdd._calibration import CalibrationRows
 from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
@@ -73,7 +74,8 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         ndarray of shape (n,), float64
             ``score_samples(X) - offset_``.
         """
-        return self.score_samples(X) - self.offset_
+        scores, model = self._scored(X)
+        return model.threshold - scores
 
     def predict(self, X: Any) -> npt.NDArray[np.int_]:
         """1 for inliers, -1 for outliers.
@@ -115,13 +117,12 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         model: FittedModel,
         images: ImageArray,
         targets: Targets,
-        normal: npt.NDArray[np.intp],
-        anomalous: npt.NDArray[np.intp],
+        rows: CalibrationRows,
     ) -> float:
         """As many outliers among all given images as `contamination` says."""
         judging = model.judging
         if judging.threshold == "auto" and judging.contamination != "auto":
             share = 1 - float(judging.contamination)
-            quantile = np.quantile(model.scores(images), share)
+            quantile = np.quantile(model.scores(images, rows.every), share)
             return max(float(quantile), float(np.finfo(np.float32).tiny))
-        return super()._choose_threshold(model, images, targets, normal, anomalous)
+        return super()._choose_threshold(model, images, targets, rows)

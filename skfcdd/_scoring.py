@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skfcdd._calibration import (
+    CalibrationRows,
     check_rule,
     heatmap_scale,
     image_threshold,
@@ -100,8 +101,7 @@ class AnomalyScorer(ReprMixin):
         ~skfcdd.exceptions.ImageShapeError
             If the images have another shape than those of ``fit``.
         """
-        images = self._check_images(X)
-        return self._fitted.scores(images)
+        return self._scored(X)[0]
 
     def explain(self, X: Any, out: Any = None) -> Any:
         """Heatmap of each image: where it is anomalous, and how much.
@@ -206,8 +206,12 @@ class AnomalyScorer(ReprMixin):
         judging = self._judging()
         convention = replace(self._fitted.convention, min_area=judging.min_area)
         model = replace(self._fitted, judging=judging, convention=convention)
-        anomalous = np.intersect1d(anomalous, self._usable(targets))
-        self._fitted = self._calibrated(model, images, targets, normal, anomalous)
+        rows = CalibrationRows(
+            normal,
+            np.intersect1d(anomalous, self._usable(targets)),
+            np.flatnonzero(new),
+        )
+        self._fitted = self._calibrated(model, images, targets, rows)
         return self
 
     def _new_to_the_network(self, images: ImageArray) -> npt.NDArray[np.bool_]:
@@ -351,34 +355,44 @@ class AnomalyScorer(ReprMixin):
         held = np.intersect1d(split.held_anomalous, usable)
         return held if len(held) else usable
 
+    def _rows(self, split: Split, targets: Targets) -> CalibrationRows:
+        """What sets the threshold in ``fit``."""
+        every = np.arange(len(targets.anomalous))
+        held = self._held_anomalies(split, targets)
+        return CalibrationRows(split.held_normal, held, every)
+
     def _check_split(self, split: Split, targets: Targets) -> None:
         """Refuse a rule for the threshold that these images cannot support."""
-        n_anomalous = len(self._held_anomalies(split, targets))
-        check_rule(self._judging(), len(split.held_normal), n_anomalous)
+        rows = self._rows(split, targets)
+        check_rule(self._judging(), len(rows.normal), len(rows.anomalous))
 
     def _calibrated(
         self,
         model: FittedModel,
         images: ImageArray,
         targets: Targets,
-        normal: npt.NDArray[np.intp],
-        anomalous: npt.NDArray[np.intp],
+        rows: CalibrationRows,
     ) -> FittedModel:
-        """The model with all that rests on the rows `normal` and `anomalous`."""
-        model = with_calibration_scores(model, images, normal)
-        threshold = self._choose_threshold(model, images, targets, normal, anomalous)
+        """The model with all that rests on the images at `rows`."""
+        model = with_calibration_scores(model, images, rows.normal)
+        threshold = self._choose_threshold(model, images, targets, rows)
         model = replace(model, threshold=threshold)
-        return replace(model, heatmap_scale=self._choose_scale(model, images, normal))
+        scale = self._choose_scale(model, images, rows.normal)
+        return replace(model, heatmap_scale=scale)
 
     def _choose_threshold(
         self,
         model: FittedModel,
         images: ImageArray,
         targets: Targets,
-        normal: npt.NDArray[np.intp],
-        anomalous: npt.NDArray[np.intp],
+        rows: CalibrationRows,
     ) -> float:
-        return image_threshold(model, images, anomalous)
+        return image_threshold(model, images, rows.anomalous)
+
+    def _scored(self, X: Any) -> tuple[npt.NDArray[np.float64], FittedModel]:
+        """Scores of images, and the model that they are of."""
+        images, model = self._check_images(X), self._fitted
+        return model.scores(images), model
 
     def _choose_scale(
         self, model: FittedModel, images: ImageArray, normal: npt.NDArray[np.intp]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.utils import ClassifierTags
 
 from skfcdd._base import BaseFCDD
-from skfcdd._calibration import pixel_threshold
+from skfcdd._calibration import CalibrationRows, pixel_threshold
 from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray, check_images
 from skfcdd._inputs.labels import (
@@ -321,8 +321,15 @@ class FCDDSegmenter(BaseFCDD):
             images = check_images(
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
-            targets = self._read_targets(y, images, masks)
-            convention = Convention("segmenter", min_area=self.min_area)
+            size = images.image_shape[:2]
+            targets = check_masks_and_labels(
+                y, masks, len(images), size, self.anomaly_label
+            )
+            convention = Convention(
+                "segmenter",
+                min_area=self.min_area,
+                image_anomaly_label=targets.anomaly_label,
+            )
             self._fit_images(images, targets, convention, X, y)
         return self
 
@@ -342,8 +349,9 @@ class FCDDSegmenter(BaseFCDD):
         """
         images = self._check_images(X)
         masks = np.empty((len(images), *images.image_shape[:2]), dtype=np.uint8)
-        for rows, heatmaps in self._fitted.heatmaps(images):
-            masks[rows] = self.convention_.masks(heatmaps, self.threshold_)
+        model = self._fitted
+        for rows, heatmaps in model.heatmaps(images):
+            masks[rows] = model.convention.masks(heatmaps, model.threshold)
         return masks
 
     def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
@@ -395,8 +403,9 @@ class FCDDSegmenter(BaseFCDD):
         """
         images = self._check_images(X)
         found: list[list[Region]] = []
-        for _, heatmaps in self._fitted.heatmaps(images):
-            masks = self.convention_.masks(heatmaps, self.threshold_)
+        model = self._fitted
+        for _, heatmaps in model.heatmaps(images):
+            masks = model.convention.masks(heatmaps, model.threshold)
             found += find_regions(masks, heatmaps)
         return found
 
@@ -419,7 +428,7 @@ class FCDDSegmenter(BaseFCDD):
         masks = self.predict(X)
         if is_masks(y):
             return intersection_over_union_score(y, masks)
-        truth = image_labels(y, self.anomaly_label)
+        truth = image_labels(y, self.convention_.image_anomaly_label)
         return intersection_over_union_score(truth, masks.any(axis=(1, 2)))
 
     def __sklearn_tags__(self) -> Any:
@@ -428,9 +437,9 @@ class FCDDSegmenter(BaseFCDD):
         tags.classifier_tags = ClassifierTags(multi_class=False)
         return tags
 
-    def _read_targets(self, y: Any, images: ImageArray, masks: Any = None) -> Targets:
-        size = images.image_shape[:2]
-        return check_masks_and_labels(y, masks, len(images), size, self.anomaly_label)
+    def _read_targets(self, y: Any, images: ImageArray) -> Targets:
+        label, size = self.convention_.image_anomaly_label, images.image_shape[:2]
+        return check_masks_and_labels(y, None, len(images), size, label)
 
     def _usable(self, targets: Targets) -> npt.NDArray[np.intp]:
         """Rules look at pixels: anomalies whose mask is known."""
@@ -441,7 +450,6 @@ class FCDDSegmenter(BaseFCDD):
         model: FittedModel,
         images: ImageArray,
         targets: Targets,
-        normal: npt.NDArray[np.intp],
-        anomalous: npt.NDArray[np.intp],
+        rows: CalibrationRows,
     ) -> float:
-        return pixel_threshold(model, images, targets, normal, anomalous)
+        return pixel_threshold(model, images, targets, rows)

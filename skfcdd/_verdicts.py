@@ -18,7 +18,7 @@ __all__ = ["Convention", "convention_of", "decisive_scores", "silent_at"]
 Scores = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Convention:
     """What the verdicts of an estimator look like.
 
@@ -33,12 +33,20 @@ class Convention:
         1 if ``classes[1]`` means "anomaly", else -1.
     min_area : int, default=1
         Least number of pixels that a segmenter marks together.
+    image_anomaly_label : label, default=None
+        Of a segmenter: the label of anomalous images, where ``fit`` was given labels.
     """
 
     kind: str = "classifier"
     classes: npt.NDArray[Any] = field(default_factory=lambda: np.array([0, 1]))
     anomaly_sign: int = 1
     min_area: int = 1
+    image_anomaly_label: Any = None
+
+    def __post_init__(self) -> None:
+        own = np.array(self.classes)
+        own.setflags(write=False)
+        object.__setattr__(self, "classes", own)
 
     @property
     def judges_pixels(self) -> bool:

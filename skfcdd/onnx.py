@@ -139,7 +139,8 @@ class OnnxFCDD:
         kind = metadata["kind"]
         sign = -1 if kind == "detector" else int(metadata["anomaly_sign"])
         area = int(metadata["min_area"])
-        self.convention_ = Convention(kind, self.classes_, sign, area)
+        label = json.loads(metadata.get("image_anomaly_label", "null"))
+        self.convention_ = Convention(kind, self.classes_, sign, area, label)
         self.reading_ = json.loads(metadata.get("reading", "null"))
         self.channels = metadata["channels"]
         self._dtype = np.dtype(metadata["dtype"])

@@ -89,7 +89,7 @@ def test_both_files_of_a_model_read_images_alike(keep, folder, tmp_path, capsys)
 def in_grey(folder, place):
     images = load_images(folder / "good", resize=(32, 48), keep_aspect=True).images
     options = {"resize": (32, 48), "keep_aspect": True}
-    return images, options, {"mode": "grey", "page": 0}
+    return images, options, {"mode": "auto", "page": 0}
 
 
 def coloured(place, pages=1):

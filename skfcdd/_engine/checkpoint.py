@@ -17,6 +17,7 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.history import History
 
 from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.feature_store import CachedTrainingData
 from skfcdd._engine.fingerprint import fingerprint
 from skfcdd._engine.net import FCDDNet, Listener
 from skfcdd._engine.settings import Settings
@@ -100,7 +101,7 @@ class Checkpoint(Listener):
             Its batches.
         """
         net.n_done_, self.data = self.n_done, source
-        for _ in range(self.n_done if hasattr(source, "cache") else 0):
+        for _ in range(self.n_done if isinstance(source, CachedTrainingData) else 0):
             for _ in source.batches(net.batch_size, net.device):
                 pass
 
@@ -146,10 +147,6 @@ class Checkpoint(Listener):
         ):
             temporary.write_bytes(content.getbuffer())
         self.written = True
-
-    def close(self) -> None:
-        """Delete the file: the training is complete."""
-        self.path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any] | None:
         if not self.path.is_file():

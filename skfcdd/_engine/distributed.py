@@ -107,6 +107,7 @@ class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
         left = {"accelerator", "unwrap_after_train", "callbacks__print_log__sink"}
         params = self.get_params(deep=False)
         params = {name: value for name, value in params.items() if name not in left}
+        params["train_split"] = None
         # A schedule holds on to the optimiser of this process.
         params["callbacks"] = [
             (name, callback)

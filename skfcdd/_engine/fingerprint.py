@@ -98,7 +98,7 @@ def _told(value: Any, seen: frozenset[int] = frozenset()) -> Any:
     if chance or id(value) in seen or len(seen) > _DEPTH:
         return kind
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return repr(os.fspath(value))
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, ModuleType):

@@ -67,7 +67,7 @@ class Judging:
     min_area: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class FittedModel:
     """What ``fit`` has made; estimators, files and exported graphs answer from it.
 
@@ -96,6 +96,8 @@ class FittedModel:
         Seed of the split, reused by warm starts.
     history : tuple of dict
         What training recorded of its epochs.
+    n_earlier : int
+        How many of them are of trainings before the last one.
     versions : mapping of str to str
         Of the libraries that it was made with.
     """
@@ -113,12 +115,18 @@ class FittedModel:
     used: UsedImages = field(default_factory=UsedImages)
     split_seed: int = 0
     history: tuple[dict[str, Any], ...] = ()
+    n_earlier: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def module(self) -> Any:
         """The network."""
         return self.runner.module_
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """What training recorded of its epochs."""
+        return [dict(epoch) for epoch in self.history]
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from skfcdd._utils.device import is_out_of_memory, lowered, report_smaller_batch
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.exceptions import DivergedTrainingWarning
 
-__all__ = ["Batches", "FCDDNet", "Listener"]
+__all__ = ["Batches", "FCDDNet", "Listener", "take", "unwrapped"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
                 try:
                     getattr(callback, method_name)(self, **cb_kwargs)
                 except BaseException as error:
-                    stop = stop or error
+                    if stop is None or isinstance(stop, KeyboardInterrupt):
+                        stop = error
         if stop is not None:
             raise stop
 
@@ -116,8 +117,9 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         finally:
             self.best_ = None
 
-    def without_listeners(self) -> FCDDNet:
-        """Let go of what listened to the training, which may hold the caller's data."""
+    def without_data(self) -> FCDDNet:
+        """Let go of what may hold the caller's data once training is over."""
+        self.train_split = None
         for name in ("callbacks", "callbacks_"):
             kept = [pair for pair in getattr(self, name) if not _listens(pair)]
             setattr(self, name, kept)
@@ -251,8 +253,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(anomaly_maps)}
 
     def single(self) -> FCDDNet:
-        """Unwrap the net after distributed training."""
-        return self.without_listeners()
+        """The net by itself, once training is over."""
+        return self.without_data()
 
     def _fetch(self, losses: Tensor) -> list[float]:
         """Losses as numbers."""
@@ -268,8 +270,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         self, y_pred: Tensor, y_true: BatchTarget, X: Any = None, training: bool = False
     ) -> Tensor:
         """Mean loss of a batch."""
-        # Where several processes train, each holds the module in a wrapper.
-        module: Any = getattr(self.module_, "module", self.module_)
+        module = unwrapped(self)
         objective, scores = module.objective, y_pred.mean(dim=(1, 2))
         if self.pixel_loss is None or not objective.spatial:
             losses = objective.loss(scores, y_true.anomalous)
@@ -290,6 +291,11 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
 def take(x: Any, index: Tensor) -> Any:
     """Some images of a batch, or of its features."""
     return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]
+
+
+def unwrapped(net: FCDDNet) -> Any:
+    """The module itself, where several processes train and each wraps it."""
+    return getattr(net.module_, "module", net.module_)
 
 
 class Listener(Callback):  # type: ignore[misc]

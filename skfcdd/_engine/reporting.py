@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 
 from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.checkpoint import Checkpoint
 from skfcdd._engine.module import FCDDModule
-from skfcdd._engine.net import FCDDNet, Listener
+from skfcdd._engine.net import FCDDNet, Listener, unwrapped
 from skfcdd._utils.device import in_parts
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.anomalies import confetti
@@ -73,7 +74,7 @@ class CollapseWatch(Listener):
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Measure the spread of the scores before any training."""
-        module = _bare(net)
+        module = unwrapped(net)
         if module.initial_spread is None:
             module.initial_spread = self._spread(net, module)
 
@@ -86,7 +87,7 @@ class CollapseWatch(Listener):
             If the scores are not finite.
         """
         _report_interruption(net)
-        module = _bare(net)
+        module = unwrapped(net)
         spread, before = self._spread(net, module), module.initial_spread
         assert before is not None
         if not math.isfinite(spread):
@@ -128,12 +129,6 @@ class CollapseWatch(Listener):
         return torch.cat([probe, confetti(probe, generator)[0]])
 
 
-def _bare(net: Any) -> FCDDModule:
-    """Unwrap the module during distributed training."""
-    module: FCDDModule = getattr(net.module_, "module", net.module_)
-    return module
-
-
 def _report_interruption(net: Any) -> None:
     """Say how far training got, if it was broken off within an epoch.
 
@@ -144,7 +139,7 @@ def _report_interruption(net: Any) -> None:
         return
     del net.history[-1]
     net.interrupted_ = True
-    kept = next((c for _, c in net.callbacks_ if hasattr(c, "fingerprint")), None)
+    kept = next((c for _, c in net.callbacks_ if isinstance(c, Checkpoint)), None)
     further = "fit with warm_start=True goes on from there"
     if kept is not None:
         further = f"fit again goes on from the checkpoint {str(kept.path)!r}"

@@ -11,6 +11,7 @@ from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.preprocessing import resolve_size
 from skfcdd._utils.device import resolve_device
 from skfcdd._utils.sklearn import check_parameters
+from skfcdd.objectives import OBJECTIVES
 
 __all__ = ["NetworkSettings", "Settings"]
 
@@ -63,12 +64,17 @@ class NetworkSettings:
         return cls(**chosen | {"resize": resolve_size(params["resize"])})
 
     def without_weights(self) -> NetworkSettings:
-        """The same settings, of the weights but whether there were some."""
+        """The same settings, which only say of weights whether there were some."""
         return replace(self, weights=None if self.weights is None else "given")
 
     def digests(self) -> dict[str, str]:
         """A digest of each setting, to tell whether it has changed."""
-        return {f.name: digest(getattr(self, f.name)) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if isinstance(self.loss, str):
+            values["loss"] = OBJECTIVES.get(self.loss, self.loss)
+        if isinstance(self.stages, list):
+            values["stages"] = tuple(self.stages)
+        return {name: digest(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,6 @@ class Settings:
     accelerate: bool
     checkpoint: str | os.PathLike[str] | None
     callbacks: Any
-    warm_start: bool
     random_state: Any
     verbose: int
     skorch_params: Mapping[str, Any]
@@ -153,7 +158,7 @@ class Settings:
         return cls(
             network=NetworkSettings.of(merged),
             skorch_params=given,
-            params=dict(params),
+            params={**merged, "skorch_params": given},
             **own,
         )
 

@@ -92,7 +92,7 @@ class Split:
         rng : RandomState
         stop_early : bool, default=False
         digests : ndarray of shape (n,), uint64, default=None
-            Of the images: a copy of a held-out image is not trained on.
+            Of the images: copies of an image stay together.
         used : UsedImages, default=None
             What an earlier training used, which is never held out again.
         """
@@ -103,15 +103,22 @@ class Split:
         bad = rng.permutation(np.flatnonzero(anomalous))
         n_normal = _n_held(len(normal), fraction, stop_early, len(anomalous))
         n_bad = round(fraction * len(bad)) * (len(bad) >= _MIN_ANOMALIES_TO_SPLIT)
+        apart = digests
+        if len(np.unique(digests[normal])) == 1:  # nothing else could be held out
+            apart = np.arange(len(anomalous), dtype=np.uint64)
+        known = used.known(digests), np.isin(digests, used.trained)
         parts = [
-            *_part(normal, n_normal, n_normal * stop_early, digests, used, least=1),
-            *_part(bad, n_bad, n_bad * stop_early, digests, used, least=0),
+            *_part(normal, n_normal, n_normal * stop_early, apart, known, least=1),
+            *_part(bad, n_bad, n_bad * stop_early, digests, known, least=0),
         ]
         held, stop, rest, bad_held, bad_stop, bad_rest = map(np.sort, parts)
-        copies = np.isin(digests[rest], digests[held])
-        if copies.all():
-            copies[:] = False  # all images are the same
-        return cls(rest[~copies], bad_rest, held, bad_held, stop, bad_stop)
+        if not len(rest):
+            raise ValueError(
+                f"Only {len(np.unique(digests[normal]))} of the {len(normal)} normal "
+                f"images are different, which leaves none to train on beside those "
+                f"held out. Give more images."
+            )
+        return cls(rest, bad_rest, held, bad_held, stop, bad_stop)
 
 
 def _n_held(n: int, fraction: float, stop_early: bool, n_samples: int) -> int:
@@ -144,13 +151,15 @@ def _part(
     n_held: int,
     n_stop: int,
     digests: npt.NDArray[np.uint64],
-    used: UsedImages,
+    known: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
     *,
     least: int,
 ) -> tuple[Rows, Rows, Rows]:
-    """Rows that are held out, that stop training early, and that are trained on."""
-    new = ~used.known(digests[rows])
-    held = rows[new][:n_held]
+    """Rows that are held out, that stop training early, and that are trained on.
+
+    `known` tells which images the network knows, and which it was trained on.
+    """
+    held = _first(rows[~known[0][rows]], n_held, digests)
     if len(held) < least:
         raise ValueError(
             f"All {len(rows)} normal images were trained on before, and none of them "
@@ -158,11 +167,20 @@ def _part(
             f"anew with warm_start=False."
         )
     rest = rows[~np.isin(rows, held)]
-    free = ~np.isin(digests[rest], used.trained)
-    stop = rest[free][:n_stop]
+    stop = _first(rest[~known[1][rest]], n_stop, digests)
     if len(stop) < min(least, n_stop):
         raise ValueError(
             "early_stopping=True needs normal images that were not trained on before. "
             "Add images that are new to the network, or leave early_stopping out."
         )
     return held, stop, rest[~np.isin(rest, stop)]
+
+
+def _first(rows: Rows, count: int, digests: npt.NDArray[np.uint64]) -> Rows:
+    """The first `count` rows, or some more: copies of an image stay together."""
+    _, first, image, sizes = np.unique(
+        digests[rows], return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(first)
+    before = np.cumsum(sizes[order]) - sizes[order]
+    return rows[np.isin(image, order[before < count])]

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from skfcdd._engine.batches import TrainingData
 from skfcdd._engine.checkpoint import Checkpoint
 from skfcdd._engine.feature_store import CachedTrainingData, stored_dtype
 from skfcdd._engine.fingerprint import weights_digest
+from skfcdd._engine.inference import FixedRunner
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule, Network, make_module, set_upsampler
-from skfcdd._engine.net import FCDDNet, Listener
+from skfcdd._engine.net import FCDDNet, Listener, unwrapped
 from skfcdd._engine.optimization import make_net
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.reporting import CollapseWatch, ProgressPrinter
@@ -67,6 +68,35 @@ class Trained:
     split: Split
     split_seed: int
     used: UsedImages
+
+    def model(self, blank: FittedModel, previous: FittedModel | None) -> FittedModel:
+        """The fitted model, without a threshold yet.
+
+        Parameters
+        ----------
+        blank : FittedModel
+            What was known before training.
+        previous : FittedModel or None
+            What training went on from.
+        """
+        net, earlier = self.net, cast(tuple[dict[str, Any], ...], ())
+        if previous is not None:
+            # A checkpoint has brought back the epochs of the training it interrupted.
+            resumed = net.n_done_ > 0 and previous.runner.interrupted_
+            earlier = previous.history[: previous.n_earlier if resumed else None]
+        runner: Any = net
+        if unwrapped(net) is not net.module_:  # it is still one of several processes
+            size = net.batch_size
+            runner = FixedRunner(unwrapped(net), net.device, net.precision, size)
+        return replace(
+            blank,
+            runner=runner,
+            receptive_field=self.receptive_field,
+            used=self.used,
+            split_seed=self.split_seed,
+            history=(*earlier, *net.history),
+            n_earlier=len(earlier),
+        )
 
 
 def train(

@@ -254,6 +254,7 @@ class ImageFiles:
         self.dtype = np.dtype(np.uint16 if self.deep else np.uint8)
         self.size = _common_size(self.paths, self.sizes, resize)
         self.keep_aspect, self.page, self.n_jobs = keep_aspect, page, n_jobs
+        self._resize, self._mode = resize, mode
         self.shape = (len(self.paths), *self.size, *([] if self.grey else [3]))
         self.ndim = len(self.shape)
         # Where this is asked for, arrays are read in pieces.
@@ -266,9 +267,10 @@ class ImageFiles:
     def reading(self) -> dict[str, Any]:
         """The options with which other files are read alike."""
         return {
-            "resize": self.size,
+            "resize": None if self._resize is None else self.size,
             "keep_aspect": self.keep_aspect,
-            "mode": "grey" if self.grey else "colour",
+            # Grey files among colours are fine; colours are never dropped unasked.
+            "mode": self._mode if self.grey else "colour",
             "page": self.page,
         }
 

@@ -107,8 +107,9 @@ class ImageArray:
         found = np.empty(len(self), dtype=np.uint64)
         step = max(1, _BLOCK // max(1, math.prod(self.data.shape[1:])))
         for start in range(0, len(self), step):
-            rows = np.arange(start, min(start + step, len(self)))
-            for row, image in zip(rows, self.take(rows).numpy(), strict=True):
+            values = self.take(slice(start, start + step)).cpu().numpy()
+            values += 0.0  # -0 and 0 are the same
+            for row, image in enumerate(values, start):
                 digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
                 found[row] = int.from_bytes(digest, "little")
         return found

@@ -44,11 +44,14 @@ class Targets:
         Greater than 0 at anomalous pixels.
     has_mask : ndarray of shape (n,), bool, or None
         Where `masks` is to be believed.
+    anomaly_label : label, default=None
+        The one of anomalies, where they were told by labels.
     """
 
     anomalous: npt.NDArray[np.bool_]
     masks: npt.NDArray[Any] | None = None
     has_mask: npt.NDArray[np.bool_] | None = None
+    anomaly_label: Any = None
 
     def mask_of(
         self, rows: npt.NDArray[np.intp], shape: tuple[int, ...]
@@ -341,6 +344,7 @@ def check_masks_and_labels(
         y, masks = None, y
     if masks is not None:
         masks = as_many_masks(masks, n_samples)
+    label = None
     if y is None:
         anomalous = masks_to_labels(masks).astype(bool)
         if anomalous.all():
@@ -350,10 +354,12 @@ def check_masks_and_labels(
             )
     else:
         check_consistent_length(y, np.empty(n_samples))
-        anomalous = image_labels(y, anomaly_label)
+        labels = _told_labels(y, anomaly_label)
+        anomalous, label = labels.anomalous, labels.classes[labels.anomaly_index]
     if masks is None:
-        return Targets(anomalous)
-    return Targets(anomalous, *check_masks(masks, image_shape, anomalous))
+        return Targets(anomalous, anomaly_label=label)
+    known = check_masks(masks, image_shape, anomalous)
+    return Targets(anomalous, *known, anomaly_label=label)
 
 
 def is_masks(y: Any) -> bool:
@@ -378,7 +384,12 @@ def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
     """
     if is_masks(y):
         return masks_to_labels(y).astype(bool)
+    return _told_labels(y, anomaly_label).anomalous
+
+
+def _told_labels(y: Any, anomaly_label: Any) -> Labels:
+    """Labels, with a warning where their meaning was taken from the sort order."""
     labels = check_labels(y, len(y), anomaly_label)
     if labels.warning is not None:
         warn_caller(labels.warning, AnomalyLabelWarning)
-    return labels.anomalous
+    return labels

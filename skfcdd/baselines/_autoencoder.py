@@ -265,6 +265,7 @@ class AutoencoderDetector(BaselineDetector):
         "verbose": ["verbose"],
     }
     net_ = of_model("runner", "The trained net of skorch.")
+    history_ = of_model("epochs", "Loss and time of each epoch.")
 
     def __init__(
         self,
@@ -292,16 +293,13 @@ class AutoencoderDetector(BaselineDetector):
     ) -> None:
         store_parameters(self, locals())
 
-    @property
-    def history_(self) -> list[dict[str, Any]]:
-        """Loss and time of each epoch."""
-        return list(self._fitted.history)
-
     def _learn(self, lesson: Lesson) -> ErrorModel:
         module = self._module(lesson)
         data = self._batches(lesson, module.preprocess)
         net = self._net(module, data.n_batches(self.batch_size), lesson)
         net.fit(data, None)
+        if "train_loss" not in net.history[-1]:
+            raise KeyboardInterrupt  # which skorch takes for an early end
         if not math.isfinite(net.history[-1]["train_loss"]):
             raise ValueError(
                 f"Training diverged: the loss is not finite. Choose a lower lr than "

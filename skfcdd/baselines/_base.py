@@ -12,7 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from skfcdd._calibration import normal_pixels
+from skfcdd._calibration import CalibrationRows, normal_pixels
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.preprocessing import Preprocess, resolve_size
 from skfcdd._engine.split import Split, UsedImages
@@ -229,10 +229,8 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
             used=UsedImages().joined(split, digests),
             versions=library_versions(),
         )
-        anomalous = self._held_anomalies(split, targets)
-        self._fitted = self._calibrated(
-            model, images, targets, split.held_normal, anomalous
-        )
+        rows = self._rows(split, targets)
+        self._fitted = self._calibrated(model, images, targets, rows)
 
     def _known(self, lesson: Lesson) -> dict[str, Any]:
         """What all models say of the images and of verdicts."""
@@ -247,13 +245,12 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         model: FittedModel,
         images: ImageArray,
         targets: Targets,
-        normal: npt.NDArray[np.intp],
-        anomalous: npt.NDArray[np.intp],
+        rows: CalibrationRows,
     ) -> float:
         """Threshold of image scores; "auto" asks normal images alone."""
         if model.judging.threshold == "auto":
-            anomalous = anomalous[:0]
-        return super()._choose_threshold(model, images, targets, normal, anomalous)
+            rows = replace(rows, anomalous=rows.anomalous[:0])
+        return super()._choose_threshold(model, images, targets, rows)
 
     def _choose_scale(
         self, model: FittedModel, images: ImageArray, normal: npt.NDArray[np.intp]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -12,14 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skfcdd._engine.inference import FixedRunner, in_batches
-from skfcdd._engine.model import FittedModel
+from skfcdd._engine.model import FittedModel, Judging
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._inputs.images import ImageArray
 from skfcdd._scoring import of_model
 from skfcdd._utils.sklearn import Interval, StrOptions, store_parameters
+from skfcdd._utils.warnings import warn_caller
 from skfcdd.backbones import make_backbone
 from skfcdd.backbones._registry import lookup
 from skfcdd.baselines._base import BaselineDetector, Heatmaps, Lesson
@@ -147,8 +148,7 @@ class PatchCoreDetector(BaselineDetector):
     With weights of ImageNet, ``PatchCoreDetector(weights="imagenet")``; here with a
     random network, so that nothing is downloaded:
 
-    >>> import warnings
-    >>> from skfcdd.baselines import PatchCoreDetector
+    >>>     >>> from skfcdd.baselines import PatchCoreDetector
     >>> from skfcdd.datasets import make_defects
     >>> data = make_defects(n_samples=40, image_size=32, random_state=0)
     >>> normal = data.images[data.target == 0]
@@ -205,6 +205,7 @@ class PatchCoreDetector(BaselineDetector):
     @property
     def memory_(self) -> npt.NDArray[np.floating]:
         """Features of the patches that are kept."""
+        check_is_fitted(self)
         memory: npt.NDArray[np.floating] = self._fitted.module.memory.cpu().numpy()
         return memory
 
@@ -226,25 +227,27 @@ class PatchCoreDetector(BaselineDetector):
             **self._known(lesson),
         )
 
-    def _check_parameters(self) -> None:
-        if self.patch_size % 2 == 0:
-            raise ValueError(
-                f"Got patch_size={self.patch_size}, but expected an odd number, so "
-                f"that a cell lies in the middle of its neighbourhood."
-            )
+    def _judging(self) -> Judging:
         if self.n_neighbors is not None and self.score_pooling != "max":
             raise ValueError(
                 f"Got n_neighbors={self.n_neighbors} with score_pooling="
                 f"{self.score_pooling!r}; it weighs the greatest distance alone. "
                 f"Expected score_pooling='max' or n_neighbors=None."
             )
+        return super()._judging()
+
+    def _check_parameters(self) -> None:
+        if self.patch_size % 2 == 0:
+            raise ValueError(
+                f"Got patch_size={self.patch_size}, but expected an odd number, so "
+                f"that a cell lies in the middle of its neighbourhood."
+            )
         named = isinstance(self.backbone, str)
         if self.weights is None and named and not self.backbone.startswith("timm:"):
-            warnings.warn(
+            warn_caller(
                 "The features are those of a random network: weights=None. They tell "
                 "little of images; give weights='imagenet' or the path of a file.",
                 RandomFeaturesWarning,
-                stacklevel=6,
             )
 
     def _module(

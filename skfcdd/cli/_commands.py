@@ -44,7 +44,7 @@ class Model:
             self.estimator = load(path, device=device)
         h, w, c = self.estimator.image_shape_
         plain = {"resize": (h, w), "mode": "grey" if c == 1 else "colour"}
-        self.options: dict[str, Any] = dict(self.estimator.reading_ or plain)
+        self.options: dict[str, Any] = dict(self.estimator.reading_ or {}) | plain
 
     def judge(self, X: Any, heatmaps: bool) -> Verdicts:
         """Scores of a batch, and its heatmaps where they are asked for or decide."""

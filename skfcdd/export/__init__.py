@@ -327,9 +327,11 @@ def _serialized(model: Any) -> bytes:
 def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str, str]:
     """What one must know about a model to serve it, as texts."""
     convention, reading = model.convention, model.images.reading
-    classes = convention.classes
+    classes, label = convention.classes, convention.image_anomaly_label
+    label = label.item() if isinstance(label, np.generic) else label
     try:
         labels = json.dumps(classes.tolist())
+        image_label = json.dumps(label)
     except TypeError as error:
         raise ValueError(
             f"Labels of type {classes.dtype} cannot be written as JSON. Fit with "
@@ -342,6 +344,7 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
         "kind": convention.kind,
         "classes": labels,
         "classes_dtype": "object" if classes.dtype == object else classes.dtype.str,
+        "image_anomaly_label": image_label,
         "anomaly_sign": str(convention.anomaly_sign),
         "threshold": repr(float(model.threshold)),
         "heatmap_scale": json.dumps(model.heatmap_scale),

@@ -24,6 +24,7 @@ from torch import Tensor
 from skfcdd._classifier import FCDDClassifier
 from skfcdd._detector import FCDDDetector
 from skfcdd._engine.model import FittedModel
+from skfcdd._engine.settings import NetworkSettings
 from skfcdd._segmenter import FCDDSegmenter
 from skfcdd._utils.device import resolve_device
 from skfcdd._utils.files import written_at_once
@@ -122,6 +123,7 @@ def save(
             f"joblib.dump writes it, to be loaded where the file can be trusted."
         )
     check_is_fitted(estimator)
+    estimator._validate_params()
     document, numbers = _describe(estimator, note, metrics)
     text = json.dumps(document, indent=1, allow_nan=False)
     data = require("safetensors.torch", "safetensors").save(numbers)
@@ -219,7 +221,9 @@ def load(
         if backbone is not None:
             estimator.backbone = backbone
         # What the file could not hold is not known to have changed.
-        known = model.network_digests.items()
+        # Older formats do not have them, but the parameters.
+        settings = NetworkSettings.of(estimator.get_params(deep=False))
+        known = (model.network_digests or settings.digests()).items()
         kept = {k: v for k, v in known if k in document["parameters"]}
         estimator._fitted = replace(model, network_digests=kept)
     except ModelFileError:

@@ -35,6 +35,7 @@ _PLAIN = (
     "network_digests",
     "split_seed",
     "history",
+    "n_earlier",
     "versions",
 )
 _PARTS = {"images": ImageFormat, "judging": Judging, "convention": Convention}
@@ -85,9 +86,11 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
     return {
         "backbone": name,
         "loss": encoder.encode(settings.loss, "loss"),
-        "frozen": settings.frozen,
+        "frozen": encoder.encode(settings.frozen, "frozen"),
         # What "auto" has chosen need not be measured again.
-        "cut": len(stages) if measured and stages is not None else settings.cut,
+        "cut": len(stages)
+        if measured and stages is not None
+        else encoder.encode(settings.cut, "cut"),
         "stages": encoder.encode(settings.stages, "stages"),
         "pretrained": settings.weights is not None,
         "low": float(preprocess.low),
@@ -250,6 +253,17 @@ def _check(model: FittedModel, kind: str) -> None:
         ("classes", classes, _are_classes(classes)),
         ("anomaly sign", model.convention.anomaly_sign, _is_sign(model.convention)),
         ("min_area", area, type(area) is int and area >= 1),
+        ("image format", model.images, _is_format(model.images)),
+        ("history", model.history, all(isinstance(e, dict) for e in model.history)),
+        ("seed", model.split_seed, type(model.split_seed) is int),
+        (
+            "list of images",
+            model.used,
+            all(
+                isinstance(part, np.ndarray) and part.dtype == np.uint64
+                for part in (model.used.trained, model.used.selected)
+            ),
+        ),
         (
             "receptive field",
             model.receptive_field,
@@ -258,6 +272,19 @@ def _check(model: FittedModel, kind: str) -> None:
     ):
         if not holds:
             raise ModelFileError(f"The file has an impossible {name}: {value!r}.")
+
+
+def _is_format(images: ImageFormat) -> bool:
+    layout, reading = images.layout, images.reading
+    return (
+        images.channels in (None, "first", "last")
+        and images.channels_first in (True, False)
+        and isinstance(images.dtype, str)
+        and (layout is None or all(type(n) is int for n in layout))
+        and (
+            reading is None or set(reading) == {"resize", "keep_aspect", "mode", "page"}
+        )
+    )
 
 
 def _is_number(value: Any, above: float = -math.inf) -> bool:
