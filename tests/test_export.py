@@ -758,4 +758,6 @@ def test_exported_programs_without_a_map(images):
         warnings.simplefilter("error")
         answers = program.module()(torch.from_numpy(images[..., None]))
     assert list(answers) == ["score", "probability", "label"]
-    assert_array_equal(answers["label"], model.predict(images))
+    # On the threshold, where the scores of held-out images lie, rounding decides.
+    clear = np.abs(model.anomaly_score(images) / model.threshold_ - 1) > 1e-4
+    assert_array_equal(answers["label"][clear], model.predict(images)[clear])

@@ -333,6 +333,7 @@ class Placed(Finer):
         return maps + torch.arange(maps.shape[3], device=maps.device)
 
 
+@pytest.mark.filterwarnings("ignore::skfcdd.exceptions.CollapseWarning")
 @pytest.mark.parametrize(
     ("backbone", "message"),
     [
