@@ -148,6 +148,7 @@ class PatchCoreDetector(BaselineDetector):
     With weights of ImageNet, ``PatchCoreDetector(weights="imagenet")``; here with a
     random network, so that nothing is downloaded:
 
+    >>> import warnings
     >>> from skfcdd.baselines import PatchCoreDetector
     >>> from skfcdd.datasets import make_defects
     >>> data = make_defects(n_samples=40, image_size=32, random_state=0)
