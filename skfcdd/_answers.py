@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfcdd._inputs.labels import as_truth, image_labels, is_masks, masks_to_labels
 from skfcdd._inputs.lazy_arrays import is_lazy, read
-from skfcdd._verdicts import convention_of
+from skfcdd._verdicts import Convention, convention_of
 from skfcdd.exceptions import ImageShapeError
 
 __all__ = [
@@ -137,14 +137,14 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
 
 def _labels(estimator: Any) -> tuple[list[Any], Any]:
     """Both labels, and the one that means anomaly."""
-    classes = getattr(estimator, "classes_", None)
     convention = getattr(estimator, "convention_", None)
-    if convention is not None:
-        classes, sign = convention.classes, convention.anomaly_sign
-    if classes is None:
-        return [-1, 1], -1  # scikit-learn's convention of outlier detectors
-    known = classes.tolist()
-    return known, known[1 if convention is None or sign > 0 else 0]
+    if convention is None:  # another's estimator
+        classes = getattr(estimator, "classes_", None)
+        if classes is None:
+            return [-1, 1], -1  # scikit-learn's convention of outlier detectors
+        convention = Convention(classes=classes)
+    known = convention.classes.tolist()
+    return known, known[int(convention.anomaly_sign > 0)]
 
 
 def pick_masks(

@@ -177,14 +177,15 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         )
         if settings.pixel_loss is not None and not convention.judges_pixels:
             _check_pixel_loss(settings.network.loss)
-        previous = self._previous(images, settings)
+        digests = settings.network.digests()
+        previous = self._previous(images, digests)
         blank = FittedModel(
             runner=None,
             images=self._format(images),
             judging=self._judging(),
             convention=convention,
             network=settings.network.without_weights(),
-            network_digests=settings.network.digests(),
+            network_digests=digests,
             versions=library_versions(),
         )
 
@@ -211,8 +212,12 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         if settings.checkpoint is not None and not trained.net.interrupted_:
             Path(settings.checkpoint).unlink(missing_ok=True)
 
-    def _previous(self, images: ImageArray, settings: Settings) -> FittedModel | None:
+    def _previous(
+        self, images: ImageArray, now: Mapping[str, str]
+    ) -> FittedModel | None:
         """The model that ``warm_start=True`` goes on with.
+
+        `now` has digests of the settings of the network.
 
         Raises
         ------
@@ -226,7 +231,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
                 f"warm_start=True goes on with images of {self.image_shape_}, but X "
                 f"holds images of {images.image_shape}."
             )
-        known, now = self._fitted.network_digests, settings.network.digests()
+        known = self._fitted.network_digests
         changed = [name for name in known if known[name] != now[name]]
         if changed:
             raise ValueError(

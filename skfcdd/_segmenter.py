@@ -384,8 +384,8 @@ class FCDDSegmenter(BaseFCDD):
         -------
         ndarray of shape (n, h, w), float64
         """
-        ratio = self.explain(X).astype(np.float64) / self.threshold_
-        return -np.expm1(-np.log(2) * ratio)
+        heatmaps = self.explain(X)
+        return self.convention_.pixel_probabilities(heatmaps, self.threshold_)
 
     def regions(self, X: Any) -> list[list[Region]]:
         """Connected defects of each image, the highest peak first.

@@ -13,7 +13,12 @@ import numpy.typing as npt
 
 from skfcdd._regions import drop_small
 
-__all__ = ["Convention", "convention_of", "decisive_scores", "silent_at"]
+__all__ = [
+    "Convention",
+    "convention_of",
+    "decisive_scores",
+    "silent_at",
+]
 
 Scores = npt.NDArray[np.float64]
 
@@ -78,6 +83,13 @@ class Convention:
         normal = np.exp2(-scores / threshold)
         columns = (normal, 1 - normal)
         return np.stack(columns[:: self.anomaly_sign], axis=1)
+
+    def pixel_probabilities(
+        self, heatmaps: npt.NDArray[np.float32], threshold: float
+    ) -> Scores:
+        """Probability of each pixel that it is anomalous; 0.5 at the threshold."""
+        ratio = heatmaps.astype(np.float64) / threshold
+        return np.asarray(-np.expm1(-np.log(2) * ratio))
 
     def masks(
         self, heatmaps: npt.NDArray[np.float32], threshold: float

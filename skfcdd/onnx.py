@@ -194,8 +194,8 @@ class OnnxFCDD:
             Columns in the order of ``classes_``.
         """
         if self.convention_.judges_pixels:
-            ratio = self.explain(X).astype(np.float64) / self.threshold_
-            return -np.expm1(-np.log(2) * ratio)
+            heatmaps = self.explain(X)
+            return self.convention_.pixel_probabilities(heatmaps, self.threshold_)
         scores = self.anomaly_score(X)
         return self.convention_.probabilities(scores, self.threshold_)
 

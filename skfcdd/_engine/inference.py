@@ -18,7 +18,7 @@ from skfcdd._inputs.images import ImageArray
 from skfcdd._utils.device import in_parts, lowered, resolve_device
 from skfcdd._utils.random import undisturbed
 
-__all__ = ["FixedRunner", "Runner", "check_pooling", "in_batches", "pool_maps"]
+__all__ = ["FixedRunner", "Runner", "in_batches", "is_pooling", "pool_maps"]
 
 # Small images are scored in batches of about this many values.
 _VALUES_CPU, _VALUES = 100_000, 1 << 22
@@ -128,17 +128,10 @@ def _batch_size(net: Runner, images: ImageArray) -> int:
     return min(wanted, max(1, many // (h * w * c)))
 
 
-def check_pooling(pooling: Any) -> None:
-    """Raise where a pooling is none.
-
-    Raises
-    ------
-    ValueError
-        If it is neither "mean" nor "max" nor a share in (0, 1].
-    """
+def is_pooling(pooling: Any) -> bool:
+    """Whether it is "mean", "max" or a share in (0, 1]."""
     number = isinstance(pooling, (int, float)) and not isinstance(pooling, bool)
-    if pooling not in ("mean", "max") and not (number and 0 < pooling <= 1):
-        raise ValueError(f"Got score_pooling={pooling!r}, which is no pooling.")
+    return pooling in ("mean", "max") or (number and 0 < pooling <= 1)
 
 
 def pool_maps(

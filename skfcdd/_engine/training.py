@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +79,8 @@ class Trained:
         previous : FittedModel or None
             What training went on from.
         """
-        net, earlier = self.net, cast(tuple[dict[str, Any], ...], ())
+        net = self.net
+        earlier: tuple[dict[str, Any], ...] = ()
         if previous is not None:
             # A checkpoint has brought back the epochs of the training it interrupted.
             resumed = net.n_done_ > 0 and previous.runner.interrupted_

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skfcdd._engine.inference import check_pooling
+from skfcdd._engine.inference import is_pooling
 from skfcdd._engine.model import FittedModel, ImageFormat, Judging
 from skfcdd._engine.module import FCDDModule, Network, backbone_weights, make_module
 from skfcdd._engine.net import FCDDNet
@@ -217,11 +217,7 @@ def _check(model: FittedModel, kind: str) -> None:
     """Refuse what cannot have come from ``fit``."""
     shape, scale = model.images.shape, model.heatmap_scale
     scores, classes = model.calibration_scores, model.convention.classes
-    try:
-        check_pooling(model.judging.score_pooling)
-        pooling = True
-    except ValueError:
-        pooling = False
+    pooling = model.judging.score_pooling
     whole = isinstance(shape, tuple) and all(type(n) is int for n in shape)
     area = model.convention.min_area
     for name, value, holds in (
@@ -231,7 +227,7 @@ def _check(model: FittedModel, kind: str) -> None:
             whole and len(shape) == 3 and all(0 < n <= 1 << 16 for n in shape),
         ),
         ("threshold", model.threshold, _is_number(model.threshold, 0)),
-        ("pooling", model.judging.score_pooling, pooling),
+        ("pooling", pooling, is_pooling(pooling)),
         (
             "heatmap scale",
             scale,
