@@ -21,6 +21,7 @@ from skfcdd._engine.training import Trained, train
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
 from skfcdd._scoring import AnomalyScorer, of_model
+from skfcdd._utils.device import PRECISIONS
 from skfcdd._utils.optional import library_versions
 from skfcdd._utils.sklearn import (
     CallbackSupportMixin,
@@ -44,6 +45,8 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
     pixel_loss: str | None
     warm_start: bool
 
+    backbone_ = of_model("network.backbone_name", "The network that was taken.")
+    weights_ = of_model("network.weights", "Where its first weights came from.")
     net_ = of_model("runner", "The trained net of skorch.")
     receptive_field_ = of_model("receptive_field", "What a cell of the map sees.")
     precision_ = of_model("runner.precision", "In which the backbone computes.")
@@ -102,7 +105,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "early_stopping": ["boolean"],
         "device": [str],
-        "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
+        "precision": [StrOptions(set(PRECISIONS))],
         "compile": ["boolean"],
         "accelerate": ["boolean"],
         "checkpoint": [str, os.PathLike, None],
@@ -118,8 +121,8 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         backbone: Any = "auto",
         loss: Any = "fcdd",
         *,
-        weights: Any = None,
-        frozen: int | str | None = None,
+        weights: Any = "auto",
+        frozen: int | str | None = "auto",
         cut: int | str | None = None,
         stages: Sequence[int] | None = None,
         feature_cache: Any = "auto",
@@ -174,7 +177,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             self.get_params(deep=False),
             self._parameter_constraints,
             type(self).__name__,
-        )
+        ).for_images(images.image_shape)
         if settings.pixel_loss is not None and not convention.judges_pixels:
             _check_pixel_loss(settings.network.loss)
         digests = settings.network.digests()

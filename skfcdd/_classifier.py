@@ -50,18 +50,21 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     backbone : str, torch.nn.Module or callable, default="auto"
         The network: a name of :func:`skfcdd.backbones.list_backbones`, a module that
         maps (n, c, h, w) to (n, d, u, v), or a callable without arguments that makes
-        one. "auto" chooses by image size. Change it for images with large structures
-        or where training is too slow.
+        one. "auto" takes "efficientnet_lite0", pretrained, for grey and colour images
+        whose shorter side (after `resize`) has at least 64 pixels, and else a network
+        of the paper, see :func:`skfcdd.backbones.choose_backbone`.
     loss : {"fcdd", "hsc", "dsvdd", "bce", "focal"} or Objective, default="fcdd"
         The objective, see :mod:`skfcdd.objectives`. The others are for comparison;
         "hsc" and "dsvdd" explain by gradients.
-    weights : str, path, mapping or None, default=None
-        Pretrained weights of the backbone: "imagenet" for the official file, which is
-        downloaded once; a path (.pth, .safetensors), an address, or a state dict, see
-        :func:`skfcdd.backbones.load_weights`. None starts from random weights.
-    frozen : int, str or None, default=None
+    weights : str, path, mapping or None, default="auto"
+        First weights of the backbone: "imagenet" for the official file, from a package
+        or downloaded once; a path (.pth, .safetensors), an address, or a state dict,
+        see :func:`skfcdd.backbones.load_weights`. None starts from random weights.
+        "auto" takes "imagenet" for efficientnet_lite0, 1 and 2, and else None.
+    frozen : int, str or None, default="auto"
         The stages of the backbone that are not trained: their number, the name of
-        the last one, or "all". Freeze early stages of pretrained networks.
+        the last one, or "all". "auto" freezes the first two of efficientnet_lite0, 1
+        and 2 with given weights, and none of other networks.
     cut : int, "auto" or None, default=None
         Number of the stage behind which the backbone is cut. "auto" takes the deepest
         of which a cell sees at most half of each side of the image. None takes the
@@ -153,11 +156,13 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         weights. These images are held out beside those for the threshold.
     device : str, default="auto"
         Where to compute, as torch names it. "auto" takes CUDA where there is one.
-    precision : {"auto", "float64", "float32", "bfloat16"}, default="auto"
-        In which the backbone computes, in training and for scores; what comes behind
-        it is computed in float32 at least. "auto" takes bfloat16 where the hardware
-        is made for it, float64 for images of less than 24 x 24 pixels, and else
-        float32.
+    precision : str, default="auto"
+        In which the backbone computes, in training and for scores: "float64",
+        "float32", "bfloat16", or "mixed", bfloat16 in frozen stages and float32 in
+        the others. What comes behind it is computed in float32 at least. "auto" takes
+        bfloat16 where the hardware is made for it (on processors "mixed" for networks
+        that train faster so), float64 for images of less than 24 x 24 pixels, and
+        else float32.
     compile : bool, default=False
         Compile the network with torch.compile: worth a try for long trainings on a
         GPU. On the processor where it was timed, epochs took longer.
@@ -209,7 +214,11 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         What a cell of the map sees, in pixels that the network sees.
     history_ : list of dict
         Loss and time of each epoch.
-    precision_ : {"float64", "float32", "bfloat16"}
+    backbone_ : str
+        Name of the network that was taken, or of the class of one's own.
+    weights_ : str or None
+        Its first weights: "imagenet", "given", or None for random ones.
+    precision_ : {"float64", "float32", "bfloat16", "mixed"}
         In which the backbone computes.
     net_ : skorch.NeuralNet
         The trained net.
@@ -251,8 +260,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         backbone: Any = "auto",
         loss: Any = "fcdd",
         *,
-        weights: Any = None,
-        frozen: int | str | None = None,
+        weights: Any = "auto",
+        frozen: int | str | None = "auto",
         cut: int | str | None = None,
         stages: Sequence[int] | None = None,
         feature_cache: Any = "auto",

@@ -106,6 +106,10 @@ def facts(estimator: Any) -> dict[str, str]:
     rows = _threshold_facts(estimator)
     h, w, c = estimator.image_shape_
     rows["images"] = f"{h} x {w} pixels, {c} channel{'s' * (c > 1)}"
+    backbone = getattr(estimator, "backbone_", None)
+    if backbone is not None:
+        weights = estimator.weights_ or "random"
+        rows["network"] = f"{backbone}, weights: {weights} at first"
     field = getattr(estimator, "receptive_field_", None)
     if field is not None:
         extent, stride = (_pair(v) for v in (field.extent, field.stride))

@@ -30,8 +30,8 @@ class FeatureCache:
     folder : str, default=None
         Where the temporary file is made. None takes the system's folder for them.
     dtype : {"auto", "float16", "bfloat16", "float32", "float64"}, default="auto"
-        How they are stored. "auto" takes bfloat16 or float64 where training does, and
-        float16 where it runs in float32.
+        How they are stored. "auto" takes bfloat16 or float64 where the frozen stages
+        compute in it, and float16 where they run in float32.
     bank : float, default=2.0
         Size of the bank of synthetic anomalies, as a multiple of the number that an
         epoch takes; greater than 0.

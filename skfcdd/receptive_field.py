@@ -26,7 +26,7 @@ __all__ = ["ReceptiveField", "measure_receptive_field"]
 
 # An axis is enlarged between these sizes until a cell's field fits inside.
 _MAX_CANVAS = 4096
-_LEAST_CANVAS = 64
+_LEAST_CANVAS = 64  # a multiple of the strides of most networks
 # Widths of the strips on which the other axis is measured.
 _STRIPS = (8, 48)
 
@@ -160,8 +160,8 @@ def _measure_axis(
         if whole[n_cells // 2]:
             shape = strip
             break
-    length = max(n_pixels, _LEAST_CANVAS)
-    while length <= max(_MAX_CANVAS, 2 * n_pixels):
+    length = n_pixels if n_pixels >= _LEAST_CANVAS else n_pixels + _LEAST_CANVAS
+    while length <= max(_MAX_CANVAS, 2 * n_pixels + _LEAST_CANVAS):
         longer = [*shape]
         longer[1 + axis] = length
         cells = _count_cells(probe, longer, axis)
@@ -170,7 +170,9 @@ def _measure_axis(
         found = _measure_inside(probe, longer, axis, cells, 1.0, like)
         if found is not None:
             return found
-        length *= 2
+        # Where padding depends on the size, cells lie alike in sizes that leave the
+        # same remainders on the way down.
+        length += -(-length // _LEAST_CANVAS) * _LEAST_CANVAS
     found = _measure_inside(probe, shape, axis, n_cells, 0.0, like)
     if found is not None:
         return found

@@ -98,6 +98,9 @@ class TrainingData(Dataset[Any]):
         Whether the masks of synthetic anomalies and exposed outliers are to be learnt.
     reseed : int or None
         Seed for an own generator, so that every epoch is the same.
+    encode : callable or None
+        Maps images (n, c, h, w) to what is handed out in their place: the features of
+        frozen layers.
     """
 
     images: ImageArray
@@ -117,6 +120,7 @@ class TrainingData(Dataset[Any]):
     anomaly_fraction: float = 0.5
     trust_planted: bool = False
     reseed: int | None = None
+    encode: Callable[[Tensor], tuple[Tensor, ...]] | None = None
     # Largest part of each kind of work that is known to fit in memory.
     _fits: dict[str, int] = field(default_factory=dict, init=False)
 
@@ -141,8 +145,8 @@ class TrainingData(Dataset[Any]):
 
     def batches(
         self, batch_size: int, device: torch.device | str
-    ) -> Iterator[tuple[Tensor, BatchTarget]]:
-        """Yield batches (n, c, h, w) in the unit range and their targets."""
+    ) -> Iterator[tuple[Any, BatchTarget]]:
+        """Yield batches (n, c, h, w) in the unit range, encoded, and their targets."""
         if self.reseed is not None:
             self.generator = Generator(device).manual_seed(self.reseed)
         n_batches = self.n_batches(batch_size)
@@ -203,7 +207,10 @@ class TrainingData(Dataset[Any]):
         sources = self._sources(rows, slots, counts[:, [0, 1 + _PLANTED]], device)
         ends = counts.cumsum(axis=0)
         places = zip(ends - counts, ends, strict=True)
-        return (_joined(sources, first, last) for first, last in places)
+        joined = (_joined(sources, first, last) for first, last in places)
+        if self.encode is None:
+            return joined
+        return ((self.encode(images), target) for images, target in joined)
 
     @property
     def _wanted_slots(self) -> int:

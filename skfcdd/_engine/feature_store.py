@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,6 @@ class CachedTrainingData(TrainingData):
 
     Parameters
     ----------
-    encode : callable
-        Maps images (n, c, h, w) to the features that are kept.
     cache : FeatureCache
         How they are kept.
     stored : torch.dtype
@@ -117,7 +115,6 @@ class CachedTrainingData(TrainingData):
     skfcdd._engine.batches.TrainingData : The other parameters.
     """
 
-    encode: Callable[[Tensor], tuple[Tensor, ...]] = field(kw_only=True)
     cache: FeatureCache = field(kw_only=True)
     stored: torch.dtype = field(kw_only=True)
     dtype: torch.dtype = field(kw_only=True)
@@ -157,6 +154,10 @@ class CachedTrainingData(TrainingData):
             self._folder.cleanup()
             self._folder = None
 
+    def _encoded(self, images: Tensor) -> tuple[Tensor, ...]:
+        assert self.encode is not None
+        return self.encode(images)
+
     def _bank_size(self, batch_size: int) -> int:
         """Number of synthetic anomalies to keep."""
         if self.plant is None:
@@ -168,7 +169,7 @@ class CachedTrainingData(TrainingData):
         """Compute the features of everything that is trained on."""
         self._n_bank = self._bank_size(batch_size)
         images = self._load(self.normal[:1], device)[0]
-        like = self.encode(images)
+        like = self._encoded(images)
         self._store = self._make_store(like, device)
         known = np.concatenate([self.normal, self.anomalous])
         for start in range(0, len(known), batch_size):
@@ -208,7 +209,7 @@ class CachedTrainingData(TrainingData):
 
     def _write(self, start: int, images: Tensor) -> None:
         assert self._store is not None
-        self._store.write(slice(start, start + len(images)), self.encode(images))
+        self._store.write(slice(start, start + len(images)), self._encoded(images))
 
     def _plant_bank(
         self, count: int, batch_size: int, device: torch.device | str
@@ -225,7 +226,7 @@ class CachedTrainingData(TrainingData):
                 self._load(rows[part], device)[0], self.generator
             )
             at = torch.from_numpy(places[part])
-            self._store.write(self._first_planted + at, self.encode(images))
+            self._store.write(self._first_planted + at, self._encoded(images))
             if self._bank_masks is not None:
                 self._bank_masks[at] = masks.cpu()
 
@@ -291,6 +292,6 @@ def stored_dtype(cache: FeatureCache, precision: str) -> torch.dtype:
     """The type in which features are kept where training has a precision."""
     name = cache.dtype
     if name == "auto":
-        name = "float16" if precision == "float32" else precision
+        name = {"float32": "float16", "mixed": "bfloat16"}.get(precision, precision)
     dtype: torch.dtype = getattr(torch, name)
     return dtype

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import nn
 
 from skfcdd._engine.explanation import HeatmapMaker
 from skfcdd._engine.inference import FixedRunner, in_batches, pool_maps
+from skfcdd._engine.lean import lean
+from skfcdd._engine.module import FCDDModule
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd._engine.split import UsedImages
 from skfcdd._inputs.images import ImageArray
@@ -123,6 +126,18 @@ class FittedModel:
         """The network."""
         return self.runner.module_
 
+    @cached_property
+    def fast(self) -> Any:
+        """The network in the form in which it answers fastest."""
+        if not isinstance(self.module, FCDDModule):
+            return self.module
+        size = self.module.preprocess.size or self.image_size
+        return lean(self.module, self.runner.precision, size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is stored: all but what follows from it."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     @property
     def epochs(self) -> list[dict[str, Any]]:
         """What training recorded of its epochs."""
@@ -142,7 +157,7 @@ class FittedModel:
     def in_float32(self) -> FittedModel:
         """The model computed in float32, where it would run in bfloat16."""
         net = self.runner
-        if net.precision != "bfloat16":
+        if net.precision not in ("bfloat16", "mixed"):
             return self
         runner = FixedRunner(net.module_, net.device, "float32", net.batch_size)
         return replace(self, runner=runner)
@@ -151,7 +166,7 @@ class FittedModel:
         """Heatmaps (n, h, w) of images (n, c, h, w) in the unit range."""
         assert self.receptive_field is not None
         sigma = self.judging.heatmap_sigma
-        return HeatmapMaker(self.module, self.receptive_field, self.image_size, sigma)
+        return HeatmapMaker(self.fast, self.receptive_field, self.image_size, sigma)
 
     def scores(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
@@ -165,7 +180,7 @@ class FittedModel:
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
     ) -> Batches:
         """Anomaly maps (k, u, v) of images, or of some rows of them, by batches."""
-        return in_batches(self.runner, images, rows, self.module)
+        return in_batches(self.runner, images, rows, self.fast)
 
     def heatmaps(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd.backbones import freeze_backbone, make_backbone, measure_backbone
+from skfcdd.backbones._choice import choose_frozen
 from skfcdd.heatmaps import GaussianUpsampler, heatmap_sigmas
 from skfcdd.objectives import Objective, resolve_objective
 from skfcdd.receptive_field import ReceptiveField
@@ -49,6 +50,10 @@ class FCDDModule(nn.Module):
     ) -> None:
         super().__init__()
         self.split = split
+        # Of a copy that answers fast: how frozen layers compute, and how many images
+        # go through the network at once.
+        self.frozen_dtype: torch.dtype | None = None
+        self.at_once: int | None = None
         self.preprocess = preprocess
         self.backbone = backbone
         self.objective = objective
@@ -67,17 +72,58 @@ class FCDDModule(nn.Module):
                 self.backbone.get_submodule(path).eval()
         return self
 
+    def trains_depthwise(self) -> bool:
+        """Whether layers behind frozen ones filter each channel by itself.
+
+        Gradients of such convolutions take a processor twice as long in bfloat16 as in
+        float32; all else is faster in bfloat16.
+        """
+        if not self.split:
+            return False
+        behind = self.backbone.paths[self.split :]  # type: ignore[index]
+        layers = [m for p in behind for m in self.backbone.get_submodule(p).modules()]
+        return any(
+            isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
+            for layer in layers
+        )
+
     def features(self, images: Tensor) -> Tensor:
         """Features (n, d, u, v) of images in the unit range."""
-        features: Tensor = self.backbone(self._normalized(images))
-        return features
+        return self.features_of(self._normalized(images))
+
+    def features_of(self, normalized: Tensor) -> Tensor:
+        """Features (n, d, u, v) of normalised images."""
+        if not self.split:
+            features: Tensor = self.backbone(normalized)
+            return features
+        kept = self._head(normalized)
+        behind: Tensor = self.backbone.tail(kept, self.split)  # type: ignore[operator]
+        return behind
 
     def frozen_features(self, images: Tensor) -> tuple[Tensor, ...]:
         """What the layers that are trained need of images in the unit range."""
+        groups = [self._head(self._normalized(part)) for part in self._groups(images)]
+        if len(groups) == 1:
+            return groups[0]
+        return tuple(torch.cat(parts) for parts in zip(*groups, strict=True))
+
+    def _head(self, normalized: Tensor) -> tuple[Tensor, ...]:
+        """Outputs of the frozen layers that those behind them need."""
+        dtype = normalized.dtype
+        if self.frozen_dtype is not None:
+            normalized = normalized.to(self.frozen_dtype)
         kept: tuple[Tensor, ...] = self.backbone.head(  # type: ignore[operator]
-            self._normalized(images), self.split
+            normalized, self.split
         )
+        if self.frozen_dtype is not None:
+            kept = tuple(part.to(dtype) for part in kept)
         return kept
+
+    def _groups(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images in groups that go through the network together."""
+        if self.at_once is None or len(images) <= self.at_once:
+            return (images,)
+        return torch.split(images, self.at_once)
 
     def _normalized(self, images: Tensor) -> Tensor:
         images = self.preprocess(images.to(self.preprocess.mean.dtype))
@@ -89,11 +135,11 @@ class FCDDModule(nn.Module):
         Or of what :meth:`frozen_features` gave for them.
         """
         if isinstance(images, tuple):
-            features = self.backbone.tail(images, self.split)  # type: ignore[operator]
-        else:
-            features = self.features(images)
-        anomaly_maps: Tensor = self.objective(features)
-        return anomaly_maps
+            tail = self.backbone.tail(images, self.split)  # type: ignore[operator]
+            maps: Tensor = self.objective(tail)
+            return maps
+        groups = [self.objective(self.features(part)) for part in self._groups(images)]
+        return groups[0] if len(groups) == 1 else torch.cat(groups)
 
 
 class Network:
@@ -110,6 +156,8 @@ class Network:
     backbone : torch.nn.Module
     objective : Objective
         With its head built.
+    frozen : int, str or None
+        The stages that are frozen.
     split : int
         Number of layers of the backbone that are frozen.
     n_inputs : int
@@ -131,7 +179,12 @@ class Network:
             stages=settings.stages,
         )
         self.n_inputs: int = getattr(network, "n_channels", None) or n_channels
-        self.backbone, self.split = freeze_backbone(network, settings.frozen)
+        frozen = settings.frozen
+        if frozen == "auto":
+            n_stages = len(getattr(network, "stage_names", ()))
+            frozen = choose_frozen(settings.backbone, settings.weights, n_stages)
+        self.frozen = frozen
+        self.backbone, self.split = freeze_backbone(network, frozen)
         self.objective: Objective = resolve_objective(settings.loss)
         with torch.no_grad():
             features = self.backbone.eval()(torch.zeros(1, n_channels, h, w))

@@ -11,6 +11,7 @@ from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.preprocessing import resolve_size
 from skfcdd._utils.device import resolve_device
 from skfcdd._utils.sklearn import check_parameters
+from skfcdd.backbones import choose_backbone
 from skfcdd.objectives import OBJECTIVES
 
 __all__ = ["NetworkSettings", "Settings"]
@@ -63,9 +64,28 @@ class NetworkSettings:
         chosen = {field.name: params[field.name] for field in fields(cls)}
         return cls(**chosen | {"resize": resolve_size(params["resize"])})
 
+    def resolved(self, image_shape: tuple[int, int, int]) -> NetworkSettings:
+        """The same settings with what "auto" stands for, but for `frozen`.
+
+        For images (h, w, c) as they are given.
+        """
+        h, w = self.resize or image_shape[:2]
+        shape = (h, w, image_shape[2])
+        backbone, weights = choose_backbone(self.backbone, self.weights, shape)
+        return replace(self, backbone=backbone, weights=weights)
+
+    @property
+    def backbone_name(self) -> str:
+        """The name of the backbone, or of the class of one's own."""
+        if isinstance(self.backbone, str):
+            return self.backbone
+        own = self.backbone
+        return getattr(own, "__name__", None) or type(own).__name__
+
     def without_weights(self) -> NetworkSettings:
-        """The same settings, which only say of weights whether there were some."""
-        return replace(self, weights=None if self.weights is None else "given")
+        """The same settings, which of own weights only say that there were some."""
+        own = self.weights is not None and self.weights != "imagenet"
+        return replace(self, weights="given") if own else self
 
     def digests(self) -> dict[str, str]:
         """A digest of each setting, to tell whether it has changed."""
@@ -161,6 +181,10 @@ class Settings:
             params={**merged, "skorch_params": given},
             **own,
         )
+
+    def for_images(self, image_shape: tuple[int, int, int]) -> Settings:
+        """The same settings with what "auto" stands for with images (h, w, c)."""
+        return replace(self, network=self.network.resolved(image_shape))
 
     def with_device(self, device: str) -> Settings:
         """The same settings on another device."""

@@ -129,7 +129,7 @@ class _Tiles:
 
     def __init__(self, model: FittedModel, source: ImageArray, tile_size: int) -> None:
         self.net = model.runner
-        self.module = self.net.module_.eval()
+        self.module = model.fast.eval()
         self.source = source
         field = _field(model)
         self.strides = [round(j) for j in field.stride]
@@ -210,7 +210,8 @@ class _Tiles:
         """Cells (n, u, v) of normalised images (n, c, h, w)."""
         images = images.contiguous(memory_format=torch.channels_last)
         with undisturbed(self.module, self.net.device):
-            anomaly_map: Tensor = self.module.objective(self.module.backbone(images))
+            features = self.module.features_of(images)
+            anomaly_map: Tensor = self.module.objective(features)
         return anomaly_map
 
     def _load(self, rows: slice, columns: slice) -> Tensor:

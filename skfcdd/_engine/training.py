@@ -18,6 +18,7 @@ from skfcdd._engine.checkpoint import Checkpoint
 from skfcdd._engine.feature_store import CachedTrainingData, stored_dtype
 from skfcdd._engine.fingerprint import weights_digest
 from skfcdd._engine.inference import FixedRunner
+from skfcdd._engine.lean import lean
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule, Network, make_module, set_upsampler
 from skfcdd._engine.net import FCDDNet, Listener, unwrapped
@@ -156,10 +157,11 @@ def train(
     }
     with seeded(seeds[1], settings.device):
         module, field = _module(settings, images, split, previous)
+        precision = _place(module, settings, images.image_shape[:2])
         generator = torch.Generator(settings.device).manual_seed(seeds[2])
         data = _data(settings, images, targets, split, module, generator, **anomalies)
-        net = _net(settings, module, data, split)
-        module.to(settings.device)
+        data.encode = _encoder(module, precision, images.image_shape[:2])
+        net = _net(settings, module, data, split, precision)
         # Most objectives look at nothing, which spares a pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
             _start_objective(module, data, settings)
@@ -306,13 +308,41 @@ def _module(
     return module, field
 
 
+def _place(module: FCDDModule, settings: Settings, image_size: tuple[int, int]) -> str:
+    """Bring a module to where it is trained; the precision in which it is."""
+    h, w = module.preprocess.size or image_size
+    precision = resolve_precision(
+        settings.precision, settings.device, h * w, apart=module.trains_depthwise()
+    )
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    module.to(settings.device, dtype)
+    return precision
+
+
+def _encoder(
+    module: FCDDModule, precision: str, image_size: tuple[int, int]
+) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None:
+    """What computes the features of frozen layers, if there are any."""
+    if not module.split:
+        return None
+    fast = lean(module, precision, module.preprocess.size or image_size)
+
+    @torch.no_grad()
+    def encode(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with lowered(precision, images.device):
+            return fast.frozen_features(images)
+
+    return encode
+
+
 def _net(
-    settings: Settings, module: FCDDModule, data: TrainingData, split: Split
+    settings: Settings,
+    module: FCDDModule,
+    data: TrainingData,
+    split: Split,
+    precision: str,
 ) -> FCDDNet:
     """The net, with a validation set where training may stop early."""
-    h, w = module.preprocess.size or data.images.image_shape[:2]
-    precision = resolve_precision(settings.precision, settings.device, h * w)
-    module.to(torch.float64 if precision == "float64" else torch.float32)
     validation = None
     if settings.early_stopping:
         validation = replace(
@@ -350,14 +380,8 @@ def _cached(
             f"augment={settings.augment!r}; freeze a stage, and take augment=None."
         )
 
-    @torch.no_grad()
-    def encode(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        with lowered(net.precision, images.device):
-            return module.frozen_features(images)
-
     source = CachedTrainingData.over(
         data,
-        encode=encode,
         cache=cache,
         stored=stored_dtype(cache, net.precision),
         dtype=module.preprocess.mean.dtype,

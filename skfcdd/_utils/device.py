@@ -11,6 +11,7 @@ import torch
 from skfcdd.exceptions import OutOfMemoryWarning
 
 __all__ = [
+    "PRECISIONS",
     "in_parts",
     "is_out_of_memory",
     "lowered",
@@ -20,6 +21,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+PRECISIONS = ("auto", "float64", "float32", "bfloat16", "mixed")
 
 # Images of fewer pixels are tiny.
 _TINY = 24 * 24
@@ -45,12 +48,16 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def resolve_precision(precision: str, device: str, n_pixels: int) -> str:
+def resolve_precision(
+    precision: str, device: str, n_pixels: int, *, apart: bool = False
+) -> str:
     """The precision for training on `device` with images of `n_pixels` pixels.
 
     "auto" takes float64 for tiny images (rows of a table, say), where it costs
     nothing and makes scores independent of the batch they are computed in; else
-    bfloat16 where the hardware has units for it, else float32.
+    bfloat16 where the hardware has units for it, else float32. On a processor,
+    networks whose trained layers are faster in float32 than in bfloat16 are computed
+    `apart`: "mixed", frozen layers in bfloat16 and the others in float32.
     """
     if precision != "auto":
         return precision
@@ -61,6 +68,8 @@ def resolve_precision(precision: str, device: str, n_pixels: int) -> str:
     else:
         probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         native = any(getattr(torch.cpu, name, bool)() for name in probes)
+        if native and apart:
+            return "mixed"
     return "bfloat16" if native else "float32"
 
 

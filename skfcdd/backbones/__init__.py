@@ -7,6 +7,7 @@ behind any of them, and frozen up to any of them.
 
 from __future__ import annotations
 
+from skfcdd.backbones._choice import choose_backbone
 from skfcdd.backbones._fields import measure_backbone
 from skfcdd.backbones._make import freeze_backbone, make_backbone
 from skfcdd.backbones._registry import list_backbones, register_backbone
@@ -18,6 +19,7 @@ __all__ = [
     "StagedNetwork",
     "Stages",
     "auto_name",
+    "choose_backbone",
     "fit_weights",
     "freeze_backbone",
     "list_backbones",

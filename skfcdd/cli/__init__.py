@@ -174,10 +174,12 @@ def fit(
         str, typer.Option(help="The network; see the documentation for names.")
     ] = "auto",
     weights: Annotated[
-        str | None, typer.Option(help="imagenet, or a file with weights.")
-    ] = None,
+        str,
+        typer.Option(help="auto, imagenet, a file with weights, or none for random."),
+    ] = "auto",
     frozen: Annotated[
-        int | None, typer.Option(min=0, help="Stages of the network not to train.")
+        int | None,
+        typer.Option(min=0, help="Stages of the network not to train. Default: auto."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the images. Default: auto.")
@@ -211,8 +213,8 @@ def fit(
 
     params: dict[str, Any] = {
         "backbone": backbone,
-        "weights": weights,
-        "frozen": frozen,
+        "weights": None if weights == "none" else weights,
+        "frozen": "auto" if frozen is None else frozen,
         "batch_size": batch_size,
         "score_pooling": options.pooling(pooling),
         "synthetic": synthetic,
@@ -381,6 +383,7 @@ def info(
     shown = {
         "class": found["class"],
         "backbone": fitted["network"]["backbone"] or "of your own",
+        "first weights": fitted["network"]["weights"] or "random",
         "image shape (h, w, c)": fitted["images"]["shape"]["tuple"],
         "threshold": fitted["threshold"],
         "numbers": found["n_numbers"],

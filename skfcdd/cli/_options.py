@@ -68,7 +68,7 @@ def check(
     check_parameters(params, estimator._parameter_constraints, estimator.__name__)
     resolve_synthetic(params["synthetic"])
     check_device(params["device"])
-    _check_network(params["backbone"], params["frozen"], size)
+    _check_network(params, size)
 
 
 def check_device(device: str) -> None:
@@ -78,17 +78,18 @@ def check_device(device: str) -> None:
     resolve_device(device)
 
 
-def _check_network(
-    backbone: str, frozen: int | None, size: tuple[int, int] | None
-) -> None:
-    """Check a network as far as that goes without images."""
+def _check_network(params: Mapping[str, Any], size: tuple[int, int] | None) -> None:
+    """Check a network as far as that goes without images and weights."""
     from skfcdd._utils.random import seeded
-    from skfcdd.backbones import freeze_backbone, make_backbone
+    from skfcdd.backbones import choose_backbone, freeze_backbone, make_backbone
 
+    shape, frozen = (*(size or _USUAL), 1), params["frozen"]
+    name, _ = choose_backbone(params["backbone"], params["weights"], shape)
     try:
         with seeded(None, "cpu"):  # chance is left as found
-            network = make_backbone(backbone, (*(size or _USUAL), 1))
-            freeze_backbone(network, frozen)
+            network = make_backbone(name, shape, weights=None)
+            if frozen != "auto":
+                freeze_backbone(network, frozen)
     except ValueError as error:
         # That it cannot take images of the usual size says nothing of others.
         if size is not None or usage_error(error) is not None:

@@ -20,6 +20,7 @@ from skfcdd._engine.settings import NetworkSettings
 from skfcdd._engine.split import UsedImages
 from skfcdd._utils.random import seeded
 from skfcdd._verdicts import Convention
+from skfcdd.backbones import auto_name
 from skfcdd.exceptions import ModelFileError
 from skfcdd.persistence._encoding import Decoder, Encoder
 from skfcdd.receptive_field import ReceptiveField
@@ -86,13 +87,14 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
     return {
         "backbone": name,
         "loss": encoder.encode(settings.loss, "loss"),
-        "frozen": encoder.encode(settings.frozen, "frozen"),
+        # The last layer, whatever "auto" may stand for one day.
+        "frozen": module.backbone.paths[module.split - 1] if module.split else None,
         # What "auto" has chosen need not be measured again.
         "cut": len(stages)
         if measured and stages is not None
         else encoder.encode(settings.cut, "cut"),
         "stages": encoder.encode(settings.stages, "stages"),
-        "pretrained": settings.weights is not None,
+        "weights": settings.weights,
         "low": float(preprocess.low),
         "high": float(preprocess.high),
         "contrast": bool(preprocess.contrast),
@@ -104,9 +106,21 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of format 1 or 2 as one of format 3."""
-    if document["format"] >= 3:
+    """A document of format 1 to 3 as one of format 4."""
+    if document["format"] < 3:
+        document = _of_format_3(document)
+    if document["format"] >= 4:
         return document
+    network = dict(document["model"]["network"])
+    network["weights"] = "given" if network.pop("pretrained") else None
+    if network["backbone"] == "auto":  # which stood for the networks of the paper
+        h, w, _ = document["model"]["images"]["shape"]["tuple"]
+        network["backbone"] = auto_name(tuple(network["size"] or (h, w)))
+    return document | {"model": document["model"] | {"network": network}}
+
+
+def _of_format_3(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of format 1 or 2 as one of format 3."""
     state, params = dict(document["state"]), document["parameters"]
     name = document["class"]
     threshold = state["threshold_"]
@@ -200,7 +214,7 @@ def rebuild(
     settings = NetworkSettings(
         backbone=network["backbone"] if backbone is None else backbone,
         loss=decode(network["loss"]),
-        weights="given" if network["pretrained"] else None,
+        weights=network["weights"],
         frozen=network["frozen"],
         cut=network["cut"],
         stages=decode(network["stages"]),
@@ -315,7 +329,9 @@ def _module(
     if not named:
         settings = replace(settings, stages=None)
     weights: Any = None
-    if named and network["pretrained"]:  # of timm nothing is fetched: they come below
+    if (
+        named and network["weights"] is not None
+    ):  # of timm nothing is fetched: they come below
         timm = settings.backbone.startswith("timm:")
         weights = {} if timm else backbone_weights(numbers)
     settings = replace(settings, weights=weights)
@@ -371,7 +387,7 @@ def _check_backbone(backbone: Any) -> None:
 
 def _net(module: FCDDModule, network: Mapping[str, Any], device: str) -> FCDDNet:
     """The net of a loaded model, ready to score."""
-    if network["precision"] not in ("float64", "float32", "bfloat16"):
+    if network["precision"] not in ("float64", "float32", "bfloat16", "mixed"):
         raise ModelFileError(f"The file has precision {network['precision']!r}.")
     net = FCDDNet(
         module,

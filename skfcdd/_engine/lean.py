@@ -1,0 +1,148 @@
+"""A trained network in the form in which it answers fastest.
+
+Normalisation is folded into the convolutions ahead of it, frozen layers compute in
+bfloat16 where the training run chose that, and images go through in groups that stay
+in the processor's cache. Which normalisation follows which convolution is found by
+running the network, so that any architecture can be folded.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from skfcdd._engine.module import FCDDModule
+from skfcdd._utils.random import undisturbed
+
+__all__ = ["fold_norms", "lean"]
+
+# Relative to the largest output: folding changes nothing beyond rounding.
+_ROUNDING = 1e-3
+# Pixels of images that a processor takes at once. Measured with EfficientNet-Lite0: 32
+# images of 128 x 128 pixels take twice as long, each, as 8.
+_AT_ONCE = 1 << 17
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@torch.no_grad()
+def lean(module: FCDDModule, precision: str, size: tuple[int, int]) -> FCDDModule:
+    """A copy that gives the same answers faster.
+
+    Parameters
+    ----------
+    module : FCDDModule
+    precision : {"float64", "float32", "bfloat16", "mixed"}
+        In which the network computes; "mixed" takes bfloat16 for frozen layers alone.
+    size : tuple of int (h, w)
+        Of the images that the network sees.
+
+    Returns
+    -------
+    FCDDModule
+        In evaluation mode; shares all but the backbone. The module itself where no
+        layer is frozen.
+    """
+    if not module.split:
+        return module
+    fast = copy.copy(module)
+    fast._modules = dict(module._modules)
+    fast.backbone = fold_norms(module.backbone, _sample(module, size))
+    if precision == "mixed":
+        fast.frozen_dtype = torch.bfloat16
+        for path in fast.backbone.paths[: fast.split]:  # type: ignore[index]
+            fast.backbone.get_submodule(path).to(torch.bfloat16)
+    fast.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if module.preprocess.mean.device.type == "cpu":
+        fast.at_once = max(1, _AT_ONCE // (size[0] * size[1]))
+    fast.backbone.requires_grad_(False).eval()
+    fast.training = False
+    return fast
+
+
+def _sample(module: FCDDModule, size: tuple[int, int]) -> Tensor:
+    """An image of varied values, as the backbone gets it."""
+    mean = module.preprocess.mean
+    n_channels = getattr(module.backbone, "n_channels", None) or len(mean)
+    values = torch.arange(n_channels * size[0] * size[1], dtype=torch.float64)
+    image = (values * 0.618).frac().view(1, n_channels, *size) * 4 - 2
+    return image.to(mean).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
+    """A copy of a network with batch normalisation folded into convolutions.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    sample : Tensor of shape (1, c, h, w)
+        Input to find out by what follows what, and whether the result is the same.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode. As it was where folding would change its output.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from skfcdd._engine.lean import fold_norms
+    >>> network = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4))
+    >>> fold_norms(network, torch.rand(1, 1, 8, 8))
+    Sequential(
+      (0): Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1))
+      (1): Identity()
+    )
+    """
+    plain = copy.deepcopy(network).eval()
+    pairs, expected = _pairs(plain, sample)
+    folded = copy.deepcopy(plain)
+    for norm_name, name in pairs.items():
+        convolution: Any = folded.get_submodule(name)
+        norm: Any = folded.get_submodule(norm_name)
+        convolution.weight, convolution.bias = fuse_conv_bn_weights(
+            *(convolution.weight, convolution.bias, norm.running_mean),
+            *(norm.running_var, norm.eps, norm.weight, norm.bias),
+        )
+        folded.set_submodule(norm_name, nn.Identity())
+    with undisturbed(folded, str(sample.device)):
+        error = (folded(sample) - expected).abs().max()
+    same = bool(error <= _ROUNDING * expected.abs().max())
+    return folded if same else plain
+
+
+def _pairs(network: nn.Module, sample: Tensor) -> tuple[dict[str, str], Tensor]:
+    """Normalisation layers by name, and the convolution whose output each takes.
+
+    Also the output of the network.
+    """
+    runs: dict[str, int] = {}
+    made: dict[int, tuple[str, Tensor]] = {}  # tensors are kept, so that no id recurs
+    pairs: dict[str, str] = {}
+    handles = []
+
+    def after(name: str, norm: bool) -> Any:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            runs[name] = runs.get(name, 0) + 1
+            if not norm:
+                made[id(output)] = name, output
+            elif id(inputs[0]) in made:
+                pairs[name] = made[id(inputs[0])][0]
+
+        return hook
+
+    for name, layer in network.named_modules():
+        norm = isinstance(layer, _NORMS) and layer.running_mean is not None
+        if norm or isinstance(layer, nn.Conv2d):
+            handles.append(layer.register_forward_hook(after(name, norm)))
+    with undisturbed(network, str(sample.device)):
+        output = network(sample)
+    for handle in handles:
+        handle.remove()
+    once = {n: c for n, c in pairs.items() if runs[n] == runs[c] == 1}
+    return once, output

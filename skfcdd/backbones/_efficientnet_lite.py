@@ -1,0 +1,173 @@
+"""EfficientNet-Lite (Liu, "Higher accuracy on vision models", TensorFlow blog, 2020).
+
+EfficientNet (Tan and Le, ICML 2019) without gates on the channels and with ReLU6, so
+that the receptive field of its cells is finite. Layers by the names under which the
+weights are stored that were ported from TensorFlow, and padded as they were trained.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skfcdd.backbones._staged import Stages
+
+__all__ = ["SameConv2d", "efficientnet_lite"]
+
+# Expansion, kernel, stride of the first block, output channels, number of blocks.
+_GROUPS = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+# Groups of each stage, counted from 0.
+_STAGES = {
+    "stride2": (0,),
+    "stride4": (1,),
+    "stride8": (2,),
+    "stride16": (3, 4),
+    "stride32": (5, 6),
+}
+_STEM, _HEAD = 32, 1280
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with the padding that TensorFlow calls "same".
+
+    It gives ceil(n / stride) cells of n pixels. What padding this takes depends on n,
+    and where it is odd, the end gets one pixel more than the start.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd.backbones._efficientnet_lite import SameConv2d
+    >>> convolution = SameConv2d(1, 1, 3, stride=2)
+    >>> [convolution(torch.zeros(1, 1, n, n)).shape[-1] for n in (7, 8, 9)]
+    [4, 4, 5]
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Features (n, d, ceil(h / stride), ceil(w / stride))."""
+        rows, columns = (
+            _same_padding(n, kernel, stride)
+            for n, kernel, stride in zip(
+                input.shape[2:], self.kernel_size, self.stride, strict=True
+            )
+        )
+        if rows[0] == rows[1] and columns[0] == columns[1]:
+            return F.conv2d(
+                *(input, self.weight, self.bias, self.stride),
+                padding=(rows[0], columns[0]),
+                groups=self.groups,
+            )
+        return super().forward(F.pad(input, (*columns, *rows)))
+
+
+def _same_padding(n_pixels: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pixels to add at the start and at the end of an axis."""
+    n_cells = -(-n_pixels // stride)
+    missing = max(0, (n_cells - 1) * stride + kernel - n_pixels)
+    return missing // 2, missing - missing // 2
+
+
+class _Block(nn.Module):
+    """Expand, filter each channel, project; with a shortcut where sizes agree."""
+
+    def __init__(
+        self, n_in: int, n_out: int, expansion: int, kernel: int, stride: int
+    ) -> None:
+        super().__init__()
+        inner = n_in * expansion
+        self.expands = expansion != 1
+        if self.expands:
+            self._expand_conv = _convolution(n_in, inner, 1)
+            self._bn0 = _norm(inner)
+        self._depthwise_conv = _convolution(inner, inner, kernel, stride, inner)
+        self._bn1 = _norm(inner)
+        self._project_conv = _convolution(inner, n_out, 1)
+        self._bn2 = _norm(n_out)
+        self._relu6 = nn.ReLU6()
+        self.shortcut = stride == 1 and n_in == n_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        if self.expands:
+            out = self._relu6(self._bn0(self._expand_conv(out)))
+        out = self._relu6(self._bn1(self._depthwise_conv(out)))
+        out = self._bn2(self._project_conv(out))
+        return x + out if self.shortcut else out
+
+
+def _convolution(
+    n_in: int, n_out: int, kernel: int, stride: int = 1, groups: int = 1
+) -> SameConv2d:
+    convolution = SameConv2d(n_in, n_out, kernel, stride, groups=groups, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out")
+    return convolution
+
+
+def _norm(n_channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(n_channels, eps=1e-3, momentum=0.01)
+
+
+def efficientnet_lite(n_channels: int, *, width: float, depth: float) -> Stages:
+    """Layers of an EfficientNet-Lite.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of channels of the images.
+    width, depth : float
+        By how much there are more channels and blocks than in EfficientNet-Lite0. The
+        first and the last layer, and the depth of the first and the last group, are
+        those of EfficientNet-Lite0.
+
+    Returns
+    -------
+    Stages
+
+    Examples
+    --------
+    >>> from skfcdd.backbones._efficientnet_lite import efficientnet_lite
+    >>> efficientnet_lite(3, width=1.0, depth=1.0).stages["stride8"]
+    ['_blocks.3', '_blocks.4']
+    """
+    blocks: list[nn.Module] = []
+    paths: list[list[str]] = []
+    n_in = _STEM
+    for i, (expansion, kernel, stride, channels, repeats) in enumerate(_GROUPS):
+        n_out = _divisible(channels * width)
+        if 0 < i < len(_GROUPS) - 1:
+            repeats = math.ceil(repeats * depth)
+        paths.append([f"_blocks.{len(blocks) + k}" for k in range(repeats)])
+        for k in range(repeats):
+            first = stride if k == 0 else 1
+            blocks.append(_Block(n_in, n_out, expansion, kernel, first))
+            n_in = n_out
+    layers: dict[str, nn.Module] = {
+        "_conv_stem": _convolution(n_channels, _STEM, 3, 2),
+        "_bn0": _norm(_STEM),
+        "_relu6": nn.ReLU6(),
+        "_blocks": nn.Sequential(*blocks),
+        "_conv_head": _convolution(n_in, _HEAD, 1),
+        "_bn1": _norm(_HEAD),
+        "_relu6_head": nn.ReLU6(),
+    }
+    stages = {
+        name: [p for g in groups for p in paths[g]] for name, groups in _STAGES.items()
+    }
+    stages["stride2"] = ["_conv_stem", "_bn0", "_relu6", *stages["stride2"]]
+    stages["stride32"] += ["_conv_head", "_bn1", "_relu6_head"]
+    return Stages(layers, stages)
+
+
+def _divisible(channels: float) -> int:
+    """The nearest multiple of 8 that is not below nine tenths of `channels`."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * channels else nearest + 8
