@@ -42,7 +42,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
     """Base of the estimators; not for direct use."""
 
     loss: Any
-    pixel_loss: str | None
+    pixel_loss: str | float | None
     warm_start: bool
 
     backbone_ = of_model("network.backbone_name", "The network that was taken.")
@@ -78,7 +78,11 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         "outlier_exposure": ["array-like", None],
         "oe_limit": [Interval(Integral, 1, None, closed="left"), None],
         "anomaly_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "pixel_loss": [StrOptions({"anomalous", "all"}), None],
+        "pixel_loss": [
+            StrOptions({"auto", "anomalous", "all"}),
+            Interval(Real, 0, 1, closed="neither"),
+            None,
+        ],
         "score_pooling": [
             StrOptions({"mean", "max"}),
             Interval(Real, 0, 1, closed="right"),
@@ -95,7 +99,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         ],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "optimizer": [StrOptions({"adam", "adamw", "sgd"}), type],
-        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "lr_schedule": [StrOptions({"cosine", "onecycle"}), LRScheduler, None],
         "max_epochs": [
@@ -135,14 +139,14 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         outlier_exposure: Any = None,
         oe_limit: int | None = None,
         anomaly_fraction: float = 0.5,
-        pixel_loss: str | None = None,
+        pixel_loss: str | float | None = "auto",
         score_pooling: str | float = "mean",
         heatmap_sigma: float | None = None,
         threshold: str | float = "auto",
         contamination: str | float = "auto",
         validation_fraction: float = 0.1,
         optimizer: Any = "adamw",
-        lr: float = 1e-3,
+        lr: float | str = "auto",
         weight_decay: float = 1e-4,
         lr_schedule: Any = "onecycle",
         max_epochs: int | str = "auto",

@@ -82,10 +82,13 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
     anomaly_fraction : float, default=0.5
         Share of anomalies in a batch, between 0 and 1. Real ones come first, then
         exposed outliers, and synthetic ones fill up.
-    pixel_loss : {"anomalous", "all"} or None, default=None
+    pixel_loss : {"auto", "anomalous", "all"}, float or None, default="auto"
         Train with the pixel-wise objective where the mask of an anomaly is known, as
-        it is for synthetic ones, see :func:`skfcdd.objectives.pixel_loss`. None
-        trains on image labels alone.
+        it is for synthetic ones, see :func:`skfcdd.objectives.pixel_loss`. A float in
+        (0, 1) is the share of "anomalous" in the loss of such an image; the rest is
+        that of its label. "auto" takes 0.2 for pretrained efficientnet_lite0, 1 and 2
+        with an objective that has a map, and else None. None trains on image labels
+        alone.
     score_pooling : {"mean", "max"} or float, default="mean"
         How the cells of an image make its score. A float is the share of greatest
         cells to average: small shares find small defects.
@@ -109,8 +112,9 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         ``warm_start``; but fewer than ten anomalies do, for want of others.
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
-    lr : float, default=1e-3
-        Learning rate; its maximum where a schedule is used.
+    lr : "auto" or float, default="auto"
+        Learning rate; its maximum where a schedule is used. "auto" takes 0.003 for
+        pretrained efficientnet_lite0, 1 and 2, and else 0.001.
     weight_decay : float, default=1e-4
         Weight decay.
     lr_schedule : str, skorch LRScheduler or None, default="onecycle"

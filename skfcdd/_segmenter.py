@@ -135,8 +135,9 @@ class FCDDSegmenter(BaseFCDD):
         ``warm_start``; but fewer than ten anomalies do, for want of others.
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
-    lr : float, default=1e-3
-        Learning rate; its maximum where a schedule is used.
+    lr : "auto" or float, default="auto"
+        Learning rate; its maximum where a schedule is used. "auto" takes 0.003 for
+        pretrained efficientnet_lite0, 1 and 2, and else 0.001.
     weight_decay : float, default=1e-4
         Weight decay.
     lr_schedule : str, skorch LRScheduler or None, default="onecycle"
@@ -274,7 +275,7 @@ class FCDDSegmenter(BaseFCDD):
         min_area: int = 1,
         validation_fraction: float = 0.1,
         optimizer: Any = "adamw",
-        lr: float = 1e-3,
+        lr: float | str = "auto",
         weight_decay: float = 1e-4,
         lr_schedule: Any = "onecycle",
         max_epochs: int | str = "auto",

