@@ -24,7 +24,7 @@ from skfcdd.exceptions import ImageShapeError
 from skfcdd.heatmaps import gaussian_matrix, heatmap_sigmas
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["explain_large"]
+__all__ = ["explain_large", "field_at"]
 
 # Rows of the heatmap that are computed together.
 _BAND = 512
@@ -54,8 +54,8 @@ def _field(model: FittedModel) -> ReceptiveField:
     return model.receptive_field
 
 
-def _field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
-    """The field in an image of another size than those of ``fit``.
+def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
+    """The field of cells in an image of another size (h, w) than those of ``fit``.
 
     Networks that pad according to the size lay cells elsewhere. It is measured on a
     small image that leaves the same remainder.
@@ -334,7 +334,7 @@ def _bands(
     model: FittedModel, anomaly_map: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
     """Rows of the heatmap, a band at a time."""
-    field = _field_at(model, size)
+    field = field_at(model, size)
     sigmas = heatmap_sigmas(field, model.judging.heatmap_sigma)
     rows, columns = (
         _gaussians(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -54,25 +55,36 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Features (n, d, ceil(h / stride), ceil(w / stride))."""
+        if self.stride == (1, 1):  # the same at every size
+            rows, columns = (kernel // 2 for kernel in self.kernel_size)
+            return self._convolved(input, rows, columns)
         rows, columns = (
             _same_padding(n, kernel, stride)
             for n, kernel, stride in zip(
                 input.shape[2:], self.kernel_size, self.stride, strict=True
             )
         )
-        if rows[0] == rows[1] and columns[0] == columns[1]:
-            return F.conv2d(
-                *(input, self.weight, self.bias, self.stride),
-                padding=(rows[0], columns[0]),
-                groups=self.groups,
-            )
-        return super().forward(F.pad(input, (*columns, *rows)))
+        # Padding within the convolution is faster, but in a graph for all sizes one
+        # cannot ask whether both ends get the same.
+        even = not torch.compiler.is_exporting() and all(
+            start == end for start, end in (rows, columns)
+        )
+        if even:
+            return self._convolved(input, rows[0], columns[0])
+        return self._convolved(F.pad(input, (*columns, *rows)), 0, 0)
+
+    def _convolved(self, input: Tensor, rows: int, columns: int) -> Tensor:
+        padding = (rows, columns)
+        return F.conv2d(
+            input, self.weight, self.bias, self.stride, padding, groups=self.groups
+        )
 
 
 def _same_padding(n_pixels: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Pixels to add at the start and at the end of an axis."""
-    n_cells = -(-n_pixels // stride)
-    missing = max(0, (n_cells - 1) * stride + kernel - n_pixels)
+    """Pixels to add at the start and at the end of an axis; no kernel < stride."""
+    # Of no negative number: runtimes round these otherwise than Python.
+    n_cells = (n_pixels + stride - 1) // stride
+    missing = (n_cells - 1) * stride + kernel - n_pixels
     return missing // 2, missing - missing // 2
 
 

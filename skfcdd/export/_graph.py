@@ -19,6 +19,7 @@ from skfcdd._engine.explanation import HeatmapMaker
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule
 from skfcdd._engine.preprocessing import Preprocess, resize
+from skfcdd._engine.tiling import field_at
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import read
 from skfcdd.export._equivalence import generate_images
@@ -188,9 +189,18 @@ def _upsampler(
     field, sigma = model.receptive_field, model.judging.heatmap_sigma
     assert field is not None
     if dynamic_size:
-        return _FreeUpsampler(field, sigma)
+        return _FreeUpsampler(field, sigma, _offsets(model))
     maker = HeatmapMaker(module, field, model.image_size, sigma)
     return _FixedUpsampler(maker.upsample.float())
+
+
+def _offsets(model: FittedModel) -> Tensor:
+    """Centres of the first cells (2, period), by what sizes leave as a remainder."""
+    field = model.receptive_field
+    assert field is not None
+    period = math.lcm(*(max(1, round(j)) for j in field.stride))
+    found = [field_at(model, (rest, rest)).offset for rest in range(period)]
+    return torch.tensor(found, dtype=torch.float64).T.contiguous()
 
 
 class _FixedUpsampler(nn.Module):
@@ -211,10 +221,15 @@ class _FreeUpsampler(nn.Module):
     The formula of :func:`skfcdd.heatmaps.gaussian_matrix`.
     """
 
-    def __init__(self, field: ReceptiveField, sigma: float | None) -> None:
+    offsets: Tensor
+
+    def __init__(
+        self, field: ReceptiveField, sigma: float | None, offsets: Tensor
+    ) -> None:
         super().__init__()
         self.field = field
         self.sigmas = heatmap_sigmas(field, sigma)
+        self.register_buffer("offsets", offsets)
 
     def forward(self, cells: Tensor, images: Tensor) -> Tensor:
         rows = self._matrix(images.shape[2], cells.shape[1], 0)
@@ -223,7 +238,8 @@ class _FreeUpsampler(nn.Module):
 
     def _matrix(self, n_pixels: int, n_cells: int, axis: int) -> Tensor:
         cells = torch.arange(n_cells, dtype=torch.float64)
-        centers = self.field.offset[axis] + cells * self.field.stride[axis]
+        offset = self.offsets[axis, n_pixels % self.offsets.shape[1]]
+        centers = offset + cells * self.field.stride[axis]
         pixels = torch.arange(n_pixels, dtype=torch.float64)
         distance = (pixels[:, None] - centers).abs()
         nearest = distance.amin(dim=0)
