@@ -6,8 +6,7 @@ A model that was fitted on pieces of good scans explains a whole scan, in tiles.
 """
 
 # %%
-# Good scans, of which pieces are cut at random to train on. Brightness as such matters
-# here, so each image keeps its own (``normalize="standard"``).
+# Good scans, of which pieces are cut at random to train on.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -28,7 +27,7 @@ pieces = np.stack(
         )
     ]
 )
-model = FCDDClassifier(max_epochs=6, normalize="standard", random_state=0).fit(pieces)
+model = FCDDClassifier(max_epochs=12, random_state=0).fit(pieces)
 
 # %%
 # A new scan with three bright inclusions. The network is fully convolutional, so it

@@ -23,7 +23,7 @@ from skfcdd.metrics import (
 )
 from skfcdd.thresholds import FalseAlarmRate
 
-data = make_defects(360, image_size=64, texture="wood", random_state=0)
+data = make_defects(300, image_size=96, texture="wood", random_state=0)
 good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target == 1)
 train = np.concatenate([good[:120], bad[:10]])
 held, test = good[120:180], np.concatenate([good[180:], bad[10:]])
@@ -38,7 +38,7 @@ model.calibrate(data.images[held])
 images, masks = data.images[test], data.masks[test]
 heatmaps, found = model.explain(images), model.predict(images)
 auroc = bootstrap_interval(
-    pixel_roc_auc_score, masks, heatmaps, n_resamples=30, random_state=0
+    pixel_roc_auc_score, masks, heatmaps, n_resamples=20, random_state=0
 )
 print(f"pixel AUROC {auroc.value:.3f} ({auroc.low:.3f} to {auroc.high:.3f})")
 print(f"AUPRO       {aupro_score(masks, heatmaps):.3f}")

@@ -17,17 +17,18 @@ from skfcdd.backbones import make_backbone, measure_backbone
 from skfcdd.datasets import make_defects
 
 SHAPE = (96, 96, 1)
-for name in ("squeezenet1_1", "resnet18"):
+for name in ("efficientnet_lite0", "squeezenet1_1", "resnet18"):
     for cut in (1, 2, 3):
-        field = measure_backbone(make_backbone(name, SHAPE, cut=cut), SHAPE[:2], 1)
+        network = make_backbone(name, SHAPE, weights=None, cut=cut)
+        field = measure_backbone(network, SHAPE[:2], 1)
         share = min(field.extent[0] / SHAPE[0], 1)
         print(
-            f"{name:14s} stage {cut}: {field.extent[0]:3g} pixels, {share:.0%} a side"
+            f"{name:18s} stage {cut}: {field.extent[0]:3g} pixels, {share:.0%} a side"
         )
 
 # %%
-# One network, cut behind two of its stages. The rectangle is what the hottest cell
-# sees, over which its heat is spread.
+# A network of the paper, cut behind two of its stages. The rectangle is what the
+# hottest cell sees, over which its heat is spread.
 data = make_defects(240, image_size=96, texture="wood", random_state=0)
 good = data.images[data.target == 0][:100]
 row = np.flatnonzero(data.defect == "scratch")[0]

@@ -5,7 +5,7 @@ A model behind HTTP
 A fitted model becomes one ONNX file, and a small server answers with its scores: images
 go in as PNG, scores come out as JSON. What serves needs neither torch nor scikit-learn.
 
-Needs ``pip install 'skfcdd[onnx,images]' starlette uvicorn``.
+Needs ``pip install 'skfcdd[onnx]' starlette uvicorn``.
 """
 
 # sphinx_gallery_thumbnail_path = "images/serve_over_http.png"
@@ -111,7 +111,7 @@ def ask_from_threads(port, pictures, n_threads):
 # Fit, export, serve. The export has been compared with the model before it is written.
 def main():
     """Serve a model for some seconds, and compare its answers with the library's."""
-    data = make_defects(120, image_size=64, random_state=0)
+    data = make_defects(120, image_size=96, random_state=0)
     normal = data.images[data.target == 0]
     model = FCDDClassifier(max_epochs=3, precision="float32", random_state=0).fit(
         normal

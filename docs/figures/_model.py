@@ -1,4 +1,8 @@
-"""A small model that several figures share, fitted once for each build."""
+"""A small model that several figures share, fitted once for each build.
+
+With a network of the paper, of which a cell sees so little of the image that the field
+can be drawn.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ def fitted() -> tuple[FCDDClassifier, Bunch]:
     """A classifier that was fitted on good images of wood, and images to show."""
     data = make_defects(300, image_size=64, texture="wood", random_state=3)
     good = data.images[data.target == 0][:150]
-    model = FCDDClassifier(max_epochs=12, random_state=0).fit(good)
+    model = FCDDClassifier(weights=None, max_epochs=12, random_state=0).fit(good)
     return model, data
 
 
