@@ -85,8 +85,8 @@ class FCDDSegmenter(BaseFCDD):
         the normal images; choose it if an image that is too dark or too bright as a
         whole is an anomaly. "imagenet" uses those of photographs, which weights
         trained on ImageNet expect. A tuple gives values per channel in the unit
-        range. "auto" takes "imagenet" where `weights` are given, "standard" where a
-        side is shorter than 8 pixels, and else "contrast".
+        range. "auto" takes "imagenet" with pretrained weights, given or by default,
+        "standard" where a side is shorter than 8 pixels, and else "contrast".
     resize : int or tuple of int (h, w), default=None
         Size to which images are brought for the network. Heatmaps come back at the
         original size.
