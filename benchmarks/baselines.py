@@ -73,10 +73,10 @@ METHODS: dict[str, tuple[Callable[..., Any], dict[str, object], int]] = {
     "hsc": (BASELINES["hsc"], {}, 128),
     "patchcore": (BASELINES["patchcore"], SQUEEZENET, 128),
     "patchcore_224": (BASELINES["patchcore"], SQUEEZENET, 224),
-    "fcdd": (FCDDDetector, {}, 128),
+    "fcdd": (FCDDDetector, {"weights": None}, 128),
     "fcdd_pixels": (
         FCDDDetector,
-        {"pixel_loss": "anomalous", "score_pooling": 0.02},
+        {"weights": None, "pixel_loss": "anomalous", "score_pooling": 0.02},
         128,
     ),
     "fcdd_pretrained": (FCDDDetector, {**SQUEEZENET, "frozen": 2}, 128),
@@ -87,7 +87,7 @@ def run(name: str, seed: int) -> tuple[dict[str, Any], np.ndarray]:
     """Fit once; all figures, and the image scores."""
     make, changes, side = METHODS[name]
     params = dict(changes)
-    if "weights" in params:
+    if params.get("weights") is not None:
         params["weights"] = data_folder() / str(params["weights"])
     tiles = load_tiles(side)
     X, kind = tiles["X_test"], tiles["kind_test"]

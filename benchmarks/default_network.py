@@ -118,9 +118,7 @@ def main() -> None:
                     rows = earlier(arguments.output) if known.exists() else []
                     key = (variant, data, seed)
                     kept = [
-                        r
-                        for r in rows
-                        if (r["variant"], r["data"], r["seed"]) != key
+                        r for r in rows if (r["variant"], r["data"], r["seed"]) != key
                     ]
                     record(arguments.output, [*kept, row])
                     print(summary([row]), f"{row['fit_s']} s", flush=True)

@@ -103,7 +103,7 @@ def p_values(tiles: Tiles, seed: int) -> dict:
     fit, calibration, *_ = anomaly_split(
         train, np.zeros(len(train)), groups=tiles["tile"][train], random_state=seed
     )
-    model = FCDDClassifier(random_state=seed).fit(tiles["X"][fit])
+    model = FCDDClassifier(weights=None, random_state=seed).fit(tiles["X"][fit])
     model.calibrate(tiles["X"][calibration])
     p = model.p_values(tiles["X"][test])
     rows = np.concatenate([calibration, test])

@@ -35,7 +35,7 @@ def main() -> None:
     for seed in range(parser.parse_args().seeds):
         row: dict[str, object] = {"seed": seed}
         for trained in ("bfloat16", "float32"):
-            model = FCDDClassifier(precision=trained, random_state=seed)
+            model = FCDDClassifier(weights=None, precision=trained, random_state=seed)
             model.fit(tiles["X_train"])
             for scored in ("bfloat16", "float32"):
                 model.net_.precision = scored

@@ -1,7 +1,7 @@
 """Magnetic tiles: what weights trained on ImageNet bring, and what freezing costs.
 
 SqueezeNet 1.0 with real ImageNet weights, the same network from random weights, and
-the default backbone; trained on good images alone, split by tile. Writes
+a network of the paper; trained on good images alone, split by tile. Writes
 results/pretrained.json and prints a table.
 
     python benchmarks/pretrained.py --variants default pretrained --seeds 0 1 2 3 4
@@ -22,11 +22,11 @@ from skfcdd.metrics import aupro_score, pixel_roc_auc_score
 
 WEIGHTS = "squeezenet1_0_imagenet.safetensors"
 SQUEEZENET = {"backbone": "squeezenet1_0", "weights": WEIGHTS}
-RANDOM = {"backbone": "squeezenet1_0", "normalize": "imagenet"}
+RANDOM = {"backbone": "squeezenet1_0", "weights": None, "normalize": "imagenet"}
 
 # What differs from the default settings; side is that of the images.
 VARIANTS: dict[str, dict[str, object]] = {
-    "default": {},
+    "default": {"weights": None},
     "random": RANDOM,
     "random, frozen 2": {**RANDOM, "frozen": 2},
     "trained whole": SQUEEZENET,
@@ -56,7 +56,7 @@ def run_variant(
 ) -> dict:
     """Fit once; score with every pooling."""
     params = {**VARIANTS[name], **changes}
-    if "weights" in params:
+    if params.get("weights") is not None:
         params["weights"] = data_folder() / str(params["weights"])
     model = FCDDClassifier(random_state=seed, **params)
     started = time.perf_counter()

@@ -24,12 +24,12 @@ def usual_size(name: str) -> int:
 def measure(name: str) -> list[dict[str, object]]:
     """Rows for all stages of an architecture."""
     size, rows = usual_size(name), []
-    usual = len(make_backbone(name, (size, size, 3)).stage_names)
+    usual = len(make_backbone(name, (size, size, 3), weights=None).stage_names)
     number = 0
     while True:
         number += 1
         try:
-            network = make_backbone(name, (size, size, 3), cut=number)
+            network = make_backbone(name, (size, size, 3), weights=None, cut=number)
         except ValueError:  # no further stage
             return rows
         field = measure_backbone(network, (size, size), 3)

@@ -317,12 +317,12 @@ def anomalies() -> dict[str, float]:
 
 
 def whole_fit() -> dict[str, float]:
-    """The defaults on 500 images of 128 x 128 pixels, beside as many bare steps."""
+    """A network of the paper on 500 images of 128 x 128 pixels, beside bare steps."""
     from skfcdd.datasets import make_defects
 
     images = make_defects(500, image_size=128, anomaly_fraction=0, random_state=0)
     watch = Interleaved(16)
-    model = FCDDClassifier(random_state=0, callbacks=[watch])
+    model = FCDDClassifier(weights=None, random_state=0, callbacks=[watch])
     started = time.perf_counter()
     model.fit(images.images)
     spent = time.perf_counter() - started
@@ -402,7 +402,7 @@ from skfcdd.datasets import make_defects
 warnings.simplefilter("ignore")
 data = make_defects(400, image_size=64, random_state=0)
 search = GridSearchCV(
-    FCDDClassifier(max_epochs=12, random_state=0),
+    FCDDClassifier(weights=None, max_epochs=12, random_state=0),
     {"lr": [1e-4, 3e-4, 1e-3, 3e-3]},
     cv=3, n_jobs=int(sys.argv[1]), scoring="roc_auc", refit=False,
 )
@@ -430,7 +430,9 @@ def watch():
         peak = max(peak, resident("RssAnon"))
         time.sleep(0.02)
 threading.Thread(target=watch, daemon=True).start()
-model = FCDDClassifier(resize=64, max_epochs=1, random_state=0).fit(X)
+model = FCDDClassifier(
+    weights=None, resize=64, max_epochs=1, random_state=0
+).fit(X)
 print(peak - base)
 """
 
@@ -458,7 +460,7 @@ def resident(name):
 from skfcdd import FCDDClassifier
 from skfcdd.datasets import make_defects
 pieces = make_defects(40, image_size=224, anomaly_fraction=0, random_state=0).images
-model = FCDDClassifier(max_epochs=1, random_state=0).fit(pieces)
+model = FCDDClassifier(weights=None, max_epochs=1, random_state=0).fit(pieces)
 scan = np.random.RandomState(0).randint(0, 255, (10_000, 10_000), dtype=np.uint8)
 before, peak = resident("VmRSS"), 0.0
 def watch():

@@ -56,8 +56,8 @@ class SameConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Features (n, d, ceil(h / stride), ceil(w / stride))."""
         if self.stride == (1, 1):  # the same at every size
-            rows, columns = (kernel // 2 for kernel in self.kernel_size)
-            return self._convolved(input, rows, columns)
+            half = [kernel // 2 for kernel in self.kernel_size]
+            return self._convolved(input, half[0], half[1])
         rows, columns = (
             _same_padding(n, kernel, stride)
             for n, kernel, stride in zip(

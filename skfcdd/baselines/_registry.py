@@ -18,20 +18,20 @@ BASELINES: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "pca": PCADetector,
         "autoencoder": AutoencoderDetector,
-        "deep_svdd": partial(FCDDDetector, loss="dsvdd"),
-        "hsc": partial(FCDDDetector, loss="hsc"),
+        "deep_svdd": partial(FCDDDetector, loss="dsvdd", weights=None),
+        "hsc": partial(FCDDDetector, loss="hsc", weights=None),
         "patchcore": PatchCoreDetector,
     }
 )
 """Makers of the estimators by name; they take parameters of the estimator.
 
 "deep_svdd" and "hsc" are :class:`~skfcdd.FCDDDetector` with the objective of Deep SVDD
-(Ruff et al., ICML 2018) or the hypersphere classifier (Ruff et al., 2020), and explain
-by gradients.
+(Ruff et al., ICML 2018) or the hypersphere classifier (Ruff et al., 2020), trained from
+random weights as there, and explain by gradients.
 
 Examples
 --------
 >>> from skfcdd.baselines import BASELINES
 >>> BASELINES["hsc"](max_epochs=5)
-FCDDDetector(loss='hsc', max_epochs=5)
+FCDDDetector(loss='hsc', max_epochs=5, weights=None)
 """
