@@ -192,7 +192,7 @@ def test_info(trained, capsys):
     assert main(["info", str(trained)]) == 0
     assert "FCDDClassifier" in capsys.readouterr().out
     assert main(["info", str(trained), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["format"] == 3
+    assert json.loads(capsys.readouterr().out)["format"] == 4
 
 
 def test_export(surface, trained, tmp_path, capsys):

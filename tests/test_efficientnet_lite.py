@@ -93,10 +93,11 @@ def convolve(image, weight, strides):
 
 @given(
     size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
-    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    kernel=st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3, 5])),
     strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
 )
 def test_padding_is_that_of_tensorflow(size, kernel, strides):
+    strides = tuple(map(min, strides, kernel))
     rng = np.random.RandomState(0)
     image, weight = rng.normal(size=(2, *size)), rng.normal(size=(3, 2, *kernel))
     layer = SameConv2d(2, 3, kernel, strides, bias=False).double()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,9 +50,9 @@ def make_source(**options):
 
 
 def cached(encode, data=None, *, stored=torch.float32, **settings):
+    data = make_source(trust_planted=True) if data is None else data
     return CachedTrainingData.over(
-        make_source(trust_planted=True) if data is None else data,
-        encode=encode,
+        replace(data, encode=encode),
         cache=FeatureCache(**settings),
         stored=stored,
         dtype=torch.float32,
@@ -193,8 +194,10 @@ def test_what_cannot_be_cached():
     images, y, _ = make_images(n_anomalous=6)
     with pytest.raises(ValueError, match=r"augment='shift'.*augment=None"):
         quick(frozen=1, augment="shift", feature_cache=FeatureCache()).fit(images, y)
-    with pytest.raises(ValueError, match=r"frozen=None.*freeze a stage"):
-        quick(augment=None, feature_cache=FeatureCache()).fit(images, y)
+    for frozen in (None, "auto"):  # which freezes nothing of these networks
+        model = quick(frozen=frozen, augment=None, feature_cache=FeatureCache())
+        with pytest.raises(ValueError, match=rf"frozen={frozen!r}.*freeze a stage"):
+            model.fit(images, y)
     for settings, message in (
         ({"bank": 0}, r"bank=0.*greater than 0"),
         ({"refresh": 2}, r"refresh=2.*\[0, 1\]"),

@@ -62,11 +62,44 @@ def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
     """
     known, c = _field(model), model.images.shape[2]
     rest = [n % _ALIKE for n in size]
-    if rest == [n % _ALIKE for n in model.image_size]:
+    if rest == [n % _ALIKE for n in model.image_size] or _lie_alike(model, size):
         return known
-    small = tuple(_ALIKE + n for n in rest)
-    found = measure_backbone(model.module.backbone, (small[0], small[1]), c)
+    h, w = _small(size, [math.ceil(extent) for extent in known.extent])
+    found = measure_backbone(model.module.backbone, (h, w), c)
     return replace(known, offset=found.offset)
+
+
+def _small(size: tuple[int, int], least: list[int]) -> list[int]:
+    """A size of at least `least` that leaves the same remainder."""
+    floor = [max(_ALIKE, n) for n in least]
+    return [m + (n - m) % _ALIKE for n, m in zip(size, floor, strict=True)]
+
+
+@torch.no_grad()
+def _lie_alike(model: FittedModel, size: tuple[int, int]) -> bool:
+    """Whether cells lie in an image of this size where they lie in those of ``fit``.
+
+    Measured on noise of small sizes that leave the same remainders: cells that see
+    nothing of its borders must be the same.
+    """
+    module, field = model.module.eval(), _field(model)
+    pairs = list(zip(field.extent, field.stride, strict=True))
+    margins = [math.ceil(r / j) + 1 for r, j in pairs]
+    # Networks without padding have no cells whose fields reach over the border.
+    least = [
+        math.ceil(r + (2 * m + 2) * j) for (r, j), m in zip(pairs, margins, strict=True)
+    ]
+    sizes = [_small(n, least) for n in (model.image_size, size)]
+    whole = [max(pair) for pair in zip(*sizes, strict=True)]
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, model.images.shape[2], *whole, generator=generator)
+    noise = module.preprocess(noise.to(module.preprocess.mean))
+    with undisturbed(module, model.runner.device):
+        first, second = (module.features_of(noise[..., :h, :w])[0] for h, w in sizes)
+    u, v = (min(first.shape[k], second.shape[k]) - m for k, m in enumerate(margins, 1))
+    inner = (slice(None), slice(margins[0], u), slice(margins[1], v))
+    error = (first[inner] - second[inner]).abs().max()
+    return bool(error <= _SAME * first[inner].abs().max())
 
 
 def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
