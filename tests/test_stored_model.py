@@ -366,7 +366,7 @@ EARLIER = sorted(path.stem for path in STORED.glob("model_v*.npz"))
 
 def test_there_are_files_of_every_kind():
     found = {(i["format"], i["class"]) for i in map(read_info, STORED.glob("*.skfcdd"))}
-    expected = {(2, estimator.__name__) for estimator in ESTIMATORS}
+    expected = {(n, kind.__name__) for n in (2, 3) for kind in ESTIMATORS}
     assert found >= expected | {(1, "FCDDClassifier")}
 
 
@@ -408,6 +408,14 @@ def test_an_earlier_file_says_how_images_are_read(folder, capsys):
     files = ImageFiles(sorted(folder.rglob("*.png")), resize=32, keep_aspect=True)
     expected = load(path, device="cpu").anomaly_score(files)
     assert_allclose(table(path, folder, capsys)[0], expected, rtol=1e-6)
+
+
+def test_an_earlier_file_keeps_the_network_that_auto_stood_for():
+    """What it saw had 64 x 64 pixels, for which another one is taken now."""
+    model = load(STORED / "model_v3_classifier.skfcdd", device="cpu")
+    assert model.backbone == "auto" and model.resize == 64
+    assert (model.backbone_, model.weights_) == ("fcdd32_s", None)
+    assert load(STORED / "model_v3_detector.skfcdd").weights_ == "given"
 
 
 @pytest.mark.parametrize("name", EARLIER)
