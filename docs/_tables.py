@@ -41,7 +41,7 @@ def tiles_by_kind() -> Rows:
     lines = {
         "PCA reconstruction": found["PCA reconstruction"]["-"],
         "IsolationForest on pixels": found["IsolationForest"]["-"],
-        '`score_pooling="mean"` (default)': found["default"]["mean"],
+        '`score_pooling="mean"`': found["default"]["mean"],
         "`score_pooling=0.02`": found["default"]["0.02"],
         '`score_pooling="max"`': found["default"]["max"],
     }
@@ -53,7 +53,7 @@ def tiles_by_kind() -> Rows:
 def tiles_by_setting() -> Rows:
     """What changes with the settings."""
     names = {
-        "default": "default",
+        "default": "`weights=None`",
         "30 epochs": "`max_epochs=30`",
         "confetti alone": '`synthetic="confetti"`',
         "standard normalisation": '`normalize="standard"`',
@@ -72,10 +72,83 @@ def tiles_by_setting() -> Rows:
     return [["setting", "mean", "0.02", "max", "pixels"], *rows]
 
 
+_SETS = {
+    "tiles": "magnetic tiles, 128 pixels",
+    "tiles224": "magnetic tiles, 224 pixels",
+    "foreign brick": "photograph of bricks, foreign matter",
+    "foreign grass": "photograph of grass, foreign matter",
+    "foreign gravel": "photograph of gravel, foreign matter",
+    "surface fabric": "generated fabric",
+    "surface brushed_metal": "generated brushed metal",
+    "surface wood": "generated wood",
+    "surface tablets": "generated tablets",
+}
+_DEFAULTS = {"paper": "`weights=None`", "default": "**default**"}
+
+
+def _default_runs(data: str, variant: str) -> list[Record]:
+    rows = read("default_network")
+    return [r for r in rows if (r["data"], r["variant"]) == (data, variant)]
+
+
+@table
+def default_by_set() -> Rows:
+    """The pretrained default against a network of the paper, on all sets."""
+    rows = []
+    for data, label in _SETS.items():
+        for variant, name in _DEFAULTS.items():
+            runs = _default_runs(data, variant)
+            if runs:
+                rows.append(
+                    [
+                        label,
+                        name,
+                        str(len(runs)),
+                        spread(r["image_auroc"]["mean"]["all"] for r in runs),
+                        spread(r["pixel_auroc"] for r in runs),
+                        spread(r["aupro"] for r in runs),
+                    ]
+                )
+    header = ["images", "network", "seeds", "image AUROC", "pixel AUROC", "AUPRO"]
+    return [header, *rows]
+
+
+@table
+def default_by_kind() -> Rows:
+    """Image AUROC of the default by kind of defect, by how cells make the score."""
+    rows = []
+    for variant, name in _DEFAULTS.items():
+        runs = _default_runs("tiles", variant)
+        for pooling in ("mean", "0.02") if variant == "default" else ("mean",):
+            found = [r["image_auroc"][pooling] for r in runs]
+            label = name if pooling == "mean" else f"{name}, `score_pooling=0.02`"
+            rows.append([label, *(share(mean(f[k] for f in found)) for k in KINDS)])
+    return [["network", *KINDS], *rows]
+
+
+@table
+def default_study() -> Rows:
+    """Single runs that led to the default."""
+    rows = [
+        [
+            row["variant"],
+            "224" if row["data"] == "tiles224" else "128",
+            str(row["seed"]),
+            share(row["image_auroc"]["mean"]["all"]),
+            share(row["image_auroc"]["mean"]["crack"]),
+            share(row["pixel_auroc"]),
+            share(row["aupro"]),
+        ]
+        for row in read("default_network_study")
+    ]
+    header = ["setting", "pixels", "seed", "image AUROC", "cracks", "pixel AUROC"]
+    return [[*header, "AUPRO"], *rows]
+
+
 _POOLINGS = ("mean", "0.02", "max")
 _NETWORKS = {
     "random": "SqueezeNet 1.0 from random weights, trained whole",
-    "default": "default (`fcdd224` from random weights)",
+    "default": "`weights=None` (`fcdd224` from random weights)",
     "frozen 2": "**SqueezeNet 1.0 with ImageNet weights, `frozen=2`**",
 }
 
