@@ -114,6 +114,28 @@ def test_going_on_from_an_earlier_format_refuses_another_network():
         model.fit(NORMAL)
 
 
+@pytest.mark.parametrize(
+    ("name", "y"),
+    [
+        ("v1", DATA.target),
+        ("v3_classifier", np.where(DATA.target == 1, "bad", "good")),
+        ("v3_detector", None),
+        ("v3_segmenter", DATA.masks),
+    ],
+)
+def test_going_on_from_earlier_formats(name, y):
+    """Also where "auto" stood for another network than it does now."""
+    model = load(Path(__file__).parent / "data" / f"model_{name}.skfcdd", device="cpu")
+    model.set_params(warm_start=True, max_epochs=1)
+    n_epochs, before = len(model.history_), model.anomaly_score(DATA.images)
+    model.fit(DATA.images, y)
+    assert len(model.history_) == n_epochs + 1
+    assert (model.anomaly_score(DATA.images) != before).any()
+    model.set_params(backbone="fcdd32")
+    with pytest.raises(ValueError, match="backbone changed"):
+        model.fit(DATA.images, y)
+
+
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ReceptiveFieldWarning")
 def test_the_same_network_may_be_written_in_another_way():
     model = quick(backbone="resnet18", stages=[1, 2], warm_start=True).fit(NORMAL)

@@ -222,7 +222,9 @@ def load(
             estimator.backbone = backbone
         # What the file could not hold is not known to have changed.
         # Older formats do not have them, but the parameters.
-        settings = NetworkSettings.of(estimator.get_params(deep=False))
+        settings = NetworkSettings.of(estimator.get_params(deep=False)).resolved(
+            model.images.shape
+        )
         known = (model.network_digests or settings.digests()).items()
         kept = {k: v for k, v in known if k in document["parameters"]}
         estimator._fitted = replace(model, network_digests=kept)

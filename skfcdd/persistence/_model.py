@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.inference import is_pooling
 from skfcdd._engine.model import FittedModel, ImageFormat, Judging
 from skfcdd._engine.module import FCDDModule, Network, backbone_weights, make_module
@@ -113,10 +114,14 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
         return document
     network = dict(document["model"]["network"])
     network["weights"] = "given" if network.pop("pretrained") else None
+    changed: dict[str, Any] = {"network": network}
     if network["backbone"] == "auto":  # which stood for the networks of the paper
         h, w, _ = document["model"]["images"]["shape"]["tuple"]
-        network["backbone"] = auto_name(tuple(network["size"] or (h, w)))
-    return document | {"model": document["model"] | {"network": network}}
+        name = network["backbone"] = auto_name(tuple(network["size"] or (h, w)))
+        if "network_digests" in document["model"]:
+            known = document["model"]["network_digests"]["dict"]
+            changed["network_digests"] = {"dict": known | {"backbone": digest(name)}}
+    return document | {"model": document["model"] | changed}
 
 
 def _of_format_3(document: dict[str, Any]) -> dict[str, Any]:
