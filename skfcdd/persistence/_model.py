@@ -334,11 +334,10 @@ def _module(
     if not named:
         settings = replace(settings, stages=None)
     weights: Any = None
-    if (
-        named and network["weights"] is not None
-    ):  # of timm nothing is fetched: they come below
+    if named and network["weights"] is not None:
+        # Of timm nothing is fetched: they come below.
         timm = settings.backbone.startswith("timm:")
-        weights = {} if timm else backbone_weights(numbers)
+        weights = {} if timm else _with_biases(backbone_weights(numbers))
     settings = replace(settings, weights=weights)
     preprocess = Preprocess(
         float(network["low"]),
@@ -358,6 +357,19 @@ def _module(
     module.to(torch.float64 if double else torch.float32)
     module.load_state_dict(dict(numbers))
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as a fresh network takes them, of which some have lost their biases.
+
+    Objectives without biases have taken them out of all layers, and do so again.
+    """
+    biases = {
+        key.removesuffix("weight") + "bias": torch.zeros(len(value))
+        for key, value in weights.items()
+        if key.endswith("weight") and value.ndim
+    }
+    return biases | weights
 
 
 def _check_numbers(numbers: Mapping[str, Tensor], size: tuple[int, int]) -> None:
