@@ -27,11 +27,6 @@ from skfcdd.exceptions import BackboneError, NotStoredWarning, WeightsError
 from skfcdd.heatmaps import default_sigma, gaussian_matrix
 from skfcdd.persistence import load, save
 
-# The smallest images that it takes hold no more than the field of a cell.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::skfcdd.exceptions.ReceptiveFieldWarning"
-)
-
 LITE = "efficientnet_lite0"
 IMAGES, Y, MASKS = make_images(24, size=(68, 75), n_anomalous=6)
 
@@ -97,10 +92,23 @@ def test_what_was_taken_is_told(model):
     assert (model.backbone_, model.weights_) == (LITE, "imagenet")
     assert _repr.facts(model)["network"] == f"{LITE}, weights: imagenet at first"
     assert f"<dd>{LITE}, weights: imagenet at first</dd>" in model._repr_html_()
-    module = model.net_.module_
-    assert module.backbone.stage_names == ("stride2", "stride4", "stride8")
-    assert module.backbone.paths[module.split] == "_blocks.3"
-    assert module.backbone.n_channels == 3
+    assert model.net_.module_.backbone.n_channels == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "stages", "trained"),
+    [
+        ((64, 200), ("stride2", "stride4"), "_blocks.1"),
+        ((111, 111), ("stride2", "stride4"), "_blocks.1"),
+        ((112, 120), ("stride2", "stride4", "stride8"), "_blocks.3"),
+    ],
+)
+def test_small_images_take_an_earlier_stage(size, stages, trained):
+    """And no cell sees so much that ``fit`` would warn."""
+    images, y, _ = make_images(8, size=size)
+    module = one_epoch().fit(images, y).net_.module_
+    assert module.backbone.stage_names == stages
+    assert module.backbone.paths[module.split] == trained
 
 
 @pytest.mark.parametrize(
@@ -124,23 +132,23 @@ def test_own_weights_are_told_and_frozen():
     state = make_backbone(LITE, (64, 64, 1)).state_dict()
     model = one_epoch(weights=state).fit(IMAGES, Y)
     assert (model.backbone_, model.weights_) == (LITE, "given")
-    assert model.net_.module_.split == 6
-    backbone = model.net_.module_.backbone
-    for path in backbone.paths[:6]:
+    backbone, split = model.net_.module_.backbone, model.net_.module_.split
+    assert split == backbone.stage_ends[0]
+    for path in backbone.paths[:split]:
         for key, value in backbone.get_submodule(path).state_dict().items():
             assert torch.equal(value, state[f"{path}.{key}"])
 
 
+@pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ReceptiveFieldWarning")
 def test_a_stage_is_left_to_train():
-    model = one_epoch(cut=1).fit(IMAGES, Y)
-    assert model.net_.module_.split == 0
-    model = one_epoch(stages=[1, 2]).fit(IMAGES, Y)
-    assert model.net_.module_.backbone.paths[model.net_.module_.split] == "_blocks.1"
+    for params, n_frozen in (({"cut": 1}, 0), ({"stages": [1, 3]}, 2), ({"cut": 3}, 2)):
+        module = one_epoch(**params).fit(IMAGES, Y).net_.module_
+        assert module.split == [0, *module.backbone.stage_ends][n_frozen]
 
 
 BAD = [
-    ({"frozen": 4}, BackboneError, r"frozen=4, but the backbone has 3 stage\(s\)"),
-    ({"frozen": "stride16"}, BackboneError, "frozen='stride16'.*'stride8'"),
+    ({"frozen": 4}, BackboneError, r"frozen=4, but the backbone has 2 stage\(s\)"),
+    ({"frozen": "stride16"}, BackboneError, "frozen='stride16'.*'stride4'"),
     ({"cut": 6}, BackboneError, "cut=6.*5: 'stride32'"),
     (
         {"weights": {"0.weight": torch.ones(4, 1, 3, 3)}},
@@ -148,7 +156,7 @@ BAD = [
         "another architecture than efficientnet_lite0.*missing",
     ),
     ({"weights": "missing.pth"}, FileNotFoundError, "there is no such file"),
-    ({"backbone": LITE, "frozen": "stride8x"}, BackboneError, "Did you mean"),
+    ({"backbone": LITE, "frozen": "stride4x"}, BackboneError, "Did you mean"),
 ]
 
 
@@ -230,6 +238,16 @@ def test_saved_models_of_other_estimators(estimator, tmp_path):
     assert_array_equal(loaded.predict(IMAGES), model.predict(IMAGES))
 
 
+@pytest.mark.filterwarnings("ignore::skfcdd.exceptions.CollapseWarning")
+@pytest.mark.parametrize("loss", ["dsvdd", "hsc"])
+def test_saved_models_of_other_objectives(loss, tmp_path):
+    """One of them takes the biases out of the layers that are trained."""
+    model = one_epoch(loss=loss).fit(IMAGES, Y)
+    loaded = load(save(model, tmp_path / "model"))
+    assert_array_equal(loaded.anomaly_score(IMAGES), model.anomaly_score(IMAGES))
+    assert_array_equal(loaded.explain(IMAGES), model.explain(IMAGES))
+
+
 def test_own_weights_are_stored_with_the_network(tmp_path):
     state = make_backbone(LITE, (64, 64, 1)).state_dict()
     model = one_epoch(weights=state).fit(IMAGES, Y)
@@ -247,10 +265,8 @@ def test_going_on(model):
     assert len(loaded.history_) == 2
     after = loaded.net_.module_.state_dict()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
-    assert moved and all(
-        key.startswith(("backbone._blocks.3.", "backbone._blocks.4.", "objective."))
-        for key in moved
-    )
+    trained = ("backbone._blocks.1.", "backbone._blocks.2.", "objective.")
+    assert moved and all(key.startswith(trained) for key in moved)
     # The same network, by its name.
     loaded.set_params(backbone=LITE, weights="imagenet").fit(IMAGES, Y)
     loaded.set_params(weights=None)

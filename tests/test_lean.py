@@ -17,11 +17,6 @@ from skfcdd._engine import lean as lean_module
 from skfcdd._engine.lean import fold_norms, lean
 from skfcdd.backbones import make_backbone
 
-# Cells of these networks see more than such small images.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::skfcdd.exceptions.ReceptiveFieldWarning"
-)
-
 
 def randomised(network):
     """The network with normalisation that makes a difference."""
