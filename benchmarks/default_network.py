@@ -16,7 +16,14 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from _common import RESULTS, auroc_by_pooling, earlier, load_tiles, record
+from _common import (
+    RESULTS,
+    auroc_by_pooling,
+    earlier,
+    load_tiles,
+    record,
+    with_reading,
+)
 
 from skfcdd import FCDDClassifier
 from skfcdd.datasets import make_defects
@@ -24,6 +31,8 @@ from skfcdd.metrics import aupro_score, pixel_roc_auc_score
 
 SURFACES = ("fabric", "brushed_metal", "wood", "tablets")
 NAME = "default_network"
+# Widths of the Gaussians to compare with the default, in pixels.
+SIGMAS = (6.0, 8.0, 12.0, 15.0)
 
 # What differs from the default.
 VARIANTS: dict[str, dict[str, object]] = {
@@ -69,7 +78,10 @@ def run(variant: str, data: str, arrays: dict[str, np.ndarray], seed: int) -> di
     started = time.perf_counter()
     model.fit(arrays["X_train"])
     fit_s = time.perf_counter() - started
-    heatmaps = model.explain(arrays["X_test"])
+    shown = {
+        sigma: _placed(with_reading(model, heatmap_sigma=sigma), arrays)
+        for sigma in (None, *SIGMAS)
+    }
     return {
         "variant": variant,
         "data": data,
@@ -78,8 +90,17 @@ def run(variant: str, data: str, arrays: dict[str, np.ndarray], seed: int) -> di
         "fit_s": round(fit_s, 1),
         "epochs": len(model.history_),
         "image_auroc": auroc_by_pooling(model, arrays["X_test"], arrays["kind_test"]),
-        "pixel_auroc": round(pixel_roc_auc_score(arrays["mask_test"], heatmaps), 4),
-        "aupro": round(aupro_score(arrays["mask_test"], heatmaps), 4),
+        **shown.pop(None),
+        "by_sigma": {str(sigma): figures for sigma, figures in shown.items()},
+    }
+
+
+def _placed(model: FCDDClassifier, arrays: dict[str, np.ndarray]) -> dict[str, float]:
+    """How well heatmaps lie on the masks."""
+    heatmaps, masks = model.explain(arrays["X_test"]), arrays["mask_test"]
+    return {
+        "pixel_auroc": round(float(pixel_roc_auc_score(masks, heatmaps)), 4),
+        "aupro": round(float(aupro_score(masks, heatmaps)), 4),
     }
 
 

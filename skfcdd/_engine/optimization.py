@@ -22,6 +22,9 @@ __all__ = ["make_net", "resolve_max_epochs"]
 # 128 x 128 pixels on two cores.
 _STEPS = 900
 
+# skorch's name for parameters that are trained otherwise than the rest.
+_GROUPS = "optimizer__param_groups"
+
 _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -41,6 +44,9 @@ def make_net(
     """The skorch net with optimiser, schedule and callbacks, not yet initialised."""
     max_epochs = resolve_max_epochs(settings.max_epochs, n_batches)
     optimizer = _optimizer(settings)
+    if settings.head_factor != 1 and _GROUPS not in settings.skorch_params:
+        head = {"lr": settings.head_factor * settings.lr}
+        optimizer[_GROUPS] = [("objective.*", head)]
     params: dict[str, Any] = {
         "criterion": nn.Identity,
         **optimizer,
@@ -95,7 +101,7 @@ def _callbacks(
     settings: Settings, max_epochs: int, n_batches: int, optimizer: dict[str, Any]
 ) -> list[Any]:
     callbacks: list[Any] = []
-    schedule = _schedule(settings, max_epochs * n_batches, optimizer["optimizer"])
+    schedule = _schedule(settings, max_epochs * n_batches, optimizer)
     if schedule is not None:
         callbacks.append(("lr_schedule", schedule))
     if settings.early_stopping:
@@ -109,15 +115,18 @@ def _silent(*args: Any) -> None:
     """Take a message and drop it."""
 
 
-def _schedule(settings: Settings, n_steps: int, optimizer: Any) -> LRScheduler | None:
+def _schedule(
+    settings: Settings, n_steps: int, optimizer: dict[str, Any]
+) -> LRScheduler | None:
     if settings.lr_schedule is None:
         return None
     if settings.lr_schedule == "onecycle":
-        known = inspect.signature(optimizer).parameters
+        known = inspect.signature(optimizer["optimizer"]).parameters
+        rates = [group["lr"] for _, group in optimizer.get(_GROUPS, [])]
         return LRScheduler(
             torch.optim.lr_scheduler.OneCycleLR,
             step_every="batch",
-            max_lr=settings.lr,
+            max_lr=[*rates, settings.lr] if rates else settings.lr,
             total_steps=n_steps + 1,
             # Momentum falls as the rate rises, in optimisers that have some.
             cycle_momentum="momentum" in known or "betas" in known,

@@ -112,6 +112,8 @@ class Settings:
         All others have taken the place of the parameter of their name.
     params : dict
         All parameters, to tell this training from others.
+    head_factor : float, default=1.0
+        By how much the head learns faster than the stages ahead of it.
     """
 
     network: NetworkSettings
@@ -143,6 +145,7 @@ class Settings:
     verbose: int
     skorch_params: Mapping[str, Any]
     params: Mapping[str, Any]
+    head_factor: float = 1.0
 
     @classmethod
     def of(
@@ -173,7 +176,7 @@ class Settings:
         own = {
             field.name: merged[field.name]
             for field in fields(cls)
-            if field.name not in ("network", "skorch_params", "params")
+            if field.name in merged and field.name != "skorch_params"
         }
         own["device"] = resolve_device(own["device"])
         return cls(
@@ -193,7 +196,13 @@ class Settings:
         if pixel_loss == "auto":
             spatial = resolve_objective(network.loss).spatial
             pixel_loss = recipe.pixel_loss if spatial else None
-        return replace(self, network=network, lr=lr, pixel_loss=pixel_loss)
+        return replace(
+            self,
+            network=network,
+            lr=lr,
+            pixel_loss=pixel_loss,
+            head_factor=recipe.head_factor,
+        )
 
     def with_device(self, device: str) -> Settings:
         """The same settings on another device."""

@@ -52,7 +52,7 @@ def torchvision_architecture(name: str) -> Architecture:
 
     url = getattr(getattr(weights, "DEFAULT", None), "url", None)
     cut = _third_halving(model, parts)
-    return Architecture(build, cut, url, n_channels=COLOURS)
+    return Architecture(build, cut, url=url, n_channels=COLOURS)
 
 
 def _torchvision_stages(name: str, model: nn.Module) -> dict[str, list[str]]:

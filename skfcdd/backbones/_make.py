@@ -136,7 +136,8 @@ def _from_architecture(
         state = load_weights(weights, url=architecture.url, name=name)
     n_channels = _n_channels(architecture, state, image_shape[2])
     layers = architecture.build(n_channels)
-    outputs = _outputs(name, layers, architecture.cut, cut, stages, image_shape)
+    usual = architecture.usual_cut(min(image_shape[:2]))
+    outputs = _outputs(name, layers, usual, cut, stages, image_shape)
     network = StagedNetwork(layers, outputs, n_channels)
     if state is not None:
         fit_weights(network, state, name=name)

