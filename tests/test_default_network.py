@@ -339,26 +339,32 @@ def test_a_large_image_of_the_size_of_fit_is_one_of_fit(model):
         assert_allclose(found, heatmap, rtol=0.02, atol=0.01 * heatmap.max())
 
 
-def test_exported_answers_are_those_of_the_estimator(exact, tmp_path):
+@pytest.mark.parametrize("dynamic_size", [False, True])
+def test_exported_answers_are_those_of_the_estimator(dynamic_size, exact, tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     from skfcdd.export import to_onnx
     from skfcdd.onnx import OnnxFCDD
 
-    report = to_onnx(exact, tmp_path / "model.onnx", X=IMAGES)
+    path = tmp_path / "model.onnx"
+    report = to_onnx(exact, path, X=IMAGES, dynamic_size=dynamic_size)
     assert report.label_agreement == 1
     assert report.score_relative_difference <= 1e-4
     assert report.heatmap_relative_difference <= 1e-4
     assert report.bfloat16_difference is None
-    served = OnnxFCDD(tmp_path / "model.onnx", n_threads=1)
+    served = OnnxFCDD(path, n_threads=1)
     assert_allclose(
         served.anomaly_score(IMAGES), exact.anomaly_score(IMAGES), rtol=1e-4
     )
     expected = exact.explain(IMAGES)
-    assert_allclose(
-        served.explain(IMAGES), expected, rtol=1e-4, atol=1e-4 * expected.max()
-    )
+    atol = 1e-4 * expected.max()
+    assert_allclose(served.explain(IMAGES), expected, rtol=1e-4, atol=atol)
+    for size in [(101, 64), (66, 87)] if dynamic_size else []:
+        image = make_images(1, size=size, n_anomalous=1)[0]
+        expected = exact.explain_large(image[0])
+        atol = 1e-4 * expected.max()
+        assert_allclose(served.explain(image)[0], expected, rtol=1e-4, atol=atol)
 
 
 def test_an_array_of_dask_is_scored_and_trained_on(model):

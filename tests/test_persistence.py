@@ -287,6 +287,10 @@ HOSTILE = {
         lambda d: d["model"]["network"].update(backbone="fcdd28"),
         "build",
     ),
+    "weights": (
+        lambda d: d["model"]["network"].update(weights="https://somewhere/net.pth"),
+        "has weights 'https://somewhere",
+    ),
     "lr": (lambda d: d["parameters"].update(lr=-1), "lr"),
     "missing": (lambda d: d.pop("state"), r"lacks \['state'\]"),
     "no model": (lambda d: d.pop("model"), r"lacks \['model'\]"),

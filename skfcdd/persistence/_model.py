@@ -334,6 +334,8 @@ def _module(
     if not named:
         settings = replace(settings, stages=None)
     weights: Any = None
+    if network["weights"] not in (None, "imagenet", "given"):
+        raise ModelFileError(f"The file has weights {network['weights']!r}.")
     if named and network["weights"] is not None:
         # Of timm nothing is fetched: they come below.
         timm = settings.backbone.startswith("timm:")
