@@ -38,11 +38,12 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
     frozen : int, str or None, default="auto"
         The stages of the backbone that are not trained: their number, the name of
         the last one, or "all". "auto" freezes the first two of efficientnet_lite0, 1
-        and 2 with given weights, and none of other networks.
+        and 2 with given weights, but for the last one, and none of other networks.
     cut : int, "auto" or None, default=None
         Number of the stage behind which the backbone is cut. "auto" takes the deepest
         of which a cell sees at most half of each side of the image. None takes the
-        usual one.
+        usual one: of efficientnet_lite0 that of stride 8, of stride 4 for images whose
+        shorter side has less than 112 pixels (128 for efficientnet_lite1 and 2).
     stages : sequence of int, default=None
         Several stages instead, whose features are put together.
     feature_cache : "auto", FeatureCache or None, default="auto"
@@ -113,8 +114,9 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     lr : "auto" or float, default="auto"
-        Learning rate; its maximum where a schedule is used. "auto" takes 0.003 for
-        pretrained efficientnet_lite0, 1 and 2, and else 0.001.
+        Learning rate; its maximum where a schedule is used. "auto" takes 0.002 for
+        pretrained efficientnet_lite0, 1 and 2, and else 0.001. The layer behind such a
+        pretrained network, which starts from random weights, learns ten times as fast.
     weight_decay : float, default=1e-4
         Weight decay.
     lr_schedule : str, skorch LRScheduler or None, default="onecycle"
