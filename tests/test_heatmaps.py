@@ -164,7 +164,8 @@ def test_published_sigma_of_small_fields(extent):
 
 
 def test_sigma_of_large_fields_and_wide_strides():
-    assert default_sigma(32) == default_sigma(math.inf) == 10
+    assert default_sigma(32) == default_sigma(63) == 10
+    assert default_sigma(64) == default_sigma(math.inf) == 12
     assert default_sigma(16, stride=8) == 4  # no grid of single spots
     matrix = gaussian_matrix(64, 3.5 + 8 * np.arange(8), default_sigma(16, 8))
     ripple = np.ptp(matrix.sum(axis=1)[16:48])

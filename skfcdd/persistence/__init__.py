@@ -32,7 +32,7 @@ from skfcdd._utils.optional import library_versions, require
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.exceptions import ModelFileError, NotStoredWarning
 from skfcdd.persistence._encoding import Decoder, Encoder
-from skfcdd.persistence._model import KINDS, describe, rebuild, upgraded
+from skfcdd.persistence._model import KINDS, describe, rebuild, upgraded, with_former_sigma
 
 __all__ = ["load", "read_info", "save"]
 
@@ -218,6 +218,8 @@ def load(
         estimator = _estimator(document, device)
         kind = KINDS[document["class"]]
         model = rebuild(document["model"], numbers, kind, backbone, found)
+        if document["format"] < 4:
+            model = with_former_sigma(model)
         if backbone is not None:
             estimator.backbone = backbone
         # What the file could not hold is not known to have changed.

@@ -26,7 +26,7 @@ from skfcdd.exceptions import ModelFileError
 from skfcdd.persistence._encoding import Decoder, Encoder
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["KINDS", "describe", "rebuild", "upgraded"]
+__all__ = ["KINDS", "describe", "rebuild", "upgraded", "with_former_sigma"]
 
 # Fields of the model that are stored as they are.
 _PLAIN = (
@@ -230,6 +230,25 @@ def rebuild(
         module = _module(model, settings, network, numbers)
     model = replace(model, network=settings, runner=_net(module, network, device))
     return model
+
+
+def with_former_sigma(model: FittedModel) -> FittedModel:
+    """A model of format 1 to 3 with the heatmaps that it had.
+
+    Fields of 64 pixels and more then had Gaussians of 10 pixels, as smaller ones have.
+    """
+    if model.judging.heatmap_sigma is not None or model.receptive_field is None:
+        return model
+    seen = model.module.preprocess.size or model.image_size
+    extents = [
+        extent * n / own
+        for extent, n, own in zip(
+            model.receptive_field.extent, model.image_size, seen, strict=True
+        )
+    ]
+    if max(extents) < 64 or min(extents) < 32:
+        return model
+    return replace(model, judging=replace(model.judging, heatmap_sigma=10.0))
 
 
 def _check(model: FittedModel, kind: str) -> None:
