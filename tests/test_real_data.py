@@ -15,17 +15,27 @@ def tiles(shared_data):
         return {name: file[name] for name in ("X", "mask", "kind", "split_tile")}
 
 
-def test_finds_frayed_tiles_after_seeing_good_ones(tiles):
+@pytest.mark.parametrize(
+    ("params", "least", "least_of_pixels"),
+    [
+        # Six seeds gave .77 to .82; with six epochs chance alone moves it by .12.
+        ({"resize": 64, "weights": None}, 0.75, 0.6),
+        # Four seeds gave .86 to .88, and .95 to .97 for pixels.
+        ({}, 0.8, 0.9),
+    ],
+)
+def test_finds_frayed_tiles_after_seeing_good_ones(
+    params, least, least_of_pixels, tiles
+):
     X, kind = tiles["X"], tiles["kind"]
     train = np.flatnonzero(tiles["split_tile"] == "train")[:200]
     test = np.flatnonzero(
         (tiles["split_tile"] == "test") & np.isin(kind, ["free", "fray"])
     )
-    # Six seeds gave .77 to .82; with six epochs chance alone moves it by .12.
-    model = FCDDClassifier(resize=64, max_epochs=20, random_state=0).fit(X[train])
+    model = FCDDClassifier(max_epochs=20, random_state=0, **params).fit(X[train])
     frayed = kind[test] == "fray"
-    assert roc_auc_score(frayed, model.anomaly_score(X[test])) > 0.75
+    assert roc_auc_score(frayed, model.anomaly_score(X[test])) > least
     heatmaps = model.explain(X[test])
     assert heatmaps.shape == (len(test), 128, 128)
     pixels = roc_auc_score(tiles["mask"][test].ravel(), heatmaps.ravel())
-    assert pixels > 0.6
+    assert pixels > least_of_pixels
