@@ -34,7 +34,7 @@ class Runner(Protocol):
     module_ : torch.nn.Module
         Has a :class:`~skfcdd._engine.preprocessing.Preprocess` as `preprocess`.
     device : str
-    precision : {"float64", "float32", "bfloat16"}
+    precision : {"float64", "float32", "bfloat16", "mixed"}
     batch_size : int
     """
 
@@ -52,7 +52,7 @@ class FixedRunner:
     ----------
     module_ : torch.nn.Module
     device : str
-    precision : {"float64", "float32", "bfloat16"}
+    precision : {"float64", "float32", "bfloat16", "mixed"}
     batch_size : int
     """
 

@@ -40,7 +40,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     ----------
     module : FCDDModule
         Initialised; training goes on from its weights.
-    precision : {"float64", "float32", "bfloat16"}, default="float32"
+    precision : {"float64", "float32", "bfloat16", "mixed"}, default="float32"
         In which the backbone computes.
     pixel_loss : {"anomalous", "all"}, float or None, default=None
         Pixel-wise objective where masks are known; a float is its share, beside the
