@@ -42,7 +42,8 @@ class SameConv2d(nn.Conv2d):
     """A convolution with the padding that TensorFlow calls "same".
 
     It gives ceil(n / stride) cells of n pixels. What padding this takes depends on n,
-    and where it is odd, the end gets one pixel more than the start.
+    and where it is odd, the end gets one pixel more than the start. For odd kernels, no
+    smaller than the stride.
 
     Examples
     --------
