@@ -16,7 +16,7 @@ from skfcdd import FCDDClassifier
 from skfcdd.datasets import make_defects
 from skfcdd.display import HeatmapDisplay, HistoryDisplay, ScoreDistributionDisplay
 
-data = make_defects(300, image_size=96, texture="wood", random_state=0)
+data = make_defects(300, image_size=128, texture="wood", random_state=0)
 good = np.flatnonzero(data.target == 0)
 train, test = good[:160], np.r_[good[160:], np.flatnonzero(data.target)]
 

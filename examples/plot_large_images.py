@@ -19,10 +19,10 @@ scans = make_defects(3, image_size=SIZE, anomaly_fraction=0, random_state=0).ima
 rng = np.random.RandomState(0)
 pieces = np.stack(
     [
-        scans[rng.randint(len(scans)), y : y + 96, x : x + 96]
+        scans[rng.randint(len(scans)), y : y + 128, x : x + 128]
         for y, x in zip(
-            rng.randint(SIZE[0] - 96, size=160),
-            rng.randint(SIZE[1] - 96, size=160),
+            rng.randint(SIZE[0] - 128, size=160),
+            rng.randint(SIZE[1] - 128, size=160),
             strict=True,
         )
     ]
