@@ -224,17 +224,21 @@ def test_own_chance_of_a_backbone_is_seeded(labelled):
     assert random_states()[:2] == before[:2]
 
 
-@pytest.mark.parametrize("size", [(1, 12), (16, 20), (32, 40)])
-def test_scores_do_not_depend_on_the_company(size):
+# Tiny images are computed in double precision; of others, single precision may round
+# the last digit otherwise in batches of another size.
+@pytest.mark.parametrize(
+    ("size", "rtol"), [((1, 12), 1e-7), ((16, 20), 1e-7), ((32, 40), 5e-7)]
+)
+def test_scores_do_not_depend_on_the_company(size, rtol):
     images = np.random.RandomState(0).uniform(size=(40, *size))
     model = quick().fit(images)
     expected = model.anomaly_score(images)
     order = np.random.RandomState(1).permutation(40)
-    assert_allclose(model.anomaly_score(images[order]), expected[order], rtol=1e-7)
-    assert_allclose(model.anomaly_score(images[3:4]), expected[3:4], rtol=1e-7)
+    assert_allclose(model.anomaly_score(images[order]), expected[order], rtol=rtol)
+    assert_allclose(model.anomaly_score(images[3:4]), expected[3:4], rtol=rtol)
     model.set_params(batch_size=7)
     model.net_.set_params(batch_size=7)
-    assert_allclose(model.anomaly_score(images), expected, rtol=1e-7)
+    assert_allclose(model.anomaly_score(images), expected, rtol=rtol)
 
 
 def test_parameters_can_be_set_and_are_kept(labelled):
