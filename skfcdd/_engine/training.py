@@ -157,10 +157,11 @@ def train(
     }
     with seeded(seeds[1], settings.device):
         module, field = _module(settings, images, split, previous)
-        precision = _place(module, settings, images.image_shape[:2])
+        size = module.preprocess.size or images.image_shape[:2]
+        precision = _place(module, settings, size)
         generator = torch.Generator(settings.device).manual_seed(seeds[2])
         data = _data(settings, images, targets, split, module, generator, **anomalies)
-        data.encode = _encoder(module, precision, images.image_shape[:2])
+        data.encode = _encoder(module, precision, size)
         net = _net(settings, module, data, split, precision)
         # Most objectives look at nothing, which spares a pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
@@ -308,9 +309,9 @@ def _module(
     return module, field
 
 
-def _place(module: FCDDModule, settings: Settings, image_size: tuple[int, int]) -> str:
+def _place(module: FCDDModule, settings: Settings, size: tuple[int, int]) -> str:
     """Bring a module to where it is trained; the precision in which it is."""
-    h, w = module.preprocess.size or image_size
+    h, w = size
     precision = resolve_precision(
         settings.precision, settings.device, h * w, apart=module.trains_depthwise()
     )
@@ -320,12 +321,12 @@ def _place(module: FCDDModule, settings: Settings, image_size: tuple[int, int]) 
 
 
 def _encoder(
-    module: FCDDModule, precision: str, image_size: tuple[int, int]
+    module: FCDDModule, precision: str, size: tuple[int, int]
 ) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None:
     """What computes the features of frozen layers, if there are any."""
     if not module.split:
         return None
-    fast = lean(module, precision, module.preprocess.size or image_size)
+    fast = lean(module, precision, size)
 
     @torch.no_grad()
     def encode(images: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -7,10 +7,10 @@ from typing import Any
 from skfcdd.backbones._registry import Recipe, lookup
 from skfcdd.backbones.paper import auto_name
 
-__all__ = ["PRETRAINED", "choose_backbone", "choose_recipe"]
+__all__ = ["choose_backbone", "choose_recipe"]
 
 # The network that "auto" takes for photographs and other images of some size.
-PRETRAINED = "efficientnet_lite0"
+_PRETRAINED = "efficientnet_lite0"
 _LEAST_SIDE = 64
 _CHANNELS = (1, 3)
 
@@ -54,7 +54,7 @@ def choose_backbone(
         h, w, c = image_shape
         suits = min(h, w) >= _LEAST_SIDE and c in _CHANNELS
         pretrained = suits if unsaid else weights is not None
-        backbone = PRETRAINED if pretrained else auto_name((h, w))
+        backbone = _PRETRAINED if pretrained else auto_name((h, w))
     if unsaid:
         known = lookup(backbone) if isinstance(backbone, str) else None
         weights = "imagenet" if known is not None and known.package else None

@@ -11,10 +11,10 @@ from torch import nn
 from skfcdd.backbones._inverted import InvertedResidual, SqueezeExcitation, conv_norm
 from skfcdd.backbones._staged import Stages
 
-__all__ = ["efficientnet_b0"]
+__all__ = ["GROUPS", "efficientnet_b0"]
 
 # Expansion, kernel, stride of the first block, output channels, number of blocks.
-_GROUPS = (
+GROUPS = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
     (6, 5, 2, 40, 2),
@@ -70,7 +70,7 @@ def efficientnet_b0(n_channels: int) -> Stages:
         conv_norm(n_channels, 32, 3, nn.BatchNorm2d, nn.SiLU, stride=2)
     ]
     n_in = 32
-    for expansion, kernel, stride, n_out, depth in _GROUPS:
+    for expansion, kernel, stride, n_out, depth in GROUPS:
         blocks = []
         for i in range(depth):
             first = stride if i == 0 else 1
@@ -88,6 +88,6 @@ def efficientnet_b0(n_channels: int) -> Stages:
 
 def _paths(group: int) -> list[str]:
     """Paths of the blocks of a group; the first and the last layer are no groups."""
-    if not 1 <= group <= len(_GROUPS):
+    if not 1 <= group <= len(GROUPS):
         return [f"features.{group}"]
-    return [f"features.{group}.{i}" for i in range(_GROUPS[group - 1][4])]
+    return [f"features.{group}.{i}" for i in range(GROUPS[group - 1][4])]

@@ -13,20 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skfcdd.backbones._efficientnet import GROUPS
+from skfcdd.backbones._inverted import divisible
 from skfcdd.backbones._staged import Stages
 
 __all__ = ["SameConv2d", "efficientnet_lite"]
 
-# Expansion, kernel, stride of the first block, output channels, number of blocks.
-_GROUPS = (
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-    (6, 3, 1, 320, 1),
-)
 # Groups of each stage, counted from 0.
 _STAGES = {
     "stride2": (0,),
@@ -154,9 +146,9 @@ def efficientnet_lite(n_channels: int, *, width: float, depth: float) -> Stages:
     blocks: list[nn.Module] = []
     paths: list[list[str]] = []
     n_in = _STEM
-    for i, (expansion, kernel, stride, channels, repeats) in enumerate(_GROUPS):
-        n_out = _divisible(channels * width)
-        if 0 < i < len(_GROUPS) - 1:
+    for i, (expansion, kernel, stride, channels, repeats) in enumerate(GROUPS):
+        n_out = divisible(channels * width)
+        if 0 < i < len(GROUPS) - 1:
             repeats = math.ceil(repeats * depth)
         paths.append([f"_blocks.{len(blocks) + k}" for k in range(repeats)])
         for k in range(repeats):
@@ -178,9 +170,3 @@ def efficientnet_lite(n_channels: int, *, width: float, depth: float) -> Stages:
     stages["stride2"] = ["_conv_stem", "_bn0", "_relu6", *stages["stride2"]]
     stages["stride32"] += ["_conv_head", "_bn1", "_relu6_head"]
     return Stages(layers, stages)
-
-
-def _divisible(channels: float) -> int:
-    """The nearest multiple of 8 that is not below nine tenths of `channels`."""
-    nearest = max(8, int(channels + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * channels else nearest + 8

@@ -1,4 +1,4 @@
-"""What MobileNetV3 and EfficientNet are made of."""
+"""What MobileNetV3, EfficientNet and EfficientNet-Lite are made of."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-__all__ = ["InvertedResidual", "SqueezeExcitation", "conv_norm"]
+__all__ = ["InvertedResidual", "SqueezeExcitation", "conv_norm", "divisible"]
 
 Norm = Callable[[int], nn.Module]
 
@@ -28,6 +28,12 @@ def conv_norm(
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out")
     layers = [convolution, norm(n_out)]
     return nn.Sequential(*layers, *([activation()] if activation is not None else []))
+
+
+def divisible(channels: float) -> int:
+    """The nearest multiple of 8 that is not below nine tenths of `channels`."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * channels else nearest + 8
 
 
 class SqueezeExcitation(nn.Module):

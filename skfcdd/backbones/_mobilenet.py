@@ -9,7 +9,12 @@ from functools import partial
 
 from torch import nn
 
-from skfcdd.backbones._inverted import InvertedResidual, SqueezeExcitation, conv_norm
+from skfcdd.backbones._inverted import (
+    InvertedResidual,
+    SqueezeExcitation,
+    conv_norm,
+    divisible,
+)
 from skfcdd.backbones._staged import Stages
 
 __all__ = ["mobilenet_v3_small"]
@@ -69,7 +74,7 @@ def mobilenet_v3_small(n_channels: int) -> Stages:
             )
         )
         if gated:
-            squeezed = _divisible(expanded // 4)
+            squeezed = divisible(expanded // 4)
             layers.append(
                 SqueezeExcitation(expanded, squeezed, nn.ReLU(), nn.Hardsigmoid())
             )
@@ -84,9 +89,3 @@ def mobilenet_v3_small(n_channels: int) -> Stages:
         stages[name] = [f"features.{i}" for i in range(start, end)]
         start = end
     return Stages({"features": nn.Sequential(*features)}, stages)
-
-
-def _divisible(channels: int) -> int:
-    """The nearest multiple of 8 that is not below nine tenths of `channels`."""
-    nearest = max(8, (channels + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * channels else nearest + 8
