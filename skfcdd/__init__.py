@@ -39,6 +39,7 @@ _MODULES = {
     "feature_cache",
     "heatmaps",
     "inspection",
+    "memory_bank",
     "metrics",
     "model_selection",
     "objectives",

@@ -8,8 +8,10 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
@@ -32,6 +34,7 @@ from skfcdd._utils.sklearn import (
 from skfcdd._verdicts import Convention
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.feature_cache import FeatureCache
+from skfcdd.memory_bank import MemoryBank
 from skfcdd.objectives import OBJECTIVES, Objective, resolve_objective
 from skfcdd.thresholds import THRESHOLDS, Threshold
 
@@ -65,6 +68,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         ],
         "stages": [tuple, list, None],
         "feature_cache": [StrOptions({"auto"}), FeatureCache, None],
+        "memory_bank": [StrOptions({"auto"}), MemoryBank, None],
         "image_shape": [tuple, list, None],
         "channels": [StrOptions({"first", "last"}), None],
         "normalize": [
@@ -130,6 +134,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         cut: int | str | None = None,
         stages: Sequence[int] | None = None,
         feature_cache: Any = "auto",
+        memory_bank: Any = "auto",
         image_shape: tuple[int, ...] | None = None,
         channels: str | None = None,
         normalize: Any = "auto",
@@ -197,7 +202,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         )
 
         def fitted(trained: Trained) -> FittedModel:
-            model = trained.model(blank, previous)
+            model = trained.model(blank, previous, images)
             rows = self._rows(trained.split, targets)
             return self._calibrated(model, images, targets, rows)
 
@@ -247,6 +252,44 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
                 f"another one, or leave {changed[0]} as it was."
             )
         return self._fitted
+
+    def explain_parts(self, X: Any) -> Bunch:
+        """Heatmaps split into what looks like a defect and what was never seen.
+
+        Parameters
+        ----------
+        X : array-like
+            Images, as for ``fit``.
+
+        Returns
+        -------
+        :class:`~sklearn.utils.Bunch`
+            `defect`, what the network has learned of synthetic or real anomalies, and
+            `novelty`, the distance from the memory of normal features; ndarrays of
+            shape (n, h, w), float32. They add up to ``explain(X)``. Without a memory,
+            `novelty` is 0.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.ImageShapeError
+            If the images have another shape than those of ``fit``.
+
+        Examples
+        --------
+        >>> from skfcdd import FCDDClassifier
+        >>> from skfcdd.datasets import make_defects
+        >>> images = make_defects(20, image_size=32, anomaly_fraction=0).images
+        >>> model = FCDDClassifier(max_epochs=1, random_state=0).fit(images)
+        >>> parts = model.explain_parts(images[:3])
+        >>> parts.defect.shape, float(parts.novelty.max())
+        ((3, 32, 32), 0.0)
+        """
+        images = self._check_images(X)
+        shape = (2, len(images), *images.image_shape[:2])
+        parts = np.zeros(shape, dtype=np.float32)
+        for rows, batch in self._fitted.part_heatmaps(images):
+            parts[: batch.shape[1], rows] = batch.swapaxes(0, 1)
+        return Bunch(defect=parts[0], novelty=parts[1])
 
     def explain_large(
         self, image: Any, *, tile_size: int = 1024, out: Any = None

@@ -76,6 +76,13 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         Whether features of frozen stages are computed once and kept, see
         :class:`skfcdd.feature_cache.FeatureCache`. "auto" does so where stages are
         frozen and `augment` is None.
+    memory_bank : "auto", MemoryBank or None, default="auto"
+        A memory of the pretrained features of normal images, whose anomaly map is
+        added to the network's: what has never been seen counts as well as what looks
+        like a defect. See :class:`skfcdd.memory_bank.MemoryBank`; :meth:`explain_parts`
+        tells the two apart. "auto" adds one to the networks efficientnet_lite0, 1 and
+        2 with frozen stages, which are the default; other networks need a frozen
+        stage. None adds none.
     anomaly_label : label, default=None
         The label that means "anomaly". None takes 1 of {0, 1}, True of {False, True},
         -1 of {-1, 1}, and else the last in sort order with an
@@ -271,6 +278,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         cut: int | str | None = None,
         stages: Sequence[int] | None = None,
         feature_cache: Any = "auto",
+        memory_bank: Any = "auto",
         anomaly_label: Any = None,
         image_shape: tuple[int, ...] | None = None,
         channels: str | None = None,

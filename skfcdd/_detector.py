@@ -50,6 +50,13 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Whether features of frozen stages are computed once and kept, see
         :class:`skfcdd.feature_cache.FeatureCache`. "auto" does so where stages are
         frozen and `augment` is None.
+    memory_bank : "auto", MemoryBank or None, default="auto"
+        A memory of the pretrained features of normal images, whose anomaly map is
+        added to the network's: what has never been seen counts as well as what looks
+        like a defect. See :class:`skfcdd.memory_bank.MemoryBank`; :meth:`explain_parts`
+        tells the two apart. "auto" adds one to the networks efficientnet_lite0, 1 and
+        2 with frozen stages, which are the default; other networks need a frozen
+        stage. None adds none.
     image_shape : tuple of int, default=None
         Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
         ``channels="first"``. None takes flat rows for images of one row.

@@ -72,6 +72,13 @@ class FCDDSegmenter(BaseFCDD):
         Whether features of frozen stages are computed once and kept, see
         :class:`skfcdd.feature_cache.FeatureCache`. "auto" does so where stages are
         frozen and `augment` is None.
+    memory_bank : "auto", MemoryBank or None, default="auto"
+        A memory of the pretrained features of normal images, whose anomaly map is
+        added to the network's: what has never been seen counts as well as what looks
+        like a defect. See :class:`skfcdd.memory_bank.MemoryBank`; :meth:`explain_parts`
+        tells the two apart. "auto" adds one to the networks efficientnet_lite0, 1 and
+        2 with frozen stages, which are the default; other networks need a frozen
+        stage. None adds none.
     anomaly_label : label, default=None
         Where y holds labels: the one of anomalies, as for :class:`FCDDClassifier`.
     image_shape : tuple of int, default=None
@@ -259,6 +266,7 @@ class FCDDSegmenter(BaseFCDD):
         cut: int | str | None = None,
         stages: Sequence[int] | None = None,
         feature_cache: Any = "auto",
+        memory_bank: Any = "auto",
         anomaly_label: Any = None,
         image_shape: tuple[int, ...] | None = None,
         channels: str | None = None,

@@ -65,7 +65,7 @@ def default_sigma(extent: float, stride: float = 1.0) -> float:
 
 def heatmap_sigmas(
     receptive_field: ReceptiveField,
-    sigma: float | None = None,
+    sigma: float | tuple[float, float] | None = None,
     scale: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[float, float]:
     """Width of the Gaussians along the axes of a heatmap.
@@ -74,9 +74,9 @@ def heatmap_sigmas(
     ----------
     receptive_field : ReceptiveField
         In pixels of the image that the network sees.
-    sigma : float, default=None
-        Standard deviation in pixels of the heatmap. None takes :func:`default_sigma`
-        along each axis.
+    sigma : float, tuple of float or None, default=None
+        Standard deviation in pixels of the heatmap, or one for each axis. None takes
+        :func:`default_sigma` along each axis.
     scale : tuple of float, default=(1.0, 1.0)
         Pixels of the heatmap per pixel that the network sees.
 
@@ -94,7 +94,7 @@ def heatmap_sigmas(
     (2.0, 10.0)
     """
     if sigma is not None:
-        return (sigma, sigma)
+        return sigma if isinstance(sigma, tuple) else (sigma, sigma)
     rows, columns = (
         default_sigma(extent * factor, stride * factor)
         for extent, stride, factor in zip(

@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skfcdd import FCDDDetector
+from skfcdd._engine.coreset import greedy_coreset, nearest
 from skfcdd.backbones import list_backbones
 from skfcdd.backbones._registry import lookup
 from skfcdd.baselines import (
@@ -30,7 +31,6 @@ from skfcdd.baselines import (
     PatchCoreDetector,
     PCADetector,
 )
-from skfcdd.baselines._coreset import greedy_coreset, nearest
 from skfcdd.baselines._upsampling import FlatUpsampler, balanced_matrix
 from skfcdd.exceptions import ImageShapeError, RandomFeaturesWarning
 from skfcdd.persistence import save
@@ -458,7 +458,7 @@ def test_coreset_behind_a_projection_covers_clusters():
 def test_nearest_by_all_distances(monkeypatch):
     rng = np.random.RandomState(0)
     points, memory = rng.normal(size=(50, 7)), rng.normal(size=(33, 7))
-    monkeypatch.setattr("skfcdd.baselines._coreset._MOST_DISTANCES", 100)
+    monkeypatch.setattr("skfcdd._engine.coreset._MOST_DISTANCES", 100)
     distance, index = nearest(torch.from_numpy(points), torch.from_numpy(memory))
     apart = np.linalg.norm(points[:, None] - memory[None], axis=2)
     assert_array_equal(index, apart.argmin(axis=1))

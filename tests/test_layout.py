@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "skfcdd"
 # From the ground up: a part may import from those before it, never from later ones.
 PARTS = (
-    "exceptions _regions feature_cache",
+    "exceptions _regions feature_cache memory_bank",
     "_verdicts conformal",
     "_utils",
     "receptive_field",

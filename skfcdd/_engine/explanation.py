@@ -27,8 +27,8 @@ class HeatmapMaker(nn.Module):
         Of its cells.
     image_shape : tuple of int (h, w)
         Size of the raw images.
-    sigma : float or None
-        Standard deviation of the Gaussian in pixels of the heatmap.
+    sigma : float, tuple of float or None
+        Standard deviation of the Gaussian in pixels of the heatmap, or one per axis.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class HeatmapMaker(nn.Module):
         module: FCDDModule,
         receptive_field: ReceptiveField,
         image_shape: tuple[int, int],
-        sigma: float | None,
+        sigma: float | tuple[float, float] | None,
     ) -> None:
         super().__init__()
         self.module = module
@@ -60,6 +60,15 @@ class HeatmapMaker(nn.Module):
             return heatmaps
         return self._from_gradient(images)
 
+    def parts(self, images: Tensor) -> Tensor:
+        """What adds up to the heatmaps (n, p, h, w): FCDD's part, and the memory's."""
+        if not self.module.objective.spatial:
+            return self(images)[:, None]
+        with torch.no_grad():
+            parts = self.module.parts(images)
+            spread: Tensor = self.upsample(parts.flatten(0, 1))
+        return spread.view(*parts.shape[:2], *self.image_shape).transpose(0, 1)
+
     def _from_gradient(self, images: Tensor) -> Tensor:
         """Blurred size of the gradient of the score, scaled to sum to the score.
 
@@ -81,8 +90,10 @@ class HeatmapMaker(nn.Module):
 
 
 def _pixel_grid(
-    field: ReceptiveField, scale: tuple[float, float], sigma: float | None
-) -> tuple[ReceptiveField, float]:
+    field: ReceptiveField,
+    scale: tuple[float, float],
+    sigma: float | tuple[float, float] | None,
+) -> tuple[ReceptiveField, float | tuple[float, float]]:
     """Every pixel as a cell, blurred like a map of the network would be."""
     if sigma is None:
         sigma = float(np.mean(heatmap_sigmas(field, None, scale)))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from skfcdd._engine.memory import NormalMemory
 from skfcdd._engine.module import FCDDModule
 from skfcdd._utils.random import undisturbed
 
@@ -29,7 +30,12 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @torch.no_grad()
-def lean(module: FCDDModule, precision: str, size: tuple[int, int]) -> FCDDModule:
+def lean(
+    module: FCDDModule,
+    precision: str,
+    size: tuple[int, int],
+    memory: NormalMemory | None = None,
+) -> FCDDModule:
     """A copy that gives the same answers faster.
 
     Parameters
@@ -39,6 +45,8 @@ def lean(module: FCDDModule, precision: str, size: tuple[int, int]) -> FCDDModul
         In which the network computes; "mixed" takes bfloat16 for frozen layers alone.
     size : tuple of int (h, w)
         Of the images that the network sees.
+    memory : NormalMemory, default=None
+        Whose map the copy adds to its own.
 
     Returns
     -------
@@ -56,11 +64,28 @@ def lean(module: FCDDModule, precision: str, size: tuple[int, int]) -> FCDDModul
         for path in fast.backbone.paths[: fast.split]:  # type: ignore[index]
             fast.backbone.get_submodule(path).to(torch.bfloat16)
     fast.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if memory is not None:
+        fast.memory = _lean_memory(memory, module, precision, size)
     if module.preprocess.mean.device.type == "cpu":
         fast.at_once = max(1, _AT_ONCE // (size[0] * size[1]))
     fast.backbone.requires_grad_(False).eval()
     fast.training = False
     return fast
+
+
+def _lean_memory(
+    memory: NormalMemory, module: FCDDModule, precision: str, size: tuple[int, int]
+) -> NormalMemory:
+    """The memory where the module is, its features as fast as the frozen layers'."""
+    reference = module.preprocess.mean
+    fast = copy.deepcopy(memory).to(reference.device, reference.dtype)
+    sample = _sample(module, size)
+    *_, kept = module.backbone.head(sample, module.split)  # type: ignore[operator]
+    fast.features = fold_norms(fast.features, kept)
+    if precision == "mixed":
+        fast.features.to(torch.bfloat16)
+    fast.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return fast.requires_grad_(False).eval()
 
 
 def _sample(module: FCDDModule, size: tuple[int, int]) -> Tensor:

@@ -9,21 +9,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+from torch import Tensor, nn
 
 from skfcdd._engine.explanation import HeatmapMaker
 from skfcdd._engine.inference import FixedRunner, in_batches, pool_maps
 from skfcdd._engine.lean import lean
+from skfcdd._engine.memory import Deepest, NormalMemory
 from skfcdd._engine.module import FCDDModule
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd._engine.split import UsedImages
 from skfcdd._inputs.images import ImageArray
 from skfcdd._utils.warnings import warn_caller
 from skfcdd._verdicts import Convention
+from skfcdd.backbones import measure_backbone
 from skfcdd.exceptions import ValueRangeWarning
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["FittedModel", "ImageFormat", "Judging"]
+__all__ = ["MEMORY_PREFIX", "FittedModel", "ImageFormat", "Judging"]
+
+# Of the names of the numbers of a memory.
+MEMORY_PREFIX = "memory."
 
 Scores = npt.NDArray[np.float64]
 Batches = Iterator[tuple[slice, npt.NDArray[np.float32]]]
@@ -103,6 +108,8 @@ class FittedModel:
         How many of them are of trainings before the last one.
     versions : mapping of str to str
         Of the libraries that it was made with.
+    memory : NormalMemory or None
+        Whose map is added to that of the network; on the CPU.
     """
 
     runner: Any
@@ -120,6 +127,7 @@ class FittedModel:
     history: tuple[dict[str, Any], ...] = ()
     n_earlier: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
+    memory: NormalMemory | None = None
 
     @property
     def module(self) -> Any:
@@ -132,11 +140,38 @@ class FittedModel:
         if not isinstance(self.module, FCDDModule):
             return self.module
         size = self.module.preprocess.size or self.image_size
-        return lean(self.module, self.runner.precision, size)
+        return lean(self.module, self.runner.precision, size, self.memory)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is stored: all but what follows from it."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @cached_property
+    def reach(self) -> tuple[float, float]:
+        """Rows and columns of pixels that a cell of the anomaly map depends on."""
+        assert self.receptive_field is not None
+        own = self.receptive_field
+        if self.memory is None:
+            return own.extent
+        network = Deepest(self.module, self.memory.features)
+        h, w = self.module.preprocess.size or self.image_size
+        deep = measure_backbone(network, (h, w), self.images.shape[2])
+        # Coarse cells are interpolated, and all are averaged with their neighbours.
+        rows, columns = (
+            max(r, far + j + self.memory.patch_size * k)
+            for r, far, j, k in zip(
+                own.extent, deep.extent, deep.stride, own.stride, strict=True
+            )
+        )
+        return rows, columns
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All numbers of the network, and of its memory, by name."""
+        numbers = dict(self.module.state_dict())
+        if self.memory is not None:
+            own = self.memory.state_dict()
+            numbers |= {MEMORY_PREFIX + name: value for name, value in own.items()}
+        return numbers
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
@@ -165,8 +200,32 @@ class FittedModel:
     def heatmap_maker(self) -> nn.Module:
         """Heatmaps (n, h, w) of images (n, c, h, w) in the unit range."""
         assert self.receptive_field is not None
-        sigma = self.judging.heatmap_sigma
-        return HeatmapMaker(self.fast, self.receptive_field, self.image_size, sigma)
+        field, sigmas = self.receptive_field, self.heatmap_sigmas
+        return HeatmapMaker(self.fast, field, self.image_size, sigmas)
+
+    @property
+    def heatmap_sigmas(self) -> float | tuple[float, float] | None:
+        """Standard deviation of the Gaussians in pixels, for each axis if two differ.
+
+        None stands for :func:`~skfcdd.heatmaps.default_sigma`. A memory is as sharp as
+        its cells, and takes the distance between them.
+        """
+        sigma, field = self.judging.heatmap_sigma, self.receptive_field
+        if sigma is not None or self.memory is None or field is None:
+            return sigma
+        seen = self.module.preprocess.size or self.image_size
+        rows, columns = (
+            max(1.0, stride * n / own)
+            for stride, n, own in zip(field.stride, self.image_size, seen, strict=True)
+        )
+        return rows, columns
+
+    def part_heatmaps(
+        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
+    ) -> Batches:
+        """What adds up to the heatmaps (k, p, h, w), by batches."""
+        maker: Any = self.heatmap_maker().to(self.runner.device).eval()
+        return in_batches(self.runner, images, rows, lambda u: maker.parts(u).float())
 
     def scores(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from skfcdd._engine.memory import NormalMemory
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd.backbones import freeze_backbone, make_backbone, measure_backbone
@@ -54,6 +55,8 @@ class FCDDModule(nn.Module):
         # go through the network at once.
         self.frozen_dtype: torch.dtype | None = None
         self.at_once: int | None = None
+        # Of a copy that answers for a model: the map that it adds to its own.
+        self.memory: NormalMemory | None = None
         self.preprocess = preprocess
         self.backbone = backbone
         self.objective = objective
@@ -138,8 +141,29 @@ class FCDDModule(nn.Module):
             tail = self.backbone.tail(images, self.split)  # type: ignore[operator]
             maps: Tensor = self.objective(tail)
             return maps
-        groups = [self.objective(self.features(part)) for part in self._groups(images)]
+        groups = [self.maps_of(self._normalized(part)) for part in self._groups(images)]
         return groups[0] if len(groups) == 1 else torch.cat(groups)
+
+    def maps_of(self, normalized: Tensor) -> Tensor:
+        """Anomaly maps (n, u, v) of normalised images, that of the memory added."""
+        first, *others = self.parts_of(normalized)
+        return first + others[0] if others else first
+
+    def parts_of(self, normalized: Tensor) -> list[Tensor]:
+        """What adds up to the anomaly maps: FCDD's own, and that of the memory."""
+        if self.memory is None:
+            return [self.objective(self.features_of(normalized))]
+        kept = self._head(normalized)
+        tail = self.backbone.tail(kept, self.split)  # type: ignore[operator]
+        return [self.objective(tail), self.memory(kept[-1])]
+
+    def parts(self, images: Tensor) -> Tensor:
+        """What adds up to the anomaly maps (k, n, u, v) of images in the unit range."""
+        groups = [
+            torch.stack(self.parts_of(self._normalized(part)))
+            for part in self._groups(images)
+        ]
+        return torch.cat(groups, dim=1)
 
 
 class Network:

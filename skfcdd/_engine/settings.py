@@ -13,6 +13,7 @@ from skfcdd._utils.device import resolve_device
 from skfcdd._utils.sklearn import check_parameters
 from skfcdd.backbones import choose_backbone
 from skfcdd.backbones._choice import choose_recipe
+from skfcdd.memory_bank import MemoryBank
 from skfcdd.objectives import OBJECTIVES, resolve_objective
 
 __all__ = ["NetworkSettings", "Settings"]
@@ -112,6 +113,8 @@ class Settings:
         All others have taken the place of the parameter of their name.
     params : dict
         All parameters, to tell this training from others.
+    memory_bank : MemoryBank, "auto" or None
+        "auto" takes one if the network has stages for it.
     head_factor : float, default=1.0
         By how much the head learns faster than the stages ahead of it.
     """
@@ -145,6 +148,7 @@ class Settings:
     verbose: int
     skorch_params: Mapping[str, Any]
     params: Mapping[str, Any]
+    memory_bank: Any
     head_factor: float = 1.0
 
     @classmethod
@@ -193,14 +197,26 @@ class Settings:
         lr, pixel_loss = self.lr, self.pixel_loss
         if lr == "auto":
             lr = recipe.lr
+        spatial = resolve_objective(network.loss).spatial
         if pixel_loss == "auto":
-            spatial = resolve_objective(network.loss).spatial
             pixel_loss = recipe.pixel_loss if spatial else None
+        bank = self.memory_bank
+        if bank == "auto" and not (spatial and recipe.memory):
+            bank = None
+        if isinstance(bank, MemoryBank):
+            bank.check()
+            if not spatial:
+                raise ValueError(
+                    f"Got memory_bank={bank} with loss={network.loss!r}, which has no "
+                    f"map over the image to add to. Take memory_bank=None, or an "
+                    f"objective with a map."
+                )
         return replace(
             self,
             network=network,
             lr=lr,
             pixel_loss=pixel_loss,
+            memory_bank=bank,
             head_factor=recipe.head_factor,
         )
 

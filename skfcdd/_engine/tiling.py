@@ -117,6 +117,12 @@ def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
             f"resize={module.preprocess.size} shrinks the images of fit, and tiles "
             f"would shrink otherwise. Resize the image, and fit without resize."
         )
+    if model.memory is not None and model.memory.position:
+        raise ValueError(
+            "MemoryBank(position=...) compares cells with those at the same place of "
+            "images of fit, and an image of another size has other places. Fit with "
+            "position=0."
+        )
     if not all(map(math.isfinite, field.extent)):
         raise ValueError(
             "A cell of this network sees the whole image, however large, so it cannot "
@@ -186,8 +192,7 @@ class _Tiles:
         field = _field(model)
         self.strides = [round(j) for j in field.stride]
         self.margins = [
-            math.ceil(r / j) + 1
-            for r, j in zip(field.extent, self.strides, strict=True)
+            math.ceil(r / j) + 1 for r, j in zip(model.reach, self.strides, strict=True)
         ]
         self.period = period = self._period(model)
         self.margins = [-(-m // period) * period for m in self.margins]
@@ -206,7 +211,7 @@ class _Tiles:
             If there is none, or the image ends within one.
         """
         if len(getattr(self.module.backbone, "taken", ())) == 1:
-            return 1
+            return 1 if model.memory is None else model.memory.period
         period = _find_period(self._map, model, self.strides, self.margins)
         for axis, name in enumerate(("high", "wide")):
             pixels = self.strides[axis] * period
@@ -266,9 +271,7 @@ class _Tiles:
         """Cells (n, u, v) of normalised images (n, c, h, w)."""
         images = images.contiguous(memory_format=torch.channels_last)
         with undisturbed(self.module, self.net.device):
-            features = self.module.features_of(images)
-            anomaly_map: Tensor = self.module.objective(features)
-        return anomaly_map
+            return self.module.maps_of(images)
 
     def _load(self, rows: slice, columns: slice) -> Tensor:
         """A window (1, c, h, w) in the unit range."""
@@ -368,7 +371,7 @@ def _bands(
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
     """Rows of the heatmap, a band at a time."""
     field = field_at(model, size)
-    sigmas = heatmap_sigmas(field, model.judging.heatmap_sigma)
+    sigmas = heatmap_sigmas(field, model.heatmap_sigmas)
     rows, columns = (
         _gaussians(
             size[axis],

@@ -19,6 +19,12 @@ from skfcdd._engine.feature_store import CachedTrainingData, stored_dtype
 from skfcdd._engine.fingerprint import weights_digest
 from skfcdd._engine.inference import FixedRunner
 from skfcdd._engine.lean import lean
+from skfcdd._engine.memorizing import (
+    Recollection,
+    deep_features,
+    memory_stages,
+    remember,
+)
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule, Network, make_module, set_upsampler
 from skfcdd._engine.net import FCDDNet, Listener, unwrapped
@@ -35,6 +41,7 @@ from skfcdd._utils.warnings import warn_caller
 from skfcdd.anomalies import resolve_synthetic
 from skfcdd.exceptions import ReceptiveFieldWarning
 from skfcdd.feature_cache import FeatureCache
+from skfcdd.memory_bank import MemoryBank
 from skfcdd.objectives import Objective
 from skfcdd.receptive_field import ReceptiveField
 
@@ -62,6 +69,8 @@ class Trained:
         Seed of the split, reused by warm starts.
     used : UsedImages
         All images that the network has seen in training, this one or earlier ones.
+    recollection : Recollection or None
+        Memory of the normal images, whose units are not yet known.
     """
 
     net: FCDDNet
@@ -69,14 +78,19 @@ class Trained:
     split: Split
     split_seed: int
     used: UsedImages
+    recollection: Recollection | None = None
 
-    def model(self, blank: FittedModel, previous: FittedModel | None) -> FittedModel:
+    def model(
+        self, blank: FittedModel, previous: FittedModel | None, images: ImageArray
+    ) -> FittedModel:
         """The fitted model, without a threshold yet.
 
         Parameters
         ----------
         blank : FittedModel
             What was known before training.
+        images : ImageArray
+            Those of ``fit``.
         previous : FittedModel or None
             What training went on from.
         """
@@ -90,7 +104,7 @@ class Trained:
         if unwrapped(net) is not net.module_:  # it is still one of several processes
             size = net.batch_size
             runner = FixedRunner(unwrapped(net), net.device, net.precision, size)
-        return replace(
+        model = replace(
             blank,
             runner=runner,
             receptive_field=self.receptive_field,
@@ -99,6 +113,9 @@ class Trained:
             history=(*earlier, *net.history),
             n_earlier=len(earlier),
         )
+        if self.recollection is None:
+            return model
+        return self.recollection.joined(model, images)
 
 
 def train(
@@ -162,12 +179,16 @@ def train(
         generator = torch.Generator(settings.device).manual_seed(seeds[2])
         data = _data(settings, images, targets, split, module, generator, **anomalies)
         data.encode = _encoder(module, precision, size)
+        recollection = _recollection(
+            settings, module, precision, images, split, previous, split_seed
+        )
         net = _net(settings, module, data, split, precision)
         # Most objectives look at nothing, which spares a pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
             _start_objective(module, data, settings)
         net.begun_ = begun
-        trained = Trained(net, field, split, split_seed, used.joined(split, digests))
+        used = used.joined(split, digests)
+        trained = Trained(net, field, split, split_seed, used, recollection)
         with _cached(settings, data, net, module) as source:
             own: list[Listener] = [CollapseWatch(source, split.held_normal)]
             if checkpoint is not None:
@@ -318,6 +339,61 @@ def _place(module: FCDDModule, settings: Settings, size: tuple[int, int]) -> str
     dtype = torch.float64 if precision == "float64" else torch.float32
     module.to(settings.device, dtype)
     return precision
+
+
+def _recollection(
+    settings: Settings,
+    module: FCDDModule,
+    precision: str,
+    images: ImageArray,
+    split: Split,
+    previous: FittedModel | None,
+    seed: int,
+) -> Recollection | None:
+    """A memory of the normal images to train on, if one is asked for."""
+    bank, rows = settings.memory_bank, split.normal
+    if bank is None:
+        return None
+    if bank == "auto":
+        network: Any = module.backbone
+        if not module.split or network.taken[0] < module.split or len(rows) < 2:
+            return None
+        bank = MemoryBank()
+    if len(rows) < 2:
+        raise ValueError(
+            f"Got memory_bank={bank} with {len(rows)} normal image to train on, but a "
+            f"memory is measured by comparing images: it needs at least 2."
+        )
+    runner = FixedRunner(module, settings.device, precision, settings.batch_size)
+    known = None if previous is None else previous.memory
+    features = stages = None
+    if known is None:
+        h, w = module.preprocess.size or images.image_shape[:2]
+        stages = memory_stages(bank, settings.network, module.backbone, module.split)
+        if previous is not None and stages is None:
+            raise ValueError(
+                f"Got memory_bank={bank} with warm_start=True, but the network was "
+                f"trained without a memory, and its first weights are gone. Set "
+                f"warm_start=False."
+            )
+        features = deep_features(
+            stages,
+            settings.network,
+            module.backbone,
+            module.split,
+            (h, w, images.image_shape[2]),
+        )
+    return remember(
+        bank,
+        features,
+        module,
+        runner,
+        images,
+        rows,
+        seed=seed,
+        stages=stages,
+        previous=known,
+    )
 
 
 def _encoder(

@@ -20,7 +20,7 @@ from skfcdd.backbones.weights import fit_weights, load_weights
 from skfcdd.exceptions import BackboneError
 from skfcdd.receptive_field import measure_receptive_field
 
-__all__ = ["freeze_backbone", "make_backbone"]
+__all__ = ["count_stages", "freeze_backbone", "make_backbone"]
 
 # cut="auto" takes the deepest stage whose cells see at most this share of the image.
 _FIELD_SHARE = 0.5
@@ -90,6 +90,14 @@ def make_backbone(
     module = module.cpu().float()
     _check_output(module, image_shape)
     return module
+
+
+def count_stages(backbone: Any) -> int | None:
+    """Number of stages of an architecture; None for modules, callables and timm."""
+    if not isinstance(backbone, str) or backbone.startswith("timm:"):
+        return None
+    with torch.device("meta"):
+        return len(_architecture(backbone).build(COLOURS).stages)
 
 
 def _from_user(

@@ -40,12 +40,15 @@ class Recipe:
         By how much the head, whose first weights are random, learns faster.
     pixel_loss : float or None, default=None
         Share of the pixel-wise objective.
+    memory : bool, default=False
+        Whether a memory of normal features is added.
     """
 
     frozen: int | None = None
     lr: float = 1e-3
     head_factor: float = 1.0
     pixel_loss: float | None = None
+    memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ for _name, _build, _cut, _file in (
     _ARCHITECTURES[_name] = Architecture(_build, _cut, url=_OFFICIAL + _file)
 
 # Found by benchmarks/default_network.py.
-_LITE = Recipe(frozen=2, lr=2e-3, head_factor=10.0, pixel_loss=0.2)
+_LITE = Recipe(frozen=2, lr=2e-3, head_factor=10.0, pixel_loss=0.2, memory=True)
 # Width, depth, and the hash of the weights in the package of its name.
 for _number, (_width, _depth, _hash) in enumerate(
     (

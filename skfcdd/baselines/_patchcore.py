@@ -14,7 +14,9 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skfcdd._engine.coreset import greedy_coreset
 from skfcdd._engine.inference import FixedRunner, in_batches
+from skfcdd._engine.memorizing import draw_cells
 from skfcdd._engine.model import FittedModel, Judging
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._inputs.images import ImageArray
@@ -24,8 +26,7 @@ from skfcdd._utils.warnings import warn_caller
 from skfcdd.backbones import make_backbone
 from skfcdd.backbones._registry import lookup
 from skfcdd.baselines._base import BaselineDetector, Heatmaps, Lesson
-from skfcdd.baselines._coreset import greedy_coreset
-from skfcdd.baselines._patches import PatchModule, draw_patches
+from skfcdd.baselines._patches import PatchModule
 from skfcdd.baselines._upsampling import FlatUpsampler
 from skfcdd.exceptions import RandomFeaturesWarning
 from skfcdd.receptive_field import ReceptiveField
@@ -214,7 +215,15 @@ class PatchCoreDetector(BaselineDetector):
         self._check_parameters()
         module, field, n_cells = self._module(lesson)
         runner = FixedRunner(module, lesson.device, lesson.precision, self.batch_size)
-        drawn = torch.from_numpy(draw_patches(runner, lesson, self.max_patches))
+        cells = draw_cells(
+            runner,
+            lesson.images,
+            lesson.rows,
+            lambda images: module.patches(images).permute(0, 2, 3, 1),
+            n_cells=self.max_patches,
+            seed=lesson.seed,
+        )
+        drawn = torch.from_numpy(cells.reshape(-1, cells.shape[2]))
         n_kept = max(1, round(self.coreset_ratio * len(drawn)))
         kept = greedy_coreset(drawn, n_kept, seed=lesson.seed, device=lesson.device)
         module.memory = drawn[kept].to(lesson.device)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skfcdd._engine.inference import FixedRunner, in_batches
+from skfcdd._engine.coreset import nearest
+from skfcdd._engine.memory import average_cells
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd.backbones import StagedNetwork, measure_backbone
 from skfcdd.backbones._staged import join_maps
-from skfcdd.baselines._base import Lesson, MapModule
-from skfcdd.baselines._coreset import nearest
+from skfcdd.baselines._base import MapModule
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["PatchModule", "draw_patches"]
+__all__ = ["PatchModule"]
 
 
 class PatchModule(MapModule):
@@ -47,18 +44,13 @@ class PatchModule(MapModule):
         images = images.contiguous(memory_format=torch.channels_last)
         maps = [m.to(images.dtype) for m in self._stages(images)]
         with torch.autocast(images.device.type, enabled=False):
-            return join_maps([self._averaged(m) for m in maps])
+            return join_maps([average_cells(m, self.patch_size) for m in maps])
 
     def _stages(self, images: Tensor) -> tuple[Tensor, ...]:
         """The maps that are put together, each at its own size."""
         if isinstance(self.network, StagedNetwork):
             return self.network.head(images, len(self.network.paths))
         return (self.network(images),)
-
-    def _averaged(self, maps: Tensor) -> Tensor:
-        """Means over the neighbourhoods of all cells; at the border, over what is."""
-        p = self.patch_size
-        return F.avg_pool2d(maps, p, 1, p // 2, count_include_pad=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Distances (n, u, v) of images (n, c, h, w) in the unit range."""
@@ -113,40 +105,3 @@ class PatchModule(MapModule):
         extent = (field.extent[0] + reach[0], field.extent[1] + reach[1])
         whole = ReceptiveField(extent, field.stride, field.offset)
         return whole, (int(first[0]), int(first[1]))
-
-
-def draw_patches(
-    runner: FixedRunner, lesson: Lesson, n_patches: int
-) -> npt.NDArray[np.floating]:
-    """Features of patches of the normal images, as many of each, drawn at random.
-
-    Parameters
-    ----------
-    runner : FixedRunner
-        With a :class:`PatchModule`.
-    lesson : Lesson
-        Says which images.
-    n_patches : int
-        About this many at most, but at least one of an image.
-
-    Returns
-    -------
-    ndarray of shape (n, d)
-        All patches, if there are no more.
-    """
-    module, rng = runner.module_, np.random.RandomState(lesson.seed)
-    each = max(1, n_patches // len(lesson.rows))
-
-    def drawn(images: Tensor) -> Tensor:
-        patches = module.patches(images).flatten(2).transpose(1, 2)
-        n, all_, d = patches.shape
-        if each >= all_:
-            return patches
-        # Image by image from one stream, however many come at a time.
-        places = torch.from_numpy(rng.random_sample((n, all_)).argsort(axis=1))
-        chosen = places[:, :each, None].to(patches.device)
-        return patches.gather(1, chosen.expand(-1, -1, d))
-
-    parts = [p for _, p in in_batches(runner, lesson.images, lesson.rows, drawn)]
-    found = np.concatenate(parts)
-    return found.reshape(-1, found.shape[2])

@@ -53,8 +53,9 @@ class ScoringGraph(nn.Module):
         dynamic_size: bool = False,
     ) -> None:
         super().__init__()
-        module = copy.deepcopy(model.module).cpu().float()
-        self.module: FCDDModule = module.eval().requires_grad_(False)
+        module = copy.deepcopy(model.module).cpu()
+        module.memory = copy.deepcopy(model.memory)
+        self.module: FCDDModule = module.float().eval().requires_grad_(False)
         # Archives of torch hold whole tensors in plain order, no views of them.
         for tensor in (*module.parameters(), *module.buffers()):
             tensor.data = tensor.data.contiguous().clone()
@@ -186,7 +187,7 @@ def _upsampler(
     """From cells to heatmaps; None where the objective has no map."""
     if not module.objective.spatial:
         return None
-    field, sigma = model.receptive_field, model.judging.heatmap_sigma
+    field, sigma = model.receptive_field, model.heatmap_sigmas
     assert field is not None
     if dynamic_size:
         return _FreeUpsampler(field, sigma, _offsets(model))
@@ -224,7 +225,10 @@ class _FreeUpsampler(nn.Module):
     offsets: Tensor
 
     def __init__(
-        self, field: ReceptiveField, sigma: float | None, offsets: Tensor
+        self,
+        field: ReceptiveField,
+        sigma: float | tuple[float, float] | None,
+        offsets: Tensor,
     ) -> None:
         super().__init__()
         self.field = field

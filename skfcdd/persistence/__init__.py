@@ -44,7 +44,7 @@ __all__ = ["load", "read_info", "save"]
 
 # Grows with changes that older versions of skfcdd cannot read.
 # 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters.
-FORMAT = 4
+FORMAT = 5
 # Attributes that an estimator has beside its fitted model.
 _STATE = ("n_features_in_", "feature_names_in_")
 _JSON, _NUMBERS = "estimator.json", "network.safetensors"
@@ -177,7 +177,7 @@ def _describe(
     }
     numbers = {
         name: value.detach().cpu().contiguous()
-        for name, value in model.module.state_dict().items()
+        for name, value in model.state_dict().items()
     }
     return document, numbers
 

@@ -15,6 +15,7 @@ import skfcdd.objectives as objectives
 import skfcdd.thresholds as thresholds
 from skfcdd.exceptions import ModelFileError
 from skfcdd.feature_cache import FeatureCache
+from skfcdd.memory_bank import MemoryBank
 from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["Decoder", "Encoder"]
@@ -24,6 +25,7 @@ _OBJECTS: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         FeatureCache,
+        MemoryBank,
         ReceptiveField,
         *(getattr(thresholds, name) for name in thresholds.__all__),
     )

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.inference import is_pooling
-from skfcdd._engine.model import FittedModel, ImageFormat, Judging
+from skfcdd._engine.memorizing import deep_features
+from skfcdd._engine.memory import NormalMemory
+from skfcdd._engine.model import MEMORY_PREFIX, FittedModel, ImageFormat, Judging
 from skfcdd._engine.module import FCDDModule, Network, backbone_weights, make_module
 from skfcdd._engine.net import FCDDNet
 from skfcdd._engine.preprocessing import Preprocess
@@ -103,11 +105,24 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
         "precision": net.precision,
         "batch_size": int(net.batch_size),
         "initial_spread": module.initial_spread,
+        "memory": _describe_memory(model),
+    }
+
+
+def _describe_memory(model: FittedModel) -> dict[str, Any] | None:
+    """What numbers alone do not tell of a memory."""
+    memory = model.memory
+    if memory is None:
+        return None
+    return {
+        "stages": None if memory.stages is None else list(memory.stages),
+        "patch_size": int(memory.patch_size),
+        "position": float(memory.position),
     }
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of format 1 to 3 as one of format 4."""
+    """A document of format 1 to 3 as one of today's; format 4 only lacks a memory."""
     if document["format"] < 3:
         document = _of_format_3(document)
     if document["format"] >= 4:
@@ -226,10 +241,12 @@ def rebuild(
         resize=None if network["size"] is None else tuple(network["size"]),
         normalize=None,
     )
+    own = {k: v for k, v in numbers.items() if not k.startswith(MEMORY_PREFIX)}
     with seeded(None, "cpu"):  # weights are drawn before they are replaced
-        module = _module(model, settings, network, numbers)
-    model = replace(model, network=settings, runner=_net(module, network, device))
-    return model
+        module = _module(model, settings, network, own)
+        memory = _memory(model, settings, network, numbers, module)
+    runner = _net(module, network, device)
+    return replace(model, network=settings, runner=runner, memory=memory)
 
 
 def with_former_sigma(model: FittedModel) -> FittedModel:
@@ -378,6 +395,65 @@ def _module(
     module.to(torch.float64 if double else torch.float32)
     module.load_state_dict(dict(numbers))
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _memory(
+    model: FittedModel,
+    settings: NetworkSettings,
+    network: Mapping[str, Any],
+    numbers: Mapping[str, Tensor],
+    module: FCDDModule,
+) -> NormalMemory | None:
+    """The memory that the file describes, with its numbers."""
+    described = network.get("memory")
+    own = {
+        name.removeprefix(MEMORY_PREFIX): value
+        for name, value in numbers.items()
+        if name.startswith(MEMORY_PREFIX)
+    }
+    if described is None:
+        if own:
+            raise ModelFileError("The file holds numbers of a memory it does not name.")
+        return None
+    _check_memory(described, own)
+    h, w = settings.resize or model.image_size
+    stages = described["stages"]
+    features = deep_features(
+        None if stages is None else tuple(stages),
+        replace(settings, weights=None),
+        module.backbone,
+        module.split,
+        (h, w, model.images.shape[2]),
+    )
+    memory = NormalMemory(
+        features,
+        described["patch_size"],
+        own["mean"],
+        own["axes"],
+        own["points"],
+        position=described["position"],
+        stages=None if stages is None else tuple(stages),
+    )
+    memory.to(own["points"].dtype).load_state_dict(own)
+    return memory
+
+
+def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> None:
+    """Refuse what cannot have come from ``fit``."""
+    size, position = described["patch_size"], described["position"]
+    shapes = [tuple(own[name].shape) for name in ("mean", "axes", "points", "units")]
+    mean, axes, points, units = shapes
+    agree = (
+        len(axes) == len(points) == 2
+        and mean == axes[:1]
+        and points[1] == axes[1] + 2 * (position > 0)
+        and points[0] > 0
+        and units == (3,)
+    )
+    if not (type(size) is int and size % 2 == 1 and 0 < size < 100):
+        raise ModelFileError(f"The file has a memory with patch_size={size!r}.")
+    if not (_is_number(position, -1e-9) and agree):
+        raise ModelFileError(f"The file has a memory with impossible shapes {shapes}.")
 
 
 def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -43,7 +43,7 @@ def greedy_coreset(
     Examples
     --------
     >>> import torch
-    >>> from skfcdd.baselines._coreset import greedy_coreset
+    >>> from skfcdd._engine.coreset import greedy_coreset
     >>> points = torch.tensor([[0.0], [0.1], [5.0], [5.1], [9.0]])
     >>> sorted((greedy_coreset(points, 3, seed=0) // 2).tolist())
     [0, 1, 2]
@@ -89,7 +89,7 @@ def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     Examples
     --------
     >>> import torch
-    >>> from skfcdd.baselines._coreset import nearest
+    >>> from skfcdd._engine.coreset import nearest
     >>> memory = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     >>> nearest(torch.tensor([[3.0, 0.0], [3.0, 5.0]]), memory)
     (tensor([3., 1.]), tensor([0, 1]))

@@ -1,0 +1,322 @@
+"""How a memory of normal features is made, and brought to the units of FCDD's map."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from skfcdd._engine.coreset import greedy_coreset
+from skfcdd._engine.inference import Runner, in_batches, pool_maps
+from skfcdd._engine.lean import lean
+from skfcdd._engine.memory import DeepFeatures, NormalMemory, places
+from skfcdd._engine.model import FittedModel
+from skfcdd._engine.module import FCDDModule
+from skfcdd._engine.settings import NetworkSettings
+from skfcdd._inputs.images import ImageArray
+from skfcdd.backbones import StagedNetwork, make_backbone
+from skfcdd.backbones._make import count_stages
+from skfcdd.memory_bank import MemoryBank
+
+__all__ = ["Recollection", "deep_features", "draw_cells", "memory_stages", "remember"]
+
+Rows = npt.NDArray[np.intp]
+
+# Distances of normal cells are measured on at most so many images.
+_MEASURED = 256
+# A spread below this share of that of the features is rounding.
+_LEAST_SPREAD = 1e-3
+
+
+def memory_stages(
+    bank: MemoryBank, settings: NetworkSettings, backbone: Any, split: int
+) -> tuple[int, ...] | None:
+    """Numbers of the stages that a memory takes; None for the backbone's own output.
+
+    Raises
+    ------
+    ValueError
+        If no stage is frozen, or the stages do not suit FCDD's map.
+    """
+    if not split:
+        raise ValueError(
+            f"Got memory_bank={bank} with frozen={settings.frozen!r}, but a memory "
+            f"keeps the features of a network whose first stages stay as they are. "
+            f"Freeze at least one, frozen=1, or take memory_bank=None."
+        )
+    n_stages = count_stages(settings.backbone)
+    if n_stages is None:
+        if bank.stages is not None:
+            raise ValueError(
+                f"Got MemoryBank(stages={bank.stages!r}), but only networks given by "
+                f"name have numbered stages. Leave stages= out: the memory then keeps "
+                f"the features that FCDD's map is taken from, before any training."
+            )
+        return None
+    own = backbone.stage_ends.index(backbone.taken[0]) + 1
+    stages = bank.stages
+    if stages is None:
+        stages = [own] if own == n_stages else [own, own + 1]
+    numbers = tuple(sorted({int(stage) for stage in stages}))
+    if numbers[0] != own or numbers[-1] > n_stages or backbone.taken[0] < split:
+        raise ValueError(
+            f"Got MemoryBank(stages={bank.stages!r}), but {settings.backbone!r} has "
+            f"stages 1 to {n_stages}; the first one must be {own}, where FCDD's map "
+            f"is taken, and none may lie before the last frozen one."
+        )
+    return numbers
+
+
+def deep_features(
+    stages: tuple[int, ...] | None,
+    settings: NetworkSettings,
+    backbone: Any,
+    split: int,
+    input_shape: tuple[int, int, int],
+) -> DeepFeatures:
+    """The network of a memory, with the weights that `settings` name.
+
+    Parameters
+    ----------
+    stages : tuple of int or None
+        As :func:`memory_stages` gives them.
+    settings : NetworkSettings
+    backbone : StagedNetwork
+        That of FCDD, before any training.
+    split : int
+        Number of its layers that are frozen.
+    input_shape : tuple of int (h, w, c)
+    """
+    network = backbone
+    if stages is not None:
+        made = make_backbone(
+            settings.backbone,
+            input_shape,
+            weights=settings.weights,
+            stages=stages,
+        )
+        assert isinstance(made, StagedNetwork)
+        network = made
+    return DeepFeatures(network, split, input_shape)
+
+
+def draw_cells(
+    runner: Runner,
+    images: ImageArray,
+    rows: Rows,
+    cells: Callable[[Tensor], Tensor],
+    *,
+    n_cells: int,
+    seed: int,
+) -> npt.NDArray[np.floating]:
+    """Features of cells of normal images, as many of each, drawn at random.
+
+    Parameters
+    ----------
+    runner : Runner
+    images : ImageArray
+    rows : ndarray of int
+        Which of the images.
+    cells : callable
+        Maps images (k, c, h, w) in the unit range to features (k, u, v, d).
+    n_cells : int
+        About so many at most, but at least one of an image.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_images, m, d)
+        All cells, if there are no more.
+    """
+    rng = np.random.RandomState(seed)
+    each = max(1, n_cells // len(rows))
+
+    def drawn(batch: Tensor) -> Tensor:
+        found = cells(batch)
+        found = found.reshape(len(found), -1, found.shape[-1])
+        n, all_, d = found.shape
+        if each >= all_:
+            return found
+        # Image by image from one stream, however many come at a time.
+        places = torch.from_numpy(rng.random_sample((n, all_)).argsort(axis=1))
+        chosen = places[:, :each, None].to(found.device)
+        return found.gather(1, chosen.expand(-1, -1, d))
+
+    return np.concatenate([p for _, p in in_batches(runner, images, rows, drawn)])
+
+
+class Recollection:
+    """A memory in the making: its features are kept, its units are not yet known.
+
+    Parameters
+    ----------
+    memory : NormalMemory
+    owners : Tensor of shape (m,), int64
+        From which of `rows` each kept vector comes; -1 for those of earlier trainings.
+    rows : ndarray of int
+        Normal images that are remembered.
+    bank : MemoryBank
+    """
+
+    def __init__(
+        self, memory: NormalMemory, owners: Tensor, rows: Rows, bank: MemoryBank
+    ) -> None:
+        self.memory, self.owners = memory, owners
+        self.rows, self.bank = rows, bank
+
+    def joined(self, model: FittedModel, images: ImageArray) -> FittedModel:
+        """A fitted model with this memory, in units of the model's own map.
+
+        Both parts are measured on images that were trained on, so that those held out
+        stay as new to the model as any other; of the memory, each image is compared
+        with what is kept of others.
+        """
+        places = np.unique(np.linspace(0, len(self.rows) - 1, _MEASURED).astype(int))
+        rows = self.rows[places]
+        distances = self._apart(model, images, rows, places)
+        memory = copy.copy(self.memory)
+        memory._buffers = dict(memory._buffers)
+        least = _LEAST_SPREAD * float(self.memory.points.std(dim=0).norm())
+        level = float(distances.mean())
+        spread = max(float(distances.std()), least, 1e-12)
+        excess = np.square(np.maximum((distances - level) / spread, 0))
+        unit = float(excess.mean(axis=(1, 2)).std())
+        alone = [pool_maps(maps, "mean") for _, maps in model.maps(images, rows)]
+        own = float(np.concatenate(alone).std())
+        # Where all normal images are alike, there is no spread to go by.
+        factor = self.bank.weight * (own or 1.0) / (unit or 1.0)
+        memory.units = torch.tensor([level, spread, factor])
+        return replace(model, memory=memory)
+
+    def _apart(
+        self, model: FittedModel, images: ImageArray, rows: Rows, places: Rows
+    ) -> npt.NDArray[np.float64]:
+        """Distances (n, u, v) of cells to what is kept of other images."""
+        module = lean(model.module, model.runner.precision, _size(model), self.memory)
+        memory: Any = module.memory
+        owners, start = self.owners.to(model.runner.device), 0
+
+        def distances(batch: Tensor) -> Tensor:
+            nonlocal start
+            place = places[start : start + len(batch)]
+            start += len(batch)
+            own = torch.as_tensor(place, device=owners.device)[:, None] == owners
+            found = []
+            for image, mask in zip(
+                torch.split(batch, module.at_once or len(batch)),
+                torch.split(own, module.at_once or len(batch)),
+                strict=True,
+            ):
+                vectors = memory.vectors(module.frozen_features(image)[-1])
+                apart = torch.cdist(vectors.flatten(1, 2), memory.points)
+                apart = apart.masked_fill(mask[:, None], torch.inf)
+                found.append(apart.amin(dim=2).view(vectors.shape[:3]))
+            return torch.cat(found).double()
+
+        parts = [p for _, p in in_batches(model.runner, images, rows, distances)]
+        return np.concatenate(parts)
+
+
+def _size(model: FittedModel) -> tuple[int, int]:
+    size: tuple[int, int] = model.module.preprocess.size or model.image_size
+    return size
+
+
+def remember(
+    bank: MemoryBank,
+    features: DeepFeatures | None,
+    module: FCDDModule,
+    runner: Runner,
+    images: ImageArray,
+    rows: Rows,
+    *,
+    seed: int,
+    stages: tuple[int, ...] | None = None,
+    previous: NormalMemory | None = None,
+) -> Recollection:
+    """Keep the features of normal images.
+
+    Parameters
+    ----------
+    bank : MemoryBank
+    features : DeepFeatures or None
+        None takes those of `previous`.
+    module : FCDDModule
+        With the frozen stages ahead of these features.
+    runner : Runner
+        How it is run.
+    images : ImageArray
+    rows : ndarray of int
+        The normal images.
+    seed : int
+    stages : tuple of int, default=None
+        Where the features come from.
+    previous : NormalMemory, default=None
+        Of the training that this one goes on from; what it keeps is not forgotten.
+    """
+    h, w = module.preprocess.size or images.image_shape[:2]
+    dtype = module.preprocess.mean.dtype
+    blank = previous
+    if blank is None:
+        assert features is not None
+        nothing = torch.empty(0, 0, dtype=dtype)
+        blank = NormalMemory(
+            features, bank.patch_size, nothing, nothing, nothing, stages=stages
+        )
+    fast = lean(module, runner.precision, (h, w), blank)
+    assert fast.memory is not None
+    memory = fast.memory
+
+    def cells(batch: Tensor) -> Tensor:
+        groups = torch.split(batch, fast.at_once or len(batch))
+        found = [memory.cells(fast.frozen_features(part)[-1]) for part in groups]
+        whole = torch.cat(found)
+        grid = places(whole).expand(len(whole), -1, -1, -1)
+        return torch.cat([whole, grid], dim=-1)
+
+    drawn = draw_cells(runner, images, rows, cells, n_cells=bank.max_patches, seed=seed)
+    owners = np.repeat(np.arange(len(rows)), drawn.shape[1])
+    flat = drawn.reshape(-1, drawn.shape[2])
+    if previous is None:
+        mean, axes, position = _projection(flat[:, :-2], bank)
+    else:
+        mean, axes = previous.mean.numpy(), previous.axes.numpy()
+        position = previous.position
+    vectors = (flat[:, :-2] - mean) @ axes
+    if position:
+        vectors = np.concatenate([vectors, position * flat[:, -2:]], axis=1)
+    if previous is not None:
+        known = previous.points.numpy()
+        vectors = np.concatenate([known, vectors])
+        owners = np.concatenate([np.full(len(known), -1), owners])
+    candidates = torch.from_numpy(vectors.astype(flat.dtype, copy=False))
+    n_kept = min(int(bank.n_patches), len(candidates))
+    kept = greedy_coreset(candidates, n_kept, seed=seed, device=runner.device)
+    whole = NormalMemory(
+        blank.features,
+        blank.patch_size,
+        torch.as_tensor(mean, dtype=dtype),
+        torch.as_tensor(axes, dtype=dtype),
+        candidates[kept],
+        position,
+        blank.stages,
+    )
+    return Recollection(whole, torch.from_numpy(owners)[kept], rows, bank)
+
+
+def _projection(
+    features: npt.NDArray[np.floating], bank: MemoryBank
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    """Mean and principal axes of features, and what crossing the image counts for."""
+    n, d = features.shape
+    k = min(d if bank.n_components is None else int(bank.n_components), d, n)
+    fitted = PCA(k, svd_solver="covariance_eigh").fit(features.astype(np.float64))
+    spread = float(np.sqrt(fitted.explained_variance_.sum()))
+    return fitted.mean_, fitted.components_.T, float(bank.position) * spread

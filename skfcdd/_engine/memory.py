@@ -1,0 +1,210 @@
+"""A memory of the features of normal images, as a second anomaly map."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skfcdd._engine.coreset import nearest
+from skfcdd.backbones import StagedNetwork
+
+__all__ = ["DeepFeatures", "Deepest", "NormalMemory", "average_cells", "places"]
+
+
+def average_cells(maps: Tensor, size: int) -> Tensor:
+    """Means over `size` x `size` cells; at the border, over those that are there."""
+    return F.avg_pool2d(maps, size, 1, size // 2, count_include_pad=False)
+
+
+def places(cells: Tensor) -> Tensor:
+    """Where the cells (n, u, v, d) of a map lie (u, v, 2), from 0 to 1 per axis."""
+    steps = [
+        (torch.arange(n, device=cells.device) + 0.5).to(cells) / n
+        for n in cells.shape[1:3]
+    ]
+    return torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1)
+
+
+class DeepFeatures(nn.Module):
+    """Features of pretrained stages, from what the frozen stages of FCDD give.
+
+    Parameters
+    ----------
+    network : StagedNetwork
+        With its pretrained weights; the layers that FCDD runs too are left out.
+    split : int
+        Number of layers of the network that FCDD runs.
+    image_shape : tuple of int (h, w, c)
+        Size of the images that the network sees.
+    """
+
+    def __init__(
+        self, network: StagedNetwork, split: int, image_shape: tuple[int, int, int]
+    ) -> None:
+        super().__init__()
+        self.paths = network.paths[split:]
+        self.taken = tuple(number - split for number in network.taken)
+        for path in self.paths:
+            self._place(path, copy.deepcopy(network.get_submodule(path)))
+        self.eval().requires_grad_(False)
+        h, w, c = image_shape
+        with torch.no_grad():
+            *_, x = network.eval().head(torch.zeros(1, c, h, w), split)
+            sizes = [maps.shape[2:] for maps in self.maps(x)]
+        # By how much the maps of the others are enlarged to the size of the first.
+        self.factors = [
+            [float(max(1, round(n / k))) for n, k in zip(sizes[0], size, strict=True)]
+            for size in sizes
+        ]
+
+    def _place(self, path: str, layer: nn.Module) -> None:
+        """Put a layer where the network has it, so that its weights keep their keys."""
+        *parents, name = path.split(".")
+        place: nn.Module = self
+        for parent in parents:
+            if not hasattr(place, parent):
+                place.add_module(parent, nn.Module())
+            place = getattr(place, parent)
+        place.add_module(name, layer)
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The outputs that are put together."""
+        maps = [x] if 0 in self.taken else []
+        for i, path in enumerate(self.paths, start=1):
+            x = self.get_submodule(path)(x)
+            if i in self.taken:
+                maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (n, d, u, v) from the output of the last layer that FCDD runs.
+
+        Coarser maps are enlarged by whole factors. Unlike resizing to a size, this
+        gives the cells of a window the same values as in the whole image.
+        """
+        first, *others = self.maps(x)
+        u, v = first.shape[2:]
+        joined = [first]
+        for maps, factors in zip(others, self.factors[1:], strict=True):
+            # One more row and column, for networks that drop what is left over.
+            maps = F.pad(maps, (0, 1, 0, 1), mode="replicate")
+            large = F.interpolate(maps, scale_factor=factors, mode="bilinear")
+            joined.append(large[:, :, :u, :v])
+        return torch.cat(joined, dim=1)
+
+
+class Deepest(nn.Module):
+    """The coarsest map of a memory's features, of images.
+
+    Parameters
+    ----------
+    module : FCDDModule
+        With the frozen stages.
+    features : DeepFeatures
+    """
+
+    def __init__(self, module: Any, features: Any) -> None:
+        super().__init__()
+        self.backbone, self.split, self.features = (
+            module.backbone,
+            module.split,
+            features,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (n, d, u, v) of normalised images (n, c, h, w)."""
+        *_, kept = self.backbone.head(images, self.split)
+        deepest: Tensor = self.features.maps(kept)[-1]
+        return deepest
+
+
+class NormalMemory(nn.Module):
+    r"""Squared excess of the distance to the nearest normal features, per cell.
+
+    Parameters
+    ----------
+    features : torch.nn.Module
+        Maps the output of FCDD's frozen stages to features (n, d, u, v).
+    patch_size : int
+        Features are averaged over so many cells in either direction.
+    mean : Tensor of shape (d,)
+    axes : Tensor of shape (d, k)
+        Features are projected to these after `mean` is taken away.
+    points : Tensor of shape (m, k), or (m, k + 2) with the position
+        What is kept.
+    position : float
+        What moving across the image counts for; 0 leaves the position out.
+    stages : tuple of int or None
+        Numbers of the stages that the features come from; None for the output of the
+        backbone itself.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    points: Tensor
+    units: Tensor
+
+    def __init__(
+        self,
+        features: nn.Module,
+        patch_size: int,
+        mean: Tensor,
+        axes: Tensor,
+        points: Tensor,
+        position: float = 0.0,
+        stages: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.stages = stages
+        self.patch_size = patch_size
+        self.position = position
+        self.register_buffer("mean", mean)
+        self.register_buffer("axes", axes)
+        self.register_buffer("points", points)
+        # Level and spread of the distances of normal cells, and the factor of the map.
+        self.register_buffer("units", torch.tensor([0.0, 1.0, 0.0]))
+
+    def forward(self, kept: Tensor) -> Tensor:
+        """Anomaly map (n, u, v), float32, from the output of the frozen stages."""
+        with torch.autocast(kept.device.type, enabled=False):
+            level, spread, factor = self.units
+            excess = (self.distances(kept) - level) / spread
+            return factor * excess.clamp_min(0).square()
+
+    @property
+    def period(self) -> int:
+        """By how many cells a window may be moved to have the same cells."""
+        factors = getattr(self.features, "factors", [])
+        return math.lcm(*(round(f) for pair in factors for f in pair))
+
+    def distances(self, kept: Tensor) -> Tensor:
+        """Distances (n, u, v) of cells to the nearest kept features."""
+        vectors = self.vectors(kept)
+        n, u, v, k = vectors.shape
+        return nearest(vectors.reshape(-1, k), self.points)[0].view(n, u, v)
+
+    def vectors(self, kept: Tensor) -> Tensor:
+        """What is compared (n, u, v, k), float32 at least."""
+        cells = self.cells(kept)
+        with torch.autocast(kept.device.type, enabled=False):
+            vectors = (cells - self.mean) @ self.axes
+            if not self.position:
+                return vectors
+            grid = self.position * places(cells)
+            return torch.cat([vectors, grid.expand(len(cells), -1, -1, -1)], dim=-1)
+
+    def cells(self, kept: Tensor) -> Tensor:
+        """Features (n, u, v, d) averaged over neighbouring cells."""
+        maps = self.features(kept.to(self._dtype())).to(self.mean.dtype)
+        with torch.autocast(kept.device.type, enabled=False):
+            return average_cells(maps, self.patch_size).permute(0, 2, 3, 1)
+
+    def _dtype(self) -> Any:
+        weight = next(self.features.parameters(), self.mean)
+        return weight.dtype
