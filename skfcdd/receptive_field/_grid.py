@@ -1,0 +1,96 @@
+"""A regular grid through the middles of what cells see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Grid", "fit_grid"]
+
+# A rounder stride is taken if it is not this much worse.
+_WORSE = 1.25
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells along an axis.
+
+    Parameters
+    ----------
+    extent : float
+        Pixels that a cell sees, at most.
+    sharp : float
+        The same in the channels that see least.
+    stride : float
+        Distance between neighbours.
+    offset : float
+        Centre of the first one.
+    slack : float
+        How far single cells are from the grid.
+    regular : bool
+        Whether that is no further than from one cell to the next.
+    placed : bool, default=True
+        Whether the grid holds for the image, and not for a larger one alone.
+    """
+
+    extent: float
+    sharp: float
+    stride: float
+    offset: float
+    slack: float
+    regular: bool
+    placed: bool = True
+
+    def nowhere(self) -> Grid:
+        """The grid of another image."""
+        return replace(self, regular=False, placed=False)
+
+
+def fit_grid(
+    numbers: npt.NDArray[np.intp], edges: npt.NDArray[np.floating], usual: float
+) -> Grid:
+    """The grid of cells with these numbers and edges.
+
+    Parameters
+    ----------
+    numbers : ndarray of int (cells,)
+        In increasing order, at least two.
+    edges : ndarray (2, cells, 2)
+        First and last pixel that cells see, in any channel and in the sharpest ones.
+    usual : float
+        Distance between cells that are spread evenly.
+    """
+    spans = edges[..., 1] - edges[..., 0] + 1.0
+    centers = edges[1].mean(axis=-1)
+    apart = np.diff(centers) / np.diff(numbers)
+    fits = [
+        (stride, *_offset(numbers, centers, stride))
+        for stride in _strides(numbers, centers, usual)
+    ]
+    least = min(error for _, _, error in fits)
+    stride, offset, error = next(f for f in fits if f[2] <= _WORSE * least + 1e-9)
+    # Cells that share what they see stand in groups, which jump from one to the next.
+    regular = stride > 0 and error <= max(stride, apart.max()) / 2 + 1e-9
+    varied = (spans[1].max() - spans[1].min()) / 2
+    extent, sharp = (float(s.max()) for s in spans)
+    return Grid(extent, sharp, stride, offset, float(error + varied), bool(regular))
+
+
+def _strides(
+    numbers: npt.NDArray[np.intp], centers: npt.NDArray[np.floating], usual: float
+) -> list[float]:
+    """Strides to try, the roundest first."""
+    ends = float((centers[-1] - centers[0]) / (numbers[-1] - numbers[0]))
+    fitted = float(np.polyfit(numbers, centers, 1)[0])
+    whole = [float(round(s)) for s in (ends, fitted, usual) if round(s) >= 1]
+    return [*whole, usual, ends, fitted]
+
+
+def _offset(
+    numbers: npt.NDArray[np.intp], centers: npt.NDArray[np.floating], stride: float
+) -> tuple[float, float]:
+    """Offset that is best in the worst cell, and how far off that cell is."""
+    rest = centers - stride * numbers
+    return float(rest.max() + rest.min()) / 2, float(rest.max() - rest.min()) / 2

@@ -1,0 +1,249 @@
+"""Extent, stride and first centre of cells, or the centre of each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from skfcdd._utils.random import undisturbed
+from skfcdd._utils.warnings import warn_caller
+from skfcdd.exceptions import ReceptiveFieldWarning
+from skfcdd.receptive_field._field import ReceptiveField
+from skfcdd.receptive_field._grid import Grid, fit_grid
+from skfcdd.receptive_field._probe import Edges, Line, Probe
+
+__all__ = ["measure_receptive_field"]
+
+Floats = npt.NDArray[np.float64]
+
+# An axis is enlarged between these sizes until a cell's field fits inside.
+_MAX_CANVAS = 4096
+_LEAST_CANVAS = 64  # a multiple of the strides of most networks
+# Widths of the strips on which the other axis is measured.
+_STRIPS = (8, 48)
+# Neighbours that are measured in the middle: cells that enlarged maps share come in
+# groups of so many at most.
+_GROUP = 8
+# Up to so many cells, all are compared with the grid.
+_FEW = 24
+
+
+def measure_receptive_field(
+    module: nn.Module, image_shape: tuple[int, int], n_channels: int
+) -> ReceptiveField:
+    """Receptive field of the cells of a module's output.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Maps (n, c, h, w) to (n, d, u, v). It is copied, measured on the CPU in
+        evaluation mode, and left as it was.
+    image_shape : tuple of int (h, w)
+        Size of the images. Larger ones are tried too where a field reaches the
+        border, as long as the module takes them.
+    n_channels : int
+        Number of channels of the images.
+
+    Returns
+    -------
+    ReceptiveField
+        An extent is infinite where every cell depends on the whole axis at every size
+        that was tried (as behind global pooling); stride and offset then spread the
+        cells evenly over the image. Where channels differ in what they see, as those of
+        maps of several scales, the extent is what all together see, and those that see
+        least say where the cells lie.
+
+    Warns
+    -----
+    ReceptiveFieldWarning
+        If the cells cannot be mapped onto the image; they are spread evenly over it.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfcdd.receptive_field import measure_receptive_field
+    >>> net = nn.Sequential(
+    ...     nn.Conv2d(1, 4, 5, padding=2), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)
+    ... )
+    >>> measure_receptive_field(net, (32, 48), n_channels=1)
+    ReceptiveField(extent=(10.0, 10.0), stride=(2.0, 2.0), offset=(2.5, 2.5))
+    """
+    probe = Probe(module)
+    with torch.no_grad(), undisturbed(probe.module, "cpu"):
+        probe.check((n_channels, *image_shape))
+        axes = [_Axis(_line(probe, image_shape, n_channels, a)).found for a in (0, 1)]
+    if not all(found.sure for found in axes):
+        warn_caller(
+            f"Where the cells of the map lie cannot be measured in images of "
+            f"{image_shape} pixels: their number does not grow with the image, and "
+            f"each sees most of it. They are spread evenly over the image. Larger "
+            f"images, or a backbone with a smaller receptive field, show where.",
+            ReceptiveFieldWarning,
+        )
+    rows, columns = axes
+    places = (rows.places, columns.places)
+    return ReceptiveField(
+        extent=(rows.extent, columns.extent),
+        stride=(rows.stride, columns.stride),
+        offset=(rows.offset, columns.offset),
+        places=None if places == (None, None) else places,
+    )
+
+
+def _line(
+    probe: Probe, image_shape: tuple[int, int], n_channels: int, axis: int
+) -> Line:
+    """The narrowest strip that serves: the other axis does not matter."""
+    whole = Line(probe, (n_channels, *image_shape), axis)
+    n_cells = whole.touched(whole.length, [(0, 0)]).shape[2]
+    for width in _STRIPS:
+        shape = [n_channels, *(min(n, width) for n in image_shape)]
+        shape[1 + axis] = whole.length
+        strip = Line(probe, shape, axis)
+        if strip.count(whole.length) != n_cells:
+            continue
+        # Behind strides and paddings a strip may be gone from what the cells see.
+        if strip.touched(whole.length, [(0, whole.length)])[0, 0, n_cells // 2]:
+            return strip
+    return whole
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was measured along one axis."""
+
+    extent: float
+    stride: float
+    offset: float
+    places: tuple[float, ...] | None = None
+    sure: bool = True
+
+
+class _Axis:
+    """The measurement along one axis."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.n_pixels = line.length
+        self.n_cells = int(line.touched(line.length, [(0, 0)]).shape[2])
+        line.find_sharp()
+        self.found = self._measure()
+
+    def _measure(self) -> _Found:
+        grid = self._on_canvas() or self._inside(self.n_pixels, self.n_cells, 0.0)
+        even = self.n_pixels / self.n_cells
+        if grid is None:
+            return _Found(math.inf, even, (even - 1) / 2)
+        if grid.regular and self._fits(grid):
+            return _Found(grid.extent, grid.stride, grid.offset)
+        return self._each_cell(grid)
+
+    def _on_canvas(self) -> Grid | None:
+        """The grid on the least enlarged image in which some fields lie inside."""
+        n = self.n_pixels
+        length = n
+        while length <= max(_MAX_CANVAS, 2 * n + _LEAST_CANVAS):
+            cells = self.n_cells if length == n else self.line.count(length)
+            if cells is None:  # a module made for one size only
+                return None
+            grid = self._inside(length, cells, 1.0)
+            if grid is not None:
+                # Cells whose number does not grow with the image lie elsewhere in it.
+                grown = abs((cells - self.n_cells) * grid.stride - (length - n))
+                return grid if grown <= abs(grid.stride) + 1 else grid.nowhere()
+            # Where padding depends on the size, cells lie alike in sizes that leave
+            # the same remainders on the way down.
+            length += -(-length // _LEAST_CANVAS) * _LEAST_CANVAS
+        return None
+
+    def _inside(self, length: int, n_cells: int, margin: float) -> Grid | None:
+        """The grid, if the fields of two cells in the middle lie inside the canvas.
+
+        A dilated field has holes, so a part of it may lie over the border although the
+        pixels next to the border are not seen. A margin, in multiples of what is seen,
+        makes sure that nothing was cut.
+        """
+        first = n_cells // 2
+        ends = self.line.touched(length, [(0, 1), (length - 1, length)])
+        if ends[:, 0, first].any():
+            return None
+        middle = self.line.edges(length, [first])
+        if not _lie_inside(middle, length, margin)[0]:
+            return None
+        far = n_cells // 4 // _GROUP * _GROUP
+        cells = np.unique([first - far, *range(first - 1, first + _GROUP), first + far])
+        cells = cells[(cells >= 0) & (cells < n_cells)]
+        move = (cells - first) * round(length / n_cells)
+        guess = np.clip(middle + move[None, :, None], 0, length - 1)
+        edges = self.line.edges(length, cells.tolist(), guess)
+        inner = _lie_inside(edges, length, margin)
+        if inner.sum() < 2:
+            return None
+        return fit_grid(cells[inner], edges[:, inner], length / n_cells)
+
+    def _fits(self, grid: Grid) -> bool:
+        """Whether cells of the image see what they see if they lie on the grid."""
+        n, k = self.n_pixels, self.n_cells
+        numbers = np.arange(k)
+        if k > _FEW:
+            some = [*range(4), *range(k // 2, k // 2 + _GROUP), *range(k - 4, k)]
+            numbers = np.unique([*some, *np.linspace(0, k - 1, _GROUP).astype(int)])
+        centers = grid.offset + grid.stride * numbers
+        reach = (np.array([grid.extent, grid.sharp]) - 1)[:, None] / 2
+        spans = np.stack([centers - reach, centers + reach], axis=-1)
+        guess = np.clip(np.rint(spans), 0, n - 1).astype(int)
+        low, high = np.moveaxis(self.line.edges(n, numbers.tolist(), guess)[1], -1, 0)
+        seen = low >= 0
+        slack = grid.slack + 1e-6
+        apart = np.maximum(spans[1, :, 0] - low, high - spans[1, :, 1])
+        return bool((apart[seen] <= slack).all())
+
+    def _each_cell(self, grid: Grid) -> _Found:
+        """The centre of what each cell sees of the image."""
+        n, k = self.n_pixels, self.n_cells
+        edges = self.line.edges(n, range(k))
+        low, high = np.moveaxis(edges[1].astype(float), -1, 0)
+        seen, spans = low >= 0, high - low + 1
+        extent = grid.extent
+        if not grid.placed:
+            widest = float((edges[0, :, 1] - edges[0, :, 0] + 1).max())
+            extent = math.inf if widest >= n else widest
+        centers = (low + high) / 2
+        even = n / k
+        if not seen.any() or (k > 1 and len(np.unique(centers[seen])) == 1):
+            return _Found(extent, even, (even - 1) / 2, sure=False)
+        # What a cell at the border would see beyond it.
+        whole = float(np.median(spans[seen]))
+        short = spans < whole
+        centers = np.where(short & (low == 0), high - (whole - 1) / 2, centers)
+        centers = np.where(short & (high == n - 1), low + (whole - 1) / 2, centers)
+        return self._placed(np.interp(range(k), np.flatnonzero(seen), centers[seen]),
+                            extent)
+
+    def _placed(self, centers: Floats, extent: float) -> _Found:
+        """A regular grid if the centres are on one, else the centres themselves."""
+        k = self.n_cells
+        if k == 1:
+            return _Found(extent, float(self.n_pixels), float(centers[0]))
+        edges = np.stack([centers, centers], axis=-1)[None].repeat(2, axis=0)
+        grid = fit_grid(np.arange(k), edges, self.n_pixels / k)
+        if grid.regular:
+            return _Found(extent, grid.stride, grid.offset)
+        stride = float(centers.max() - centers.min()) / (k - 1)
+        places = tuple(centers.tolist())
+        return _Found(extent, stride, places[0], places)
+
+
+def _lie_inside(edges: Edges, length: int, margin: float) -> npt.NDArray[np.bool_]:
+    """Which cells see a part of the canvas with a margin around it."""
+    low, high = edges[0, :, 0], edges[0, :, 1]
+    room = margin * (high - low + 1)
+    inside: npt.NDArray[np.bool_] = (
+        (low >= np.maximum(room, 1)) & (high <= length - 1 - np.maximum(room, 1))
+    )
+    return inside

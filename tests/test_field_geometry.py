@@ -1,0 +1,307 @@
+"""Where cells lie, for modules that bring maps of several scales together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from skfcdd.backbones import make_backbone, measure_backbone
+from skfcdd.heatmaps import GaussianUpsampler
+from skfcdd.receptive_field import ReceptiveField, measure_receptive_field
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Many tiny forward passes wait for each other's threads on a busy machine."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def smoothing(module):
+    """The module with all weights the same, so that a spot stays where it is."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module.eval()
+
+
+def place_of_spot(module, field, size, spot):
+    """Middle of the highest pixels of the heatmap of an image with one bright pixel."""
+    image = torch.zeros(1, 1, *size)
+    image[0, 0, spot[0], spot[1]] = 1.0
+    with torch.no_grad():
+        features = module(image)
+    cells = features.square().sum(dim=1).double()
+    heatmap = GaussianUpsampler(size, tuple(cells.shape[1:]), field)(cells)[0]
+    highest = heatmap >= (1 - 1e-9) * heatmap.max()
+    return highest.nonzero().double().mean(dim=0).tolist()
+
+
+def assert_spots_stay(module, size, stride):
+    """Heatmaps peak within half a stride, of the coarsest map, of a bright pixel."""
+    module = smoothing(module)
+    field = measure_receptive_field(module, size, 1)
+    shares = (0.3, 0.41, 0.5, 0.68)
+    for a, b in zip(shares, reversed(shares), strict=True):
+        spot = (int(a * size[0]), int(b * size[1]))
+        found = place_of_spot(module, field, size, spot)
+        for axis in (0, 1):
+            # A pixel is the finest that a heatmap can tell.
+            assert abs(found[axis] - spot[axis]) <= max(stride[axis] / 2, 0.5) + 0.5, (
+                field,
+                spot,
+                found,
+            )
+    return field
+
+
+def conv(n_in, n_out, stride, kernel=3, **options):
+    options = {"padding": kernel // 2, "bias": False, **options}
+    return nn.Conv2d(n_in, n_out, kernel, stride, **options)
+
+
+class Join(nn.Module):
+    """A map, and a deeper one brought to its size: behind it as channels, or added."""
+
+    def __init__(self, first, deeper, how="cat", **resize):
+        super().__init__()
+        self.first, self.deeper = first, deeper
+        self.how, self.resize = how, resize or {"mode": "bilinear"}
+
+    def forward(self, x):
+        first = self.first(x)
+        deeper = F.interpolate(self.deeper(first), first.shape[2:], **self.resize)
+        return torch.cat([first, deeper], 1) if self.how == "cat" else first + deeper
+
+
+def pyramid(stride, how="cat", **resize):
+    layers = [conv(1, 4, 2)]
+    while 2 ** len(layers) < stride:
+        layers.append(conv(4, 4, 2))
+    return Join(nn.Sequential(*layers), conv(4, 4, 2), how, **resize)
+
+
+SIZES = [(64, 64), (128, 96), (101, 67), (224, 130)]
+RESIZES = [
+    {"mode": "bilinear"},
+    {"mode": "bilinear", "align_corners": True},
+    {"mode": "nearest"},
+    {"mode": "area"},
+    {"mode": "bicubic"},
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("resize", RESIZES, ids=str)
+@pytest.mark.parametrize("how", ["cat", "add"])
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_maps_brought_together(size, resize, how, stride):
+    field = assert_spots_stay(pyramid(stride, how, **resize), size, (2 * stride,) * 2)
+    assert field.stride == pytest.approx((stride, stride), rel=0.1)
+    if how == "cat":  # the finest map says where cells lie
+        assert field.stride == (stride, stride)
+        assert field.offset == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("stage", "grid"), [(2, (4, 3)), (3, (8, 7)), (4, (16, 15))])
+@pytest.mark.parametrize("size", [128, 224])
+def test_stages_of_inverted_residuals(stage, grid, size):
+    network = make_backbone(
+        "efficientnet_lite0", (size, size, 3), weights=None, stages=[stage, stage + 1]
+    )
+    field = measure_receptive_field(network, (size, size), 3)
+    assert (field.stride[0], field.offset[0]) == grid
+    assert field == measure_backbone(network, (size, size), 3)
+
+
+class UNet(nn.Module):
+    def __init__(self, up):
+        super().__init__()
+        self.one, self.two, self.three = conv(1, 4, 2), conv(4, 4, 2), conv(4, 4, 2)
+        self.up, self.back = up, conv(4, 4, 1)
+
+    def forward(self, x):
+        one = self.one(x)
+        two = self.two(one)
+        two = two + self.up(self.three(two))[..., : two.shape[2], : two.shape[3]]
+        return one + self.up(self.back(two))[..., : one.shape[2], : one.shape[3]]
+
+
+class Shuffled(nn.Sequential):
+    """Cells of a pixel shuffle, which share what they see."""
+
+    def __init__(self):
+        super().__init__(conv(1, 4, 2), conv(4, 16, 2), nn.PixelShuffle(2))
+
+
+ENLARGING = [
+    (UNet(nn.ConvTranspose2d(4, 4, 2, 2, bias=False)), 8),
+    (UNet(nn.ConvTranspose2d(4, 4, 4, 2, 1, bias=False)), 8),
+    (nn.Sequential(conv(1, 4, 4), nn.ConvTranspose2d(4, 4, 3, 2, 1, 1)), 4),
+    (Shuffled(), 4),
+    (nn.Sequential(conv(1, 4, 4, 5), nn.Upsample(scale_factor=2)), 4),
+    (nn.Sequential(conv(1, 4, 4), nn.Upsample(scale_factor=4, mode="bilinear")), 4),
+    (nn.Sequential(conv(1, 4, 8), nn.Upsample(scale_factor=4)), 8),
+]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 128), (75, 90)])
+@pytest.mark.parametrize(("module", "stride"), ENLARGING)
+def test_maps_made_larger(module, stride, size):
+    assert_spots_stay(module, size, (stride, stride))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 130), (37, 51)])
+@pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d])
+@pytest.mark.parametrize("n_cells", [4, 7])
+def test_pooling_to_a_size(pool, n_cells, size):
+    module = nn.Sequential(conv(1, 4, 1), pool(n_cells))
+    field = assert_spots_stay(module, size, tuple(n / n_cells for n in size))
+    assert field.stride == pytest.approx(tuple(n / n_cells for n in size), rel=0.1)
+    for axis in (0, 1):
+        centers = field.centers(n_cells, axis)
+        middle = centers[0] + centers[-1]
+        assert middle == pytest.approx(size[axis] - 1, abs=2.5)
+
+
+class Same(nn.Module):
+    """The padding that TensorFlow calls "same", which depends on the size."""
+
+    def __init__(self, kernel):
+        super().__init__()
+        self.layer = conv(1, 4, 2, kernel, padding=0)
+        self.kernel = kernel
+
+    def forward(self, x):
+        h, w = ((-(-n // 2) - 1) * 2 + self.kernel - n for n in x.shape[2:])
+        pad = (w // 2, w - w // 2, h // 2, h - h // 2)
+        return self.layer(F.pad(x, pad))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (63, 64), (20, 33)])
+@pytest.mark.parametrize("kernel", [3, 4, 5])
+def test_padding_that_depends_on_the_size(kernel, size):
+    field = assert_spots_stay(Same(kernel), size, (2, 2))
+    for axis in (0, 1):
+        missing = (-(-size[axis] // 2) - 1) * 2 + kernel - size[axis]
+        assert field.stride[axis] == 2
+        assert field.offset[axis] == (kernel - 1) / 2 - missing // 2
+
+
+@pytest.mark.parametrize("size", [(64, 64), (41, 90)])
+def test_fields_with_holes(size):
+    module = nn.Sequential(
+        conv(1, 4, 2), conv(4, 4, 1, dilation=6, padding=6), conv(4, 4, 2)
+    )
+    field = assert_spots_stay(module, size, (4, 4))
+    assert field == ReceptiveField((31, 31), (4, 4), (0.0, 0.0))
+
+
+class Moved(nn.Module):
+    """Cells in another order along the rows."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.layer, self.order = conv(1, 4, 4), order
+
+    def forward(self, x):
+        return self.order(self.layer(x))
+
+
+class Squeezed(nn.Module):
+    """Cells that lie closer together at the start than at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = conv(1, 4, 1)
+
+    def forward(self, x):
+        x = self.layer(x)
+        places = (torch.linspace(0, 1, 12) ** 2 * (x.shape[2] - 1)).long()
+        return x[:, :, places, ::4]
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (lambda x: x.flip(2), lambda k: k[::-1]),
+        (lambda x: x.roll(3, 2), lambda k: np.roll(k, 3)),
+        (lambda x: torch.cat([x[:, :, ::2], x[:, :, 1::2]], 2), None),
+    ],
+)
+def test_cells_in_another_order(order, expected):
+    field = assert_spots_stay(Moved(order), (64, 48), (4, 4))
+    k = 4.0 * np.arange(16)
+    k = np.concatenate([k[::2], k[1::2]]) if expected is None else expected(k)
+    assert np.abs(field.centers(16) - k).max() <= 0.5  # the first cell sees less
+    assert field.centers(12, 1).tolist() == list(range(0, 48, 4))
+    assert field.stride == (4, 4)
+
+
+def test_cells_that_are_not_evenly_spaced():
+    module = Squeezed()
+    field = measure_receptive_field(module, (96, 96), 1)
+    places = (np.linspace(0, 1, 12) ** 2 * 95).astype(int)
+    assert np.abs(field.centers(12) - places).max() <= 0.5
+    assert field.stride[0] == pytest.approx(95 / 11)
+    with pytest.raises(ValueError, match="12 cells"):
+        field.centers(13)
+
+
+POOL = st.sampled_from(["conv", "max", "avg"])
+RESIZE = st.sampled_from(RESIZES[:4])
+
+
+@st.composite
+def networks(draw):
+    """A chain of strided layers, its maps joined from the coarsest to one of them."""
+    layers, strides, made = [], [], (1, 1)
+    for _ in range(draw(st.integers(1, 3))):
+        stride = draw(st.sampled_from([(1, 1), (2, 2), (2, 1), (1, 2)]))
+        kernel = draw(st.sampled_from([1, 3, 5]))
+        dilation = draw(st.integers(1, 2))
+        kind, n_in = draw(POOL), 1 if not layers else 2
+        layer = conv(n_in, 2, stride, kernel, dilation=dilation)
+        layer.padding = (kernel // 2 * dilation,) * 2
+        if kind != "conv":
+            pool = nn.MaxPool2d if kind == "max" else nn.AvgPool2d
+            layer = nn.Sequential(conv(n_in, 2, 1), pool(3, stride, 1))
+        layers.append(layer)
+        made = (made[0] * stride[0], made[1] * stride[1])
+        strides.append(made)
+    return layers, strides, draw(st.sampled_from(["cat", "add"])), draw(RESIZE)
+
+
+class Chain(nn.Module):
+    def __init__(self, layers, how, resize):
+        super().__init__()
+        self.layers, self.how, self.resize = nn.ModuleList(layers), how, resize
+
+    def forward(self, x):
+        maps = []
+        for layer in self.layers:
+            x = layer(x)
+            maps.append(x)
+        size = maps[0].shape[2:]
+        maps = [maps[0], *(F.interpolate(m, size, **self.resize) for m in maps[1:])]
+        return torch.cat(maps, 1) if self.how == "cat" else sum(maps)
+
+
+@given(parts=networks(), h=st.integers(40, 90), w=st.integers(40, 90))
+def test_any_network_of_these_parts(parts, h, w):
+    layers, strides, how, resize = parts
+    field = assert_spots_stay(Chain(layers, how, resize), (h, w), strides[-1])
+    u, v = (-(-n // j) for n, j in zip((h, w), strides[0], strict=True))
+    for axis, (n_cells, n) in enumerate(((u, h), (v, w))):
+        centers = field.centers(n_cells, axis)
+        assert -field.stride[axis] <= centers.min() <= centers.max()
+        assert centers.max() <= n - 1 + field.stride[axis]
