@@ -28,9 +28,13 @@ class Grid:
     offset : float
         Centre of the first one.
     slack : float
-        How far single cells are from the grid.
+        How far what a cell sees may be from what the grid says.
+    exact : bool
+        Whether all cells through which it was laid are on it.
     regular : bool
-        Whether that is no further than from one cell to the next.
+        Whether no cell is further from the grid than half the way to the next.
+    n_fitted : int
+        Number of cells through which it was laid.
     placed : bool, default=True
         Whether the grid holds for the image, and not for a larger one alone.
     """
@@ -40,8 +44,16 @@ class Grid:
     stride: float
     offset: float
     slack: float
+    exact: bool
     regular: bool
+    n_fitted: int
     placed: bool = True
+
+    def spans(self, n_cells: int, n_pixels: int) -> bool:
+        """Whether so many cells take about the whole of so many pixels."""
+        usual = n_pixels / n_cells
+        within = (n_cells - 1) * self.stride <= n_pixels + self.extent
+        return self.exact and self.stride >= usual / 2 and within
 
     def nowhere(self) -> Grid:
         """The grid of another image."""
@@ -75,7 +87,10 @@ def fit_grid(
     regular = stride > 0 and error <= max(stride, apart.max()) / 2 + 1e-9
     varied = (spans[1].max() - spans[1].min()) / 2
     extent, sharp = (float(s.max()) for s in spans)
-    return Grid(extent, sharp, stride, offset, float(error + varied), bool(regular))
+    # Enlarged maps end with a cell that looks inwards, where others look outwards.
+    slack = float(error + varied + apart.max())
+    exact, n = error <= 1e-9, len(numbers)
+    return Grid(extent, sharp, stride, offset, slack, exact, bool(regular), n)
 
 
 def _strides(
@@ -84,7 +99,7 @@ def _strides(
     """Strides to try, the roundest first."""
     ends = float((centers[-1] - centers[0]) / (numbers[-1] - numbers[0]))
     fitted = float(np.polyfit(numbers, centers, 1)[0])
-    whole = [float(round(s)) for s in (ends, fitted, usual) if round(s) >= 1]
+    whole = [float(round(s)) for s in (usual, ends, fitted) if round(s) >= 1]
     return [*whole, usual, ends, fitted]
 
 

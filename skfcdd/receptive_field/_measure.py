@@ -131,7 +131,6 @@ class _Axis:
         self.line = line
         self.n_pixels = line.length
         self.n_cells = int(line.touched(line.length, [(0, 0)]).shape[2])
-        line.find_sharp()
         self.found = self._measure()
 
     def _measure(self) -> _Found:
@@ -144,22 +143,28 @@ class _Axis:
         return self._each_cell(grid)
 
     def _on_canvas(self) -> Grid | None:
-        """The grid on the least enlarged image in which some fields lie inside."""
+        """The grid on the least enlarged image in which enough fields lie inside."""
         n = self.n_pixels
-        length = n
+        length, first = n, None
         while length <= max(_MAX_CANVAS, 2 * n + _LEAST_CANVAS):
             cells = self.n_cells if length == n else self.line.count(length)
             if cells is None:  # a module made for one size only
-                return None
+                break
+            if first is not None and cells == self.n_cells:
+                break  # the number of cells is fixed, and so they lie elsewhere
             grid = self._inside(length, cells, 1.0)
             if grid is not None:
                 # Cells whose number does not grow with the image lie elsewhere in it.
                 grown = abs((cells - self.n_cells) * grid.stride - (length - n))
-                return grid if grown <= abs(grid.stride) + 1 else grid.nowhere()
+                if grown > abs(grid.stride) + 1:
+                    grid = grid.nowhere()
+                if grid.n_fitted > _GROUP or grid.spans(cells, length):
+                    return grid
+                first = first or grid
             # Where padding depends on the size, cells lie alike in sizes that leave
             # the same remainders on the way down.
             length += -(-length // _LEAST_CANVAS) * _LEAST_CANVAS
-        return None
+        return first
 
     def _inside(self, length: int, n_cells: int, margin: float) -> Grid | None:
         """The grid, if the fields of two cells in the middle lie inside the canvas.
@@ -175,6 +180,7 @@ class _Axis:
         middle = self.line.edges(length, [first])
         if not _lie_inside(middle, length, margin)[0]:
             return None
+        self.line.find_sharp(length)
         far = n_cells // 4 // _GROUP * _GROUP
         cells = np.unique([first - far, *range(first - 1, first + _GROUP), first + far])
         cells = cells[(cells >= 0) & (cells < n_cells)]

@@ -112,11 +112,13 @@ class Line:
         except REFUSALS:
             return None
 
-    def find_sharp(self) -> None:
+    def find_sharp(self, length: int) -> None:
         """Tell channels apart by how many cells bands of NaN reach in them."""
-        ends = np.linspace(0, self.length, min(_BANDS, self.length) + 1).astype(int)
+        if self._channels(length, [(0, 0)]).shape[1] == 1:
+            return
+        ends = np.linspace(0, length, min(_BANDS, length) + 1).astype(int)
         spans = list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
-        counts = self._channels(self.length, spans).sum(dim=(0, 2))
+        counts = self._channels(length, spans).sum(dim=(0, 2))
         least = counts[counts > 0].min() if bool((counts > 0).any()) else 0
         if bool((counts > least).any()):
             self.sharp = counts == least
