@@ -159,7 +159,7 @@ class InterruptedTrainingWarning(UserWarning):
 
 
 class ReceptiveFieldWarning(UserWarning):
-    """A cell of the map sees most of the image, so the map cannot localise.
+    """Heatmaps cannot tell places: a cell sees too much, or lies elsewhere.
 
     Examples
     --------

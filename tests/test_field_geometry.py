@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from skfcdd.backbones import make_backbone, measure_backbone
+from skfcdd import FCDDClassifier
+from skfcdd.backbones import list_backbones, make_backbone, measure_backbone
+from skfcdd.exceptions import ReceptiveFieldWarning
 from skfcdd.heatmaps import GaussianUpsampler
+from skfcdd.persistence import load, save
+from skfcdd.persistence._encoding import Decoder, Encoder
 from skfcdd.receptive_field import ReceptiveField, measure_receptive_field
+from skfcdd.receptive_field._check import check_places
+from skfcdd.receptive_field._probe import Probe
 
 
 @pytest.fixture(autouse=True)
@@ -313,3 +320,208 @@ def test_any_network_of_these_parts(parts, h, w):
         centers = field.centers(n_cells, axis)
         assert -field.stride[axis] <= centers.min() <= centers.max()
         assert centers.max() <= n - 1 + field.stride[axis]
+
+
+class Wide(nn.Sequential):
+    """Cells of a fixed number, each of which sees all of a small image."""
+
+    def __init__(self):
+        super().__init__(
+            *(conv(1, 1, 1, 5, dilation=8, padding=16) for _ in range(3)),
+            nn.AdaptiveAvgPool2d(8),
+        )
+
+
+def test_cells_that_cannot_be_placed_are_spread_evenly():
+    with pytest.warns(ReceptiveFieldWarning, match="spread evenly") as caught:
+        field = measure_receptive_field(Wide(), (32, 64), 1)
+    assert len(caught) == 1
+    assert field.extent == (math.inf, math.inf)
+    assert field.stride == (4, 8)
+    assert field.offset == (1.5, 3.5)
+    assert field.regular
+
+
+class Channels(nn.Module):
+    """Channels that are split, mixed, repeated and written into."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = conv(1, 6, 2), conv(3, 3, 1, 5, groups=3)
+        self.norm, self.three = nn.BatchNorm2d(12), conv(12, 24, 1, groups=4)
+        self.group = conv(3, 3, 1, 3, dilation=3, padding=3)
+
+    def forward(self, x):
+        left, right = self.one(x).chunk(2, dim=1)
+        x = F.relu(torch.cat([left, self.two(right), self.group(left), right], 1), True)
+        x += x.mean(dim=1, keepdim=True)[:, :, :1, :1] * 0 + 1
+        x = self.norm(x).view(len(x), 3, 4, *x.shape[2:]).transpose(1, 2)
+        x = self.three(x.reshape(len(x), 12, *x.shape[3:]))
+        return F.pad(F.max_pool2d(x, 2), (0, 0, 0, 0, 0, 1))
+
+
+THIN = [
+    Channels(),
+    UNet(nn.ConvTranspose2d(4, 4, 3, 2, 1, 1, groups=2)),
+    Shuffled(),
+    pyramid(4, "add"),
+    pyramid(4, "cat", mode="bicubic"),
+    Moved(lambda x: torch.softmax(x, 1) * x.flip(1)),
+    nn.Sequential(conv(1, 4, 2), nn.PReLU(4), nn.GroupNorm(2, 4), conv(4, 4, 2)),
+]
+NETWORKS = [("efficientnet_lite0", 3), ("mobilenet_v3_small", 3), ("resnet18", 2)]
+NETWORKS += [("squeezenet1_1", 3), ("vgg11_bn", 3), ("efficientnet_b0", 2)]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [*THIN, *(make_backbone(n, (64, 64, 1), weights=None, cut=k) for n, k in NETWORKS)],
+)
+def test_channels_that_are_alike_are_computed_once_and_rightly(module):
+    """NaN reach the same cells, in the same channels, as in the whole network."""
+    thin, full = Probe(module), Probe(module)
+    full.thin = False
+    images = torch.zeros(4, 1, 72, 64, dtype=torch.float64)
+    images[0, :, 30:33, 20:22] = images[1, :, :, :9] = images[2, :, 50:] = math.nan
+    with torch.no_grad():
+        found, expected = thin(images), full(images)
+    assert thin.thin
+    assert torch.equal(found.any(dim=1), expected.any(dim=1))
+    patterns = {tuple(c.flatten().tolist()) for c in expected.unbind(1)}
+    assert {tuple(c.flatten().tolist()) for c in found.unbind(1)} == patterns
+    assert measured(module, thin=True) == measured(module, thin=False)
+
+
+def measured(module, *, thin):
+    with pytest.MonkeyPatch.context() as patch:
+        if not thin:
+            patch.setattr(Probe, "_run", lambda self, x: self._computed(x, thin=False))
+        return measure_receptive_field(module, (36, 48), 1)
+
+
+class Quotient(nn.Module):
+    """0 / 0 where all numbers are zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 4, 3, padding=1)
+
+    def forward(self, x):
+        x = self.layer(x)
+        return x / x.abs()
+
+
+class Function(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x[:, :, ::2, ::2].clone()
+
+
+class OwnKernel(nn.Sequential):
+    """Code that torch cannot look into."""
+
+    def forward(self, x):
+        return Function.apply(super().forward(x))
+
+
+class WithoutBatches(nn.Sequential):
+    def forward(self, x):
+        assert len(x) == 1
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("module", "stride"),
+    [(Quotient(), 1), (OwnKernel(conv(1, 4, 1)), 2), (WithoutBatches(conv(1, 4, 1)), 1)],
+)
+def test_code_that_takes_no_short_cuts(module, stride):
+    field = measure_receptive_field(module, (24, 32), 1)
+    assert field == ReceptiveField((3, 3), (stride, stride), (0, 0))
+
+
+def built_in():
+    for name in list_backbones():
+        for size in [(64, 64), (65, 97)]:
+            yield name, None, size
+    yield from (("efficientnet_lite0", [k, k + 1], (128, 96)) for k in (1, 2, 3, 4))
+    yield from (("resnet18", [k, k + 1], (97, 64)) for k in (1, 2, 3))
+
+
+@pytest.mark.parametrize(("name", "stages", "size"), list(built_in()))
+def test_no_false_alarms(name, stages, size):
+    """Warnings are errors."""
+    network = make_backbone(name, (*size, 3), weights=None, stages=stages)
+    check_places(network, measure_backbone(network, size, 3), 3, size)
+
+
+@given(parts=networks(), h=st.integers(40, 90), w=st.integers(40, 90))
+def test_no_false_alarms_with_any_network(parts, h, w):
+    layers, _, how, resize = parts
+    module = smoothing(Chain(layers, how, resize))
+    check_places(module, measure_receptive_field(module, (h, w), 1), 1, (h, w))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"offset": (-1017.0, -1017.0), "stride": (16.0, 16.0)},
+        {"offset": (-125.0, 7.0)},
+        {"offset": (7.0, 70.0)},
+        {"stride": (8.0, 2.0)},
+        {"places": (tuple(range(120, -8, -8)), None)},
+    ],
+    ids=str,
+)
+def test_fields_that_are_wrong_are_told(wrong):
+    torch.manual_seed(0)
+    network = make_backbone("efficientnet_lite0", (128, 128, 3), weights=None, cut=3)
+    field = replace(measure_backbone(network, (128, 128), 3), **wrong)
+    axis = "columns" if wrong.get("stride") == (8, 2) or "70" in str(wrong) else "rows"
+    with pytest.warns(ReceptiveFieldWarning, match=f"spots at {axis} .* wrong places"):
+        check_places(network, field, 3, (128, 128))
+
+
+class Elsewhere(nn.Sequential):
+    """What it sees of most of the image goes to one corner, but for a trace."""
+
+    def forward(self, x):
+        x = super().forward(x)
+        return 1e-3 * x + x.flip(2)
+
+
+IMAGES = np.random.RandomState(0).randint(0, 256, (12, 48, 48), dtype=np.uint8)
+
+
+def quick(**params):
+    params = {"max_epochs": 1, "weights": None, "random_state": 0, **params}
+    return FCDDClassifier(**params)
+
+
+def test_fit_says_where_heatmaps_cannot_be_trusted():
+    backbone = smoothing(Elsewhere(conv(1, 4, 2), conv(4, 4, 2)))
+    with pytest.warns(ReceptiveFieldWarning, match="wrong places"):
+        quick(backbone=backbone).fit(IMAGES)
+    quick(backbone=backbone, loss="hsc").fit(IMAGES)  # has no cells
+    quick(backbone=smoothing(pyramid(4))).fit(IMAGES)
+
+
+def test_models_of_cells_that_are_on_no_grid(tmp_path):
+    backbone = smoothing(Moved(lambda x: x.roll(3, 2)))
+    model = quick(backbone=backbone).fit(IMAGES)
+    field = model.receptive_field_
+    assert not field.regular
+    save(model, tmp_path / "model.skfcdd")
+    loaded = load(tmp_path / "model.skfcdd", backbone=backbone)
+    assert loaded.receptive_field_ == field
+    assert np.array_equal(loaded.explain(IMAGES), model.explain(IMAGES))
+    with pytest.raises(ValueError, match="regular grid"):
+        model.explain_large(np.zeros((96, 96), np.uint8), tile_size=32)
+
+
+def test_stored_fields_say_no_more_than_they_must():
+    field = ReceptiveField((6.0, 6.0), (4.0, 4.0), (1.5, 1.5))
+    stored = Encoder().encode(field, "field")
+    assert set(stored["fields"]) == {"extent", "stride", "offset"}
+    assert Decoder().decode(stored) == field
+    placed = replace(field, places=((1.0, 7.0), None))
+    assert Decoder().decode(Encoder().encode(placed, "field")) == placed

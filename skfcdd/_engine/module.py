@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -12,9 +13,11 @@ from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd.backbones import freeze_backbone, make_backbone, measure_backbone
 from skfcdd.backbones._choice import choose_recipe
+from skfcdd.exceptions import ReceptiveFieldWarning
 from skfcdd.heatmaps import GaussianUpsampler, heatmap_sigmas
 from skfcdd.objectives import Objective, resolve_objective
 from skfcdd.receptive_field import ReceptiveField
+from skfcdd.receptive_field._check import check_places
 
 __all__ = [
     "FCDDModule",
@@ -217,9 +220,15 @@ class Network:
             remove_biases(self.backbone)
 
     def measure(self) -> ReceptiveField:
-        """Receptive field of the cells."""
+        """Receptive field of the cells; warns where these are not where it says."""
         h, w, n_channels = self.input_shape
-        return measure_backbone(self.backbone, (h, w), n_channels)
+        if not self.objective.spatial:  # where cells lie does not matter
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ReceptiveFieldWarning)
+                return measure_backbone(self.backbone, (h, w), n_channels)
+        field = measure_backbone(self.backbone, (h, w), n_channels)
+        check_places(self.backbone, field, n_channels, (h, w))
+        return field
 
 
 def make_module(

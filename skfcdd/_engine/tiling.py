@@ -128,6 +128,12 @@ def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
             "A cell of this network sees the whole image, however large, so it cannot "
             "be worked off in tiles. Choose a backbone without global pooling."
         )
+    if not field.regular:
+        raise ValueError(
+            "The cells of this network are not on a regular grid, so an image cannot "
+            "be worked off in tiles. Cut the image into pieces of the size of those of "
+            "fit, and use explain."
+        )
     if any(j < 1 or j != round(j) for j in field.stride):
         raise ValueError(
             f"The cells of this network lie {field.stride} pixels apart, and tiles "

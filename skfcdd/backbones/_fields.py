@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 from torch import nn
 
@@ -47,7 +48,7 @@ def measure_backbone(
         for end in (network.taken[0], network.taken[-1])
     )
     rows, columns = (r + j for r, j in zip(last.extent, last.stride, strict=True))
-    return ReceptiveField((rows, columns), first.stride, first.offset)
+    return replace(first, extent=(rows, columns))
 
 
 def _only(network: StagedNetwork, end: int) -> StagedNetwork:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,7 @@ from skfcdd.backbones import StagedNetwork, measure_backbone
 from skfcdd.backbones._staged import join_maps
 from skfcdd.baselines._base import MapModule
 from skfcdd.receptive_field import ReceptiveField
+from skfcdd.receptive_field._check import check_places
 
 __all__ = ["PatchModule"]
 
@@ -95,6 +98,7 @@ class PatchModule(MapModule):
         """What a patch of images (h, w, c) sees, and the number of patches per axis."""
         h, w, c = shape
         field = measure_backbone(self.network, (h, w), c)
+        check_places(self.network, field, c, (h, w))
         maps = self._stages(torch.zeros(1, c, h, w))
         first, last = maps[0].shape[2:], maps[-1].shape[2:]
         # The neighbourhood reaches farthest in the coarsest map.
@@ -103,5 +107,4 @@ class PatchModule(MapModule):
             for stride, u, k in zip(field.stride, first, last, strict=True)
         ]
         extent = (field.extent[0] + reach[0], field.extent[1] + reach[1])
-        whole = ReceptiveField(extent, field.stride, field.offset)
-        return whole, (int(first[0]), int(first[1]))
+        return replace(field, extent=extent), (int(first[0]), int(first[1]))

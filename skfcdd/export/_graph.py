@@ -314,6 +314,7 @@ def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
         "a network whose cells see the whole image": not all(
             map(math.isfinite, field.extent)
         ),
+        "a network whose cells are not on a regular grid": not field.regular,
     }
     for reason, holds in reasons.items():
         if holds:

@@ -108,6 +108,8 @@ class Encoder:
             fields = {
                 f.name: self.encode(getattr(value, f.name), name)
                 for f in dataclasses.fields(value)
+                # Fields that came later are left out where they say nothing.
+                if f.default is not None or getattr(value, f.name) is not None
             }
             return {"object": kind, "fields": fields}
         if isinstance(value, type):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +62,7 @@ class Grid:
 
 
 def fit_grid(
-    numbers: npt.NDArray[np.intp], edges: npt.NDArray[np.floating], usual: float
+    numbers: npt.NDArray[np.intp], edges: npt.NDArray[Any], usual: float
 ) -> Grid:
     """The grid of cells with these numbers and edges.
 

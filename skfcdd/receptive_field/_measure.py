@@ -182,15 +182,21 @@ class _Axis:
             return None
         self.line.find_sharp(length)
         far = n_cells // 4 // _GROUP * _GROUP
-        cells = np.unique([first - far, *range(first - 1, first + _GROUP), first + far])
-        cells = cells[(cells >= 0) & (cells < n_cells)]
-        move = (cells - first) * round(length / n_cells)
-        guess = np.clip(middle + move[None, :, None], 0, length - 1)
-        edges = self.line.edges(length, cells.tolist(), guess)
-        inner = _lie_inside(edges, length, margin)
-        if inner.sum() < 2:
-            return None
-        return fit_grid(cells[inner], edges[:, inner], length / n_cells)
+        few = [first - far, first, first + 1, first + far]
+        many = [first - far, *range(first - 1, first + _GROUP), first + far]
+        for cells in (few, many) if far else (many,):
+            numbers = np.unique([k for k in cells if 0 <= k < n_cells])
+            move = (numbers - first) * round(length / n_cells)
+            guess = np.clip(middle + move[None, :, None], 0, length - 1)
+            edges = self.line.edges(length, numbers.tolist(), guess)
+            inner = _lie_inside(edges, length, margin)
+            if inner.sum() < 2:
+                continue
+            grid = fit_grid(numbers[inner], edges[:, inner], length / n_cells)
+            # Where cells stand in groups, neighbours are not on the grid of far ones.
+            if cells is many or (grid.exact and grid.n_fitted > 2):
+                return grid
+        return None
 
     def _fits(self, grid: Grid) -> bool:
         """Whether cells of the image see what they see if they lie on the grid."""
@@ -228,8 +234,9 @@ class _Axis:
         short = spans < whole
         centers = np.where(short & (low == 0), high - (whole - 1) / 2, centers)
         centers = np.where(short & (high == n - 1), low + (whole - 1) / 2, centers)
-        return self._placed(np.interp(range(k), np.flatnonzero(seen), centers[seen]),
-                            extent)
+        return self._placed(
+            np.interp(range(k), np.flatnonzero(seen), centers[seen]), extent
+        )
 
     def _placed(self, centers: Floats, extent: float) -> _Found:
         """A regular grid if the centres are on one, else the centres themselves."""
@@ -249,7 +256,7 @@ def _lie_inside(edges: Edges, length: int, margin: float) -> npt.NDArray[np.bool
     """Which cells see a part of the canvas with a margin around it."""
     low, high = edges[0, :, 0], edges[0, :, 1]
     room = margin * (high - low + 1)
-    inside: npt.NDArray[np.bool_] = (
-        (low >= np.maximum(room, 1)) & (high <= length - 1 - np.maximum(room, 1))
+    inside: npt.NDArray[np.bool_] = (low >= np.maximum(room, 1)) & (
+        high <= length - 1 - np.maximum(room, 1)
     )
     return inside

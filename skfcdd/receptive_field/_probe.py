@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from skfcdd.receptive_field._thin import ThinChannels, is_thin
+from skfcdd.receptive_field._thin import AlikeChannels, ThinChannels
 
 __all__ = ["REFUSALS", "Line", "Probe"]
 
@@ -22,7 +22,7 @@ Seen = npt.NDArray[np.bool_]
 # What modules raise for a size that they do not take.
 REFUSALS = (RuntimeError, ValueError, AssertionError)
 # Pixels of the images that go through the module together.
-_AT_ONCE = 1 << 18
+_AT_ONCE = 1 << 19
 # Bands of NaN by which channels are compared.
 _BANDS = 32
 
@@ -44,7 +44,10 @@ class Probe:
         self.thin = self.together = True
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Which cells (n, d, u, v) of images (n, c, h, w) are NaN; d may be 1."""
+        """Which cells (n, d, u, v) of images (n, c, h, w) are NaN.
+
+        Channels that are alike are left out.
+        """
         if not self.together and len(images) > 1:
             return torch.cat([self(image[None]) for image in images])
         try:
@@ -59,7 +62,9 @@ class Probe:
         if not output.numel():
             size = tuple(images.shape[2:])
             raise ValueError(f"No cells are left of an image of {size} pixels.")
-        return (output[:, :1] if is_thin(output) else output).isnan()
+        if isinstance(output, AlikeChannels):
+            output = output.lone
+        return output.isnan()
 
     def _run(self, images: Tensor) -> Tensor:
         if self.thin:
@@ -164,15 +169,12 @@ class Line:
 
     def _reached(self, length: int, cells: Sequence[int], at: Edges) -> Seen:
         """Whether cells are NaN when so many pixels from either end are."""
-        reached = np.empty(at.shape, dtype=bool)
-        for side in (0, 1):
-            depths, which = np.unique(at[side], return_inverse=True)
-            which = which.reshape(at[side].shape)
-            spans = [(0, t) if side == 0 else (length - t, length) for t in depths]
-            seen = self.touched(length, spans)[:, :, list(cells)]
-            for kind in (0, 1):
-                column = np.arange(len(cells))
-                reached[side, kind] = seen[which[kind], kind, column]
+        ends = np.stack([at, np.broadcast_to([[[0]], [[1]]], at.shape)], axis=-1)
+        depths, which = np.unique(ends.reshape(-1, 2), axis=0, return_inverse=True)
+        spans = [(length - t, length) if side else (0, t) for t, side in depths]
+        seen = self.touched(length, spans)[:, :, list(cells)]
+        kind, cell = np.arange(2)[:, None], np.arange(len(cells))
+        reached: Seen = seen[which.reshape(at.shape), kind, cell]
         return reached
 
     def _channels(self, length: int, spans: Sequence[tuple[int, int]]) -> Tensor:
@@ -183,7 +185,7 @@ class Line:
         pixel = torch.arange(length)
         inside = (pixel >= limits[:, :1]) & (pixel < limits[:, 1:])
         parts = []
-        for part in inside.split(max(1, _AT_ONCE // math.prod(size))):
+        for part in torch.split(inside, max(1, _AT_ONCE // math.prod(size))):
             view = (len(part), 1, -1, 1) if self.axis == 0 else (len(part), 1, 1, -1)
             images = torch.zeros(len(part), self.shape[0], *size, dtype=torch.float64)
             images.masked_fill_(part.view(view), math.nan)

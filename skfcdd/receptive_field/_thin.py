@@ -1,12 +1,13 @@
 """Networks run for what depends on what alone: equal channels are computed once.
 
-All channels behind a convolution depend on the same pixels. They are held as one
-channel, expanded, which goes as one through all that treats channels alike; whatever
-else takes such a tensor is given it in full.
+All channels behind a convolution depend on the same pixels. One of them stands for all,
+and goes for them through what treats channels alike; whatever else takes such a map is
+given it in full.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["ThinChannels", "is_thin"]
+__all__ = ["AlikeChannels", "ThinChannels"]
 
 _CONVOLUTIONS = {
     "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
@@ -41,21 +42,52 @@ _CHANNELWISE = {
     *("__add__", "__radd__", "__iadd__", "__sub__", "__rsub__", "__isub__"),
     *("__mul__", "__rmul__", "__imul__", "__truediv__", "__itruediv__"),
 }
-_LOOKS = {"size", "dim", "stride", "numel", "is_contiguous", "is_floating_point"}
+_JOINS = {"cat", "concat", "concatenate"}
+# What gives away shapes and types alone.
+_LOOKS = {
+    *(Tensor.size, Tensor.dim, Tensor.numel, Tensor.is_floating_point, Tensor.__len__),
+    *(
+        getattr(Tensor, name).__get__
+        for name in ("shape", "dtype", "device", "ndim", "requires_grad", "is_cuda")
+    ),
+}
 
 
-def is_thin(value: Any) -> bool:
-    """Whether a value is a map of one channel that stands for all."""
-    return (
-        isinstance(value, Tensor)
-        and value.dim() == 4
-        and value.shape[1] > 1
-        and value.stride(1) == 0
-    )
+class AlikeChannels(Tensor):
+    """A map with groups of channels that depend on the same pixels.
+
+    Its own numbers are NaN: code that takes them, past all that is done here, gives
+    itself away.
+
+    Attributes
+    ----------
+    lone : Tensor of shape (n, groups, h, w)
+        One channel of each group.
+    sizes : tuple of int
+        Number of channels of each group.
+    """
+
+    lone: Tensor
+    sizes: tuple[int, ...]
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, lone: Tensor, sizes: Sequence[int]) -> AlikeChannels:
+        """The map with these channels, each so many times."""
+        n, _, h, w = lone.shape
+        shape = lone.new_full((1, 1, 1, 1), math.nan).expand(n, sum(sizes), h, w)
+        alike: AlikeChannels = torch.Tensor._make_subclass(cls, shape)
+        alike.lone, alike.sizes = lone, tuple(sizes)
+        return alike
+
+    def full(self) -> Tensor:
+        """All channels."""
+        return self.lone.repeat_interleave(torch.tensor(self.sizes), dim=1)
 
 
 class ThinChannels(TorchFunctionMode):
-    """While it lasts, convolutions give maps of one channel, expanded.
+    """While it lasts, convolutions give maps of channels that are alike.
 
     NaN spread as they do without; numbers are others.
     """
@@ -73,18 +105,19 @@ class ThinChannels(TorchFunctionMode):
         if name in _CONVOLUTIONS:
             options = dict(zip(_CONVOLUTIONS[name], args, strict=False)) | kwargs
             return _convolved(func, options)
-        thin = [v for v in (*args, *kwargs.values()) if is_thin(v)]
-        if not thin and not _is_nested_thin(args):
-            return func(*args, **kwargs)
-        if name == "__get__" or name in _LOOKS:
-            return func(*args, **kwargs)
-        if name == "batch_norm" and _is_fixed_norm(args, kwargs):
-            return thin[0]
         values = [*args, *kwargs.values()]
-        if name in _CHANNELWISE and thin and all(map(_is_channelwise, values)):
-            part = func(*map(_lone, args), **{k: _lone(v) for k, v in kwargs.items()})
-            if part.shape[1:2] == (1,):  # padding may add channels
-                return part.expand(-1, thin[0].shape[1], -1, -1)
+        alike = [v for v in values if isinstance(v, AlikeChannels)]
+        if func in _LOOKS or not (alike or any(map(_holds_alike, values))):
+            return func(*args, **kwargs)
+        done = None
+        if name in _JOINS:
+            done = _joined(*args, **kwargs)
+        elif name == "batch_norm" and _is_fixed_norm(args, kwargs):
+            done = alike[0]
+        elif name in _CHANNELWISE and alike:
+            done = _channelwise(func, args, kwargs, alike)
+        if done is not None:
+            return done
         if _is_in_place(name) or kwargs.get("inplace") or "out" in kwargs:
             raise NotImplementedError(f"{name} writes into channels that are shared.")
         return func(*map(_full, args), **{k: _full(v) for k, v in kwargs.items()})
@@ -93,40 +126,69 @@ class ThinChannels(TorchFunctionMode):
 def _convolved(func: Callable[..., Any], options: dict[str, Any]) -> Tensor:
     x, weight, groups = options["input"], options["weight"], options.get("groups", 1)
     if x.dim() != 4:
-        full: Tensor = func(**options)
-        return full
-    transposed = "output_padding" in options or func.__name__ == "conv_transpose2d"
+        whole: Tensor = func(**{k: _full(v) for k, v in options.items()})
+        return whole
+    transposed = func.__name__ == "conv_transpose2d"
     n_out = weight.shape[1] * groups if transposed else weight.shape[0]
     options |= {"weight": weight.new_zeros(1, 1, *weight.shape[2:]), "bias": None}
     options["groups"] = 1
-    if is_thin(x):
-        options["input"] = x[:, :1]
-        alike: Tensor = func(**options)
-        return alike.expand(-1, n_out, -1, -1)
-    n, c, h, w = x.shape
+    lone = x.lone if isinstance(x, AlikeChannels) else x
+    sizes: Sequence[int] = [n_out]
+    if groups == x.shape[1] == n_out and lone is not x:
+        sizes, groups = x.sizes, len(x.sizes)  # each channel by itself
+    elif groups == 1 or lone.shape[1] == 1:
+        groups = 1
+    else:
+        lone, sizes = _full(x), [n_out // groups] * groups
+    n, c, h, w = lone.shape
     # What any channel of a group sees, all that are made of the group see.
-    joined = x.reshape(n, groups, c // groups, h, w).sum(dim=2)
+    joined = lone.reshape(n, groups, c // groups, h, w).sum(dim=2)
     options["input"] = joined.reshape(n * groups, 1, h, w)
     seen: Tensor = func(**options)
-    seen = seen.reshape(n, groups, *seen.shape[2:])
-    if groups == 1:
-        return seen.expand(-1, n_out, -1, -1)
-    return seen.repeat_interleave(n_out // groups, dim=1)
+    return AlikeChannels.of(seen.reshape(n, groups, *seen.shape[2:]), sizes)
+
+
+def _channelwise(
+    func: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    alike: Sequence[AlikeChannels],
+) -> Any:
+    """What `func` makes of one channel of each group; None where it needs them all."""
+    sizes = max((x.sizes for x in alike), key=len)
+    if not all(_suits(value, sizes) for value in (*args, *kwargs.values())):
+        return None
+    part = func(*map(_lone, args), **{k: _lone(v) for k, v in kwargs.items()})
+    if part is alike[0].lone:  # which was written into
+        return alike[0]
+    if part.dim() != 4 or part.shape[1] != len(sizes):  # padding may add channels
+        return None
+    return AlikeChannels.of(part, sizes)
+
+
+def _joined(tensors: Any, dim: int = 0) -> AlikeChannels | None:
+    """Maps behind one another as channels; None for other axes."""
+    if dim not in (1, -3) or any(t.dim() != 4 for t in tensors):
+        return None
+    sizes = [getattr(t, "sizes", (1,) * t.shape[1]) for t in tensors]
+    lone = torch.cat([_lone(t) for t in tensors], dim=1)
+    return AlikeChannels.of(lone, [k for own in sizes for k in own])
 
 
 def _is_fixed_norm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether a batch normalisation takes its statistics from nowhere but storage."""
     names = ("input", "running_mean", "running_var", "weight", "bias", "training")
-    given = dict(zip(names, args, strict=False)) | kwargs
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
     return given.get("running_mean") is not None and not given.get("training", False)
 
 
-def _is_channelwise(value: Any) -> bool:
-    """Whether a value means the same to all channels."""
+def _suits(value: Any, sizes: Sequence[int]) -> bool:
+    """Whether a value means the same to all channels of such groups."""
+    if isinstance(value, AlikeChannels):
+        return len(value.sizes) == 1 or value.sizes == sizes
     if isinstance(value, Tensor):
-        alike = value.dim() == 4 and value.shape[1] == 1
-        return alike or value.dim() == 0 or is_thin(value)
-    return not _is_nested_thin([value])
+        return value.dim() == 0 or (value.dim() == 4 and value.shape[1] == 1)
+    return not _holds_alike(value)
 
 
 def _is_in_place(name: str) -> bool:
@@ -134,16 +196,16 @@ def _is_in_place(name: str) -> bool:
     return plain or name == "__setitem__" or name.startswith("__i")
 
 
-def _is_nested_thin(values: Sequence[Any]) -> bool:
-    lists = [v for v in values if isinstance(v, (list, tuple))]
-    return any(is_thin(item) for items in lists for item in items)
+def _holds_alike(value: Any) -> bool:
+    many = isinstance(value, (list, tuple))
+    return many and any(isinstance(item, AlikeChannels) for item in value)
 
 
 def _lone(value: Any) -> Any:
-    return value[:, :1] if is_thin(value) else value
+    return value.lone if isinstance(value, AlikeChannels) else value
 
 
 def _full(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_full, value))
-    return value.contiguous() if is_thin(value) else value
+        return type(value)(map(_full, value)) if _holds_alike(value) else value
+    return value.full() if isinstance(value, AlikeChannels) else value

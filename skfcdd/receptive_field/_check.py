@@ -1,0 +1,128 @@
+"""Whether a network answers where its receptive field says."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from skfcdd._utils.random import undisturbed
+from skfcdd._utils.warnings import warn_caller
+from skfcdd.exceptions import ReceptiveFieldWarning
+from skfcdd.receptive_field._field import ReceptiveField
+
+__all__ = ["check_places"]
+
+# Where spots are put, in shares of the sides.
+_PLACES = ((0.3, 0.7), (0.5, 0.4), (0.7, 0.6))
+# How far off the answer may be: so many strides, and this share of what a cell sees,
+# for random weights do not look at the middle of it.
+_STRIDES, _EXTENTS = 1.5, 1 / 8
+# Fewer pixels or cells along an axis tell nothing.
+_LEAST_PIXELS, _LEAST_CELLS = 16, 4
+
+Floats = npt.NDArray[np.float64]
+
+
+@torch.no_grad()
+def check_places(
+    module: nn.Module,
+    field: ReceptiveField,
+    n_channels: int,
+    image_shape: tuple[int, int],
+) -> None:
+    """Warn where spots in an image move the map elsewhere than the field says.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Maps (n, c, h, w) to (n, d, u, v). Its mode is left as it was.
+    field : ReceptiveField
+        Of its cells.
+    n_channels : int
+        Number of channels of the images.
+    image_shape : tuple of int (h, w)
+        Size of the images.
+
+    Warns
+    -----
+    ReceptiveFieldWarning
+        If the middle of what a spot moves is far from the spot.
+    """
+    if min(image_shape) < _LEAST_PIXELS:
+        return
+    was_training = module.training
+    module.eval()
+    try:
+        with undisturbed(module, "cpu"):
+            spots, answers = _answers(module, field, n_channels, image_shape)
+    finally:
+        module.train(was_training)
+    for axis, name in enumerate(("rows", "columns")):
+        off = np.abs(answers[:, axis] - spots[:, axis])
+        seen = min(field.extent[axis], image_shape[axis])
+        allowed = _STRIDES * field.stride[axis] + _EXTENTS * seen
+        if not np.isnan(off).all() and np.nanmedian(off) > allowed:
+            warn_caller(
+                f"By the receptive field that was measured ({field}), spots at "
+                f"{name} {_listed(spots[:, axis])} of an image of {image_shape} pixels "
+                f"move the map around {name} {_listed(answers[:, axis])}: heatmaps "
+                f"will show defects in the wrong places. Does the backbone keep the "
+                f"places of what it sees?",
+                ReceptiveFieldWarning,
+            )
+            return
+
+
+def _answers(
+    module: nn.Module,
+    field: ReceptiveField,
+    n_channels: int,
+    image_shape: tuple[int, int],
+) -> tuple[Floats, Floats]:
+    """Middles of spots, and of what they move, (places, 2) in pixels."""
+    parameter = next(module.parameters(), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, n_channels, *image_shape, generator=generator)
+    noise = noise.to(parameter.device, parameter.dtype)
+    usual = module(noise)
+    spots, answers = [], []
+    for place in _PLACES:
+        image, middle = _with_spot(noise, place, field)
+        moved = (module(image) - usual).double().square().sum(dim=1)[0]
+        spots.append(middle)
+        answers.append(_middle(moved.cpu(), field))
+    return np.array(spots), np.array(answers)
+
+
+def _with_spot(
+    noise: Tensor, place: tuple[float, float], field: ReceptiveField
+) -> tuple[Tensor, list[float]]:
+    """An image with a bright spot as large as a stride, and the middle of the spot."""
+    image, ends = noise.clone(), []
+    for share, n, stride in zip(place, noise.shape[2:], field.stride, strict=True):
+        width = min(n, max(1, round(stride)))
+        start = min(int(share * n), n - width)
+        ends.append((start, start + width))
+    rows, columns = (slice(*pair) for pair in ends)
+    image[..., rows, columns] = 2.0
+    return image, [(start + stop - 1) / 2 for start, stop in ends]
+
+
+def _middle(moved: Tensor, field: ReceptiveField) -> list[float]:
+    """Centre of mass of a map (u, v), in pixels; NaN where it tells nothing."""
+    # Gates and normalisation move all cells a little.
+    moved = (moved - moved.median()).clamp(min=0)
+    found = []
+    for axis in (0, 1):
+        weights = moved.sum(dim=1 - axis).numpy()
+        centers = field.centers(len(weights), axis)
+        total = float(weights.sum())
+        known = len(weights) >= _LEAST_CELLS and 0 < total < np.inf
+        found.append(float(weights @ centers) / total if known else np.nan)
+    return found
+
+
+def _listed(values: Floats) -> str:
+    return ", ".join(f"{value:.0f}" for value in values)
