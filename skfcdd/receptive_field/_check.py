@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -56,11 +58,13 @@ def check_places(
     module.eval()
     try:
         with undisturbed(module, "cpu"):
-            spots, answers = _answers(module, field, n_channels, image_shape)
+            spots, expected, answers = _answers(module, field, n_channels, image_shape)
     finally:
         module.train(was_training)
     for axis, name in enumerate(("rows", "columns")):
-        off = np.abs(answers[:, axis] - spots[:, axis])
+        # Cells on one side of a spot alone answer on that side.
+        limits = np.sort(np.stack([spots[:, axis], expected[:, axis]]), axis=0)
+        off = np.maximum(limits[0] - answers[:, axis], answers[:, axis] - limits[1])
         seen = min(field.extent[axis], image_shape[axis])
         allowed = _STRIDES * field.stride[axis] + _EXTENTS * seen
         if not np.isnan(off).all() and np.nanmedian(off) > allowed:
@@ -80,20 +84,24 @@ def _answers(
     field: ReceptiveField,
     n_channels: int,
     image_shape: tuple[int, int],
-) -> tuple[Floats, Floats]:
-    """Middles of spots, and of what they move, (places, 2) in pixels."""
+) -> tuple[Floats, Floats, Floats]:
+    """Middles of spots, of the cells that see them, and of what they move.
+
+    All (places, 2) in pixels.
+    """
     parameter = next(module.parameters(), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(1, n_channels, *image_shape, generator=generator)
     noise = noise.to(parameter.device, parameter.dtype)
     usual = module(noise)
-    spots, answers = [], []
+    spots, expected, answers = [], [], []
     for place in _PLACES:
         image, middle = _with_spot(noise, place, field)
         moved = (module(image) - usual).double().square().sum(dim=1)[0]
         spots.append(middle)
+        expected.append(_cells_around(middle, field, usual.shape[2:]))
         answers.append(_middle(moved.cpu(), field))
-    return np.array(spots), np.array(answers)
+    return np.array(spots), np.array(expected), np.array(answers)
 
 
 def _with_spot(
@@ -108,6 +116,18 @@ def _with_spot(
     rows, columns = (slice(*pair) for pair in ends)
     image[..., rows, columns] = 2.0
     return image, [(start + stop - 1) / 2 for start, stop in ends]
+
+
+def _cells_around(
+    spot: list[float], field: ReceptiveField, map_shape: Sequence[int]
+) -> list[float]:
+    """Middle of the cells that see a spot; the spot itself where none is known to."""
+    found = []
+    for axis, (place, n_cells) in enumerate(zip(spot, map_shape, strict=True)):
+        centers = field.centers(n_cells, axis)
+        near = np.abs(centers - place) <= (field.extent[axis] + field.stride[axis]) / 2
+        found.append(float(centers[near].mean()) if near.any() else place)
+    return found
 
 
 def _middle(moved: Tensor, field: ReceptiveField) -> list[float]:

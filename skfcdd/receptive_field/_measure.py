@@ -79,10 +79,10 @@ def measure_receptive_field(
         axes = [_Axis(_line(probe, image_shape, n_channels, a)).found for a in (0, 1)]
     if not all(found.sure for found in axes):
         warn_caller(
-            f"Where the cells of the map lie cannot be measured in images of "
-            f"{image_shape} pixels: their number does not grow with the image, and "
-            f"each sees most of it. They are spread evenly over the image. Larger "
-            f"images, or a backbone with a smaller receptive field, show where.",
+            f"Where the cells of the map lie cannot be told from what they see of "
+            f"images of {image_shape} pixels, for all see about the same. They are "
+            f"taken to be spread evenly over the image. For heatmaps that show places, "
+            f"choose larger images, or a backbone with a smaller receptive field.",
             ReceptiveFieldWarning,
         )
     rows, columns = axes
@@ -219,24 +219,22 @@ class _Axis:
         """The centre of what each cell sees of the image."""
         n, k = self.n_pixels, self.n_cells
         edges = self.line.edges(n, range(k))
-        low, high = np.moveaxis(edges[1].astype(float), -1, 0)
-        seen, spans = low >= 0, high - low + 1
         extent = grid.extent
         if not grid.placed:
             widest = float((edges[0, :, 1] - edges[0, :, 0] + 1).max())
             extent = math.inf if widest >= n else widest
-        centers = (low + high) / 2
-        even = n / k
-        if not seen.any() or (k > 1 and len(np.unique(centers[seen])) == 1):
-            return _Found(extent, even, (even - 1) / 2, sure=False)
+        low, high = np.moveaxis(edges[1].astype(float), -1, 0)
+        seen, spans = low >= 0, high - low + 1
+        whole = float(np.median(spans[seen])) if seen.any() else math.inf
         # What a cell at the border would see beyond it.
-        whole = float(np.median(spans[seen]))
-        short = spans < whole
+        centers, short = (low + high) / 2, spans < whole
         centers = np.where(short & (low == 0), high - (whole - 1) / 2, centers)
         centers = np.where(short & (high == n - 1), low + (whole - 1) / 2, centers)
-        return self._placed(
-            np.interp(range(k), np.flatnonzero(seen), centers[seen]), extent
-        )
+        even = n / k
+        if whole > n / 2 and _width(centers[seen]) < (n - even) / 2:
+            return _Found(math.inf, even, (even - 1) / 2, sure=False)
+        centers = np.interp(range(k), np.flatnonzero(seen), centers[seen])
+        return self._placed(centers, extent)
 
     def _placed(self, centers: Floats, extent: float) -> _Found:
         """A regular grid if the centres are on one, else the centres themselves."""
@@ -260,3 +258,7 @@ def _lie_inside(edges: Edges, length: int, margin: float) -> npt.NDArray[np.bool
         high <= length - 1 - np.maximum(room, 1)
     )
     return inside
+
+
+def _width(values: Floats) -> float:
+    return float(values.max() - values.min()) if len(values) else 0.0
