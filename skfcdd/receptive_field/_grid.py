@@ -83,7 +83,12 @@ def fit_grid(
         for stride in _strides(numbers, centers, usual)
     ]
     least = min(error for _, _, error in fits)
-    stride, offset, error = next(f for f in fits if f[2] <= _WORSE * least + 1e-9)
+    # Cells that are all about as far off as they stand in groups may as well be spread
+    # evenly, which errs less at the ends than what a few of them seem to say.
+    limits = {usual: max(_WORSE * least, apart.max() / 2) if least > 1e-9 else 0.0}
+    stride, offset, error = next(
+        f for f in fits if f[2] <= limits.get(f[0], _WORSE * least) + 1e-9
+    )
     # Cells that share what they see stand in groups, which jump from one to the next.
     regular = stride > 0 and error <= max(stride, apart.max()) / 2 + 1e-9
     varied = (spans[1].max() - spans[1].min()) / 2

@@ -31,6 +31,8 @@ _STRIPS = (8, 48)
 _GROUP = 8
 # Up to so many cells, all are compared with the grid.
 _FEW = 24
+# Where cells stand in groups, the grid is laid through so many at most.
+_MANY = 128
 
 
 def measure_receptive_field(
@@ -184,7 +186,8 @@ class _Axis:
         far = n_cells // 4 // _GROUP * _GROUP
         few = [first - far, first, first + 1, first + far]
         many = [first - far, *range(first - 1, first + _GROUP), first + far]
-        for cells in (few, many) if far else (many,):
+        most = np.linspace(0, n_cells - 1, min(n_cells, _MANY)).astype(int).tolist()
+        for cells in (few, many, most) if far else (many, most):
             numbers = np.unique([k for k in cells if 0 <= k < n_cells])
             move = (numbers - first) * round(length / n_cells)
             guess = np.clip(middle + move[None, :, None], 0, length - 1)
@@ -194,7 +197,7 @@ class _Axis:
                 continue
             grid = fit_grid(numbers[inner], edges[:, inner], length / n_cells)
             # Where cells stand in groups, neighbours are not on the grid of far ones.
-            if cells is many or (grid.exact and grid.n_fitted > 2):
+            if cells is most or (grid.exact and (cells is many or grid.n_fitted > 2)):
                 return grid
         return None
 
