@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
 from skfcdd._callbacks import CallbackBridge
+from skfcdd._engine.light import LIGHTS
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.settings import Settings
 from skfcdd._engine.tiling import explain_large
@@ -72,7 +73,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         "image_shape": [tuple, list, None],
         "channels": [StrOptions({"first", "last"}), None],
         "normalize": [
-            StrOptions({"auto", "standard", "contrast", "imagenet"}),
+            StrOptions({"auto", "standard", "contrast", "imagenet", *LIGHTS}),
             tuple,
             None,
         ],

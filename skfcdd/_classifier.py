@@ -98,9 +98,13 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         that varies. "standard" uses mean and standard deviation of each channel over
         the normal images; choose it if an image that is too dark or too bright as a
         whole is an anomaly. "imagenet" uses those of photographs, which weights
-        trained on ImageNet expect. A tuple gives values per channel in the unit
-        range. "auto" takes "imagenet" with pretrained weights, given or by default,
-        "standard" where a side is shorter than 8 pixels, and else "contrast".
+        trained on ImageNet expect. "flat-field" divides by the light of a fixed lamp
+        and lens, which is learned from the normal images; "local" divides each image
+        by its own slow changes of light, and brings all to one contrast. Both then
+        take "imagenet" with pretrained weights for three channels, else "standard",
+        and need sides of at least 8 pixels. A tuple gives values per channel in the
+        unit range. "auto" takes "imagenet" with pretrained weights, given or by
+        default, "standard" where a side is shorter than 8 pixels, and else "contrast".
     resize : int or tuple of int (h, w), default=None
         Size to which images are brought for the network. Heatmaps come back at the
         original size.

@@ -52,7 +52,7 @@ WRONG = [
     ("--false-alarm-rate", "2", ["0", "1"]),
     ("--false-alarm-rate", "0", ["0", "1"]),
     ("--false-alarm-rate", "nan", ["0", "1"]),
-    ("--normalize", "nonsense", ["auto", "standard", "contrast", "imagenet"]),
+    ("--normalize", "nonsense", ["auto", "standard", "contrast", "flat-field"]),
     ("--backbone", "nonsense", ["auto", "fcdd28", "squeezenet1_1"]),
     ("--device", "nonsense", ["auto", "cpu"]),
     ("--frozen", "99", ["stage"]),

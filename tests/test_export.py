@@ -166,12 +166,15 @@ NETWORKS = {
     "efficientnet": {"backbone": "efficientnet_b0", "cut": 3},
     "stages": {"backbone": "resnet18", "stages": (1, 2), "normalize": None},
     "bce": {"loss": "bce"},
+    "flat field": {"backbone": "squeezenet1_1", "normalize": "flat-field"},
+    "local": {"backbone": "squeezenet1_1", "normalize": "local"},
 }
+SOME_NETWORKS = ("resnet18", "squeezenet1_1", "flat field", "local")
 
 
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ReceptiveFieldWarning")
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.CollapseWarning")
-@pytest.mark.parametrize("name", some_nightly(NETWORKS, "resnet18", "squeezenet1_1"))
+@pytest.mark.parametrize("name", some_nightly(NETWORKS, *SOME_NETWORKS))
 def test_answers_of_each_network(name, colour, tmp_path):
     model = quick(**NETWORKS[name]).fit(colour)
     to_onnx(model, tmp_path / "model.onnx")
@@ -367,9 +370,10 @@ def test_any_size(estimator, pooling, images, tmp_path):
     assert_same_answers(model, served, images)
 
 
-def test_any_size_with_channels_first(images, tmp_path):
+@pytest.mark.parametrize("normalize", ["standard", "local"])
+def test_any_size_with_channels_first(normalize, images, tmp_path):
     X = np.stack([images, 255 - images], axis=1)
-    model = quick(channels="first", normalize="standard").fit(X)
+    model = quick(channels="first", normalize=normalize).fit(X)
     to_onnx(model, tmp_path / "model.onnx", dynamic_size=True)
     graph = onnx.load(tmp_path / "model.onnx").graph
     assert shapes(graph.input) == {"images": ["n", 2, "h", "w"]}
@@ -386,6 +390,7 @@ def test_any_size_with_channels_first(images, tmp_path):
     ("params", "message"),
     [
         ({"resize": 32}, r"resize=\(32, 32\)"),
+        ({"normalize": "flat-field"}, "normalize='flat-field', which knows"),
         ({"loss": "hsc"}, "HSC, which has no map"),
         ({"backbone": "mobilenet_v3_small"}, "cells see the whole image"),
     ],

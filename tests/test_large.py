@@ -259,7 +259,7 @@ def test_tiles_make_the_heatmap_of_the_whole(size, tile_size, wide):
     assert_allclose(tiled, expected, rtol=2e-4, atol=1e-6 * expected.max())
 
 
-@pytest.mark.parametrize("normalize", ["standard", "contrast"])
+@pytest.mark.parametrize("normalize", ["standard", "contrast", "local"])
 @pytest.mark.parametrize("backbone", ["fcdd224", "squeezenet1_1", "resnet18"])
 def test_tiles_of_any_network(normalize, backbone, colours):
     model = quick(

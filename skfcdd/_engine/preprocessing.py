@@ -1,12 +1,14 @@
 """What the network learns about the values of normal images, and applies to all.
 
 Raw images are first mapped to the unit range of the normal ones (`unit`), in which
-synthetic anomalies are planted, and resized; then normalised (`forward`). Both steps
-are whole-batch tensor operations whose constants are learned in ``fit``.
+synthetic anomalies are planted, and resized; then freed of changes of light, where that
+is asked for, and normalised (`forward`). All steps are whole-batch tensor operations
+whose constants are learned in ``fit``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
+from skfcdd._engine.light import LIGHTS, Light, darkness, make_light
 from skfcdd._inputs.images import ImageArray
 
 __all__ = ["Preprocess", "resize", "resolve_size"]
@@ -45,6 +48,8 @@ class Preprocess(nn.Module):
     contrast : bool
         Whether each image is brought to mean 0 and standard deviation 1 by itself
         instead.
+    light : Light or None
+        What frees images of changes of light before.
     size : tuple of int (h, w) or None
         What images are resized to.
     """
@@ -62,11 +67,13 @@ class Preprocess(nn.Module):
         std: Any,
         *,
         contrast: bool = False,
+        light: Light | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.low, self.high = low, high
         self.contrast = contrast
+        self.light = light
         self.size = size
         self.register_buffer("mean", torch.as_tensor(mean).float()[:, None, None])
         self.register_buffer("std", torch.as_tensor(std).float()[:, None, None])
@@ -98,15 +105,13 @@ class Preprocess(nn.Module):
         ranges, moments = MinMaxScaler(), StandardScaler()
         # Of bytes the range is known, and few ways to normalise ask for more.
         unread = images.data.dtype == np.uint8 and normalize != "standard"
-        step = max(1, _BLOCK // int(np.prod(images.data.shape[1:])))
-        for start in () if unread else range(0, len(index), step):
-            batch = images.take(index[start : start + step])
-            pixels = batch.permute(0, 2, 3, 1).reshape(-1, n_channels).numpy()
-            ranges.partial_fit(pixels)
-            moments.partial_fit(pixels)
+        for batch in () if unread else _blocks(images, index):
+            ranges.partial_fit(_pixels(batch))
+            moments.partial_fit(_pixels(batch))
         low, high = _value_range(images.data.dtype, ranges)
         width = high - low
-        if normalize is None or (normalize == "contrast" and unread):
+        lit = isinstance(normalize, str) and normalize in LIGHTS
+        if normalize is None or lit or (normalize == "contrast" and unread):
             mean, std = np.zeros(n_channels), np.ones(n_channels)
         elif normalize == "imagenet":
             mean, std = _of_photographs(n_inputs)
@@ -114,7 +119,46 @@ class Preprocess(nn.Module):
             mean, std = (moments.mean_ - low) / width, moments.scale_ / width
         else:
             mean, std = _given_values(normalize, n_channels)
-        return cls(low, high, mean, std, contrast=normalize == "contrast", size=size)
+        contrast = normalize == "contrast"
+        learned = cls(low, high, mean, std, contrast=contrast, size=size)
+        if lit:
+            photographs = pretrained and n_inputs == len(_IMAGENET[0])
+            learned._learn_light(images, index, normalize, photographs=photographs)
+        return learned
+
+    def _learn_light(
+        self,
+        images: ImageArray,
+        index: npt.NDArray[np.intp],
+        form: str,
+        *,
+        photographs: bool,
+    ) -> None:
+        """Learn the light of normal images, and normalise by what is left of them.
+
+        Or as photographs, which the network knows.
+        """
+        h, w = self.size or images.image_shape[:2]
+        if min(h, w) < _LEAST_SIDE:
+            raise ValueError(
+                f"Got normalize={form!r}, which looks at slow changes of light over "
+                f"sides of at least {_LEAST_SIDE} pixels, but the images have "
+                f"{(h, w)}. Use 'standard' or 'contrast'."
+            )
+
+        def units() -> Iterator[Tensor]:
+            return (self.unit(batch) for batch in _blocks(images, index))
+
+        self.light = make_light(form, units, darkness(self.low, self.high))
+        if photographs:
+            mean, std = _of_photographs(len(_IMAGENET[0]))
+        else:
+            moments = StandardScaler()
+            for unit in units():
+                moments.partial_fit(_pixels(self.light(unit)))
+            mean, std = moments.mean_, moments.scale_
+        self.mean = torch.as_tensor(mean).float()[:, None, None]
+        self.std = torch.as_tensor(std).float()[:, None, None]
 
     def unit(self, raw: Tensor) -> Tensor:
         """Raw images (n, c, h, w) in the unit range, at the network's size."""
@@ -123,6 +167,8 @@ class Preprocess(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise images in the unit range."""
+        if self.light is not None:
+            images = self.light(images)
         if self.contrast:
             centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
             norm = torch.linalg.vector_norm(centred.flatten(1), dim=1)
@@ -130,6 +176,10 @@ class Preprocess(nn.Module):
             if images.requires_grad:
                 return centred / (std + self.least_contrast)
             return centred.div_(std + self.least_contrast)
+        return self.standardized(images)
+
+    def standardized(self, images: Tensor) -> Tensor:
+        """Images shifted and scaled by what was learned or given."""
         return (images - self.mean) / self.std
 
 
@@ -149,6 +199,18 @@ def resolve_size(resize: Any) -> tuple[int, int] | None:
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resizing of a batch, with smoothing where it shrinks."""
     return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def _blocks(images: ImageArray, index: npt.NDArray[np.intp]) -> Iterator[Tensor]:
+    """Raw images (k, c, h, w) at `index`, block by block."""
+    step = max(1, _BLOCK // int(np.prod(images.data.shape[1:])))
+    for start in range(0, len(index), step):
+        yield images.take(index[start : start + step])
+
+
+def _pixels(batch: Tensor) -> npt.NDArray[Any]:
+    """Pixels (n, c) of images (k, c, h, w)."""
+    return batch.permute(0, 2, 3, 1).reshape(-1, batch.shape[1]).numpy()
 
 
 def _given_values(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
@@ -123,6 +125,12 @@ def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
             "images of fit, and an image of another size has other places. Fit with "
             "position=0."
         )
+    if isinstance(module.preprocess.light, FlatField):
+        raise ValueError(
+            f"normalize='flat-field' knows the light at each pixel of images of "
+            f"{model.image_size}, and not beyond. Fit with normalize='local', which "
+            f"finds the light of an image of any size in that image."
+        )
     if not all(map(math.isfinite, field.extent)):
         raise ValueError(
             "A cell of this network sees the whole image, however large, so it cannot "
@@ -203,6 +211,8 @@ class _Tiles:
         self.period = period = self._period(model)
         self.margins = [-(-m // period) * period for m in self.margins]
         self.cores = [-(-tile_size // (j * period)) * period for j in self.strides]
+        light = self.module.preprocess.light
+        self.load = partial(light.window, self._load) if light else self._load
         self.normalize = self._normalizer()
 
     def _period(self, model: FittedModel) -> int:
@@ -265,7 +275,7 @@ class _Tiles:
     def _core(
         self, rows: tuple[slice, slice], columns: tuple[slice, slice]
     ) -> npt.NDArray[np.float32]:
-        images = self.normalize(self._load(rows[0], columns[0]))
+        images = self.normalize(self.load(rows[0], columns[0]))
         with lowered(self.net.precision, self.net.device):
             anomaly_map = self._map(images)
         core: npt.NDArray[np.float32] = (
@@ -291,7 +301,8 @@ class _Tiles:
     def _normalizer(self) -> Callable[[Tensor], Tensor]:
         """What normalises windows as the whole image would be."""
         preprocess = self.module.preprocess
-        if not preprocess.contrast:
+        light = preprocess.light
+        if not preprocess.contrast and light is None:
             return preprocess
         h, w, c = self.source.image_shape
         n = h * w * c
@@ -299,8 +310,12 @@ class _Tiles:
         everything = slice(0, w)
 
         def values(band: slice) -> Tensor:  # some devices have no float64
-            return self._load(band, everything).cpu().double()
+            return self.load(band, everything).cpu().double()
 
+        if light is not None:
+            square = sum(float(values(band).square().sum()) for band in bands)
+            own = preprocess.mean.new_tensor([math.sqrt(square / n)])
+            return lambda part: preprocess.standardized(light.rebuilt(part, own))
         mean = sum(float(values(band).sum()) for band in bands) / n
         square = sum(float((values(band) - mean).square().sum()) for band in bands)
         std = math.sqrt(square / n)

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from skfcdd._calibration import CalibrationRows, normal_pixels
+from skfcdd._engine.light import LIGHTS
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.preprocessing import Preprocess, resolve_size
 from skfcdd._engine.split import Split, UsedImages
@@ -134,7 +135,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         "image_shape": [tuple, list, None],
         "channels": [StrOptions({"first", "last"}), None],
         "normalize": [
-            StrOptions({"auto", "standard", "contrast", "imagenet"}),
+            StrOptions({"auto", "standard", "contrast", "imagenet", *LIGHTS}),
             tuple,
             None,
         ],

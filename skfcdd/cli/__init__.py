@@ -192,7 +192,8 @@ def fit(
         str, typer.Option(help="Anomalies to plant on good images.")
     ] = "mixed",
     normalize: Annotated[
-        str, typer.Option(help="auto, standard, contrast or imagenet.")
+        str,
+        typer.Option(help="auto, standard, contrast, imagenet, flat-field or local."),
     ] = "auto",
     contamination: Annotated[
         float, typer.Option(help="Share of good images that may be called anomalous.")

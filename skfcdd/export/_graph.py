@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from skfcdd._engine.explanation import HeatmapMaker
+from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule
 from skfcdd._engine.preprocessing import Preprocess, resize
@@ -308,6 +309,9 @@ def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
     assert field is not None
     reasons = {
         f"resize={module.preprocess.size}": module.preprocess.size is not None,
+        "normalize='flat-field', which knows the light at each pixel": isinstance(
+            module.preprocess.light, FlatField
+        ),
         f"{type(module.objective).__name__}, which has no map": (
             not module.objective.spatial
         ),

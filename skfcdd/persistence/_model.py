@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.inference import is_pooling
+from skfcdd._engine.light import Light, darkness, restore_light
 from skfcdd._engine.memorizing import deep_features
 from skfcdd._engine.memory import NormalMemory
 from skfcdd._engine.model import MEMORY_PREFIX, FittedModel, ImageFormat, Judging
@@ -101,6 +102,7 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
         "low": float(preprocess.low),
         "high": float(preprocess.high),
         "contrast": bool(preprocess.contrast),
+        "light": None if preprocess.light is None else preprocess.light.describe(),
         "size": None if size is None else list(size),
         "precision": net.precision,
         "batch_size": int(net.batch_size),
@@ -383,6 +385,7 @@ def _module(
         numbers["preprocess.mean"].flatten(),
         numbers["preprocess.std"].flatten(),
         contrast=bool(network["contrast"]),
+        light=_light(network, numbers, (model.images.shape[2], h, w)),
         size=settings.resize,
     )
     made = Network(settings, (h, w, model.images.shape[2]))
@@ -454,6 +457,29 @@ def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> No
         raise ModelFileError(f"The file has a memory with patch_size={size!r}.")
     if not (_is_number(position, -1e-9) and agree):
         raise ModelFileError(f"The file has a memory with impossible shapes {shapes}.")
+
+
+def _light(
+    network: Mapping[str, Any],
+    numbers: Mapping[str, Tensor],
+    shape: tuple[int, int, int],
+) -> Light | None:
+    """What frees images (c, h, w) of changes of light; models did without at first."""
+    described = network.get("light")
+    if described is None:
+        return None
+    own = {
+        name.removeprefix("preprocess.light."): value
+        for name, value in numbers.items()
+        if name.startswith("preprocess.light.")
+    }
+    dark = darkness(float(network["low"]), float(network["high"]))
+    try:
+        return restore_light(described, own, dark, shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"The file has an impossible light: {described!r}."
+        ) from error
 
 
 def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
