@@ -22,7 +22,7 @@ sys.path.insert(0, str(DOCS))
 import _reproduced  # noqa: E402
 from _results import RESULTS, Record, Rows, interval, read, share, spread  # noqa: E402
 
-PAGES = ("benchmarks", "backbones", "baselines", "how_good_is_it")
+PAGES = ("benchmarks", "backbones", "baselines", "guide/images", "how_good_is_it")
 
 KINDS = ("all", "blowhole", "break", "crack", "fray", "uneven")
 TABLES: dict[str, Callable[[], Rows]] = dict(_reproduced.TABLES)
@@ -476,6 +476,32 @@ def baselines_by_kind() -> Rows:
         for label, found in _summary().items()
     ]
     return [["method", *KINDS], *rows]
+
+
+def _by_normalize(key: str) -> Rows:
+    """One figure for each form of `normalize` and set of images, by what changed."""
+    runs = read("position_and_light")
+    forms = list(dict.fromkeys(row["normalize"] for row in runs))
+    found = {(row["data"], row["normalize"]): row[key] for row in runs}
+    rows = []
+    for data in dict.fromkeys(row["data"] for row in runs):
+        for name in found[data, forms[0]]:
+            digits = 2 if key == "flagged" else 3
+            figures = (share(found[data, form][name], digits) for form in forms)
+            rows.append([f"{data}, {name}", *figures])
+    return [["images", *(f'"{form}"' for form in forms)], *rows]
+
+
+@table
+def flagged_by_light() -> Rows:
+    """Share of good images that are flagged when light or position has changed."""
+    return _by_normalize("flagged")
+
+
+@table
+def defects_by_light() -> Rows:
+    """Image AUROC of defects, by how light is taken out."""
+    return _by_normalize("image_auroc")
 
 
 @table
