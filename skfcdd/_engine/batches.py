@@ -1,8 +1,8 @@
 """Batches on the device: mixed from normal images, real and synthetic anomalies.
 
 An epoch shows every normal image once. Each batch is filled up with anomalies to the
-asked share: real ones first, then exposed outliers, then synthetic anomalies planted
-on the batch's own normal images. All work is on whole tensors.
+asked share: real ones first, then exposed outliers, then synthetic anomalies made of
+the batch's own normal images or their features. All work is on whole tensors.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
+from skfcdd._engine.altered import Alteration
 from skfcdd._engine.augmentation import Augmentation
 from skfcdd._engine.preprocessing import Preprocess, resize
 from skfcdd._inputs.images import ImageArray, to_device
@@ -33,9 +34,10 @@ T = TypeVar("T")
 _MAX_REPEATS = 10
 # Batches of small images are made several at a time, of about this many values.
 _TOGETHER_CPU, _TOGETHER = 1 << 22, 1 << 25
-# Where an anomaly comes from: a mark in `y`, images of other things, or a generator.
-_REAL, _EXPOSED, _PLANTED = range(3)
-N_SOURCES = 3
+# Where an anomaly comes from: a mark in `y`, images of other things, or a generator,
+# which plants it in an image or makes it of the features of one.
+_REAL, _EXPOSED, _PLANTED, _ALTERED = range(4)
+N_SOURCES = 4
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,16 @@ class BatchTarget:
         anomalous, masks, has_mask = (part.index_select(0, index) for part in parts)
         return replace(self, anomalous=anomalous, masks=masks, has_mask=has_mask)
 
+    def with_anomalies(self, masks: Tensor, trusted: bool) -> BatchTarget:
+        """What is known of a batch with as many more anomalies as there are masks."""
+        flags = torch.ones_like(masks[:, 0, 0, 0])
+        return replace(
+            self,
+            anomalous=torch.cat([self.anomalous, flags]),
+            masks=torch.cat([self.masks, masks]),
+            has_mask=torch.cat([self.has_mask, flags & trusted]),
+        )
+
 
 @dataclass
 class TrainingData(Dataset[Any]):
@@ -89,7 +101,9 @@ class TrainingData(Dataset[Any]):
     exposed_range : tuple of float or None
         Raw values of `exposed` that become 0 and 1; None for those of `images`.
     plant : callable or None
-        Makes synthetic anomalies.
+        Plants synthetic anomalies in images.
+    alter : Alteration or None
+        Makes synthetic anomalies of what `encode` gives.
     augment : sequence of callables
         Applied to images that are normal or really anomalous.
     anomaly_fraction : float
@@ -116,6 +130,7 @@ class TrainingData(Dataset[Any]):
     )
     exposed_range: tuple[float, float] | None = None
     plant: Callable[[Tensor, Generator], tuple[Tensor, Tensor]] | None = None
+    alter: Alteration | None = None
     augment: Sequence[Augmentation] = ()
     anomaly_fraction: float = 0.5
     trust_planted: bool = False
@@ -203,6 +218,8 @@ class TrainingData(Dataset[Any]):
                 for rows, slots in zip(normals, anomalies, strict=True)
             ]
         )
+        n_normal, n_altered = counts[:, 0], counts[:, 1 + _ALTERED]
+        counts = counts[:, : 1 + _ALTERED]
         rows, slots = np.concatenate(normals), np.concatenate(anomalies)
         sources = self._sources(rows, slots, counts[:, [0, 1 + _PLANTED]], device)
         ends = counts.cumsum(axis=0)
@@ -210,7 +227,31 @@ class TrainingData(Dataset[Any]):
         joined = (_joined(sources, first, last) for first, last in places)
         if self.encode is None:
             return joined
-        return ((self.encode(images), target) for images, target in joined)
+        return (
+            self._with_altered(self.encode(images), target, n, count)
+            for (images, target), n, count in zip(
+                joined, n_normal, n_altered, strict=True
+            )
+        )
+
+    def _with_altered(
+        self,
+        features: tuple[Tensor, ...],
+        target: BatchTarget,
+        n_normal: int,
+        n_altered: int,
+    ) -> tuple[tuple[Tensor, ...], BatchTarget]:
+        """A batch with anomalies made of the features of its first, normal images."""
+        if not n_altered:
+            return features, target
+        assert self.alter is not None
+        index = self._recycle(np.arange(n_normal), n_altered)
+        place = to_device(index, features[0].device)
+        own = tuple(x.index_select(0, place) for x in features)
+        h, w = target.masks.shape[2:]
+        altered, masks = self.alter(own, (h, w), self.generator)
+        joined = tuple(torch.cat(pair) for pair in zip(features, altered, strict=True))
+        return joined, target.with_anomalies(masks, self.trust_planted)
 
     @property
     def _wanted_slots(self) -> int:
@@ -231,28 +272,31 @@ class TrainingData(Dataset[Any]):
     def _plan(self, n_slots: int) -> npt.NDArray[np.intp]:
         """Where each anomaly of an epoch comes from, in random order.
 
-        Rows (source, index): `_REAL`, `_EXPOSED` or `_PLANTED`, and which of them.
+        Rows (source, index): `_REAL`, `_EXPOSED`, `_PLANTED` or `_ALTERED`, and which
+        of them.
         """
-        n_real, n_exposed, n_planted = self._plan_sources(n_slots)
+        numbers = n_real, n_exposed, n_planted, n_altered = self._plan_sources(n_slots)
         index = np.concatenate(
             [
                 self._recycle(self.anomalous, n_real),
                 self._recycle(self.exposed_index, n_exposed),
                 self._planted_index(n_planted),
+                np.zeros(n_altered, dtype=np.intp),  # made for each batch
             ]
         )
-        source = np.repeat(np.arange(N_SOURCES), [n_real, n_exposed, n_planted])
+        source = np.repeat(np.arange(N_SOURCES), numbers)
         order = self._permutation(np.arange(len(index)))
         return np.stack([source, index], axis=1)[order]
 
-    def _plan_sources(self, n_slots: int) -> tuple[int, int, int]:
-        """Numbers of real, exposed and synthetic anomalies among `n_slots`."""
+    def _plan_sources(self, n_slots: int) -> tuple[int, int, int, int]:
+        """Numbers of real, exposed, planted and altered anomalies among `n_slots`."""
         available = len(self.exposed_index)
-        others = available > 0 or self.plant is not None
-        n_real = _quota(len(self.anomalous), n_slots, others)
-        n_exposed = _quota(available, n_slots - n_real, self.plant is not None)
-        rest = n_slots - n_real - n_exposed
-        return n_real, n_exposed, rest if self.plant is not None else 0
+        synthetic = self.plant is not None or self.alter is not None
+        n_real = _quota(len(self.anomalous), n_slots, available > 0 or synthetic)
+        n_exposed = _quota(available, n_slots - n_real, synthetic)
+        rest = n_slots - n_real - n_exposed if synthetic else 0
+        n_altered = round(self.alter.share * rest) if self.alter is not None else 0
+        return n_real, n_exposed, rest - n_altered, n_altered
 
     def _planted_index(self, count: int) -> npt.NDArray[np.intp]:
         """Which synthetic anomalies; they are made for each batch, and all alike."""

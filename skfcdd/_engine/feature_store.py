@@ -251,7 +251,9 @@ class CachedTrainingData(TrainingData):
     ) -> tuple[Any, BatchTarget]:
         """Features of the normal images `rows` and of the anomalies of `slots`."""
         assert self._store is not None
-        real, exposed, planted = (slots[slots[:, 0] == k, 1] for k in range(N_SOURCES))
+        real, exposed, planted, altered = (
+            slots[slots[:, 0] == k, 1] for k in range(N_SOURCES)
+        )
         own = np.concatenate([rows, real])
         outside = [self._exposed_at[int(i)] for i in exposed]
         places = np.concatenate(
@@ -275,7 +277,8 @@ class CachedTrainingData(TrainingData):
         anomalous = torch.arange(len(places), device=device) >= len(rows)
         has_mask = torch.cat([has_mask, trusted]) | ~anomalous
         moved = tuple(x.to(device) for x in features)
-        return moved, BatchTarget(anomalous, torch.cat(masks), has_mask)
+        target = BatchTarget(anomalous, torch.cat(masks), has_mask)
+        return self._with_altered(moved, target, len(rows), len(altered))
 
     def _planted_masks(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
+from skfcdd._engine.altered import Alteration, spreads
 from skfcdd._engine.augmentation import resolve_augment
 from skfcdd._engine.batches import TrainingData
 from skfcdd._engine.checkpoint import Checkpoint
@@ -38,7 +39,7 @@ from skfcdd._inputs.labels import Targets
 from skfcdd._utils.device import in_parts, lowered, resolve_precision
 from skfcdd._utils.random import draw_seeds, seeded
 from skfcdd._utils.warnings import warn_caller
-from skfcdd.anomalies import resolve_synthetic
+from skfcdd.anomalies._mixture import mixture, resolve_kinds
 from skfcdd.exceptions import ReceptiveFieldWarning
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.memory_bank import MemoryBank
@@ -52,6 +53,8 @@ _BLURRING_SHARE = 0.9
 # Values of exposed images are on the scale of X if their range has at least this
 # share of that of X, and reaches no further beyond it than its own width.
 _SAME_SCALE = 1 / 16
+# Normal images that tell the spread of features: at least so many, if there are.
+_SPREAD_IMAGES = 128
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def train(
     )
     check(split)
     anomalies = {
-        "plant": resolve_synthetic(settings.synthetic),
+        "plant": mixture(resolve_kinds(settings.synthetic)[0]),
         **_exposure(settings, images, seeds[3]),
     }
     with seeded(seeds[1], settings.device):
@@ -182,6 +185,7 @@ def train(
         recollection = _recollection(
             settings, module, precision, images, split, previous, split_seed
         )
+        data.alter = _alteration(settings, data)
         net = _net(settings, module, data, split, precision)
         # Most objectives look at nothing, which spares a pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
@@ -410,6 +414,36 @@ def _encoder(
             return fast.frozen_features(images)
 
     return encode
+
+
+def _alteration(settings: Settings, data: TrainingData) -> Alteration | None:
+    """What makes anomalies of features, if any are asked for.
+
+    Raises
+    ------
+    ValueError
+        If no stage is frozen: features that are trained would flee from the noise.
+    """
+    planted, made = resolve_kinds(settings.synthetic)
+    if not made:
+        return None
+    if data.encode is None:
+        raise ValueError(
+            f"Got synthetic={settings.synthetic!r}, but {made[0]} is made of the "
+            f"features of frozen stages, and backbone="
+            f"{settings.network.backbone_name!r} with frozen="
+            f"{settings.network.frozen!r} has none. Take pretrained weights, which "
+            f"freeze stages by default, set frozen=1 or more, or name kinds that are "
+            f"planted in images, such as 'mixed'."
+        )
+    encode, size, device = data.encode, settings.batch_size, data.generator.device
+    rows = data.normal[:: max(1, len(data.normal) // _SPREAD_IMAGES)]
+
+    def features(place: slice) -> tuple[torch.Tensor, ...]:
+        return encode(data.preprocess.unit(data.images.take(rows[place], device)))
+
+    found = spreads(len(rows), size, device, features)
+    return Alteration(made, found, len(made) / (len(planted) + len(made)))
 
 
 def _net(

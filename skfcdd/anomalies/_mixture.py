@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from skfcdd._utils.random import on_host
+from skfcdd.anomalies._features import FEATURE_ANOMALIES, FeatureAnomaly
 from skfcdd.anomalies._noise import gaussian, perlin, solid, uniform
 from skfcdd.anomalies._planted import blobs, confetti, cutpaste, scratches
 
@@ -121,7 +122,7 @@ class _Checked:
 
 
 def resolve_synthetic(synthetic: Any) -> Planter | None:
-    """Make the function that plants what `synthetic` names.
+    """Make the function that plants in images what `synthetic` names.
 
     Parameters
     ----------
@@ -136,7 +137,8 @@ def resolve_synthetic(synthetic: Any) -> Planter | None:
     Raises
     ------
     ValueError
-        If a name is unknown, or the sequence empty.
+        If a name is unknown, the sequence empty, or a kind made of features, for which
+        there must be a network.
     TypeError
         If an entry is neither a name nor callable.
 
@@ -146,25 +148,67 @@ def resolve_synthetic(synthetic: Any) -> Planter | None:
     >>> resolve_synthetic("confetti") is confetti
     True
     """
-    if synthetic is None:
+    planted, made = resolve_kinds(synthetic)
+    if made:
+        raise ValueError(
+            f"Got synthetic={synthetic!r}, but expected kinds that are planted in "
+            f"images: {made[0]} changes what a network makes of them. Leave it out "
+            f"here; the estimators take it in fit."
+        )
+    return mixture(planted)
+
+
+def mixture(kinds: tuple[Planter, ...]) -> Planter | None:
+    """What shares a batch out among kinds; None if there are none."""
+    if not kinds:
         return None
-    if isinstance(synthetic, (tuple, list)):
-        if not synthetic:
-            raise ValueError("Got an empty synthetic; use None for no anomalies.")
-        kinds = [_resolve_one(entry, synthetic) for entry in synthetic]
-        return kinds[0] if len(kinds) == 1 else _Mixture(tuple(kinds))
-    return _resolve_one(synthetic, synthetic)
+    return kinds[0] if len(kinds) == 1 else _Mixture(kinds)
 
 
-def _resolve_one(entry: Any, synthetic: Any) -> Planter:
+def resolve_kinds(
+    synthetic: Any,
+) -> tuple[tuple[Planter, ...], tuple[FeatureAnomaly, ...]]:
+    """The kinds that `synthetic` names: planted in images, and made of features.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, the sequence empty, or a setting of a kind out of range.
+    TypeError
+        If an entry is neither a name nor callable.
+    """
+    if synthetic is None:
+        return (), ()
+    entries = synthetic if isinstance(synthetic, (tuple, list)) else (synthetic,)
+    if not entries:
+        raise ValueError("Got an empty synthetic; use None for no anomalies.")
+    kinds = [_resolve_one(entry, synthetic) for entry in entries]
+    made = tuple(kind for kind in kinds if isinstance(kind, FeatureAnomaly))
+    planted = tuple(kind for kind in kinds if not isinstance(kind, FeatureAnomaly))
+    return planted, made
+
+
+def _resolve_one(entry: Any, synthetic: Any) -> Planter | FeatureAnomaly:
     if isinstance(entry, str):
-        if entry in SYNTHETIC_ANOMALIES:
-            return SYNTHETIC_ANOMALIES[entry]
-        near = difflib.get_close_matches(entry, SYNTHETIC_ANOMALIES, n=1)
+        known: dict[str, Planter | FeatureAnomaly] = {
+            **SYNTHETIC_ANOMALIES,
+            **FEATURE_ANOMALIES,
+        }
+        if entry in known:
+            return known[entry]
+        near = difflib.get_close_matches(entry, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"Got synthetic={synthetic!r}, but expected names of "
-            f"{sorted(SYNTHETIC_ANOMALIES)}, callables or None.{hint}"
+            f"{sorted(known)}, callables or None.{hint}"
+        )
+    if isinstance(entry, FeatureAnomaly):
+        entry.check()
+        return entry
+    if isinstance(entry, type) and issubclass(entry, FeatureAnomaly):
+        raise TypeError(
+            f"Got synthetic={synthetic!r}, but expected an instance: "
+            f"{entry.__name__}()."
         )
     if callable(entry):
         return _Checked(entry)

@@ -63,10 +63,10 @@ def check(
         If a parameter of the estimator may not have its value.
     """
     from skfcdd._utils.sklearn import check_parameters
-    from skfcdd.anomalies import resolve_synthetic
+    from skfcdd.anomalies._mixture import resolve_kinds
 
     check_parameters(params, estimator._parameter_constraints, estimator.__name__)
-    resolve_synthetic(params["synthetic"])
+    resolve_kinds(params["synthetic"])
     check_device(params["device"])
     _check_network(params, size)
 

@@ -13,6 +13,7 @@ import torch
 
 import skfcdd.objectives as objectives
 import skfcdd.thresholds as thresholds
+from skfcdd.anomalies import FeatureMix, FeatureNoise
 from skfcdd.exceptions import ModelFileError
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.memory_bank import MemoryBank
@@ -26,6 +27,8 @@ _OBJECTS: dict[str, Any] = {
     for cls in (
         FeatureCache,
         MemoryBank,
+        FeatureMix,
+        FeatureNoise,
         ReceptiveField,
         *(getattr(thresholds, name) for name in thresholds.__all__),
     )
