@@ -110,6 +110,7 @@ class FCDDSegmenter(BaseFCDD):
     synthetic : str, callable, sequence of these, or None, default="mixed"
         Anomalies that are planted on normal images, see :mod:`skfcdd.anomalies`.
         Choose what resembles the defects that you expect.
+        "feature_noise" and "feature_mix" change features of frozen stages instead.
     outlier_exposure : array-like of images, default=None
         Images of anything else, used as anomalies in training. Brought to the size
         and channels of X.

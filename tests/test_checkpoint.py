@@ -85,6 +85,19 @@ CASES = {
         "cut": 1,
         "feature_cache": FeatureCache(refresh=0.5),
     },
+    "anomalies of features": {
+        "backbone": "fcdd32_s",
+        "frozen": 1,
+        "synthetic": ("blobs", "feature_noise", "feature_mix"),
+    },
+    "anomalies of features that are not kept": {
+        "backbone": "fcdd32_s",
+        "frozen": 1,
+        "feature_cache": None,
+        "early_stopping": True,
+        "max_epochs": 8,
+        "synthetic": ("blobs", "feature_noise", "feature_mix"),
+    },
 }
 
 

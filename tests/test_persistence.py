@@ -23,6 +23,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
+from skfcdd.anomalies import FeatureMix, FeatureNoise
 from skfcdd.backbones import make_backbone
 from skfcdd.datasets import make_defects
 from skfcdd.exceptions import ModelFileError, NotStoredWarning
@@ -77,6 +78,11 @@ CASES = {
     "rule": lambda: quick(threshold=FalseAlarmRate(0.5)).fit(DATA.images),
     "cache": lambda: quick(
         backbone="squeezenet1_1", frozen=1, cut="auto", feature_cache=FeatureCache()
+    ).fit(DATA.images),
+    "features": lambda: quick(
+        backbone="fcdd32_s",
+        frozen=1,
+        synthetic=("blobs", FeatureNoise(2.0, size=1), FeatureMix(size=(0.2, 0.5))),
     ).fit(DATA.images),
     "stages": lambda: quick(backbone="resnet18", stages=[1, 2]).fit(DATA.images),
     "hsc": lambda: quick(loss=HSC(n_components=8)).fit(DATA.images),

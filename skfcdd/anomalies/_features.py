@@ -287,7 +287,7 @@ def _is_positive(value: object, most: float = 1e300) -> bool:
 
 def _brought_to(cells: Tensor, size: tuple[int, int]) -> Tensor:
     """Cells (n, 1, u, v), bool, at another size: each covers its share of it."""
-    return F.interpolate(cells.to(torch.uint8), size, mode="nearest") > 0
+    return F.interpolate(cells.float(), size, mode="nearest") > 0
 
 
 def _elsewhere(offset: Tensor, size: tuple[int, int]) -> Tensor:
