@@ -4,7 +4,7 @@ Trained on good images alone: magnetic tiles (split by tile, 128 and 224 pixels)
 surfaces of make_defects, and photographs with foreign matter (needs scikit-image).
 Adds to results/default_network.json, and prints a table.
 
-    python benchmarks/default_network.py --variants default paper --seeds 0 1 2 3 4
+    python benchmarks/default_network.py --variants memory default --seeds 0 1 2 3 4
     python benchmarks/default_network.py --variants default --data surfaces foreign
 """
 
@@ -36,7 +36,8 @@ SIGMAS = (8.0, 10.0, 15.0)
 
 # What differs from the default.
 VARIANTS: dict[str, dict[str, object]] = {
-    "default": {},
+    "memory": {},  # today's default
+    "default": {"memory_bank": None},  # what it was before it had a memory
     "paper": {"weights": None},
 }
 

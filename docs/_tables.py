@@ -83,7 +83,11 @@ _SETS = {
     "surface wood": "generated wood",
     "surface tablets": "generated tablets",
 }
-_DEFAULTS = {"paper": "`weights=None`", "default": "**default**"}
+_DEFAULTS = {
+    "paper": "`weights=None`",
+    "default": "`memory_bank=None`",
+    "memory": "**default**",
+}
 
 
 def _default_runs(data: str, variant: str) -> list[Record]:
@@ -127,9 +131,9 @@ def default_by_kind() -> Rows:
     rows = []
     for variant, name in _DEFAULTS.items():
         runs = _default_runs("tiles", variant)
-        for pooling in ("mean", "0.02") if variant == "default" else ("mean",):
+        for pooling in ("mean", "0.1", "0.02") if variant == "memory" else ("mean",):
             found = [r["image_auroc"][pooling] for r in runs]
-            label = name if pooling == "mean" else f"{name}, `score_pooling=0.02`"
+            label = name if pooling == "mean" else f"{name}, `score_pooling={pooling}`"
             rows.append([label, *(share(mean(f[k] for f in found)) for k in KINDS)])
     return [["network", *KINDS], *rows]
 

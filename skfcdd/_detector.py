@@ -107,7 +107,8 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         cells to average: small shares find small defects.
     heatmap_sigma : float, default=None
         Standard deviation of the Gaussian of a cell in pixels. None uses
-        :func:`skfcdd.heatmaps.default_sigma`.
+        :func:`skfcdd.heatmaps.default_sigma`, or with a memory bank the distance
+        between two cells.
     threshold : str, Threshold or float, default="auto"
         The score above which an image is anomalous, or the rule that finds it on
         images held out of training, see :mod:`skfcdd.thresholds`. "auto" takes the

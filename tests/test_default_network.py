@@ -24,7 +24,7 @@ from skfcdd.backbones import (
 from skfcdd.backbones._choice import choose_recipe
 from skfcdd.backbones._packaged import PackagedWeights
 from skfcdd.exceptions import BackboneError, NotStoredWarning, WeightsError
-from skfcdd.heatmaps import default_sigma, gaussian_matrix
+from skfcdd.heatmaps import gaussian_matrix
 from skfcdd.persistence import load, save
 
 LITE = "efficientnet_lite0"
@@ -301,7 +301,7 @@ def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(tmp_path):
 
 def whole_heatmap(model, image):
     """The heatmap of an image at once, with cells where they lie at its size."""
-    module, size = model.net_.module_.eval(), image.shape
+    module, size = model._fitted.fast.eval(), image.shape
     with torch.no_grad():
         unit = torch.from_numpy(image / np.float32(255))[None, None]
         cells = module(unit)[0].numpy().astype(float)
@@ -310,7 +310,7 @@ def whole_heatmap(model, image):
         gaussian_matrix(
             size[axis],
             field.centers(cells.shape[axis], axis),
-            default_sigma(field.extent[axis], field.stride[axis]),
+            field.stride[axis],  # as sharp as the cells of its memory
             extent=field.extent[axis],
         )
         for axis in (0, 1)

@@ -26,6 +26,7 @@ PUBLIC = [
     "skfcdd.exceptions",
     "skfcdd.export",
     "skfcdd.feature_cache",
+    "skfcdd.memory_bank",
     "skfcdd.heatmaps",
     "skfcdd.inspection",
     "skfcdd.metrics",

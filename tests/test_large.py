@@ -17,7 +17,7 @@ from skfcdd._engine.tiling import _gaussians
 from skfcdd.backbones import measure_backbone
 from skfcdd.datasets import make_defects
 from skfcdd.exceptions import ImageShapeError, OutOfMemoryWarning, ValueRangeWarning
-from skfcdd.heatmaps import default_sigma, gaussian_matrix
+from skfcdd.heatmaps import gaussian_matrix, heatmap_sigmas
 
 da = pytest.importorskip("dask.array")
 zarr = pytest.importorskip("zarr")
@@ -229,16 +229,17 @@ def test_other_errors_pass(model, images):
 
 def untiled(model, image, field=None):
     """The heatmap of an image by the network as it is, all at once."""
-    module = model.net_.module_.eval()
+    module = model._fitted.fast.eval()  # with its memory, if it has one
     raw = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
     with torch.no_grad():
         cells = module(module.preprocess.unit(raw))[0].numpy().astype(float)
     field = field or model.receptive_field_
+    sigmas = heatmap_sigmas(field, model._fitted.heatmap_sigmas)
     rows, columns = (
         gaussian_matrix(
             image.shape[axis],
             field.centers(cells.shape[axis], axis),
-            default_sigma(field.extent[axis], field.stride[axis]),
+            sigmas[axis],
             extent=field.extent[axis],
         )
         for axis in (0, 1)

@@ -96,11 +96,10 @@ def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     """
     squares = memory.square().sum(dim=1)
     step = max(1, _MOST_DISTANCES // len(memory))
-    index = torch.cat(
-        [
-            torch.addmm(squares, part, memory.T, alpha=-2).argmin(dim=1)
-            for part in torch.split(points, step)
-        ]
-    )
+    # A graph takes any number of points, and leaves memory to the runtime.
+    whole = torch.compiler.is_compiling()
+    parts = (points,) if whole else torch.split(points, step)
+    found = [torch.addmm(squares, p, memory.T, alpha=-2).argmin(dim=1) for p in parts]
+    index = torch.cat(found)
     # The expanded square says which one is nearest, but loses the digits of how near.
     return torch.linalg.vector_norm(points - memory[index], dim=1), index

@@ -40,7 +40,7 @@ from skfcdd._utils.device import in_parts, lowered, resolve_precision
 from skfcdd._utils.random import draw_seeds, seeded
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.anomalies._mixture import mixture, resolve_kinds
-from skfcdd.exceptions import ReceptiveFieldWarning
+from skfcdd.exceptions import ReceptiveFieldWarning, WeightsError
 from skfcdd.feature_cache import FeatureCache
 from skfcdd.memory_bank import MemoryBank
 from skfcdd.objectives import Objective
@@ -373,20 +373,23 @@ def _recollection(
     features = stages = None
     if known is None:
         h, w = module.preprocess.size or images.image_shape[:2]
-        stages = memory_stages(bank, settings.network, module.backbone, module.split)
+        shape = (h, w, images.image_shape[2])
+        network, n_frozen = settings.network, module.split
+        stages = memory_stages(bank, network, module.backbone, n_frozen)
         if previous is not None and stages is None:
             raise ValueError(
                 f"Got memory_bank={bank} with warm_start=True, but the network was "
                 f"trained without a memory, and its first weights are gone. Set "
                 f"warm_start=False."
             )
-        features = deep_features(
-            stages,
-            settings.network,
-            module.backbone,
-            module.split,
-            (h, w, images.image_shape[2]),
-        )
+        try:
+            features = deep_features(stages, network, module.backbone, n_frozen, shape)
+        except WeightsError:
+            # Weights of one's own may end where FCDD's map is taken.
+            if bank.stages is not None or stages is None or len(stages) == 1:
+                raise
+            stages = stages[:1]
+            features = deep_features(stages, network, module.backbone, n_frozen, shape)
     return remember(
         bank,
         features,
