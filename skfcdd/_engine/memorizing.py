@@ -14,18 +14,19 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from skfcdd._engine.coreset import greedy_coreset
-from skfcdd._engine.inference import Runner, in_batches, pool_maps
+from skfcdd._engine.inference import FixedRunner, Runner, in_batches, pool_maps
 from skfcdd._engine.lean import lean
 from skfcdd._engine.memory import DeepFeatures, NormalMemory, places
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule
-from skfcdd._engine.settings import NetworkSettings
+from skfcdd._engine.settings import NetworkSettings, Settings
 from skfcdd._inputs.images import ImageArray
-from skfcdd.backbones import StagedNetwork, make_backbone
+from skfcdd.backbones import make_backbone
 from skfcdd.backbones._make import count_stages
+from skfcdd.exceptions import WeightsError
 from skfcdd.memory_bank import MemoryBank
 
-__all__ = ["Recollection", "deep_features", "draw_cells", "memory_stages", "remember"]
+__all__ = ["Recollection", "deep_features", "draw_cells", "recollect"]
 
 Rows = npt.NDArray[np.intp]
 
@@ -94,16 +95,12 @@ def deep_features(
         Number of its layers that are frozen.
     input_shape : tuple of int (h, w, c)
     """
-    network = backbone
-    if stages is not None:
-        made = make_backbone(
-            settings.backbone,
-            input_shape,
-            weights=settings.weights,
-            stages=stages,
-        )
-        assert isinstance(made, StagedNetwork)
-        network = made
+    network: Any
+    if stages is None:  # a copy: where it is computed, and how, is not for FCDD to hear
+        network = copy.deepcopy(backbone).cpu().float()
+    else:
+        name, weights = settings.backbone, settings.weights
+        network = make_backbone(name, input_shape, weights=weights, stages=stages)
     return DeepFeatures(network, split, input_shape)
 
 
@@ -320,3 +317,79 @@ def _projection(
     fitted = PCA(k, svd_solver="covariance_eigh").fit(features.astype(np.float64))
     spread = float(np.sqrt(fitted.explained_variance_.sum()))
     return fitted.mean_, fitted.components_.T, float(bank.position) * spread
+
+
+def recollect(
+    settings: Settings,
+    module: FCDDModule,
+    precision: str,
+    images: ImageArray,
+    rows: Rows,
+    previous: FittedModel | None,
+    seed: int,
+) -> Recollection | None:
+    """A memory of the normal images at `rows`, if one is asked for.
+
+    Parameters
+    ----------
+    settings : Settings
+    module : FCDDModule
+        Before this training.
+    precision : {"float64", "float32", "bfloat16", "mixed"}
+    images : ImageArray
+    rows : ndarray of int
+    previous : FittedModel or None
+        What training goes on from.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If the network or the images do not suit the memory that was asked for.
+    """
+    bank = settings.memory_bank
+    if bank is None:
+        return None
+    if bank == "auto":
+        network: Any = module.backbone
+        if not module.split or network.taken[0] < module.split or len(rows) < 2:
+            return None
+        bank = MemoryBank()
+    if len(rows) < 2:
+        raise ValueError(
+            f"Got memory_bank={bank} with {len(rows)} normal image to train on, but a "
+            f"memory is measured by comparing images: it needs at least 2."
+        )
+    runner = FixedRunner(module, settings.device, precision, settings.batch_size)
+    known = None if previous is None else previous.memory
+    features = stages = None
+    if known is None:
+        h, w = module.preprocess.size or images.image_shape[:2]
+        shape = (h, w, images.image_shape[2])
+        network, n_frozen = settings.network, module.split
+        stages = memory_stages(bank, network, module.backbone, n_frozen)
+        if previous is not None and stages is None:
+            raise ValueError(
+                f"Got memory_bank={bank} with warm_start=True, but the network was "
+                f"trained without a memory, and its first weights are gone. Set "
+                f"warm_start=False."
+            )
+        try:
+            features = deep_features(stages, network, module.backbone, n_frozen, shape)
+        except WeightsError:
+            # Weights of one's own may end where FCDD's map is taken.
+            if bank.stages is not None or stages is None or len(stages) == 1:
+                raise
+            stages = stages[:1]
+            features = deep_features(stages, network, module.backbone, n_frozen, shape)
+    return remember(
+        bank,
+        features,
+        module,
+        runner,
+        images,
+        rows,
+        seed=seed,
+        stages=stages,
+        previous=known,
+    )

@@ -20,12 +20,7 @@ from skfcdd._engine.feature_store import CachedTrainingData, stored_dtype
 from skfcdd._engine.fingerprint import weights_digest
 from skfcdd._engine.inference import FixedRunner
 from skfcdd._engine.lean import lean
-from skfcdd._engine.memorizing import (
-    Recollection,
-    deep_features,
-    memory_stages,
-    remember,
-)
+from skfcdd._engine.memorizing import Recollection, recollect
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule, Network, make_module, set_upsampler
 from skfcdd._engine.net import FCDDNet, Listener, unwrapped
@@ -40,9 +35,8 @@ from skfcdd._utils.device import in_parts, lowered, resolve_precision
 from skfcdd._utils.random import draw_seeds, seeded
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.anomalies._mixture import mixture, resolve_kinds
-from skfcdd.exceptions import ReceptiveFieldWarning, WeightsError
+from skfcdd.exceptions import ReceptiveFieldWarning
 from skfcdd.feature_cache import FeatureCache
-from skfcdd.memory_bank import MemoryBank
 from skfcdd.objectives import Objective
 from skfcdd.receptive_field import ReceptiveField
 
@@ -182,8 +176,14 @@ def train(
         generator = torch.Generator(settings.device).manual_seed(seeds[2])
         data = _data(settings, images, targets, split, module, generator, **anomalies)
         data.encode = _encoder(module, precision, size)
-        recollection = _recollection(
-            settings, module, precision, images, split, previous, split_seed
+        recollection = recollect(
+            settings,
+            module,
+            precision,
+            images,
+            split.normal,
+            previous,
+            split_seed,
         )
         data.alter = _alteration(settings, data)
         net = _net(settings, module, data, split, precision)
@@ -343,64 +343,6 @@ def _place(module: FCDDModule, settings: Settings, size: tuple[int, int]) -> str
     dtype = torch.float64 if precision == "float64" else torch.float32
     module.to(settings.device, dtype)
     return precision
-
-
-def _recollection(
-    settings: Settings,
-    module: FCDDModule,
-    precision: str,
-    images: ImageArray,
-    split: Split,
-    previous: FittedModel | None,
-    seed: int,
-) -> Recollection | None:
-    """A memory of the normal images to train on, if one is asked for."""
-    bank, rows = settings.memory_bank, split.normal
-    if bank is None:
-        return None
-    if bank == "auto":
-        network: Any = module.backbone
-        if not module.split or network.taken[0] < module.split or len(rows) < 2:
-            return None
-        bank = MemoryBank()
-    if len(rows) < 2:
-        raise ValueError(
-            f"Got memory_bank={bank} with {len(rows)} normal image to train on, but a "
-            f"memory is measured by comparing images: it needs at least 2."
-        )
-    runner = FixedRunner(module, settings.device, precision, settings.batch_size)
-    known = None if previous is None else previous.memory
-    features = stages = None
-    if known is None:
-        h, w = module.preprocess.size or images.image_shape[:2]
-        shape = (h, w, images.image_shape[2])
-        network, n_frozen = settings.network, module.split
-        stages = memory_stages(bank, network, module.backbone, n_frozen)
-        if previous is not None and stages is None:
-            raise ValueError(
-                f"Got memory_bank={bank} with warm_start=True, but the network was "
-                f"trained without a memory, and its first weights are gone. Set "
-                f"warm_start=False."
-            )
-        try:
-            features = deep_features(stages, network, module.backbone, n_frozen, shape)
-        except WeightsError:
-            # Weights of one's own may end where FCDD's map is taken.
-            if bank.stages is not None or stages is None or len(stages) == 1:
-                raise
-            stages = stages[:1]
-            features = deep_features(stages, network, module.backbone, n_frozen, shape)
-    return remember(
-        bank,
-        features,
-        module,
-        runner,
-        images,
-        rows,
-        seed=seed,
-        stages=stages,
-        previous=known,
-    )
 
 
 def _encoder(
