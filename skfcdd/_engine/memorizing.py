@@ -150,80 +150,80 @@ def draw_cells(
 
 
 class Recollection:
-    """A memory in the making: its features are kept, its units are not yet known.
+    """A memory of normal images that knows its own units, but not those of FCDD's map.
 
     Parameters
     ----------
     memory : NormalMemory
-    owners : Tensor of shape (m,), int64
-        From which of `rows` each kept vector comes; -1 for those of earlier trainings.
     rows : ndarray of int
-        Normal images that are remembered.
-    bank : MemoryBank
+        Some of the images that are remembered, to measure spreads on.
+    distances : ndarray of shape (n, u, v)
+        Of the cells of these images to what is kept of others.
+    weight : float
+        Spread of this part of the score, as a multiple of that of FCDD's part.
     """
 
     def __init__(
-        self, memory: NormalMemory, owners: Tensor, rows: Rows, bank: MemoryBank
+        self,
+        memory: NormalMemory,
+        rows: Rows,
+        distances: npt.NDArray[np.float64],
+        weight: float,
     ) -> None:
-        self.memory, self.owners = memory, owners
-        self.rows, self.bank = rows, bank
+        self.memory, self.rows, self.weight = memory, rows, weight
+        least = _LEAST_SPREAD * float(memory.points.std(dim=0).norm())
+        self.level = float(distances.mean())
+        self.spread = max(float(distances.std()), least, 1e-12)
+        excess = np.square(np.maximum((distances - self.level) / self.spread, 0))
+        self.unit = float(excess.mean(axis=(1, 2)).std())
 
     def joined(self, model: FittedModel, images: ImageArray) -> FittedModel:
         """A fitted model with this memory, in units of the model's own map.
 
         Both parts are measured on images that were trained on, so that those held out
-        stay as new to the model as any other; of the memory, each image is compared
-        with what is kept of others.
+        stay as new to the model as any other.
         """
-        places = np.unique(np.linspace(0, len(self.rows) - 1, _MEASURED).astype(int))
-        rows = self.rows[places]
-        distances = self._apart(model, images, rows, places)
-        memory = copy.copy(self.memory)
-        memory._buffers = dict(memory._buffers)
-        least = _LEAST_SPREAD * float(self.memory.points.std(dim=0).norm())
-        level = float(distances.mean())
-        spread = max(float(distances.std()), least, 1e-12)
-        excess = np.square(np.maximum((distances - level) / spread, 0))
-        unit = float(excess.mean(axis=(1, 2)).std())
-        alone = [pool_maps(maps, "mean") for _, maps in model.maps(images, rows)]
+        alone = [pool_maps(maps, "mean") for _, maps in model.maps(images, self.rows)]
         own = float(np.concatenate(alone).std())
         # Where all normal images are alike, there is no spread to go by.
-        factor = self.bank.weight * (own or 1.0) / (unit or 1.0)
-        memory.units = torch.tensor([level, spread, factor])
+        factor = self.weight * (own or 1.0) / (self.unit or 1.0)
+        memory = copy.copy(self.memory)
+        memory._buffers = dict(memory._buffers)
+        memory.units = torch.tensor([self.level, self.spread, factor])
         return replace(model, memory=memory)
 
-    def _apart(
-        self, model: FittedModel, images: ImageArray, rows: Rows, places: Rows
-    ) -> npt.NDArray[np.float64]:
-        """Distances (n, u, v) of cells to what is kept of other images."""
-        module = lean(model.module, model.runner.precision, _size(model), self.memory)
-        memory: Any = module.memory
-        owners, start = self.owners.to(model.runner.device), 0
 
-        def distances(batch: Tensor) -> Tensor:
-            nonlocal start
-            place = places[start : start + len(batch)]
-            start += len(batch)
-            own = torch.as_tensor(place, device=owners.device)[:, None] == owners
-            found = []
-            for image, mask in zip(
-                torch.split(batch, module.at_once or len(batch)),
-                torch.split(own, module.at_once or len(batch)),
-                strict=True,
-            ):
-                vectors = memory.vectors(module.frozen_features(image)[-1])
-                apart = torch.cdist(vectors.flatten(1, 2), memory.points)
-                apart = apart.masked_fill(mask[:, None], torch.inf)
-                found.append(apart.amin(dim=2).view(vectors.shape[:3]))
-            return torch.cat(found).double()
-
-        parts = [p for _, p in in_batches(model.runner, images, rows, distances)]
-        return np.concatenate(parts)
+def _of_groups(
+    fast: FCDDModule, compute: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """What computes something of the frozen features of a batch, group by group."""
+    return lambda batch: torch.cat(
+        [compute(fast.frozen_features(part)[-1]) for part in fast.groups(batch)]
+    )
 
 
-def _size(model: FittedModel) -> tuple[int, int]:
-    size: tuple[int, int] = model.module.preprocess.size or model.image_size
-    return size
+def _apart(
+    memory: NormalMemory,
+    owners: Tensor,
+    module: FCDDModule,
+    runner: Runner,
+    images: ImageArray,
+    rows: Rows,
+    places: Rows,
+) -> npt.NDArray[np.float64]:
+    """Distances (n, u, v) of cells of ``rows[places]`` to what is kept of others."""
+    h, w = module.preprocess.size or images.image_shape[:2]
+    fast: Any = lean(module, runner.precision, (h, w), memory)
+    vectors = _of_groups(fast, fast.memory.vectors)
+    found = []
+    for place, batch in in_batches(runner, images, rows[places], vectors):
+        own = torch.from_numpy(places[place])[:, None] == owners
+        # One image at a time: a large one has many cells.
+        for image, mask in zip(torch.from_numpy(batch), own, strict=True):
+            apart = torch.cdist(image.flatten(0, 1), memory.points.to(image))
+            apart = apart.masked_fill(mask, torch.inf).amin(dim=1)
+            found.append(apart.view(image.shape[:2]).double().numpy())
+    return np.stack(found)
 
 
 def remember(
@@ -271,12 +271,12 @@ def remember(
     assert fast.memory is not None
     memory = fast.memory
 
-    def cells(batch: Tensor) -> Tensor:
-        groups = torch.split(batch, fast.at_once or len(batch))
-        found = [memory.cells(fast.frozen_features(part)[-1]) for part in groups]
-        whole = torch.cat(found)
-        grid = places(whole).expand(len(whole), -1, -1, -1)
-        return torch.cat([whole, grid], dim=-1)
+    def with_places(kept: Tensor) -> Tensor:
+        found = memory.cells(kept)
+        grid = places(found).expand(len(found), -1, -1, -1)
+        return torch.cat([found, grid], dim=-1)
+
+    cells = _of_groups(fast, with_places)
 
     drawn = draw_cells(runner, images, rows, cells, n_cells=bank.max_patches, seed=seed)
     owners = np.repeat(np.arange(len(rows)), drawn.shape[1])
@@ -305,7 +305,10 @@ def remember(
         position,
         blank.stages,
     )
-    return Recollection(whole, torch.from_numpy(owners)[kept], rows, bank)
+    some = np.unique(np.linspace(0, len(rows) - 1, _MEASURED).astype(int))
+    own = torch.from_numpy(owners)[kept]
+    distances = _apart(whole, own, module, runner, images, rows, some)
+    return Recollection(whole, rows[some], distances, bank.weight)
 
 
 def _projection(

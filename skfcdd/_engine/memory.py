@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -47,11 +46,8 @@ class DeepFeatures(nn.Module):
         self, network: StagedNetwork, split: int, image_shape: tuple[int, int, int]
     ) -> None:
         super().__init__()
-        self.paths = network.paths[split:]
-        self.taken = tuple(number - split for number in network.taken)
-        for path in self.paths:
-            self._place(path, copy.deepcopy(network.get_submodule(path)))
-        self.eval().requires_grad_(False)
+        self.split = split
+        self.network = network.without_head(split).eval().requires_grad_(False)
         h, w, c = image_shape
         with torch.no_grad():
             *_, x = network.eval().head(torch.zeros(1, c, h, w), split)
@@ -62,24 +58,9 @@ class DeepFeatures(nn.Module):
             for size in sizes
         ]
 
-    def _place(self, path: str, layer: nn.Module) -> None:
-        """Put a layer where the network has it, so that its weights keep their keys."""
-        *parents, name = path.split(".")
-        place: nn.Module = self
-        for parent in parents:
-            if not hasattr(place, parent):
-                place.add_module(parent, nn.Module())
-            place = getattr(place, parent)
-        place.add_module(name, layer)
-
     def maps(self, x: Tensor) -> list[Tensor]:
         """The outputs that are put together."""
-        maps = [x] if 0 in self.taken else []
-        for i, path in enumerate(self.paths, start=1):
-            x = self.get_submodule(path)(x)
-            if i in self.taken:
-                maps.append(x)
-        return maps
+        return self.network.outputs((x,), self.split)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (n, d, u, v) from the output of the last layer that FCDD runs.

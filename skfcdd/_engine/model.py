@@ -25,10 +25,10 @@ from skfcdd.backbones import measure_backbone
 from skfcdd.exceptions import ValueRangeWarning
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["MEMORY_PREFIX", "FittedModel", "ImageFormat", "Judging"]
+__all__ = ["MEMORY", "FittedModel", "ImageFormat", "Judging"]
 
-# Of the names of the numbers of a memory.
-MEMORY_PREFIX = "memory."
+# What the names of the numbers of a memory begin with.
+MEMORY = "memory"
 
 Scores = npt.NDArray[np.float64]
 Batches = Iterator[tuple[slice, npt.NDArray[np.float32]]]
@@ -170,7 +170,7 @@ class FittedModel:
         numbers = dict(self.module.state_dict())
         if self.memory is not None:
             own = self.memory.state_dict()
-            numbers |= {MEMORY_PREFIX + name: value for name, value in own.items()}
+            numbers |= {f"{MEMORY}.{name}": value for name, value in own.items()}
         return numbers
 
     @property

@@ -22,8 +22,8 @@ from skfcdd.receptive_field._check import check_places
 __all__ = [
     "FCDDModule",
     "Network",
-    "backbone_weights",
     "make_module",
+    "numbers_of",
     "set_upsampler",
 ]
 
@@ -108,7 +108,7 @@ class FCDDModule(nn.Module):
 
     def frozen_features(self, images: Tensor) -> tuple[Tensor, ...]:
         """What the layers that are trained need of images in the unit range."""
-        groups = [self._head(self._normalized(part)) for part in self._groups(images)]
+        groups = [self._head(self._normalized(part)) for part in self.groups(images)]
         if len(groups) == 1:
             return groups[0]
         return tuple(torch.cat(parts) for parts in zip(*groups, strict=True))
@@ -125,7 +125,7 @@ class FCDDModule(nn.Module):
             kept = tuple(part.to(dtype) for part in kept)
         return kept
 
-    def _groups(self, images: Tensor) -> tuple[Tensor, ...]:
+    def groups(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images in groups that go through the network together."""
         if self.at_once is None or len(images) <= self.at_once:
             return (images,)
@@ -144,7 +144,7 @@ class FCDDModule(nn.Module):
             tail = self.backbone.tail(images, self.split)  # type: ignore[operator]
             maps: Tensor = self.objective(tail)
             return maps
-        groups = [self.maps_of(self._normalized(part)) for part in self._groups(images)]
+        groups = [self.maps_of(self._normalized(part)) for part in self.groups(images)]
         return groups[0] if len(groups) == 1 else torch.cat(groups)
 
     def maps_of(self, normalized: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class FCDDModule(nn.Module):
         """What adds up to the anomaly maps (k, n, u, v) of images in the unit range."""
         groups = [
             torch.stack(self.parts_of(self._normalized(part)))
-            for part in self._groups(images)
+            for part in self.groups(images)
         ]
         return torch.cat(groups, dim=1)
 
@@ -276,9 +276,9 @@ def set_upsampler(
     module.upsample = upsample.to(reference.device, reference.dtype)
 
 
-def backbone_weights(numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of the numbers of a module that belong to its backbone."""
-    prefix = "backbone."
+def numbers_of(part: str, numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the numbers of a module that belong to a part of it."""
+    prefix = part + "."
     return {
         name.removeprefix(prefix): value
         for name, value in numbers.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,10 @@ class StagedNetwork(nn.Module):
         split : int
             Number of layers that were run.
         """
+        return join_maps(self.outputs(kept, split))
+
+    def outputs(self, kept: Sequence[Tensor], split: int) -> list[Tensor]:
+        """The maps that `tail` puts together, each at its own size."""
         *maps, x = kept
         if split in self.taken:
             maps.append(x)
@@ -138,7 +143,13 @@ class StagedNetwork(nn.Module):
             x = self.get_submodule(path)(x)
             if i in self.taken:
                 maps.append(x)
-        return join_maps(maps)
+        return maps
+
+    def without_head(self, split: int) -> StagedNetwork:
+        """A copy that has only the layers behind the first `split`."""
+        behind = copy.deepcopy(self)
+        _prune(behind, "", self.paths[split:])
+        return behind
 
     def split_behind(self, stage: int) -> int:
         """After how many layers the first `stage` stages, and all for free, are done.

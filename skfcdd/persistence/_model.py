@@ -16,8 +16,8 @@ from skfcdd._engine.inference import is_pooling
 from skfcdd._engine.light import Light, darkness, restore_light
 from skfcdd._engine.memorizing import deep_features
 from skfcdd._engine.memory import NormalMemory
-from skfcdd._engine.model import MEMORY_PREFIX, FittedModel, ImageFormat, Judging
-from skfcdd._engine.module import FCDDModule, Network, backbone_weights, make_module
+from skfcdd._engine.model import MEMORY, FittedModel, ImageFormat, Judging
+from skfcdd._engine.module import FCDDModule, Network, make_module, numbers_of
 from skfcdd._engine.net import FCDDNet
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.settings import NetworkSettings
@@ -243,7 +243,7 @@ def rebuild(
         resize=None if network["size"] is None else tuple(network["size"]),
         normalize=None,
     )
-    own = {k: v for k, v in numbers.items() if not k.startswith(MEMORY_PREFIX)}
+    own = {k: v for k, v in numbers.items() if not k.startswith(MEMORY + ".")}
     with seeded(None, "cpu"):  # weights are drawn before they are replaced
         module = _module(model, settings, network, own)
         memory = _memory(model, settings, network, numbers, module)
@@ -377,7 +377,7 @@ def _module(
     if named and network["weights"] is not None:
         # Of timm nothing is fetched: they come below.
         timm = settings.backbone.startswith("timm:")
-        weights = {} if timm else _with_biases(backbone_weights(numbers))
+        weights = {} if timm else _with_biases(numbers_of("backbone", numbers))
     settings = replace(settings, weights=weights)
     preprocess = Preprocess(
         float(network["low"]),
@@ -409,11 +409,7 @@ def _memory(
 ) -> NormalMemory | None:
     """The memory that the file describes, with its numbers."""
     described = network.get("memory")
-    own = {
-        name.removeprefix(MEMORY_PREFIX): value
-        for name, value in numbers.items()
-        if name.startswith(MEMORY_PREFIX)
-    }
+    own = numbers_of(MEMORY, numbers)
     if described is None:
         if own:
             raise ModelFileError("The file holds numbers of a memory it does not name.")
@@ -468,11 +464,7 @@ def _light(
     described = network.get("light")
     if described is None:
         return None
-    own = {
-        name.removeprefix("preprocess.light."): value
-        for name, value in numbers.items()
-        if name.startswith("preprocess.light.")
-    }
+    own = numbers_of("preprocess.light", numbers)
     dark = darkness(float(network["low"]), float(network["high"]))
     try:
         return restore_light(described, own, dark, shape)
