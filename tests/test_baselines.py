@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skfcdd import FCDDDetector
-from skfcdd._engine.coreset import greedy_coreset, nearest
+from skfcdd._engine.coreset import greedy_coreset, nearest, nearest_distance
 from skfcdd.backbones import list_backbones
 from skfcdd.backbones._registry import lookup
 from skfcdd.baselines import (
@@ -455,14 +455,18 @@ def test_coreset_behind_a_projection_covers_clusters():
     assert sorted((found // 30).tolist()) == list(range(12))
 
 
-def test_nearest_by_all_distances(monkeypatch):
+@pytest.mark.parametrize("at_once", [100, 1 << 19])
+def test_nearest_by_all_distances(monkeypatch, at_once):
     rng = np.random.RandomState(0)
     points, memory = rng.normal(size=(50, 7)), rng.normal(size=(33, 7))
-    monkeypatch.setattr("skfcdd._engine.coreset._MOST_DISTANCES", 100)
-    distance, index = nearest(torch.from_numpy(points), torch.from_numpy(memory))
+    monkeypatch.setattr("skfcdd._engine.coreset._MOST_DISTANCES_CPU", at_once)
+    tensors = torch.from_numpy(points), torch.from_numpy(memory)
+    distance, index = nearest(*tensors)
     apart = np.linalg.norm(points[:, None] - memory[None], axis=2)
     assert_array_equal(index, apart.argmin(axis=1))
     assert_allclose(distance, apart.min(axis=1))
+    assert_allclose(nearest_distance(*tensors), apart.min(axis=1))
+    assert_allclose(nearest_distance(tensors[1], tensors[1]), 0, atol=1e-6)
 
 
 def test_patches_that_are_remembered_are_at_no_distance(data):

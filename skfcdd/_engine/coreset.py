@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from sklearn.random_projection import SparseRandomProjection
 from torch import Tensor
 
-__all__ = ["greedy_coreset", "nearest"]
+__all__ = ["greedy_coreset", "nearest", "nearest_distance"]
 
 # Distances are compared in this many dimensions, which keeps them well enough.
 _DIMENSIONS = 128
-# So many distances are computed at a time.
-_MOST_DISTANCES = 1 << 24
+# So many distances are computed at a time: on a CPU, as many as stay in its cache, which
+# takes little more than half of the time.
+_MOST_DISTANCES, _MOST_DISTANCES_CPU = 1 << 24, 1 << 19
 
 
 def greedy_coreset(
@@ -94,12 +97,44 @@ def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     >>> nearest(torch.tensor([[3.0, 0.0], [3.0, 5.0]]), memory)
     (tensor([3., 1.]), tensor([0, 1]))
     """
-    squares = memory.square().sum(dim=1)
-    step = max(1, _MOST_DISTANCES // len(memory))
-    # A graph takes any number of points, and leaves memory to the runtime.
-    whole = torch.compiler.is_compiling()
-    parts = (points,) if whole else torch.split(points, step)
-    found = [torch.addmm(squares, p, memory.T, alpha=-2).argmin(dim=1) for p in parts]
+    found = [squares.argmin(dim=1) for squares in _squares(points, memory)]
     index = torch.cat(found)
     # The expanded square says which one is nearest, but loses the digits of how near.
     return torch.linalg.vector_norm(points - memory[index], dim=1), index
+
+
+def nearest_distance(points: Tensor, memory: Tensor) -> Tensor:
+    """Distance to the nearest point of a memory, in half of the time of `nearest`.
+
+    Distances below a thousandth of the norms of the points are rounded.
+
+    Parameters
+    ----------
+    points : Tensor of shape (n, d)
+    memory : Tensor of shape (m, d)
+
+    Returns
+    -------
+    Tensor of shape (n,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfcdd._engine.coreset import nearest_distance
+    >>> memory = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+    >>> nearest_distance(torch.tensor([[3.0, 0.0], [3.0, 5.0]]), memory)
+    tensor([3., 1.])
+    """
+    least = torch.cat([squares.amin(dim=1) for squares in _squares(points, memory)])
+    return (least + points.square().sum(dim=1)).clamp_min(0).sqrt()
+
+
+def _squares(points: Tensor, memory: Tensor) -> Iterator[Tensor]:
+    """Squared distances (k, m) less the square of the point, some points at a time."""
+    squares, doubled = memory.square().sum(dim=1), -2 * memory.T
+    most = _MOST_DISTANCES_CPU if points.device.type == "cpu" else _MOST_DISTANCES
+    # A graph takes any number of points, and leaves memory to the runtime.
+    whole = torch.compiler.is_compiling()
+    step = max(1, most // len(memory))
+    for part in (points,) if whole else torch.split(points, step):
+        yield torch.addmm(squares, part, doubled)

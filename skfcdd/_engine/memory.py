@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skfcdd._engine.coreset import nearest
+from skfcdd._engine.coreset import nearest_distance
 from skfcdd.backbones import StagedNetwork
 
 __all__ = ["DeepFeatures", "Deepest", "NormalMemory", "average_cells", "places"]
@@ -168,7 +168,7 @@ class NormalMemory(nn.Module):
         """Distances (n, u, v) of cells to the nearest kept features."""
         vectors = self.vectors(kept)
         n, u, v, k = vectors.shape
-        return nearest(vectors.reshape(-1, k), self.points)[0].view(n, u, v)
+        return nearest_distance(vectors.reshape(-1, k), self.points).view(n, u, v)
 
     def vectors(self, kept: Tensor) -> Tensor:
         """What is compared (n, u, v, k), float32 at least."""
