@@ -20,9 +20,8 @@ class MemoryBank:
     r"""How normal features are kept, and what they count for.
 
     The features are those of a pretrained network, before any training: of the stage
-    at which FCDD's map is taken, and of the next one, put together at the size of the
-    first, averaged over neighbouring cells and projected to their principal
-    components. A coreset of those of the normal images is kept (PatchCore: Roth et
+    that follows the one at which FCDD's map is taken, enlarged to the cells of that
+    map, averaged over neighbouring cells and projected to their principal components. A coreset of those of the normal images is kept (PatchCore: Roth et
     al., CVPR 2022). With the distance :math:`d` of a cell to the nearest kept
     features, and the mean :math:`\mu` and standard deviation :math:`\sigma` of these
     distances over normal images, the map is
@@ -30,7 +29,8 @@ class MemoryBank:
     .. math:: M = w \max\left(0, \frac{d - \mu}{\sigma}\right)^2,
 
     where :math:`w` makes the standard deviation of the mean of M, over normal images,
-    `weight` times that of FCDD's score. It is added to FCDD's map.
+    `weight` times that of FCDD's score. Averaged over as many cells as lie within the
+    distance of two features of its stage, it is added to FCDD's map.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ class MemoryBank:
         Odd number of cells per side over which features are averaged.
     stages : sequence of int or None, default=None
         Numbers of the stages whose features are put together, none of them before the
-        last frozen one. The first must be the stage at which FCDD's map is taken.
-        None takes that stage and the next one.
+        stage at which FCDD's map is taken. None takes the stage that follows it, or
+        that stage itself if it is the last one.
     position : float, default=0.0
         Lets the memory know where in the image a cell lies, for parts that are aligned
         in all images: moving across the whole image counts as much as this many

@@ -50,7 +50,18 @@ def slow_novelty(model, images):
     vectors = (cells - memory.mean.double()) @ memory.axes.double()
     apart = (vectors[:, :, :, None] - memory.points.double()).norm(dim=-1)
     level, spread, factor = memory.units.tolist()
-    return factor * np.maximum((apart.amin(dim=3).numpy() - level) / spread, 0) ** 2
+    excess = np.maximum((apart.amin(dim=3).numpy() - level) / spread, 0) ** 2
+    return factor * slow_average(excess, memory.width)
+
+
+def slow_average(maps, size):
+    """Means of the cells of a square that lie in the map."""
+    found, reach = np.empty_like(maps), size // 2
+    for i, j in np.ndindex(maps.shape[1:]):
+        square = maps[:, max(0, i - reach) : i + reach + 1]
+        square = square[:, :, max(0, j - reach) : j + reach + 1]
+        found[:, i, j] = square.mean(axis=(1, 2))
+    return found
 
 
 def test_the_default_has_a_memory_and_parts_add_up(model, data):
@@ -66,6 +77,7 @@ def test_the_default_has_a_memory_and_parts_add_up(model, data):
 def test_the_map_is_the_formula(good, data):
     model = FCDDClassifier(max_epochs=1, precision="float32", random_state=0).fit(good)
     images = data.images[:3]
+    assert model._fitted.memory.width == 5  # stage of 16 pixels, cells of 8
     expected = slow_novelty(model, images).mean(axis=(1, 2))
     found = model.explain_parts(images).novelty.mean(axis=(1, 2))
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5)

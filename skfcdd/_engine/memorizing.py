@@ -61,18 +61,23 @@ def memory_stages(
                 f"the features that FCDD's map is taken from, before any training."
             )
         return None
-    own = backbone.stage_ends.index(backbone.taken[0]) + 1
-    stages = bank.stages
+    own, stages = _own_stage(backbone), bank.stages
     if stages is None:
-        stages = [own] if own == n_stages else [own, own + 1]
+        stages = [min(own + 1, n_stages)]
     numbers = tuple(sorted({int(stage) for stage in stages}))
-    if numbers[0] != own or numbers[-1] > n_stages or backbone.taken[0] < split:
+    if numbers[0] < own or numbers[-1] > n_stages or backbone.taken[0] < split:
         raise ValueError(
             f"Got MemoryBank(stages={bank.stages!r}), but {settings.backbone!r} has "
-            f"stages 1 to {n_stages}; the first one must be {own}, where FCDD's map "
-            f"is taken, and none may lie before the last frozen one."
+            f"stages 1 to {n_stages}; none may come before stage {own}, at which "
+            f"FCDD's map is taken, nor before the last frozen one."
         )
     return numbers
+
+
+def _own_stage(backbone: Any) -> int:
+    """Number of the stage at which FCDD's map is taken."""
+    number: int = backbone.stage_ends.index(backbone.taken[0]) + 1
+    return number
 
 
 def deep_features(
@@ -95,13 +100,17 @@ def deep_features(
         Number of its layers that are frozen.
     input_shape : tuple of int (h, w, c)
     """
-    network: Any
     if stages is None:  # a copy: where it is computed, and how, is not for FCDD to hear
-        network = copy.deepcopy(backbone).cpu().float()
-    else:
-        name, weights = settings.backbone, settings.weights
-        network = make_backbone(name, input_shape, weights=weights, stages=stages)
-    return DeepFeatures(network, split, input_shape)
+        copied: Any = copy.deepcopy(backbone).cpu().float()
+        return DeepFeatures(copied, split, input_shape)
+    own = _own_stage(backbone)
+    network: Any = make_backbone(
+        settings.backbone,
+        input_shape,
+        weights=settings.weights,
+        stages=sorted({own, *stages}),
+    )
+    return DeepFeatures(network, split, input_shape, with_first=own in stages)
 
 
 def draw_cells(
@@ -174,8 +183,8 @@ class Recollection:
         least = _LEAST_SPREAD * float(memory.points.std(dim=0).norm())
         self.level = float(distances.mean())
         self.spread = max(float(distances.std()), least, 1e-12)
-        excess = np.square(np.maximum((distances - self.level) / self.spread, 0))
-        self.unit = float(excess.mean(axis=(1, 2)).std())
+        excess = memory.excess(torch.from_numpy(distances), self.level, self.spread)
+        self.unit = float(excess.mean(dim=(1, 2)).std(correction=0))
 
     def joined(self, model: FittedModel, images: ImageArray) -> FittedModel:
         """A fitted model with this memory, in units of the model's own map.
@@ -381,9 +390,10 @@ def recollect(
             features = deep_features(stages, network, module.backbone, n_frozen, shape)
         except WeightsError:
             # Weights of one's own may end where FCDD's map is taken.
-            if bank.stages is not None or stages is None or len(stages) == 1:
+            own = _own_stage(module.backbone)
+            if bank.stages is not None or stages is None or stages == (own,):
                 raise
-            stages = stages[:1]
+            stages = (own,)
             features = deep_features(stages, network, module.backbone, n_frozen, shape)
     return remember(
         bank,

@@ -17,6 +17,8 @@ __all__ = ["DeepFeatures", "Deepest", "NormalMemory", "average_cells", "places"]
 
 def average_cells(maps: Tensor, size: int) -> Tensor:
     """Means over `size` x `size` cells; at the border, over those that are there."""
+    if size == 1:
+        return maps
     return F.avg_pool2d(maps, size, 1, size // 2, count_include_pad=False)
 
 
@@ -40,13 +42,20 @@ class DeepFeatures(nn.Module):
         Number of layers of the network that FCDD runs.
     image_shape : tuple of int (h, w, c)
         Size of the images that the network sees.
+    with_first : bool, default=True
+        Whether the first map counts. Else it only says where the cells lie.
     """
 
     def __init__(
-        self, network: StagedNetwork, split: int, image_shape: tuple[int, int, int]
+        self,
+        network: StagedNetwork,
+        split: int,
+        image_shape: tuple[int, int, int],
+        *,
+        with_first: bool = True,
     ) -> None:
         super().__init__()
-        self.split = split
+        self.split, self.with_first = split, with_first
         self.network = network.without_head(split).eval().requires_grad_(False)
         h, w, c = image_shape
         with torch.no_grad():
@@ -59,24 +68,31 @@ class DeepFeatures(nn.Module):
         ]
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """The outputs that are put together."""
+        """The outputs of the stages; the first lies where FCDD's map is taken."""
         return self.network.outputs((x,), self.split)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (n, d, u, v) from the output of the last layer that FCDD runs.
 
-        Coarser maps are enlarged by whole factors. Unlike resizing to a size, this
-        gives the cells of a window the same values as in the whole image.
+        Their cells are those of FCDD's map. Coarser maps are enlarged by whole
+        factors: unlike resizing to a size, this gives the cells of a window the same
+        values as in the whole image.
         """
         first, *others = self.maps(x)
         u, v = first.shape[2:]
-        joined = [first]
+        joined = [first] if self.with_first else []
         for maps, factors in zip(others, self.factors[1:], strict=True):
             # One more row and column, for networks that drop what is left over.
             maps = F.pad(maps, (0, 1, 0, 1), mode="replicate")
             large = F.interpolate(maps, scale_factor=factors, mode="bilinear")
             joined.append(large[:, :, :u, :v])
         return torch.cat(joined, dim=1)
+
+    @property
+    def finest(self) -> int:
+        """Cells of the sharpest map that counts, in cells of FCDD's map."""
+        own = self.factors if self.with_first else self.factors[1:]
+        return min(round(max(pair)) for pair in own)
 
 
 class Deepest(nn.Module):
@@ -155,8 +171,24 @@ class NormalMemory(nn.Module):
         """Anomaly map (n, u, v), float32, from the output of the frozen stages."""
         with torch.autocast(kept.device.type, enabled=False):
             level, spread, factor = self.units
-            excess = (self.distances(kept) - level) / spread
-            return factor * excess.clamp_min(0).square()
+            return factor * self.excess(self.distances(kept), level, spread)
+
+    def excess(
+        self, distances: Tensor, level: Tensor | float, spread: Tensor | float
+    ) -> Tensor:
+        """Squared excess of distances (n, u, v), as wide as what is compared."""
+        squared = ((distances - level) / spread).clamp_min(0).square()
+        return average_cells(squared[:, None], self.width)[:, 0]
+
+    @property
+    def width(self) -> int:
+        """Number of cells per side over which the map is averaged.
+
+        Features of a coarser stage lie further apart than the cells of FCDD's map, and
+        say no more about where a defect is than the distance between them.
+        """
+        finest: int = getattr(self.features, "finest", 1)
+        return 1 if finest == 1 else 2 * finest + 1
 
     @property
     def period(self) -> int:
