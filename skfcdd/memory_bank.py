@@ -19,12 +19,13 @@ __all__ = ["MemoryBank"]
 class MemoryBank:
     r"""How normal features are kept, and what they count for.
 
-    The features are those of a pretrained network, before any training: of the stage
-    that follows the one at which FCDD's map is taken, enlarged to the cells of that
-    map, averaged over neighbouring cells and projected to their principal components. A coreset of those of the normal images is kept (PatchCore: Roth et
+    The features are those of a pretrained network, before any training: of the
+    stage that follows the one at which FCDD's map is taken, enlarged to the cells
+    of that map, averaged over neighbouring cells and projected to their principal
+    components. A coreset of those of the normal images is kept (PatchCore: Roth et
     al., CVPR 2022). With the distance :math:`d` of a cell to the nearest kept
-    features, and the mean :math:`\mu` and standard deviation :math:`\sigma` of these
-    distances over normal images, the map is
+    features, and the mean :math:`\mu` and standard deviation :math:`\sigma` of
+    these distances over normal images, the map is
 
     .. math:: M = w \max\left(0, \frac{d - \mu}{\sigma}\right)^2,
 

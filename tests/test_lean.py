@@ -151,6 +151,39 @@ def test_norms_without_weights_are_folded():
     assert_same_output(folded, network, (16, 16))
 
 
+class Residual(nn.Module):
+    """An output of a convolution that is activated, and used as it was."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        before = self.norm(self.conv(x))
+        return self.act(before) + 2 * before
+
+
+def test_what_is_used_again_is_not_overwritten():
+    network = randomised(Residual())
+    folded = fold_norms(network, torch.rand(1, 3, 16, 16))
+    assert n_norms(folded) == 0 and not folded.act.inplace
+    assert_same_output(folded, network, (16, 16))
+
+
+def test_activations_overwrite_outputs_of_convolutions():
+    network = make_backbone("efficientnet_lite0", (64, 64, 3), weights=None)
+    folded = fold_norms(network, torch.rand(1, 3, 64, 64))
+    acts = [m for m in folded.modules() if isinstance(m, nn.ReLU6)]
+    assert acts and all(act.inplace for act in acts)
+    assert not any(getattr(m, "inplace", False) for m in network.modules())
+    # An activation that comes first would overwrite what it is given.
+    first = fold_norms(
+        nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU()), torch.ones(1, 3, 9, 9)
+    )
+    assert not first[0].inplace and first[2].inplace
+
+
 # -- within a fitted model -------------------------------------------------------------
 
 IMAGES, Y, _ = make_images(24, size=(64, 64), n_anomalous=6)

@@ -12,8 +12,7 @@ __all__ = ["greedy_coreset", "nearest", "nearest_distance"]
 
 # Distances are compared in this many dimensions, which keeps them well enough.
 _DIMENSIONS = 128
-# So many distances are computed at a time: on a CPU, as many as stay in its cache, which
-# takes little more than half of the time.
+# So many distances are computed at a time: on a CPU, as many as stay in its cache.
 _MOST_DISTANCES, _MOST_DISTANCES_CPU = 1 << 24, 1 << 19
 
 

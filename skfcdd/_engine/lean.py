@@ -27,6 +27,7 @@ _ROUNDING = 1e-3
 # images of 128 x 128 pixels take twice as long, each, as 8.
 _AT_ONCE = 1 << 17
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 
 
 @torch.no_grad()
@@ -59,6 +60,10 @@ def lean(
     fast = copy.copy(module)
     fast._modules = dict(module._modules)
     fast.backbone = fold_norms(module.backbone, _sample(module, size))
+    # What the frozen layers give is read by the memory too.
+    for path in fast.backbone.paths[fast.split : fast.split + 1]:  # type: ignore[index]
+        if isinstance(fast.backbone.get_submodule(path), _ACTIVATIONS):
+            fast.backbone.get_submodule(path).inplace = False  # type: ignore[assignment]
     if precision == "mixed":
         fast.frozen_dtype = torch.bfloat16
         for path in fast.backbone.paths[: fast.split]:  # type: ignore[index]
@@ -101,6 +106,8 @@ def _sample(module: FCDDModule, size: tuple[int, int]) -> Tensor:
 def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     """A copy of a network with batch normalisation folded into convolutions.
 
+    Activations overwrite the outputs of these, which spares a pass over memory.
+
     Parameters
     ----------
     network : torch.nn.Module
@@ -125,21 +132,31 @@ def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     )
     """
     plain = copy.deepcopy(network).eval()
-    pairs, expected = _pairs(plain, sample)
-    try:
-        folded = _folded(plain, pairs)
-        with undisturbed(folded, str(sample.device)):
-            error = (folded(sample) - expected).abs().max()
-    # Layers of a user may compute their weights, or need their normalisation's.
-    except Exception:
-        return plain
-    same = bool(error <= _ROUNDING * expected.abs().max())
-    return folded if same else plain
+    pairs, activations, expected = _pairs(plain, sample)
+    # An output that is used elsewhere too must not be overwritten.
+    for names in (activations, set[str]()):
+        try:
+            folded = _folded(plain, pairs, names)
+            with undisturbed(folded, str(sample.device)):
+                error = (folded(sample) - expected).abs().max()
+        # Layers of a user may compute their weights, or need their normalisation's.
+        except Exception:
+            continue
+        if error <= _ROUNDING * expected.abs().max():
+            return folded
+    return plain
 
 
-def _folded(network: nn.Module, pairs: dict[str, str]) -> nn.Module:
-    """A copy without the normalisation layers that `pairs` names."""
+def _folded(
+    network: nn.Module, pairs: dict[str, str], activations: set[str]
+) -> nn.Module:
+    """A copy without the normalisation layers that `pairs` names.
+
+    `activations` overwrite what they take.
+    """
     folded = copy.deepcopy(network)
+    for name in activations:
+        folded.get_submodule(name).inplace = True  # type: ignore[assignment]
     for norm_name, name in pairs.items():
         convolution: Any = folded.get_submodule(name)
         norm: Any = folded.get_submodule(norm_name)
@@ -151,33 +168,45 @@ def _folded(network: nn.Module, pairs: dict[str, str]) -> nn.Module:
     return folded
 
 
-def _pairs(network: nn.Module, sample: Tensor) -> tuple[dict[str, str], Tensor]:
-    """Normalisation layers by name, and the convolution whose output each takes.
+def _pairs(
+    network: nn.Module, sample: Tensor
+) -> tuple[dict[str, str], set[str], Tensor]:
+    """What follows the convolutions of a network.
 
-    Also the output of the network.
+    Normalisation layers by name, with the convolution whose output each takes;
+    activations that take nothing but outputs of convolutions and normalisation layers;
+    and the output of the network.
     """
     runs: dict[str, int] = {}
-    made: dict[int, tuple[str, Tensor]] = {}  # tensors are kept, so that no id recurs
+    # Tensors are kept, so that no id recurs.
+    made: dict[int, tuple[str, Tensor]] = {}
+    normed: dict[int, Tensor] = {}
     pairs: dict[str, str] = {}
+    inner: dict[str, bool] = {}
     handles = []
 
-    def after(name: str, norm: bool) -> Any:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def after(name: str, layer: nn.Module) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             runs[name] = runs.get(name, 0) + 1
-            if not norm:
+            key = id(inputs[0])
+            if isinstance(layer, nn.Conv2d):
                 made[id(output)] = name, output
-            elif id(inputs[0]) in made:
-                pairs[name] = made[id(inputs[0])][0]
+            elif isinstance(layer, _ACTIVATIONS):
+                inner[name] = inner.get(name, True) and (key in made or key in normed)
+            else:
+                normed[id(output)] = output
+                if key in made:
+                    pairs[name] = made[key][0]
 
         return hook
 
     for name, layer in network.named_modules():
         norm = isinstance(layer, _NORMS) and layer.running_mean is not None
-        if norm or isinstance(layer, nn.Conv2d):
-            handles.append(layer.register_forward_hook(after(name, norm)))
+        if norm or isinstance(layer, (nn.Conv2d, *_ACTIVATIONS)):
+            handles.append(layer.register_forward_hook(after(name, layer)))
     with undisturbed(network, str(sample.device)):
         output = network(sample)
     for handle in handles:
         handle.remove()
     once = {n: c for n, c in pairs.items() if runs[n] == runs[c] == 1}
-    return once, output
+    return once, {name for name, within in inner.items() if within}, output
