@@ -17,6 +17,7 @@ from skfcdd.exceptions import ImageShapeError
 __all__ = [
     "check_model",
     "count",
+    "has_memory",
     "iter_heatmaps",
     "judge",
     "named_axes",
@@ -49,6 +50,12 @@ def check_model(estimator: Any, *methods: str) -> None:
         )
     if hasattr(estimator, "fit"):
         check_is_fitted(estimator)
+
+
+def has_memory(estimator: Any) -> bool:
+    """Whether heatmaps are the sum of two parts, one of them from a memory."""
+    model = getattr(estimator, "_fitted", None)
+    return getattr(model, "memory", None) is not None
 
 
 def count(X: Any) -> int:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
 from skfcdd._callbacks import CallbackBridge
+from skfcdd._engine.evidence import find_evidence
 from skfcdd._engine.light import LIGHTS
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.settings import Settings
@@ -254,21 +255,29 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             )
         return self._fitted
 
-    def explain_parts(self, X: Any) -> Bunch:
+    def explain_parts(self, X: Any, *, heatmaps: bool = True) -> Bunch:
         """Heatmaps split into what looks like a defect and what was never seen.
+
+        Images go through the network once: it costs about what ``explain`` does, and
+        gives the scores as well.
 
         Parameters
         ----------
         X : array-like
             Images, as for ``fit``.
+        heatmaps : bool, default=True
+            False leaves the heatmaps out, where scores and shares are all that is
+            needed.
 
         Returns
         -------
         :class:`~sklearn.utils.Bunch`
-            `defect`, what the network has learned of synthetic or real anomalies, and
-            `novelty`, the distance from the memory of normal features; ndarrays of
-            shape (n, h, w), float32. They add up to ``explain(X)``. Without a memory,
-            `novelty` is 0.
+            Of ndarrays. `defect`, what the network has learned of synthetic or real
+            anomalies, and `novelty`, the distance from the memory of normal features,
+            (n, h, w), float32: they add up to `heatmap`, which is that of ``explain``.
+            `score`, (n,), float64, is ``anomaly_score(X)``; `novelty_share`, (n,),
+            float64, says how much of it comes from the memory, from 0 to 1. Without a
+            memory, `novelty` and its share are 0.
 
         Raises
         ------
@@ -286,11 +295,15 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         ((3, 32, 32), 0.0)
         """
         images = self._check_images(X)
-        shape = (2, len(images), *images.image_shape[:2])
-        parts = np.zeros(shape, dtype=np.float32)
-        for rows, batch in self._fitted.part_heatmaps(images):
-            parts[: batch.shape[1], rows] = batch.swapaxes(0, 1)
-        return Bunch(defect=parts[0], novelty=parts[1])
+        n, size = len(images), images.image_shape[:2]
+        found = Bunch(score=np.empty(n), novelty_share=np.empty(n))
+        if heatmaps:
+            for name in ("heatmap", "defect", "novelty"):
+                found[name] = np.empty((n, *size), dtype=np.float32)
+        for rows, evidence in find_evidence(self._fitted, images, heatmaps):
+            for name, values in found.items():
+                values[rows] = getattr(evidence, name)
+        return found
 
     def explain_large(
         self, image: Any, *, tile_size: int = 1024, out: Any = None

@@ -20,10 +20,11 @@ from skfcdd.thresholds import Auto, MaxF1, Quantile, Threshold, resolve_threshol
 
 __all__ = [
     "CalibrationRows",
+    "NormalHeat",
     "check_rule",
     "heatmap_scale",
     "image_threshold",
-    "normal_pixels",
+    "normal_heat",
     "pixel_threshold",
     "with_calibration_scores",
 ]
@@ -36,6 +37,8 @@ _SCALE_IMAGES, _SCALE_PIXELS = 256, 1 << 14
 _PLANTED_IMAGES = 64
 # What "auto" stands for.
 _CONTAMINATION = 0.05
+# Share of normal images whose heatmaps stay without an outline.
+_CALM = 0.95
 
 
 @dataclass(frozen=True)
@@ -115,14 +118,35 @@ def pixel_threshold(
     return rule(pixels.truth, pixels.score, sample_weight=pixels.weight)
 
 
+@dataclass(frozen=True)
+class NormalHeat:
+    """Heatmaps of held-out normal images, in short.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32
+        Some of their pixels.
+    peaks : ndarray of float32
+        The hottest pixel of each.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    peaks: npt.NDArray[np.float32]
+
+    @property
+    def calm(self) -> float:
+        """Heatmaps of nearly all normal images stay at or below it."""
+        return float(np.quantile(self.peaks, _CALM))
+
+
 def heatmap_scale(
-    model: FittedModel, images: ImageArray, normal: Rows
+    model: FittedModel, images: ImageArray, normal: Rows, heat: NormalHeat
 ) -> tuple[float, float]:
     """Colours of heatmaps: from what few normal pixels reach, to what defects do.
 
     Defects are planted ones, as there may be no others.
     """
-    low = float(np.quantile(normal_pixels(model, images, normal), 0.99))
+    low = float(np.quantile(heat.pixels, 0.99))
     if not low > 0:  # a network without any answer to normal images
         low = model.threshold
     return low, max(5 * low, _planted_peak(model, images, normal[:_PLANTED_IMAGES]))
@@ -141,12 +165,13 @@ def _planted_peak(model: FittedModel, images: ImageArray, rows: Rows) -> float:
     return float(np.median(np.concatenate(parts)))
 
 
-def normal_pixels(
-    model: FittedModel, images: ImageArray, normal: Rows
-) -> npt.NDArray[np.float32]:
-    """Some pixels of the heatmaps of some of the rows `normal`."""
+def normal_heat(model: FittedModel, images: ImageArray, normal: Rows) -> NormalHeat:
+    """Heatmaps of some of the rows `normal`, in short."""
     rows = normal[:: -(-len(normal) // _SCALE_IMAGES)]
     h, w = images.image_shape[:2]
     step = max(1, math.isqrt(h * w // _SCALE_PIXELS))
-    pixels = [m[:, ::step, ::step].ravel() for _, m in model.heatmaps(images, rows)]
-    return np.concatenate(pixels)
+    found = [
+        (maps[:, ::step, ::step].ravel(), maps.max(axis=(1, 2)))
+        for _, maps in model.heatmaps(images, rows)
+    ]
+    return NormalHeat(*(np.concatenate(parts) for parts in zip(*found, strict=True)))

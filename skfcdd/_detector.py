@@ -198,6 +198,9 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Where the colours of heatmaps begin and end, one scale for all images: 99 % of
         the pixels of held-out normal images lie below the first; the hottest pixels of
         defects planted on them reach the second.
+    pixel_threshold_ : float
+        Pixels of heatmaps above it are outlined in pictures. The heatmaps of 95 % of
+        the held-out normal images nowhere exceed it.
     reading_ : dict or None
         How files became images, where X was files; paths given later are read alike.
     receptive_field_ : ReceptiveField

@@ -15,9 +15,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from skfcdd._calibration import (
     CalibrationRows,
+    NormalHeat,
     check_rule,
     heatmap_scale,
     image_threshold,
+    normal_heat,
     with_calibration_scores,
 )
 from skfcdd._engine.model import FittedModel, ImageFormat, Judging
@@ -74,6 +76,9 @@ class AnomalyScorer(ReprMixin):
     )
     heatmap_scale_ = of_model(
         "heatmap_scale", "Where colours of heatmaps begin and end."
+    )
+    pixel_threshold_ = of_model(
+        "pixel_threshold", "Pixels of heatmaps above it are outlined in pictures."
     )
     image_shape_ = of_model("images.shape", "Shape (h, w, c) of the images.")
     reading_ = of_model("images.reading", "How files become images; None for arrays.")
@@ -377,8 +382,9 @@ class AnomalyScorer(ReprMixin):
         model = with_calibration_scores(model, images, rows.normal)
         threshold = self._choose_threshold(model, images, targets, rows)
         model = replace(model, threshold=threshold)
-        scale = self._choose_scale(model, images, rows.normal)
-        return replace(model, heatmap_scale=scale)
+        heat = normal_heat(model, images, rows.normal)
+        scale = self._choose_scale(model, images, rows.normal, heat)
+        return replace(model, heatmap_scale=scale, normal_peak=heat.calm)
 
     def _choose_threshold(
         self,
@@ -395,6 +401,10 @@ class AnomalyScorer(ReprMixin):
         return model.scores(images), model
 
     def _choose_scale(
-        self, model: FittedModel, images: ImageArray, normal: npt.NDArray[np.intp]
+        self,
+        model: FittedModel,
+        images: ImageArray,
+        normal: npt.NDArray[np.intp],
+        heat: NormalHeat,
     ) -> tuple[float, float]:
-        return heatmap_scale(model, images, normal)
+        return heatmap_scale(model, images, normal, heat)

@@ -219,6 +219,8 @@ class FCDDSegmenter(BaseFCDD):
         Where the colours of heatmaps begin and end, one scale for all images: 99 % of
         the pixels of held-out normal images lie below the first; the hottest pixels of
         defects planted on them reach the second.
+    pixel_threshold_ : float
+        The same as ``threshold_``: pixels above it are outlined in pictures.
     reading_ : dict or None
         How files became images, where X was files; paths given later are read alike.
     receptive_field_ : ReceptiveField

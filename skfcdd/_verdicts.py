@@ -5,6 +5,7 @@ One protocol for estimators and exported models. Needs neither torch nor scikit-
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = [
     "Convention",
     "convention_of",
     "decisive_scores",
+    "middle_of",
+    "outline_level",
     "silent_at",
 ]
 
@@ -103,6 +106,22 @@ def convention_of(estimator: Any) -> Convention:
     """The convention of an estimator; one that states none judges images."""
     convention: Convention = getattr(estimator, "convention_", Convention())
     return convention
+
+
+def outline_level(estimator: Any) -> float:
+    """Pixels of heatmaps above it are outlined in pictures.
+
+    ``pixel_threshold_``, or the middle of the scale of colours of a model without it.
+    """
+    if convention_of(estimator).judges_pixels:
+        return float(estimator.threshold_)
+    level = getattr(estimator, "pixel_threshold_", None)
+    return middle_of(*estimator.heatmap_scale_) if level is None else float(level)
+
+
+def middle_of(low: float, high: float) -> float:
+    """The middle of a scale of colours, in ratios if it begins above 0."""
+    return math.sqrt(low * high) if low > 0 else (low + high) / 2
 
 
 def decisive_scores(

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._regions import drop_small
-from skfcdd._verdicts import Convention
+from skfcdd._verdicts import Convention, middle_of
 
 __all__ = ["OnnxFCDD"]
 
@@ -62,6 +62,8 @@ class OnnxFCDD:
         An image with a greater score is an anomaly; of a segmenter, a pixel.
     heatmap_scale_ : tuple of float (low, high)
         Where the colours of heatmaps begin and end.
+    pixel_threshold_ : float
+        Pixels of heatmaps above it are outlined in pictures.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images of ``fit``.
     channels : {"first", "last"}
@@ -141,6 +143,8 @@ class OnnxFCDD:
         area = int(metadata["min_area"])
         label = json.loads(metadata.get("image_anomaly_label", "null"))
         self.convention_ = Convention(kind, self.classes_, sign, area, label)
+        usual = self.threshold_ if kind == "segmenter" else middle_of(low, high)
+        self.pixel_threshold_ = float(metadata.get("pixel_threshold", usual))
         self.reading_ = json.loads(metadata.get("reading", "null"))
         self.channels = metadata["channels"]
         self._dtype = np.dtype(metadata["dtype"])

@@ -60,13 +60,9 @@ class HeatmapMaker(nn.Module):
             return heatmaps
         return self._from_gradient(images)
 
-    def parts(self, images: Tensor) -> Tensor:
-        """What adds up to the heatmaps (n, p, h, w): FCDD's part, and the memory's."""
-        if not self.module.objective.spatial:
-            return self(images)[:, None]
-        with torch.no_grad():
-            parts = self.module.parts(images)
-            spread: Tensor = self.upsample(parts.flatten(0, 1))
+    def spread(self, parts: Tensor) -> Tensor:
+        """Heatmaps (n, p, h, w) of parts of the map of cells (p, n, u, v)."""
+        spread: Tensor = self.upsample(parts.flatten(0, 1))
         return spread.view(*parts.shape[:2], *self.image_shape).transpose(0, 1)
 
     def _from_gradient(self, images: Tensor) -> Tensor:

@@ -18,7 +18,14 @@ from skfcdd._inputs.images import ImageArray
 from skfcdd._utils.device import in_parts, lowered, resolve_device
 from skfcdd._utils.random import undisturbed
 
-__all__ = ["FixedRunner", "Runner", "in_batches", "is_pooling", "pool_maps"]
+__all__ = [
+    "FixedRunner",
+    "Runner",
+    "in_batches",
+    "is_pooling",
+    "n_pooled",
+    "pool_maps",
+]
 
 # Small images are scored in batches of about this many values.
 _VALUES_CPU, _VALUES = 100_000, 1 << 22
@@ -134,6 +141,15 @@ def is_pooling(pooling: Any) -> bool:
     return pooling in ("mean", "max") or (number and 0 < pooling <= 1)
 
 
+def n_pooled(pooling: str | float, n_cells: int) -> int:
+    """How many of the greatest cells make a score."""
+    if pooling == "mean":
+        return n_cells
+    # 7 % of 100 cells are 7 cells, although 0.07 * 100 is a little more than 7.
+    count = 1 if pooling == "max" else math.ceil(float(pooling) * n_cells - 1e-9)
+    return min(count, n_cells)
+
+
 def pool_maps(
     maps: npt.NDArray[np.floating], pooling: str | float
 ) -> npt.NDArray[np.float64]:
@@ -148,11 +164,8 @@ def pool_maps(
     """
     flat = maps.reshape(len(maps), -1).astype(np.float64)
     n_cells = flat.shape[1]
-    if pooling == "mean":
-        return flat.mean(axis=1)
-    # 7 % of 100 cells are 7 cells, although 0.07 * 100 is a little more than 7.
-    count = 1 if pooling == "max" else math.ceil(float(pooling) * n_cells - 1e-9)
-    if count >= n_cells:
+    count = n_pooled(pooling, n_cells)
+    if count == n_cells:
         return flat.mean(axis=1)
     top = np.partition(flat, n_cells - count, axis=1)[:, n_cells - count :]
     # Summing in sort order makes the result independent of where the cells stand.

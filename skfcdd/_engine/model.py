@@ -20,7 +20,7 @@ from skfcdd._engine.settings import NetworkSettings
 from skfcdd._engine.split import UsedImages
 from skfcdd._inputs.images import ImageArray
 from skfcdd._utils.warnings import warn_caller
-from skfcdd._verdicts import Convention
+from skfcdd._verdicts import Convention, middle_of
 from skfcdd.backbones import measure_backbone
 from skfcdd.exceptions import ValueRangeWarning
 from skfcdd.receptive_field import ReceptiveField
@@ -94,6 +94,8 @@ class FittedModel:
         Scores of the normal images that set the threshold, in increasing order.
     heatmap_scale : tuple of float (low, high)
         Where colours of heatmaps begin and end.
+    normal_peak : float or None
+        Heatmaps of nearly all held-out normal images stay at or below it.
     network : NetworkSettings or None
         How the network was made.
     network_digests : mapping of str to str
@@ -120,6 +122,7 @@ class FittedModel:
     threshold: float = float("nan")
     calibration_scores: Scores = field(default_factory=lambda: np.empty(0))
     heatmap_scale: tuple[float, float] = (0.0, 1.0)
+    normal_peak: float | None = None
     network: NetworkSettings | None = None
     network_digests: Mapping[str, str] = field(default_factory=dict)
     used: UsedImages = field(default_factory=UsedImages)
@@ -164,6 +167,16 @@ class FittedModel:
             )
         )
         return rows, columns
+
+    @property
+    def pixel_threshold(self) -> float:
+        """Pixels of heatmaps above it are outlined in pictures."""
+        if self.convention.judges_pixels:
+            return self.threshold
+        low, high = self.heatmap_scale
+        if self.normal_peak is not None:
+            return max(low, self.normal_peak)
+        return middle_of(low, high)
 
     def state_dict(self) -> dict[str, Tensor]:
         """All numbers of the network, and of its memory, by name."""
@@ -219,13 +232,6 @@ class FittedModel:
             for stride, n, own in zip(field.stride, self.image_size, seen, strict=True)
         )
         return rows, columns
-
-    def part_heatmaps(
-        self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
-    ) -> Batches:
-        """What adds up to the heatmaps (k, p, h, w), by batches."""
-        maker: Any = self.heatmap_maker().to(self.runner.device).eval()
-        return in_batches(self.runner, images, rows, lambda u: maker.parts(u).float())
 
     def scores(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from skfcdd._calibration import CalibrationRows, normal_pixels
+from skfcdd._calibration import CalibrationRows, NormalHeat
 from skfcdd._engine.light import LIGHTS
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.preprocessing import Preprocess, resolve_size
@@ -254,14 +254,17 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         return super()._choose_threshold(model, images, targets, rows)
 
     def _choose_scale(
-        self, model: FittedModel, images: ImageArray, normal: npt.NDArray[np.intp]
+        self,
+        model: FittedModel,
+        images: ImageArray,
+        normal: npt.NDArray[np.intp],
+        heat: NormalHeat,
     ) -> tuple[float, float]:
         """Colours of heatmaps, as for FCDD, but above the usual pixel instead of 0.
 
         Distances are far from 0 everywhere.
         """
-        pixels = normal_pixels(model, images, normal)
-        middle, low = (float(q) for q in np.quantile(pixels, [0.5, 0.99]))
+        middle, low = (float(q) for q in np.quantile(heat.pixels, [0.5, 0.99]))
         if not low > middle:  # all normal pixels are the same
             low = max(model.threshold, float(np.nextafter(np.float32(middle), 1e30)))
         return low, low + 4 * (low - middle)

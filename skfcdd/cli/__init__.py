@@ -58,6 +58,14 @@ class OnError(StrEnum):
     skip = "skip"
 
 
+class Layout(StrEnum):
+    """What a picture with a heatmap shows."""
+
+    overlay = "overlay"
+    side_by_side = "side-by-side"
+    parts = "parts"
+
+
 class Rows(StrEnum):
     """Forms of a table."""
 
@@ -255,13 +263,28 @@ def predict(
     ] = None,
     rows: Annotated[Rows, typer.Option("--format", help="Form of it.")] = Rows.csv,
     heatmaps: Annotated[
-        Path | None, typer.Option(help="Folder for pictures with heatmaps.")
+        Path | None,
+        typer.Option(
+            help="Folder for pictures: the heatmap over each image, with an outline "
+            "around what is marked, verdict, score and threshold."
+        ),
     ] = None,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            help="Of these pictures: overlay, the image side-by-side with it, or the "
+            "parts of the heatmap too."
+        ),
+    ] = Layout.overlay,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Score images: a row each with path, score, probability and verdict."""
+    """Score images: a row each with path, score, probability and verdict.
+
+    Of models with a memory of normal features, a row also says how much of the score
+    comes from what was never seen before, from 0 to 1.
+    """
     from skfcdd.cli import _commands
 
     loaded = _commands.Model(model, device)
@@ -274,6 +297,7 @@ def predict(
             folder,
             on_error=on_error.value,
             heatmaps=heatmaps,
+            layout=layout.value,
             progress=progress,
         ):
             write(row)

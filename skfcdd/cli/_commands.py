@@ -15,9 +15,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._answers import has_memory
 from skfcdd._utils.files import check_writable, written_at_once
-from skfcdd._utils.optional import pillow
 from skfcdd._verdicts import convention_of, decisive_scores
+from skfcdd.cli._heatmaps import Finding, HeatmapFiles, outside
 from skfcdd.cli._options import check, check_device
 from skfcdd.datasets import ImageFiles, load_images
 
@@ -50,10 +51,17 @@ class Model:
         """Scores of a batch, and its heatmaps where they are asked for or decide."""
         estimator = self.estimator
         pixels = convention_of(estimator).judges_pixels
-        maps = np.asarray(estimator.explain(X)) if heatmaps or pixels else None
-        scores = np.asarray(estimator.anomaly_score(X))
+        wanted, parts, share = heatmaps or pixels, None, None
+        if has_memory(estimator):
+            found = estimator.explain_parts(X, heatmaps=wanted)
+            scores, share, maps = found.score, found.novelty_share, found.get("heatmap")
+            parts = np.stack([found.defect, found.novelty], axis=1) if wanted else None
+        else:
+            maps = np.asarray(estimator.explain(X)) if wanted else None
+            scores = np.asarray(estimator.anomaly_score(X))
         decisive = decisive_scores(estimator, X, maps) if pixels else scores
-        return Verdicts(scores, decisive, float(estimator.threshold_), maps)
+        threshold = float(estimator.threshold_)
+        return Verdicts(scores, decisive, threshold, maps, parts, share)
 
 
 @dataclass
@@ -67,12 +75,18 @@ class Verdicts:
         is one of pixels.
     threshold : float
     heatmaps : ndarray of shape (n, h, w), or None
+    parts : ndarray of shape (n, 2, h, w), or None
+        What adds up to them, if the model has a memory.
+    novelty_share : ndarray of shape (n,), or None
+        How much of each score comes from the second part.
     """
 
     scores: npt.NDArray[np.float64]
     decisive: npt.NDArray[np.float64]
     threshold: float
     heatmaps: npt.NDArray[np.float32] | None
+    parts: npt.NDArray[np.float32] | None = None
+    novelty_share: npt.NDArray[np.float64] | None = None
 
     @property
     def anomalous(self) -> npt.NDArray[np.bool_]:
@@ -85,6 +99,31 @@ class Verdicts:
             -np.log(2) * self.decisive / self.threshold
         )
         return p
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """What stands in a table, image by image."""
+        for k, score in enumerate(self.scores):
+            row = {
+                "score": float(score),
+                "probability": float(self.probability[k]),
+                "anomalous": int(self.anomalous[k]),
+            }
+            if self.novelty_share is not None:
+                row["novelty_share"] = round(float(self.novelty_share[k]), 4)
+            yield row
+
+    def finding(self, k: int) -> Finding:
+        """What is drawn of an image."""
+        assert self.heatmaps is not None
+        return Finding(
+            score=float(self.decisive[k]),
+            anomalous=bool(self.anomalous[k]),
+            heatmap=self.heatmaps[k],
+            parts=() if self.parts is None else self.parts[k],
+            novelty_share=(
+                None if self.novelty_share is None else float(self.novelty_share[k])
+            ),
+        )
 
 
 def fit(
@@ -184,30 +223,28 @@ def predict(
     *,
     on_error: str,
     heatmaps: Path | None,
+    layout: str,
     progress: Callable[[int], Any],
 ) -> Iterator[dict[str, Any]]:
     """Score the images of a folder, batch by batch; heatmaps go to files."""
-    paths = image_paths(folder)
+    if layout == "parts" and not has_memory(model.estimator):
+        raise ValueError(
+            "--layout parts: this model has no memory of normal features, so that its "
+            "heatmaps have no parts. Choose overlay or side-by-side."
+        )
+    paths = outside(image_paths(folder), heatmaps, folder)
     images = _readable(paths, on_error, model)
+    files = None
+    if heatmaps is not None:
+        files = HeatmapFiles(heatmaps, folder, images, model.estimator, layout)
     step = progress(len(images))
     for start in range(0, len(images), _AT_ONCE):
         batch = images[start : start + _AT_ONCE]
-        found = model.judge(batch, heatmaps is not None)
-        if heatmaps is not None and found.heatmaps is not None:
-            rows = range(start, start + len(batch))
-            restored = images.at_original_size(found.heatmaps, list(rows))
-            scale = model.estimator.heatmap_scale_
-            for row, heatmap in zip(rows, restored, strict=True):
-                place = heatmaps / _relative(images.paths[row], folder)
-                write_overlay(images, row, heatmap, place, scale)
-        verdicts = zip(found.scores, found.probability, found.anomalous, strict=True)
-        for row, (score, probability, bad) in enumerate(verdicts, start):
-            yield {
-                "path": str(images.paths[row]),
-                "score": float(score),
-                "probability": float(probability),
-                "anomalous": int(bad),
-            }
+        found = model.judge(batch, files is not None)
+        for k, row in enumerate(found.rows()):
+            if files is not None:
+                files.write(start + k, found.finding(k))
+            yield {"path": str(images.paths[start + k])} | row
             step()
 
 
@@ -234,33 +271,6 @@ def _readable(paths: list[Path], on_error: str, model: Model) -> ImageFiles:
     entries = [Entry(path, "", False) for path in paths]
     kept, headers = sound(entries, on_error, None)
     return ImageFiles([entry.path for entry in kept], headers=headers, **model.options)
-
-
-def _relative(path: Path, folder: Path) -> Path:
-    """Where the heatmap of a file goes: never outside of the folder for heatmaps."""
-    inner = path.relative_to(folder) if folder.is_dir() else Path(path.name)
-    return inner.with_name(f"{inner.name}.png")
-
-
-def write_overlay(
-    images: ImageFiles,
-    row: int,
-    heatmap: npt.NDArray[np.float32],
-    path: Path,
-    scale: tuple[float, float],
-) -> None:
-    """The image in grey, with its heatmap over it; one scale for all images."""
-    from skfcdd._inputs.files import decode
-
-    grey = decode(images.paths[row], grey=True, deep=False, page=images.page)
-    base = np.asarray(grey, dtype=np.float32)[..., None].repeat(3, axis=2)
-    low, high = scale
-    heat = np.clip((heatmap - low) / (high - low), 0, 1)[..., None]
-    colour = np.concatenate([np.full_like(heat, 255), 255 * (1 - heat), 0 * heat], 2)
-    opacity = 0.75 * np.sqrt(heat)
-    mixed = (base * (1 - opacity) + colour * opacity).round().astype(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pillow("Image").fromarray(mixed).save(path)
 
 
 def evaluate(

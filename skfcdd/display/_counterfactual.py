@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from skfcdd.display._common import check_scale, matplotlib, style
 from skfcdd.display._grid import make_grid
+from skfcdd.display._look import OPACITY, comparison, outcome
 from skfcdd.display._overlay import draw_outlines, fading, outline_kinds
 from skfcdd.display._pictures import as_grey, as_pictures
 
@@ -203,7 +204,7 @@ class CounterfactualDisplay:
         n_columns: int = 8,
         cmap: Any = "plasma",
         difference_cmap: Any = "PuOr_r",
-        opacity: float = 0.8,
+        opacity: float = OPACITY,
         colorbar: bool = True,
         title_kw: dict[str, Any] | None = None,
         outline_kw: dict[str, Any] | None = None,
@@ -219,7 +220,7 @@ class CounterfactualDisplay:
             Images side by side.
         cmap, difference_cmap : str or matplotlib Colormap
             Of heatmaps, and of their differences.
-        opacity : float, default=0.8
+        opacity : float, default=0.6
             Of the highest values.
         colorbar : bool, default=True
             Whether to show the scale.
@@ -326,7 +327,5 @@ class CounterfactualDisplay:
 def _verdict(
     k: int, scores: npt.NDArray[np.float64], anomalous: npt.NDArray[np.bool_] | None
 ) -> str:
-    words = f"{scores[k]:.3g}"
-    if anomalous is None:
-        return words
-    return f"{'anomaly' if anomalous[k] else 'normal'}, {words}"
+    words = comparison(scores[k], None)
+    return words if anomalous is None else f"{outcome(anomalous[k])}, {words}"

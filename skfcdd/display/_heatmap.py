@@ -11,13 +11,13 @@ import numpy.typing as npt
 from skfcdd._answers import (
     check_model,
     count,
-    judge,
+    has_memory,
     pick_masks,
     read_truth,
     take,
 )
 from skfcdd._inputs.labels import is_masks, masks_to_labels
-from skfcdd._verdicts import convention_of
+from skfcdd._verdicts import convention_of, outline_level, silent_at
 from skfcdd.display._choice import (
     choose_rows,
     file_names,
@@ -48,7 +48,10 @@ class HeatmapDisplay(HeatmapPlot):
     scale : tuple of float (low, high)
         Where the colours begin and end.
     scores : ndarray of shape (n,), default=None
-        Anomaly scores.
+        Anomaly scores; of a segmenter, the least threshold of pixels at which nothing
+        would be marked.
+    threshold : float, default=None
+        Above it, a score makes an anomaly.
     anomalous : ndarray of shape (n,), bool, default=None
         Verdicts.
     truth : ndarray of shape (n,), bool, default=None
@@ -56,24 +59,34 @@ class HeatmapDisplay(HeatmapPlot):
     masks : ndarray of shape (n, h, w), bool, default=None
         True defects, to be outlined.
     predicted_masks : ndarray of shape (n, h, w), bool, default=None
-        Defects as a segmenter marks them, to be outlined with dashes.
+        What the model marks: pixels above its ``pixel_threshold_``, to be outlined
+        with dashes.
     names : list of str, default=None
         Titles of the images.
+    parts : tuple of ndarray of shape (n, h, w), default=None
+        What adds up to the heatmaps: the part that looks like a defect, and the part
+        that was never seen before.
+    novelty_share : ndarray of shape (n,), default=None
+        How much of each score comes from the second part, from 0 to 1.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
         That which is drawn on.
-    axes_ : ndarray of shape (n, 2) or (n, 1) of matplotlib Axes
-        Of each image, and of its heatmap.
+    axes_ : ndarray of shape (n, k) of matplotlib Axes
+        Of each image, of its heatmap, and of the parts of it, as far as they are shown.
     image_artists_, heatmap_artists_ : list of matplotlib AxesImage
         Images without, and colours over, a heatmap.
+    part_artists_ : list of pairs of matplotlib AxesImage
+        Colours of the parts of each heatmap.
     outlines_ : list of matplotlib QuadContourSet or None
         Outlines of the true defects, one for each image.
     predicted_outlines_ : list of matplotlib QuadContourSet or None
         Those of the marked ones.
     verdicts_ : list of matplotlib Text
         Verdict and score of each image.
+    frames_ : list of matplotlib Rectangle or None
+        Around the heatmaps of images about which the verdict is wrong.
     colorbar_ : matplotlib Colorbar or None
         The scale.
     legend_ : matplotlib Legend or None
@@ -101,21 +114,27 @@ class HeatmapDisplay(HeatmapPlot):
         heatmaps: npt.NDArray[np.float32],
         scale: tuple[float, float],
         scores: npt.NDArray[np.float64] | None = None,
+        threshold: float | None = None,
         anomalous: npt.NDArray[np.bool_] | None = None,
         truth: npt.NDArray[np.bool_] | None = None,
         masks: npt.NDArray[np.bool_] | None = None,
         predicted_masks: npt.NDArray[np.bool_] | None = None,
         names: Sequence[str] | None = None,
+        parts: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None,
+        novelty_share: npt.NDArray[np.float64] | None = None,
     ) -> None:
         self.images = images
         self.heatmaps = heatmaps
         self.scale = scale
         self.scores = scores
+        self.threshold = threshold
         self.anomalous = anomalous
         self.truth = truth
         self.masks = masks
         self.predicted_masks = predicted_masks
         self.names = names
+        self.parts = parts
+        self.novelty_share = novelty_share
 
     @classmethod
     def from_estimator(
@@ -129,6 +148,7 @@ class HeatmapDisplay(HeatmapPlot):
         order: str = "score",
         n_images: int | None = 16,
         rows: Any = None,
+        parts: bool = False,
         scale: tuple[float, float] | None = None,
         channel: int | None = None,
         value_range: tuple[float, float] | None = None,
@@ -162,6 +182,10 @@ class HeatmapDisplay(HeatmapPlot):
             At most so many are shown. None shows all.
         rows : array-like of int, default=None
             Rows of X to show instead, in this order.
+        parts : bool, default=False
+            Whether to show the two parts of each heatmap too: what looks like a defect,
+            and what was never seen before. Needs a model with a memory of normal
+            features, see :class:`~skfcdd.memory_bank.MemoryBank`.
         scale : tuple of float (low, high), default=None
             Where the colours begin and end. None takes ``heatmap_scale_``, so that
             all figures of a model can be compared. Where defects are far beyond it, a
@@ -191,40 +215,34 @@ class HeatmapDisplay(HeatmapPlot):
         ~sklearn.exceptions.NotFittedError
             If it is not fitted.
         ValueError
-            If there are not as many labels, masks or names as images, or options do
-            not exist.
+            If there are not as many labels, masks or names as images, options do
+            not exist, or `parts` are asked of a model without a memory.
         """
         matplotlib()
         check_model(estimator, "anomaly_score", "explain")
+        if parts:
+            _check_parts(estimator)
         n = count(X)
         if masks is None and y is not None and is_masks(y):
             masks = y
         truth = _truth(estimator, y, masks, n)
-        chosen = choose_rows(rows, n, order, n_images)
+        chosen, scores = choose_rows(rows, n, order, n_images), None
         if chosen is None:
             scores = estimator.anomaly_score(X)
             chosen = ranked(estimator, X, order, scores, truth)[:n_images]
-            scores, shown = scores[chosen], take(X, chosen)
-        else:
-            shown = take(X, chosen)
-            scores = estimator.anomaly_score(shown)
-        heatmaps = estimator.explain(shown)
+            scores = scores[chosen]
+        shown = take(X, chosen)
+        found = _findings(estimator, shown, scores, parts)
+        size = found["heatmaps"].shape[1:]
         look = {"channel": channel, "value_range": value_range}
-        marked = (
-            estimator.predict(shown) > 0
-            if convention_of(estimator).judges_pixels
-            else None
-        )
         display = cls(
-            images=pictures_of(estimator, shown, heatmaps.shape[1:], **look),
-            heatmaps=heatmaps,
+            images=pictures_of(estimator, shown, size, **look),
             scale=check_scale(estimator.heatmap_scale_ if scale is None else scale),
-            scores=scores,
-            anomalous=judge(estimator, shown, scores),
+            threshold=float(estimator.threshold_),
             truth=None if truth is None else truth[chosen],
-            masks=pick_masks(masks, chosen, n, heatmaps.shape[1:]),
-            predicted_masks=marked,
+            masks=pick_masks(masks, chosen, n, size),
             names=_names(names, chosen, n) or file_names(X, chosen),
+            **found,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -236,11 +254,13 @@ class HeatmapDisplay(HeatmapPlot):
         *,
         scale: tuple[float, float],
         scores: Any = None,
+        threshold: float | None = None,
         anomalous: Any = None,
         y_true: Any = None,
         masks: Any = None,
         predicted_masks: Any = None,
         names: Sequence[str] | None = None,
+        parts: Any = None,
         channels: str | None = None,
         channel: int | None = None,
         value_range: tuple[float, float] | None = None,
@@ -259,6 +279,8 @@ class HeatmapDisplay(HeatmapPlot):
             Where the colours begin and end: ``heatmap_scale_`` of the model.
         scores : array-like of shape (n,), default=None
             Anomaly scores.
+        threshold : float, default=None
+            That they are compared with.
         anomalous : array-like of shape (n,), bool, default=None
             Verdicts. None says nothing of them.
         y_true : array-like of shape (n,), bool, default=None
@@ -268,6 +290,9 @@ class HeatmapDisplay(HeatmapPlot):
             with None where a mask is unknown.
         names : sequence of str, default=None
             Titles.
+        parts : pair of array-like of shape (n, h, w), default=None
+            What adds up to the heatmaps, ``defect`` and ``novelty`` of
+            ``explain_parts``.
         channels : {"first", "last"}, default=None
             Order of the axes of X, where its shape can be read in two ways.
         channel, value_range, ax, **kwargs
@@ -304,11 +329,15 @@ class HeatmapDisplay(HeatmapPlot):
         n, size, every = len(maps), maps.shape[1:], np.arange(len(maps))
         if len(images) != n:
             raise ImageShapeError(f"There are {len(images)} images, but {n} heatmaps.")
+        halves, share = _given_parts(parts, maps.shape)
         display = cls(
             images=images,
             heatmaps=maps,
+            parts=halves,
+            novelty_share=share,
             scale=check_scale(scale),
             scores=None if scores is None else as_numbers(scores, "scores", n),
+            threshold=None if threshold is None else float(threshold),
             anomalous=_optional_flags(anomalous, "anomalous", n),
             truth=_optional_flags(y_true, "y_true", n),
             masks=pick_masks(masks, every, n, size),
@@ -325,6 +354,57 @@ def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] 
     if len(masks) != n:
         raise ImageShapeError(f"There are {n} images, but {len(masks)} masks.")
     return masks_to_labels(masks).astype(bool)
+
+
+def _check_parts(estimator: Any) -> None:
+    if not has_memory(estimator):
+        raise ValueError(
+            f"Got parts=True, but this {type(estimator).__name__} has no memory of "
+            f"normal features, so that its heatmaps have no parts. Fit an estimator "
+            f"with memory_bank=, or leave parts out."
+        )
+
+
+def _findings(
+    estimator: Any, X: Any, scores: npt.NDArray[np.float64] | None, parts: bool
+) -> dict[str, Any]:
+    """What a model says of the images that are shown, in one or two inferences."""
+    found: dict[str, Any] = {}
+    if parts:
+        split = estimator.explain_parts(X)
+        found["parts"] = split.defect, split.novelty
+        found["novelty_share"] = split.novelty_share
+        heatmaps, scores = split.heatmap, split.score
+    else:
+        heatmaps = np.asarray(estimator.explain(X))
+    convention = convention_of(estimator)
+    if convention.judges_pixels:
+        scores = silent_at(heatmaps, convention.min_area)
+    elif scores is None:
+        scores = estimator.anomaly_score(X)
+    return found | {
+        "heatmaps": heatmaps,
+        "scores": scores,
+        "anomalous": scores > estimator.threshold_,
+        "predicted_masks": convention.masks(heatmaps, outline_level(estimator)),
+    }
+
+
+def _given_parts(
+    parts: Any, shape: tuple[int, ...]
+) -> tuple[Any, npt.NDArray[np.float64] | None]:
+    """Both parts of heatmaps of `shape`, and how much of each comes from the second."""
+    if parts is None:
+        return None, None
+    halves = np.asarray(parts, dtype=np.float32)
+    if halves.shape != (2, *shape) or not np.isfinite(halves).all():
+        raise ImageShapeError(
+            f"parts must be two arrays of finite numbers of the shape of the heatmaps, "
+            f"{shape}. Got {halves.shape}."
+        )
+    means = halves.mean(axis=(2, 3), dtype=np.float64)
+    total = np.maximum(means.sum(axis=0), np.finfo(np.float64).tiny)
+    return (halves[0], halves[1]), means[1] / total
 
 
 def _optional_flags(values: Any, name: str, n: int) -> npt.NDArray[np.bool_] | None:

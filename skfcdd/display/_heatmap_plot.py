@@ -10,7 +10,17 @@ import numpy.typing as npt
 
 from skfcdd.display._common import style
 from skfcdd.display._grid import make_grid
+from skfcdd.display._look import (
+    OPACITY,
+    PARTS,
+    WRONG,
+    comparison,
+    is_wrong,
+    outcome,
+    share_texts,
+)
 from skfcdd.display._overlay import (
+    draw_frame,
     draw_outlines,
     fading,
     outline_handle,
@@ -26,14 +36,6 @@ __all__ = ["HeatmapPlot"]
 # Names are cut to so many letters, their ends kept.
 _LONGEST_NAME = 19
 
-# By whether an image is called anomalous, and whether that is wrong.
-_WORDS = {
-    (False, False): "normal",
-    (False, True): "missed",
-    (True, False): "anomaly",
-    (True, True): "false alarm",
-}
-
 
 class HeatmapPlot:
     """The drawing of a HeatmapDisplay, which says what the data are."""
@@ -42,11 +44,14 @@ class HeatmapPlot:
     heatmaps: npt.NDArray[np.float32]
     scale: tuple[float, float]
     scores: npt.NDArray[np.float64] | None
+    threshold: float | None
     anomalous: npt.NDArray[np.bool_] | None
     truth: npt.NDArray[np.bool_] | None
     masks: npt.NDArray[np.bool_] | None
     predicted_masks: npt.NDArray[np.bool_] | None
     names: Sequence[str] | None
+    parts: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None
+    novelty_share: npt.NDArray[np.float64] | None
 
     def plot(
         self,
@@ -55,7 +60,7 @@ class HeatmapPlot:
         n_columns: int = 8,
         show_images: bool = True,
         cmap: Any = "plasma",
-        opacity: float = 0.8,
+        opacity: float = OPACITY,
         colorbar: bool = True,
         image_kw: dict[str, Any] | None = None,
         heatmap_kw: dict[str, Any] | None = None,
@@ -64,11 +69,13 @@ class HeatmapPlot:
     ) -> Self:
         """Draw each image, and below it the image in grey with its heatmap.
 
+        Below these come the parts of the heatmap, where the display has them.
+
         Parameters
         ----------
         ax : matplotlib Axes or array of them, default=None
             Axes in whose place all is drawn; or an array of shape (n, 2), or (n, 1)
-            without the images. None makes a figure.
+            without the images, and two more with parts. None makes a figure.
         n_columns : int, default=8
             Images side by side.
         show_images : bool, default=True
@@ -76,8 +83,8 @@ class HeatmapPlot:
         cmap : str or matplotlib Colormap, default="plasma"
             Made transparent at its low end. The default is perceptually uniform, and
             is told from grey by all kinds of colour vision.
-        opacity : float, default=0.8
-            Of the highest values.
+        opacity : float, default=0.6
+            Of the highest values. Below 1, the image shows through.
         colorbar : bool, default=True
             Whether to show the scale, and below it what the outlines mean.
         image_kw, heatmap_kw : dict, default=None
@@ -105,57 +112,83 @@ class HeatmapPlot:
             del heat["vmin"], heat["vmax"]
         heat |= heatmap_kw or {}
         plain = {"cmap": "gray", "vmin": 0, "vmax": 1} | (image_kw or {})
-        n_rows, n_titles = 1 + show_images, 1 + (self.names is not None)
-        self.figure_, self.axes_ = make_grid(ax, n, n_columns, n_rows, (h, w), n_titles)
+        first, n_parts = int(show_images), 0 if self.parts is None else len(self.parts)
+        n_titles = 1 + (self.names is not None) + n_parts
+        self.figure_, self.axes_ = make_grid(
+            ax, n, n_columns, first + 1 + n_parts, (h, w), n_titles
+        )
         for axis in self.axes_.flat:
             axis.set_axis_off()
-        last, grey = self.axes_[:, -1], as_grey(self.images)
+        own, grey = self.axes_[:, first], as_grey(self.images)
         self.image_artists_ = [
             axis.imshow(image, **plain)
             for axis, image in zip(self.axes_[:, 0], self.images, strict=True)
             if show_images
         ]
-        for axis, image in zip(last, grey, strict=True):
-            axis.imshow(image, **plain)
+        for column, image in zip(self.axes_, grey, strict=True):
+            for axis in column[first:]:
+                axis.imshow(image, **plain)
         self.heatmap_artists_ = [
             axis.imshow(heatmap, **heat)
-            for axis, heatmap in zip(last, self.heatmaps, strict=True)
+            for axis, heatmap in zip(own, self.heatmaps, strict=True)
         ]
-        self._write_titles(style(title_kw, "text.Text", fontsize=8))
+        title = style(title_kw, "text.Text", fontsize=8)
+        self.part_artists_ = self._draw_parts(heat, title)
+        self._write_titles(title, first)
         kinds = outline_kinds(outline_kw)
-        self.outlines_ = draw_outlines(last, self.masks, kinds["defect"])
+        self.outlines_ = draw_outlines(own, self.masks, kinds["defect"])
         self.predicted_outlines_ = draw_outlines(
-            last, self.predicted_masks, kinds["marked"]
+            own, self.predicted_masks, kinds["marked"]
         )
         self.colorbar_ = self._draw_scale(min(n_columns, n)) if colorbar else None
         self.legend_ = self._explain_outlines(kinds) if ax is None else None
         return self
 
-    def _write_titles(self, title: dict[str, Any]) -> None:
-        """Names above the images, verdicts above the heatmaps; wrong ones in bold."""
-        self.verdicts_ = []
+    def _draw_parts(
+        self, heat: dict[str, Any], title: dict[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        """Colours of the parts of each heatmap, and what they say."""
+        if self.parts is None:
+            return []
+        drawn = []
+        for k, column in enumerate(self.axes_):
+            shares = ("", "")
+            if self.novelty_share is not None:
+                shares = share_texts(self.novelty_share[k])
+            both = zip(column[-2:], self.parts, PARTS, shares, strict=True)
+            artists = []
+            for axis, part, words, share in both:
+                artists.append(axis.imshow(part[k], **heat))
+                axis.set_title(f"{words} {share}".strip(), **title)
+            drawn.append(tuple(artists))
+        return drawn
+
+    def _write_titles(self, title: dict[str, Any], first: int) -> None:
+        """Names above the images, verdicts above the heatmaps; wrong ones stand out."""
+        self.verdicts_, self.frames_ = [], []
         for k, column in enumerate(self.axes_):
             words, wrong = self._verdict(k)
-            if self.names is not None and len(column) == 2:
+            if self.names is not None and first:
                 column[0].set_title(_shortened(str(self.names[k])), **title)
             elif self.names is not None:
                 words = f"{_shortened(str(self.names[k]))}\n{words}".strip()
-            weight = {"fontweight": "bold" if wrong else "normal"}
-            self.verdicts_.append(column[-1].set_title(words, **(weight | title)))
+            strong = {"fontweight": "bold", "color": WRONG} if wrong else {}
+            self.verdicts_.append(column[first].set_title(words, **(strong | title)))
+            self.frames_.append(draw_frame(column[first]) if wrong else None)
 
     def _verdict(self, k: int) -> tuple[str, bool]:
         """What is said of an image, and whether it is wrong."""
         words, wrong = [], False
         if self.anomalous is not None:
-            called = bool(self.anomalous[k])
-            wrong = self.truth is not None and called != bool(self.truth[k])
-            words.append(_WORDS[called, wrong])
+            truth = None if self.truth is None else bool(self.truth[k])
+            wrong = is_wrong(bool(self.anomalous[k]), truth)
+            words.append(outcome(bool(self.anomalous[k]), truth))
         if self.scores is not None:
-            words.append(f"{self.scores[k]:.3g}")
+            words.append(comparison(float(self.scores[k]), self.threshold))
         return ", ".join(words), wrong
 
     def _draw_scale(self, n_columns: int) -> Any:
-        return self.figure_.colorbar(
+        bar = self.figure_.colorbar(
             self.heatmap_artists_[-1],
             ax=list(self.axes_.flat),
             extend="max",
@@ -164,6 +197,8 @@ class HeatmapPlot:
             pad=0.06 / n_columns,
             aspect=30,
         )
+        bar.ax.set_facecolor("0.45")  # as over an image, not over the page
+        return bar
 
     def _explain_outlines(self, kinds: dict[str, dict[str, Any]]) -> Any:
         """A legend of the outlines that are drawn."""

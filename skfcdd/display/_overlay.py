@@ -8,8 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd.display._common import matplotlib
+from skfcdd.display._look import DEFECT, MARKED, WRONG, ramp
 
-__all__ = ["draw_outlines", "fading", "outline_handle", "outline_kinds"]
+__all__ = [
+    "draw_frame",
+    "draw_outlines",
+    "fading",
+    "outline_handle",
+    "outline_kinds",
+]
+
+# So many colours that the low end of a scale, where they change fast, has enough.
+_N_COLOURS = 1024
 
 
 def fading(cmap: Any, opacity: float) -> Any:
@@ -29,22 +39,39 @@ def fading(cmap: Any, opacity: float) -> Any:
     if not 0 < opacity <= 1:
         raise ValueError(f"Got opacity={opacity!r}, but expected it in (0, 1].")
     base = matplotlib().colormaps.get_cmap(cmap)
-    place = np.linspace(0, 1, 256)
-    colours = base(place)
-    # Rises fast, so that what is a little above the low end can be seen.
-    colours[:, 3] *= opacity * np.sqrt(place)
+    shade, alpha = ramp(np.linspace(0, 1, _N_COLOURS))
+    colours = base(shade)
+    colours[:, 3] *= opacity * alpha
     faded = matplotlib("colors").ListedColormap(colours, name=f"{base.name}_fading")
     nothing = (0, 0, 0, 0)
     return faded.with_extremes(under=nothing, bad=nothing, over=colours[-1])
 
 
 def outline_kinds(given: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """How a true defect is outlined, and one that a model marks: with dashes."""
-    lines = {"colors": "white", "linewidths": 1.0} | (given or {})
+    """How a true defect is outlined, and what a model marks: with dashes."""
+    lines = given or {}
     return {
-        "defect": {"linestyles": "solid"} | lines,
-        "marked": lines | {"linestyles": "dashed"},
+        "defect": {"colors": DEFECT, "linewidths": 1.0, "linestyles": "solid"} | lines,
+        "marked": {"colors": MARKED, "linewidths": 1.0}
+        | lines
+        | {"linestyles": "dashed"},
     }
+
+
+def draw_frame(ax: Any) -> Any:
+    """A frame around an image about which the verdict is wrong."""
+    frame = matplotlib("patches").Rectangle(
+        (0, 0),
+        1,
+        1,
+        transform=ax.transAxes,
+        fill=False,
+        edgecolor=WRONG,
+        linewidth=2.5,
+        clip_on=False,
+    )
+    ax.add_artist(frame)
+    return frame
 
 
 def draw_outlines(

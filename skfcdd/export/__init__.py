@@ -348,6 +348,7 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
         "anomaly_sign": str(convention.anomaly_sign),
         "threshold": repr(float(model.threshold)),
         "heatmap_scale": json.dumps(model.heatmap_scale),
+        "pixel_threshold": repr(float(model.pixel_threshold)),
         "image_shape": json.dumps([int(n) for n in model.images.shape]),
         "channels": "first" if plan.channels_first else "last",
         "dtype": plan.dtype.name,

@@ -37,6 +37,7 @@ _PLAIN = (
     "threshold",
     "calibration_scores",
     "heatmap_scale",
+    "normal_peak",
     "network_digests",
     "split_seed",
     "history",
@@ -292,6 +293,11 @@ def _check(model: FittedModel, kind: str) -> None:
             and len(scale) == 2
             and all(_is_number(end) for end in scale)
             and scale[0] < scale[1],
+        ),
+        (
+            "peak of normal heatmaps",
+            model.normal_peak,
+            model.normal_peak is None or _is_number(model.normal_peak, -1e-9),
         ),
         (
             "calibration scores",

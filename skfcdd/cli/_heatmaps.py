@@ -1,0 +1,184 @@
+"""The pictures that ``skfcdd predict --heatmaps`` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._verdicts import convention_of, outline_level
+from skfcdd.datasets import ImageFiles
+from skfcdd.display._look import PARTS, comparison, outcome, share_texts
+from skfcdd.display._render import Caption, Panel, draw_sheet
+
+__all__ = ["Finding", "HeatmapFiles", "outside", "picture_names"]
+
+# Words for verdicts, and their colours: those of the report.
+_COLOURS = {"normal": "#0072b2", "anomaly": "#b34700"}
+
+Map = npt.NDArray[np.float32]
+
+
+@dataclass
+class Finding:
+    """What a model says of one image.
+
+    Parameters
+    ----------
+    score : float
+        It is compared with the threshold.
+    anomalous : bool
+    heatmap : ndarray of shape (h, w)
+    parts : sequence of ndarray of shape (h, w)
+        What adds up to the heatmap, if it has parts.
+    novelty_share : float or None
+        How much of the score comes from the second of them.
+    """
+
+    score: float
+    anomalous: bool
+    heatmap: Map
+    parts: Sequence[Map] = ()
+    novelty_share: float | None = None
+
+
+class HeatmapFiles:
+    """A folder of pictures, each below the name of its image.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first picture is written.
+    source : Path
+        The folder of the images, or the one image.
+    images : ImageFiles
+    estimator : estimator
+    layout : {"overlay", "side-by-side", "parts"}
+
+    Raises
+    ------
+    ValueError
+        If a picture would take the place of an image.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: Path,
+        images: ImageFiles,
+        estimator: Any,
+        layout: str,
+    ) -> None:
+        self.images, self.estimator, self.layout = images, estimator, layout
+        self.names = names_below(images.paths, source)
+        self.paths = [folder / name for name in picture_names(self.names)]
+        given = {path.resolve() for path in images.paths}
+        lost = next((path for path in self.paths if path.resolve() in given), None)
+        if lost is not None:
+            raise ValueError(
+                f"--heatmaps {str(folder)!r} would write a picture in the place of the "
+                f"image {str(lost)!r}. Name another folder."
+            )
+
+    def write(self, row: int, found: Finding) -> None:
+        """Draw the finding on the image of this row, at the size of its file."""
+        level = outline_level(self.estimator)
+        masks = convention_of(self.estimator).masks(found.heatmap[None], level)
+        maps = [found.heatmap, *found.parts, masks[0].astype(np.float32)]
+        heatmap, *parts, marked = self.images.at_original_size(
+            np.stack(maps), [row] * len(maps)
+        )
+        # The line follows the heatmap, around regions that are large enough.
+        mask = (heatmap > level) & (marked > 0)
+        panels = self._panels(row, heatmap, parts, mask, found.novelty_share)
+        sheet = draw_sheet(panels, self.estimator.heatmap_scale_, self._say(row, found))
+        path = self.paths[row]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path)
+
+    def _panels(
+        self,
+        row: int,
+        heatmap: Map,
+        parts: Sequence[Map],
+        mask: npt.NDArray[np.bool_],
+        share: float | None,
+    ) -> list[Panel]:
+        grey = self._read(row, grey=True)
+        panels = [Panel(grey, heatmap, mask)]
+        if self.layout == "overlay":
+            return panels
+        panels.insert(0, Panel(self._read(row, grey=self.images.grey)))
+        if self.layout == "parts" and share is not None:
+            panels[0].words, panels[1].words = "image", "heatmap"
+            for part, words, text in zip(parts, PARTS, share_texts(share), strict=True):
+                panels.append(Panel(grey, part, words=f"{words} {text}"))
+        return panels
+
+    def _say(self, row: int, found: Finding) -> Caption:
+        verdict = outcome(found.anomalous)
+        compared = comparison(found.score, float(self.estimator.threshold_))
+        score, sign, threshold = compared.split()
+        lines = []
+        if found.novelty_share is not None and self.layout != "parts":
+            both = zip(share_texts(found.novelty_share), PARTS, strict=True)
+            lines.append(", ".join(f"{text} {words}" for text, words in both))
+        return Caption(
+            verdict,
+            _COLOURS[verdict],
+            f"score {score} {sign} threshold {threshold}",
+            self.names[row].as_posix(),
+            lines,
+        )
+
+    def _read(self, row: int, *, grey: bool) -> npt.NDArray[np.uint8]:
+        from skfcdd._inputs.files import decode
+
+        path, page = self.images.paths[row], self.images.page
+        image = decode(path, grey=grey, deep=False, page=page)
+        return np.asarray(image, dtype=np.uint8)
+
+
+def names_below(paths: Sequence[Path], source: Path) -> list[Path]:
+    """Where files lie below the folder `source`: never outside of it."""
+    if source.is_dir():
+        return [path.relative_to(source) for path in paths]
+    return [Path(path.name) for path in paths]
+
+
+def picture_names(names: Sequence[Path]) -> list[Path]:
+    """Names of pictures, all different: that of the image, as PNG.
+
+    An image beside a PNG of the same name keeps its suffix: ``part_jpg.png``.
+    """
+    taken: set[str] = set()
+
+    def free(name: Path) -> Path:
+        while str(name).casefold() in taken:
+            name = name.with_stem(f"{name.stem}_")
+        taken.add(str(name).casefold())
+        return name
+
+    found = {name: free(name) for name in names if name.suffix.lower() == ".png"}
+    for name in names:
+        if name in found:
+            continue
+        plain = name.with_suffix(".png")
+        if str(plain).casefold() in taken:
+            plain = name.with_name(f"{name.stem}_{name.suffix[1:]}.png")
+        found[name] = free(plain)
+    return [found[name].with_suffix(".png") for name in names]
+
+
+def outside(paths: Sequence[Path], folder: Path | None, source: Path) -> list[Path]:
+    """Paths without those of pictures that an earlier run has left among the images."""
+    if folder is None or not source.is_dir():
+        return list(paths)
+    own, given = folder.resolve(), source.resolve()
+    if own == given or not own.is_relative_to(given):
+        return list(paths)
+    return [path for path in paths if not path.resolve().is_relative_to(own)]
