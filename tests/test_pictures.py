@@ -14,6 +14,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from _reports import Page, decoded
 from _small import make_images, quick, with_fitted, with_threshold
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageColor
@@ -29,6 +30,7 @@ from skfcdd.display._render import Caption, Panel, draw_sheet
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.memory_bank import MemoryBank
 from skfcdd.persistence import load, save
+from skfcdd.report import write_report
 
 X, Y, MASKS = make_images(40, n_anomalous=12)
 CYAN = ImageColor.getrgb(look.MARKED)
@@ -229,6 +231,41 @@ def test_without_a_memory_nothing_is_new(model):
         assert_array_equal(found.score, other.anomaly_score(X[:3]))
         fewer = other.explain_parts(X[:3], heatmaps=False)
         assert_array_equal(fewer.score, found.score)
+
+
+# -- report -----------------------------------------------------------------------------
+
+
+def test_a_report_holds_both_parts(remembering, data, tmp_path):
+    page = Page(write_report(remembering, data.images, tmp_path / "r.html"))
+    found = remembering.explain_parts(data.images)
+    assert page.data["model"]["parts"] == list(look.PARTS)
+    assert page.data["model"]["level"] == remembering.pixel_threshold_
+    assert_array_equal(page.data["scores"], found.score)
+    levels = np.array(page.data["levels"])
+    for row in range(len(data.images)):
+        share = page.data["novelty"][str(row)]
+        assert share == pytest.approx(found.novelty_share[row], abs=1e-4)
+        *_, defect, novelty = page.pictures[row]
+        for part, picture in ((found.defect, defect), (found.novelty, novelty)):
+            shown = levels[decoded(picture)]
+            gap = np.abs(shown - part[row])
+            assert (gap <= 0.03 * part[row] + np.diff(levels[:161]).max()).all()
+    fewer = Page(
+        write_report(remembering, data.images, tmp_path / "f.html", n_images=3)
+    )
+    assert len(fewer.data["novelty"]) == 3
+
+
+def test_a_report_has_the_colours_of_all_pictures(model, tmp_path):
+    page = Page(write_report(model, X, tmp_path / "r.html", Y))
+    colours = np.frombuffer(bytes.fromhex(page.data["colours"]), np.uint8)
+    low, high = model.heatmap_scale_
+    shade, alpha = look.ramp((np.array(page.data["levels"]) - low) / (high - low))
+    expected = np.concatenate([look.plasma(shade), alpha[:, None]], axis=1)
+    assert_allclose(colours.reshape(256, 4), 255 * expected, atol=0.5)
+    assert page.data["model"]["parts"] is None and page.data["novelty"] == {}
+    assert len(page.pictures[0]) == 3
 
 
 # -- files ---------------------------------------------------------------------------

@@ -9,10 +9,11 @@ import re
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from _reports import HOSTILE, SIZE, Known, edges_of, known_images
+from _reports import HOSTILE, SIZE, Known, Page, edges_of, known_images
 from numpy.testing import assert_array_equal
 from sklearn.metrics import (
     accuracy_score,
@@ -22,8 +23,11 @@ from sklearn.metrics import (
     recall_score,
     roc_auc_score,
 )
+from sklearn.utils import Bunch
 
 from skfcdd._regions import drop_small
+from skfcdd._verdicts import Convention, outline_level
+from skfcdd.display._look import ramp
 from skfcdd.report import Review, read_review, write_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing")
@@ -525,7 +529,7 @@ def test_large_view(reader):
     reader.keys("o")
     assert reader.text("#view-overlay-value") == "0 %"
     reader.keys("o")
-    assert reader.text("#view-overlay-value") == "80 %"
+    assert reader.text("#view-overlay-value") == "60 %"
     reader.keys(Keys.ARROW_RIGHT)
     assert reader.text("#view-name") == " ".join(NAMES[RANKED[1]].split())
     reader.keys("n")
@@ -554,16 +558,15 @@ def test_colours_are_on_the_scale_of_the_model(reader):
     assert (colours[heatmap < low - step, 3] == 0).all()
     assert (colours[heatmap > high + step] == [240, 249, 33, 255]).all()
     inside = (heatmap > low + step) & (heatmap < high - step)
-    opacity = 255 * np.sqrt((heatmap[inside] - low) / (high - low))
-    assert np.abs(colours[inside, 3] - opacity).max() < 24
+    _, opacity = ramp((heatmap[inside] - low) / (high - low))
+    assert np.abs(colours[inside, 3] - 255 * opacity).max() < 24
     assert (heatmap > high + step).any() and inside.any()
 
 
 class Marker(Known):
     """A segmenter, whose threshold is one of pixels."""
 
-    min_area = 4
-    regions = None
+    convention_ = Convention("segmenter", min_area=4)
 
 
 def test_marked_pixels_are_outlined(browser, folder):
@@ -577,11 +580,110 @@ def test_marked_pixels_are_outlined(browser, folder):
     path = reader.run(
         "return document.querySelector('#view-marked path').getAttribute('d')"
     )
-    found = set(re.findall(r"M(\d+) (\d+)([hv])1", path))
     across, down = edges_of(drop_small(model.explain(X[[row]]) > 2.0, 4)[0])
-    expected = {(str(x), str(y), "h") for y, x in across}
-    assert found == expected | {(str(x), str(y), "v") for y, x in down}
+    assert steps_of(path) == (across, down)
     reader.keys(Keys.ESCAPE)
+    # Among the images too, and there it follows the threshold.
+    drawn = f"document.querySelector(\".card[data-row='{row}'] .marked path\")"
+    assert reader.wait(lambda: reader.run(f"return !!{drawn}"))
+    assert reader.run(f"return {drawn}.getAttribute('d')") == path
+    reader.put("threshold-value", 5)
+    reader.frame()
+    higher = edges_of(drop_small(model.explain(X[[row]]) > 5.0, 4)[0])
+    assert steps_of(reader.run(f"return {drawn}.getAttribute('d')")) == higher
+
+
+def steps_of(path):
+    """Edges (row, column) across and down of an SVG path of unit steps, all closed."""
+    across, down = set(), set()
+    for loop in path.split("M")[1:]:
+        start, y = (int(n) for n in re.match(r"(\d+) (\d+)", loop).groups())
+        x, first = start, (start, y)
+        for kind, sign in re.findall(r"([hv])(-?)1", loop):
+            back = 1 if sign else 0
+            edges = across if kind == "h" else down
+            edge = (y, x - back) if kind == "h" else (y - back, x)
+            assert edge not in edges
+            edges.add(edge)
+            x, y = (x + 1 - 2 * back, y) if kind == "h" else (x, y + 1 - 2 * back)
+        assert (x, y) == first
+    return across, down
+
+
+def test_marked_pixels_without_a_threshold_of_pixels(reader, folder):
+    row = int(RANKED[0])
+    drawn = f"document.querySelector(\".card[data-row='{row}'] .marked path\")"
+    assert reader.wait(lambda: reader.run(f"return !!{drawn}"))
+    path = reader.run(f"return {drawn}.getAttribute('d')")
+    heatmap = Page(folder / "report.html").heatmap(row)
+    assert steps_of(path) == edges_of(heatmap > outline_level(MODEL))
+    reader.put("threshold-value", 5)
+    assert reader.run(f"return {drawn}.getAttribute('d')") == path
+
+
+class Parted(Known):
+    """Two thirds of the heatmap in the upper half come from a memory."""
+
+    _fitted = SimpleNamespace(
+        memory="there", images=SimpleNamespace(channels=None, layout=None)
+    )
+
+    def explain_parts(self, X, heatmaps=True):
+        whole = self.explain(X)
+        share = np.zeros(SIZE, dtype=np.float32)
+        share[: SIZE[0] // 2] = 2 / 3
+        novelty = whole * share
+        score = whole.mean(axis=(1, 2), dtype=np.float64)
+        return Bunch(
+            heatmap=whole,
+            defect=whole - novelty,
+            novelty=novelty,
+            score=score,
+            novelty_share=novelty.mean(axis=(1, 2), dtype=np.float64) / score,
+        )
+
+
+def test_parts_can_be_looked_at(browser, folder):
+    model = Parted(threshold=0.75)
+    place = folder / "parts.html"
+    write_report(model, X, place, Y)
+    reader = Reader(browser, place.as_uri())
+    row = int(RANKED[0])
+    found = model.explain_parts(X[[row]])
+    share = round(100 * float(found.novelty_share[0]))
+    words = f"{100 - share} % looks like a defect, {share} % never seen before"
+    card = f".card[data-row='{row}']"
+    title = f'return document.querySelector("{card} .shares").title'
+    assert reader.run(title).replace("\u00a0", " ") == words
+    canvas = f'document.querySelector("{card} canvas")'
+    alpha = (
+        f"const found = {canvas}; const {{ width, height }} = found;"
+        "return [...found.getContext('2d').getImageData(0, 0, width, height).data]"
+        ".filter((_, k) => k % 4 === 3)"
+    )
+    reader.wait(lambda: reader.run(f"return {canvas}.width"))
+    for part in ("heat", "defect", "novelty"):
+        reader.put("part", part)
+        heatmap = found["heatmap" if part == "heat" else part][0]
+        clear = np.abs(heatmap - 0.5) > 0.05
+        expected = heatmap[clear] > 0.5
+        reader.wait(
+            lambda c=clear, e=expected: np.array_equal(
+                np.array(reader.run(alpha)).reshape(SIZE)[c] > 0, e
+            )
+        )
+    reader.open_view(row)
+    assert words in reader.text("#view-facts")
+    assert reader.run("return document.getElementById('view-part').value") == "novelty"
+    reader.keys("p")
+    assert reader.run("return document.getElementById('part').value") == "heat"
+    reader.keys(Keys.ESCAPE)
+
+
+def test_nothing_is_said_of_parts_where_there_are_none(reader):
+    for name in ("part-row", "view-part-row", "part-key", "shares-legend"):
+        assert reader.run("return document.getElementById(arguments[0]).hidden", name)
+    assert not reader.run("return document.querySelectorAll('.shares').length")
 
 
 # -- marks -----------------------------------------------------------------------------

@@ -17,10 +17,11 @@ from skfcdd._answers import pick_masks, take
 from skfcdd._utils.optional import library_versions
 from skfcdd._verdicts import decisive_scores
 from skfcdd.display._choice import pictures_of, range_of
-from skfcdd.report._model import describe, examine
+from skfcdd.report._model import Findings, describe, examine
 from skfcdd.report._pictures import (
     encode_heatmap,
     encode_picture,
+    heat_colours,
     heat_levels,
     outline,
     shrunk_size,
@@ -32,7 +33,7 @@ __all__ = ["Content"]
 _IMAGES, _VALUES = 64, 1 << 24
 _THREADS = min(8, os.cpu_count() or 1)
 
-Picture = tuple[str, str, str]
+Picture = tuple[str, ...]
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Content:
     size: tuple[int, int] = (0, 0)
     scores: npt.NDArray[np.float64] | None = None
     peaks: dict[int, tuple[float, int, int]] = field(default_factory=dict)
+    novelty: dict[int, float] = field(default_factory=dict)
     done: int = 0
     total: int = 0
 
@@ -83,7 +85,7 @@ class Content:
         return np.sort(first[:n_images])
 
     def pictures(self, rows: npt.NDArray[np.intp]) -> Iterator[tuple[int, Picture]]:
-        """Picture, heatmap and outline of images, batch by batch."""
+        """Picture, heatmap, outline, and parts of the heatmap, batch by batch."""
         known, scores = self.scores, np.zeros(self.n)
         for part in self._batches(rows):
             batch = take(self.X, part)
@@ -92,9 +94,12 @@ class Content:
             )
             scores[part] = found.scores
             self.peaks |= dict(zip(part.tolist(), found.peaks, strict=True))
+            if found.novelty_share is not None:
+                shares = found.novelty_share.round(4).tolist()
+                self.novelty |= dict(zip(part.tolist(), shares, strict=True))
             if self.size == (0, 0):
                 self._look_at(found.heatmaps.shape[1:])
-            encoded = self._encode(batch, part, found.heatmaps)
+            encoded = self._encode(batch, part, found)
             yield from zip(part.tolist(), encoded, strict=True)
             self._step(len(part))
         if known is None:
@@ -112,7 +117,7 @@ class Content:
             self.value_range = range_of(self.estimator, some, size, self.channel)
 
     def _encode(
-        self, X: Any, rows: npt.NDArray[np.intp], heatmaps: npt.NDArray[np.float32]
+        self, X: Any, rows: npt.NDArray[np.intp], found: Findings
     ) -> list[Picture]:
         look = {"channel": self.channel, "value_range": self.value_range}
         pictures = pictures_of(self.estimator, X, self.size, **look)
@@ -122,8 +127,9 @@ class Content:
         def encode(k: int) -> Picture:
             return (
                 encode_picture(pictures[k], size, self.quality),
-                encode_heatmap(heatmaps[k], size, self.levels),
+                encode_heatmap(found.heatmaps[k], size, self.levels),
                 "" if masks is None else outline(masks[k], size),
+                *(encode_heatmap(part[k], size, self.levels) for part in found.parts),
             )
 
         # Pillow lets other threads run while it compresses.
@@ -160,6 +166,7 @@ class Content:
             "created": datetime.now().astimezone().isoformat(timespec="minutes"),
             "model": describe(self.estimator),
             "levels": self.levels.tolist(),
+            "colours": heat_colours(self.levels, self.estimator.heatmap_scale_),
             "value_range": [float(end) for end in self.value_range],
             "exact": self.quality is None,
             "image_size": list(self.size),
@@ -170,6 +177,7 @@ class Content:
             "kinds": self.kinds,
             "outlines": self.masks is not None,
             "peaks": {str(row): peak for row, peak in self.peaks.items()},
+            "novelty": {str(row): share for row, share in self.novelty.items()},
         }
 
 

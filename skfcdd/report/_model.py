@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._verdicts import convention_of, decisive_scores
+from skfcdd._answers import has_memory
+from skfcdd._verdicts import convention_of, decisive_scores, outline_level
+from skfcdd.display._look import OPACITY, PARTS
 
 __all__ = ["Findings", "describe", "examine"]
 
@@ -24,24 +26,39 @@ class Findings:
         An image is called anomalous if its score is above the threshold.
     peaks : list of tuple (value, row, column)
         The hottest pixel of each.
+    parts : tuple of ndarray of shape (n, h, w)
+        What adds up to the heatmaps, of a model with a memory.
+    novelty_share : ndarray of shape (n,), or None
+        How much of each score then comes from the second part.
     """
 
     heatmaps: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float64]
     peaks: list[tuple[float, int, int]]
+    parts: tuple[npt.NDArray[np.float32], ...] = ()
+    novelty_share: npt.NDArray[np.float64] | None = None
 
 
 def examine(
     estimator: Any, X: Any, scores: npt.NDArray[np.float64] | None = None
 ) -> Findings:
-    """Scores, unless they are known, and heatmaps of a batch.
+    """Scores, unless they are known, heatmaps and their parts of a batch.
 
     Raises
     ------
     ValueError
         If they are not finite.
     """
-    heatmaps = np.asarray(estimator.explain(X))
+    parts: tuple[npt.NDArray[np.float32], ...] = ()
+    share = None
+    if has_memory(estimator):
+        found = estimator.explain_parts(X)
+        heatmaps, share = found.heatmap, found.novelty_share
+        parts = found.defect, found.novelty
+        if not convention_of(estimator).judges_pixels:
+            scores = found.score
+    else:
+        heatmaps = np.asarray(estimator.explain(X))
     if scores is None:
         scores = decisive_scores(estimator, X, heatmaps)
     if not (np.isfinite(heatmaps).all() and np.isfinite(scores).all()):
@@ -52,7 +69,7 @@ def examine(
         (float(heatmap[row, column]), int(row), int(column))
         for heatmap, row, column in zip(heatmaps, rows, columns, strict=True)
     ]
-    return Findings(heatmaps, scores, peaks)
+    return Findings(heatmaps, scores, peaks, parts, share)
 
 
 def describe(estimator: Any) -> dict[str, Any]:
@@ -68,6 +85,9 @@ def describe(estimator: Any) -> dict[str, Any]:
         "pixels": pixels,
         "min_area": convention_of(estimator).min_area,
         "scale": [float(low), float(high)],
+        "level": outline_level(estimator),
+        "opacity": OPACITY,
+        "parts": list(PARTS) if has_memory(estimator) else None,
         "facts": list(_facts(estimator).items()),
     }
 

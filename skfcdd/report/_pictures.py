@@ -10,8 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._utils.optional import pillow
+from skfcdd.display._look import plasma, ramp
 
-__all__ = ["encode_heatmap", "encode_picture", "heat_levels", "outline", "shrunk_size"]
+__all__ = [
+    "encode_heatmap",
+    "encode_picture",
+    "heat_colours",
+    "heat_levels",
+    "outline",
+    "shrunk_size",
+]
 
 # Heatmaps have 256 levels: so many below the scale of colours and on it, and the rest
 # up to so many times its end.
@@ -32,6 +40,17 @@ def heat_levels(low: float, high: float) -> npt.NDArray[np.float64]:
             high * _BEYOND ** (np.arange(1, n_above + 1) / n_above),
         ]
     )
+
+
+def heat_colours(levels: npt.NDArray[np.float64], scale: tuple[float, float]) -> str:
+    """Red, green, blue and opacity of each level, as eight hexadecimal digits.
+
+    Opacity is a share of that of the hottest pixels.
+    """
+    low, high = scale
+    shade, alpha = ramp((levels - low) / (high - low))
+    rgba = np.concatenate([plasma(shade), alpha[:, None]], axis=1)
+    return np.rint(255 * rgba).astype(np.uint8).tobytes().hex()
 
 
 def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:

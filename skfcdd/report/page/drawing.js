@@ -21,32 +21,23 @@ function svgElement(name, attributes = {}, text = null) {
 
 /* -- colours of heatmaps ---------------------------------------------------------- */
 
-/* matplotlib's "plasma", from its low end to its high one. */
-const PLASMA = [
-  "0d0887", "310597", "4c02a1", "6600a7", "7e03a8", "9511a1", "aa2395", "bc3587",
-  "cc4778", "da5a6a", "e66c5c", "f0804e", "f89540", "fdac33", "fdc527", "f8df25",
-  "f0f921",
-].map((hex) => [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16)));
-
-function plasma(place) {
-  const at = Math.min(1, Math.max(0, place)) * (PLASMA.length - 1);
-  const k = Math.min(PLASMA.length - 2, Math.floor(at));
-  return PLASMA[k].map((low, c) => low + (at - k) * (PLASMA[k + 1][c] - low));
+/* Colour and opacity of each level, as pixels of a canvas: those of all our pictures. */
+const levelPixels = new Uint32Array(256);
+{
+  const bytes = new Uint8Array(levelPixels.buffer);
+  for (let k = 0; k < bytes.length; k++) {
+    bytes[k] = parseInt(data.colours.slice(2 * k, 2 * k + 2), 16);
+  }
 }
 
 const [scaleLow, scaleHigh] = data.model.scale;
-const placeOnScale = (value) => (value - scaleLow) / (scaleHigh - scaleLow);
 
-/* Colour and opacity of each level, as pixels of a canvas: nothing below the scale, and
-   then rising fast, so that what is a little above can be seen. */
-const levelPixels = new Uint32Array(256);
-{
-  const bytes = new Uint8ClampedArray(levelPixels.buffer);
-  data.levels.forEach((value, code) => {
-    const place = placeOnScale(value);
-    bytes.set(plasma(place), 4 * code);
-    bytes[4 * code + 3] = place <= 0 ? 0 : 255 * Math.sqrt(Math.min(1, place));
-  });
+/* The level that is closest to a value of a heatmap. */
+function levelOf(value) {
+  const above = data.levels.findIndex((level) => level >= value);
+  if (above <= 0) return above < 0 ? 255 : 0;
+  const middle = (data.levels[above - 1] + data.levels[above]) / 2;
+  return value < middle ? above - 1 : above;
 }
 
 /* How far a value may be from that of its level: half the way to the next. */
@@ -62,8 +53,8 @@ function levelError(code) {
 function pictureOf(i) {
   const block = byId(`p${i}`);
   if (!block) return null;
-  const [image, heat, outline] = block.textContent.split("\n");
-  return { image, heat, outline };
+  const [image, heat, outline, defect, novelty] = block.textContent.split("\n");
+  return { image, heat, outline, defect, novelty };
 }
 
 async function decoded(address) {
@@ -89,18 +80,20 @@ function pixelsOf(image) {
   return reader.getImageData(0, 0, w, h);
 }
 
-/* Colour a canvas; returns the pixels of the heatmap, whose red is the level. */
-async function drawHeat(canvas, address, still = () => true) {
-  const pixels = pixelsOf(await decoded(address));
-  if (!still()) return null;
-  const colours = new ImageData(pixels.width, pixels.height);
+/* The levels of a heatmap, or of a part of one. */
+async function heatOf(address) {
+  const { data: pixels, width, height } = pixelsOf(await decoded(address));
+  const codes = Uint8Array.from({ length: width * height }, (_, k) => pixels[4 * k]);
+  return { codes, width, height };
+}
+
+function paintHeat(canvas, { codes, width, height }) {
+  const colours = new ImageData(width, height);
   const target = new Uint32Array(colours.data.buffer);
-  const levels = pixels.data;
-  for (let k = 0; k < target.length; k++) target[k] = levelPixels[levels[4 * k]];
-  canvas.width = pixels.width;
-  canvas.height = pixels.height;
+  for (let k = 0; k < target.length; k++) target[k] = levelPixels[codes[k]];
+  canvas.width = width;
+  canvas.height = height;
   canvas.getContext("2d").putImageData(colours, 0, 0);
-  return pixels;
 }
 
 function drawOutline(svg, path) {
@@ -113,11 +106,11 @@ function drawOutline(svg, path) {
   }
 }
 
-/* What a segmenter marks: pixels above the threshold, in regions that are large enough. */
-function markedPath({ data: codes, width: w, height: h }) {
-  const left = Uint8Array.from({ length: w * h }, (_, k) =>
-    data.levels[codes[4 * k]] > state.threshold ? 1 : 0,
-  );
+/* What the model marks: pixels above the threshold of a segmenter, in regions that are
+   large enough, or else above the level that hardly any good image reaches. */
+function markedPath({ codes, width: w, height: h }) {
+  const level = data.model.pixels ? state.threshold : data.model.level;
+  const left = codes.map((code) => (data.levels[code] > level ? 1 : 0));
   const kept = new Uint8Array(w * h);
   const [fullHeight, fullWidth] = data.image_size;
   const least = data.model.min_area * ((w * h) / (fullWidth * fullHeight));
@@ -126,12 +119,38 @@ function markedPath({ data: codes, width: w, height: h }) {
     const region = regionAt(left, start, w, h);
     if (region.length >= least) for (const k of region) kept[k] = 1;
   }
-  const inside = (x, y) => (x >= 0 && x < w && y >= 0 && y < h ? kept[y * w + x] : 0);
+  return loopsAround(kept, w, h);
+}
+
+/* The edges of the pixels that are set, as closed loops: dashes run on along them. */
+function loopsAround(kept, w, h) {
+  const inside = (x, y) => x >= 0 && x < w && y >= 0 && y < h && kept[y * w + x];
+  /* From corner to corner, with what is set on the right. */
+  const steps = new Map();
+  const add = (x, y, dx, dy) => {
+    const corner = y * (w + 1) + x;
+    if (!steps.has(corner)) steps.set(corner, []);
+    steps.get(corner).push([dx, dy]);
+  };
+  for (let y = 0; y < h; y++) {
+    for (let x = 0; x < w; x++) {
+      if (!kept[y * w + x]) continue;
+      if (!inside(x, y - 1)) add(x, y, 1, 0);
+      if (!inside(x + 1, y)) add(x + 1, y, 0, 1);
+      if (!inside(x, y + 1)) add(x + 1, y + 1, -1, 0);
+      if (!inside(x - 1, y)) add(x, y + 1, 0, -1);
+    }
+  }
   let path = "";
-  for (let y = 0; y <= h; y++) {
-    for (let x = 0; x <= w; x++) {
-      if (inside(x, y) !== inside(x, y - 1)) path += `M${x} ${y}h1`;
-      if (inside(x, y) !== inside(x - 1, y)) path += `M${x} ${y}v1`;
+  for (const [corner, left] of steps) {
+    while (left.length) {
+      let [x, y] = [corner % (w + 1), Math.floor(corner / (w + 1))];
+      path += `M${x} ${y}`;
+      for (let next = left; next && next.length; next = steps.get(y * (w + 1) + x)) {
+        const [dx, dy] = next.pop();
+        path += dx ? `h${dx}` : `v${dy}`;
+        [x, y] = [x + dx, y + dy];
+      }
     }
   }
   return path;

@@ -101,18 +101,36 @@ function cardOf(i) {
 function makeCard(i) {
   const image = element("img", { alt: "", draggable: false });
   const heat = element("canvas", { class: "heat", width: 0, height: 0 });
-  const outline = svgElement("svg", { class: "outline", preserveAspectRatio: "none" });
-  const frame = element("span", { class: "frame", "aria-hidden": "true" }, image, heat, outline);
+  const [marked, outline] = ["outline marked", "outline"].map((kind) =>
+    svgElement("svg", { class: kind, preserveAspectRatio: "none" }),
+  );
+  const frame = element("span", { class: "frame", "aria-hidden": "true" }, image, heat, marked, outline);
   const name = element("span", { class: "name", title: data.names[i] }, element("bdi", {}, data.names[i]));
   const verdict = element("span", { class: "chip" });
   const mark = element("span", { class: "mark" });
-  const number = element("span", { class: "number" }, shown(data.scores[i], 3));
+  const number = element("span", { class: "number" });
   const line = element("span", { class: "line" }, verdict, number, mark);
   const open = element("button", { type: "button", class: "open", tabIndex: -1 }, frame, name, line);
+  const shares = sharesOf(i);
+  if (shares) open.append(shareBar(shares));
   const item = element("li", { class: "card" }, open);
   item.dataset.row = i;
   nearness.observe(item);
-  return { i, item, open, frame, image, heat, outline, verdict, mark, said: null, loaded: 0 };
+  return {
+    i, item, open, frame, image, heat, outline, marked, verdict, number, mark,
+    said: null, loaded: 0, levels: null,
+  };
+}
+
+/* How much of a score comes from each part, as a bar with words for those who listen. */
+function shareBar({ percents, text }) {
+  const [defect, novelty] = ["defect", "novelty"].map((name, k) => {
+    const part = element("span", { class: name, "aria-hidden": "true" });
+    part.style.width = `${percents[k]}%`;
+    return part;
+  });
+  const words = element("span", { class: "hidden" }, text);
+  return element("span", { class: "shares", title: text }, defect, novelty, words);
 }
 
 const SIGNS = { anomaly: "●", normal: "○", missed: "✕", "false alarm": "!" };
@@ -120,6 +138,7 @@ const SIGNS = { anomaly: "●", normal: "○", missed: "✕", "false alarm": "!"
 function updateCard(card) {
   const outcome = outcomeOf(card.i);
   const mark = state.marks[card.i];
+  card.number.textContent = comparedTo(card.i);
   if (card.said === outcome + mark) return;
   card.said = outcome + mark;
   card.item.dataset.outcome = outcome;
@@ -157,20 +176,50 @@ async function loadCard(card) {
   }
   card.image.src = picture.image;
   drawOutline(card.outline, picture.outline);
+  const still = () => card.loaded === turn;
   card.ready = Promise.all([
-    drawHeat(card.heat, picture.heat, () => card.loaded === turn),
+    drawCard(card, picture, still),
     card.image.decode().catch(() => null),
   ]);
   return card.ready;
+}
+
+/* The colours of the chosen part, and what is marked in the whole. */
+async function drawCard(card, picture, still) {
+  const whole = await heatOf(picture.heat);
+  if (!still()) return;
+  card.levels = whole;
+  drawOutline(card.marked, markedPath(whole));
+  const part = state.part === "heat" ? whole : await heatOf(picture[state.part]);
+  if (still()) paintHeat(card.heat, part);
+}
+
+const loadedCards = () => [...gallery.cards.values()].filter((card) => card.loaded);
+
+function redrawParts() {
+  for (const card of loadedCards()) {
+    const turn = (card.loaded = performance.now());
+    const picture = pictureOf(card.i);
+    if (picture) card.ready = drawCard(card, picture, () => card.loaded === turn);
+  }
+}
+
+/* What a segmenter marks follows its threshold. */
+function redrawMarked() {
+  for (const card of loadedCards()) {
+    if (card.levels) drawOutline(card.marked, markedPath(card.levels));
+  }
 }
 
 /* What is far away takes no memory. */
 function dropCard(card) {
   if (!card.loaded || gallery.printing) return;
   card.loaded = 0;
+  card.levels = null;
   card.image.removeAttribute("src");
   card.heat.width = card.heat.height = 0;
   card.outline.replaceChildren();
+  card.marked.replaceChildren();
 }
 
 /* -- moving among the cards by keys: one of them can be reached by Tab -------------------- */
@@ -243,8 +292,10 @@ function startGallery() {
     ([entry]) => entry.isIntersecting && makeMore(),
     { rootMargin: "1500px 0px" },
   ).observe(byId("sentinel"));
+  on("part", redrawParts);
   on("threshold", () => {
     updateCards();
+    if (data.model.pixels) redrawMarked();
     if (followsThreshold()) listImages(true);
   });
   on("marks", () => {

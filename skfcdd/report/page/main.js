@@ -38,7 +38,7 @@ function startThreshold() {
 
 /* -- looks ------------------------------------------------------------------------------ */
 
-let lastOverlay = 80;
+let lastOverlay = state.overlay;
 
 function setOverlay(value) {
   if (value > 0) lastOverlay = value;
@@ -54,8 +54,8 @@ function startLooks() {
   for (const id of ["overlay", "view-overlay"]) {
     byId(id).addEventListener("input", (event) => setOverlay(Number(event.target.value)));
   }
-  setOverlay(80);
-  byId("outline-row").hidden = !data.outlines && !data.model.pixels;
+  setOverlay(state.overlay);
+  startParts();
   for (const [id, name] of [["outline", "outlined"], ["grey", "greyed"]]) {
     const follow = () => document.body.classList.toggle(name, byId(id).checked);
     byId(id).addEventListener("change", follow);
@@ -73,11 +73,44 @@ function startLooks() {
     "nothing is drawn, to the second and above.";
   const bar = byId("scale-bar").getContext("2d");
   const colours = new ImageData(256, 1);
+  const pixels = new Uint32Array(colours.data.buffer);
   for (let k = 0; k < 256; k++) {
-    colours.data.set(plasma(k / 255), 4 * k);
-    colours.data[4 * k + 3] = 255 * Math.sqrt(k / 255);
+    pixels[k] = levelPixels[levelOf(scaleLow + (k / 255) * (scaleHigh - scaleLow))];
   }
   bar.putImageData(colours, 0, 0);
+}
+
+/* Which part of the heatmaps is drawn, where they have parts. */
+function setPart(part) {
+  state.part = part;
+  for (const id of ["part", "view-part"]) byId(id).value = part;
+  tell("part");
+}
+
+const PART_NAMES = ["heat", "defect", "novelty"];
+
+function startParts() {
+  const words = ["both", ...(data.model.parts || [])];
+  for (const id of ["part", "view-part"]) {
+    byId(`${id}-row`).hidden = !data.model.parts;
+    byId(id).append(
+      ...words.map((text, k) => element("option", { value: PART_NAMES[k] }, text)),
+    );
+    byId(id).addEventListener("input", (event) => setPart(event.target.value));
+  }
+  byId("part-key").hidden = byId("shares-legend").hidden = !data.model.parts;
+  if (!data.model.parts) return;
+  byId("shares-legend").append(
+    ...PART_NAMES.slice(1).map((name, k) =>
+      element("span", {}, element("span", { class: `key ${name}` }), ` ${data.model.parts[k]}`),
+    ),
+  );
+}
+
+function nextPart() {
+  const k = PART_NAMES.indexOf(state.part);
+  setPart(PART_NAMES[(k + 1) % PART_NAMES.length]);
+  byId("view-said").textContent = byId("part").selectedOptions[0].text;
 }
 
 function startTheme() {
@@ -124,6 +157,7 @@ function onKey(event) {
   const card = event.target.closest(".card");
   if (event.key === "?") openHelp();
   else if (event.key === "o") setOverlay(state.overlay > 0 ? 0 : lastOverlay);
+  else if (event.key === "p" && data.model.parts) nextPart();
   else if (mark && inView) markInView(mark);
   else if (mark && card) toggleMark(Number(card.dataset.row), mark);
   else if (!inView || !keyInView(event)) return;
@@ -151,12 +185,15 @@ function drawAbout() {
     ...model.facts.map(([name, value]) => [name[0].toUpperCase() + name.slice(1), value]),
     ["Score", scoreText(model)],
     ["Heatmap", `One scale for all images. Values are rounded to 256 levels: up to ${shown(scaleHigh, 3)} they are off by at most ${shown(levelError(data.levels.indexOf(scaleHigh) - 1), 2)}, above it by ${percent(levelError(250) / data.levels[250])}.`],
+    ["Parts", model.parts && `Heatmaps are a sum: “${model.parts[0]}”, which the network has learned, and “${model.parts[1]}”, the distance from a memory of good images. The bar below an image shows how much of its score comes from each.`],
     ["Pictures", `${pw} x ${ph} pixels` + (pw === w && ph === h ? "" : `, shrunk from ${w} x ${h}: a value is the mean of the pixels that it stands for`) + (data.exact ? "." : "; compressed with losses, so that values of the image are not exact.")],
     ["File", `${data.n_bytes.toLocaleString("en")} bytes; it holds pictures of ${nPictures} of ${many(nImages, "image")}, and asks nothing of any network`],
     ["Made by", `skfcdd ${data.version}`],
   ];
   byId("about").replaceChildren(
-    ...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
+    ...rows.filter(([, value]) => value).flatMap(([name, value]) => [
+      element("dt", {}, name), element("dd", {}, value),
+    ]),
   );
 }
 

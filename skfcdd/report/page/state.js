@@ -9,7 +9,8 @@ const state = {
   threshold: data.model.threshold,
   marks: Array.from({ length: nImages }, (_, i) => data.marks[i] || ""),
   marksCount: true,
-  overlay: 80,
+  overlay: Math.round(100 * data.model.opacity),
+  part: "heat",
 };
 
 /* Whoever draws something asks to be told when it changes; at most once a frame. */
@@ -50,6 +51,21 @@ function outcomeOf(i) {
 }
 
 const isWrong = (i) => truthOf(i) >= 0 && isAnomaly(i) !== (truthOf(i) === 1);
+
+/* The score beside the threshold: which side it is on can be read off. */
+function comparedTo(i) {
+  const sign = isAnomaly(i) ? ">" : "≤";
+  return `${shown(data.scores[i], 3)} ${sign} ${shown(state.threshold, 3)}`;
+}
+
+/* How much of a score comes from each part of its heatmap. */
+function sharesOf(i) {
+  const novelty = data.novelty[i];
+  if (novelty === undefined) return null;
+  const percents = [100 - Math.round(100 * novelty), Math.round(100 * novelty)];
+  const texts = percents.map((share, k) => `${share}\u00a0% ${data.model.parts[k]}`);
+  return { percents, text: texts.join(", ") };
+}
 
 /* -- counting ------------------------------------------------------------------- */
 

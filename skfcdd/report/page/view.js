@@ -1,6 +1,6 @@
 /* One image, large: zoom, pan, values under the pointer, marks. */
 
-const view = { row: -1, list: [], zoom: 1, x: 0, y: 0, heat: null, image: null };
+const view = { row: -1, list: [], zoom: 1, x: 0, y: 0, heat: null, whole: null, image: null };
 const pointers = new Map();
 const MOST_ZOOM = 40;
 
@@ -16,7 +16,7 @@ function openView(i) {
 
 async function showInView(i) {
   view.row = i;
-  view.heat = view.image = null;
+  view.heat = view.whole = view.image = null;
   view.zoom = 1;
   view.x = view.y = 0;
   const place = view.list.indexOf(i);
@@ -36,12 +36,32 @@ async function showInView(i) {
   image.src = picture.image;
   drawOutline(byId("view-outline"), picture.outline);
   const still = () => view.row === i;
-  const heat = await drawHeat(byId("view-heat"), picture.heat, still);
-  await image.decode();
+  const whole = await heatOf(picture.heat);
   if (!still()) return;
-  view.heat = heat;
-  if (data.model.pixels) drawOutline(byId("view-marked"), markedPath(heat));
-  view.image = pixelsOf(image);
+  view.whole = whole;
+  drawMarkedInView();
+  await drawHeatInView(picture, still);
+  await image.decode();
+  if (still()) view.image = pixelsOf(image);
+}
+
+/* The colours of the chosen part. */
+async function drawHeatInView(picture, still) {
+  const chosen = state.part;
+  const part = chosen === "heat" ? view.whole : await heatOf(picture[chosen]);
+  if (!still() || chosen !== state.part) return;
+  view.heat = part;
+  paintHeat(byId("view-heat"), part);
+}
+
+function drawMarkedInView() {
+  if (view.whole) drawOutline(byId("view-marked"), markedPath(view.whole));
+}
+
+function redrawPartInView() {
+  const i = view.row;
+  const picture = i < 0 ? null : pictureOf(i);
+  if (picture && view.whole) drawHeatInView(picture, () => view.row === i);
 }
 
 function describeView() {
@@ -56,6 +76,7 @@ function describeView() {
   const rows = [
     ["Score", shown(data.scores[i])],
     ["Threshold", shown(state.threshold)],
+    ["Evidence", sharesOf(i) && sharesOf(i).text],
     ["Label", truth],
     ["Kind", data.kinds && kindNames.length > 1 ? kindName(data.kinds[i]) : null],
     ["Peak", peak ? `${shown(peak[0])} in row ${peak[1]}, column ${peak[2]}` : null],
@@ -161,7 +182,7 @@ function readAt(event) {
     if (across >= 0 && across < 1 && down >= 0 && down < 1) {
       const [h, w] = data.image_size;
       words["at-place"] = `row ${Math.floor(down * h)}, column ${Math.floor(across * w)}`;
-      words["at-heat"] = heatText(pixelAt(view.heat, across, down)[0]);
+      words["at-heat"] = heatText(levelAt(view.heat, across, down));
       words["at-image"] = imageText(pixelAt(view.image, across, down));
     }
   }
@@ -171,6 +192,10 @@ function readAt(event) {
 function pixelAt({ data: values, width, height }, across, down) {
   const k = 4 * (Math.floor(down * height) * width + Math.floor(across * width));
   return values.subarray(k, k + 3);
+}
+
+function levelAt({ codes, width, height }, across, down) {
+  return codes[Math.floor(down * height) * width + Math.floor(across * width)];
 }
 
 function heatText(code) {
@@ -205,9 +230,9 @@ function closeView() {
 }
 
 function startView() {
-  const lines = [data.outlines && "solid, the true defect", data.model.pixels && "dashed, what the model marks at this threshold"];
-  const words = lines.filter(Boolean).join("; ");
-  byId("outline-legend").textContent = words && `Outlines: ${words}.`;
+  const level = data.model.pixels ? "at this threshold" : `where the heatmap is above ${shown(data.model.level, 3)}`;
+  const lines = [data.outlines && "solid white, the true defect", `dashed, what the model marks ${level}`];
+  byId("outline-legend").textContent = `Outlines: ${lines.filter(Boolean).join("; ")}.`;
   const stage = byId("stage");
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
@@ -247,5 +272,7 @@ function startView() {
   });
   new ResizeObserver(() => byId("view").open && fit()).observe(stage);
   on("threshold", describeView);
+  on("part", redrawPartInView);
+  if (data.model.pixels) on("threshold", drawMarkedInView);
   on("marks", describeView);
 }
