@@ -233,7 +233,7 @@ def test_without_a_memory_nothing_is_new(model):
         assert_array_equal(fewer.score, found.score)
 
 
-# -- report -----------------------------------------------------------------------------
+# -- report ---------------------------------------------------------------------------
 
 
 def test_a_report_holds_both_parts(remembering, data, tmp_path):
