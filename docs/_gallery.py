@@ -5,6 +5,7 @@ from __future__ import annotations
 ORDER = (
     "plot_first_detector",
     "plot_outlier_detector",
+    "plot_two_kinds_of_evidence",
     "plot_few_labelled_defects",
     "plot_masks_and_segmentation",
     "plot_report",

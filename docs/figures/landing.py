@@ -9,7 +9,9 @@ from skfcdd.display import HeatmapDisplay
 data = make_defects(300, image_size=128, texture="wood", random_state=3)
 good = np.flatnonzero(data.target == 0)
 model = FCDDClassifier(max_epochs=12, random_state=0).fit(data.images[good[:150]])
-bad = [np.flatnonzero(data.defect == k)[0] for k in ("crack", "spot", "missing")]
+scores = model.anomaly_score(data.images)
+kinds = [np.flatnonzero(data.defect == kind) for kind in ("crack", "spot", "missing")]
+bad = [rows[scores[rows].argmax()] for rows in kinds]
 HeatmapDisplay.from_estimator(
     model,
     data.images,
