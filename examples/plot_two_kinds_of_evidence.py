@@ -19,9 +19,9 @@ from skfcdd import FCDDClassifier
 from skfcdd.datasets import make_defects
 from skfcdd.display import HeatmapDisplay
 
-data = make_defects(200, image_size=128, texture="wood", random_state=3)
+data = make_defects(220, image_size=128, texture="wood", random_state=3)
 good = data.images[data.target == 0]
-train, held, rest = good[:100], good[100:125], good[125:150]
+train, held, rest = good[:110], good[110:135], good[135:160]
 flawed = data.images[data.target == 1][:25]
 
 
@@ -38,7 +38,7 @@ def wear(images, seed=0):
 
 
 worn = wear(rest)
-model = FCDDClassifier(max_epochs=4, random_state=0).fit(train)
+model = FCDDClassifier(max_epochs=6, random_state=0).fit(train)
 
 # %%
 # ``explain_parts`` gives both maps, the score, and how much of the score comes from the
