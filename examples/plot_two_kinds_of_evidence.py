@@ -92,14 +92,14 @@ ax.legend(frameon=False)
 # %%
 # When does each matter?
 #
-# - *Looks like a defect* is what FCDD learns, from synthetic anomalies or from real ones.
-#   It knows small and thin flaws with edges, and gets better with each real defect that
-#   ``fit`` is given.
+# - *Looks like a defect* is what FCDD learns, from synthetic anomalies or from real
+#   ones. It knows small and thin flaws with edges, and gets better with each real defect
+#   that ``fit`` is given.
 # - *Never seen before* needs no defects at all. It notices what no planted anomaly
 #   resembles, but also whatever is new and harmless: another light, another supplier.
 #
-# A large share of novelty in false alarms means that good images were missing in ``fit``.
-# A large share of the other part means that something harmless resembles the planted
-# anomalies: choose other ones with ``synthetic=``.
+# A large share of novelty in false alarms means that good images were missing in
+# ``fit``. A large share of the other part means that something harmless resembles the
+# planted anomalies: choose other ones with ``synthetic=``.
 #
 # ``memory_bank=MemoryBank(weight=...)`` sets how much the second part counts.
