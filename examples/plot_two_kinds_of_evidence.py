@@ -93,8 +93,8 @@ ax.legend(frameon=False)
 # When does each matter?
 #
 # - *Looks like a defect* is what FCDD learns, from synthetic anomalies or from real
-#   ones. It knows small and thin flaws with edges, and gets better with each real defect
-#   that ``fit`` is given.
+#   ones. It knows small and thin flaws with edges, and gets better with each real
+#   defect that ``fit`` is given.
 # - *Never seen before* needs no defects at all. It notices what no planted anomaly
 #   resembles, but also whatever is new and harmless: another light, another supplier.
 #
