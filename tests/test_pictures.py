@@ -354,6 +354,9 @@ def test_predict_never_writes_over_images(folder, tmp_path, capsys):
     before = (images / "0.png").read_bytes()
     arguments = ["predict", str(folder / "m.skfcdd"), str(images), "-q"]
     assert main([*arguments, "--heatmaps", str(images)]) == 1
+    assert "is the folder of the images" in capsys.readouterr().err
+    alone = ["predict", str(folder / "m.skfcdd"), str(images / "0.png"), "-q"]
+    assert main([*alone, "--heatmaps", str(images)]) == 1
     assert "in the place of the image" in capsys.readouterr().err
     assert (images / "0.png").read_bytes() == before
     # Pictures below the images are not taken for images by the next run.
@@ -371,5 +374,7 @@ def test_predict_says_that_a_model_has_no_parts(model, tmp_path, capsys):
     assert main([*arguments, *maps, "--layout", "parts"]) == 1
     assert "no memory" in capsys.readouterr().err
     assert main([*arguments, *maps, "--layout", "wide"]) == 2
+    assert main([*arguments, "--layout", "side-by-side"]) == 2
+    assert "name their folder, --heatmaps" in " ".join(capsys.readouterr().err.split())
     assert main([*arguments, *maps]) == 0
     assert "novelty_share" not in capsys.readouterr().out

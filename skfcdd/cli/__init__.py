@@ -6,7 +6,6 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -14,6 +13,7 @@ import typer
 
 from skfcdd.cli import _console as console
 from skfcdd.cli import _options as options
+from skfcdd.cli._choices import Kind, Layout, OnError, Rows, Texture
 
 __all__ = ["main"]
 
@@ -33,44 +33,6 @@ def _no_command(context: typer.Context) -> None:
     """Find anomalies in images, and show where they are."""
     if context.invoked_subcommand is None:
         print(context.get_help())
-
-
-class Texture(StrEnum):
-    """Surfaces of the demonstration."""
-
-    fabric = "fabric"
-    brushed_metal = "brushed_metal"
-    wood = "wood"
-    tablets = "tablets"
-
-
-class Kind(StrEnum):
-    """Estimators that can be trained."""
-
-    classifier = "classifier"
-    segmenter = "segmenter"
-
-
-class OnError(StrEnum):
-    """What to do with files that cannot be read."""
-
-    stop = "raise"
-    skip = "skip"
-
-
-class Layout(StrEnum):
-    """What a picture with a heatmap shows."""
-
-    overlay = "overlay"
-    side_by_side = "side-by-side"
-    parts = "parts"
-
-
-class Rows(StrEnum):
-    """Forms of a table."""
-
-    csv = "csv"
-    jsonl = "jsonl"
 
 
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1.")]
@@ -287,6 +249,10 @@ def predict(
     """
     from skfcdd.cli import _commands
 
+    if layout is not Layout.overlay and heatmaps is None:
+        raise typer.BadParameter(
+            f"--layout {layout.value} is about pictures: name their folder, --heatmaps."
+        )
     loaded = _commands.Model(model, device)
     with (
         _commands.rows_writer(output, rows is Rows.jsonl) as write,

@@ -62,7 +62,7 @@ class HeatmapFiles:
     Raises
     ------
     ValueError
-        If a picture would take the place of an image.
+        If the folder is that of the images, or a picture would take the place of one.
     """
 
     def __init__(
@@ -73,6 +73,11 @@ class HeatmapFiles:
         estimator: Any,
         layout: str,
     ) -> None:
+        if folder.resolve() == source.resolve():
+            raise ValueError(
+                f"--heatmaps {str(folder)!r} is the folder of the images: the next run "
+                f"would take pictures for images. Name another folder."
+            )
         self.images, self.estimator, self.layout = images, estimator, layout
         self.names = names_below(images.paths, source)
         self.paths = [folder / name for name in picture_names(self.names)]
@@ -121,6 +126,7 @@ class HeatmapFiles:
 
     def _say(self, row: int, found: Finding) -> Caption:
         verdict = outcome(found.anomalous)
+        pixels = convention_of(self.estimator).judges_pixels
         compared = comparison(found.score, float(self.estimator.threshold_))
         score, sign, threshold = compared.split()
         lines = []
@@ -130,7 +136,7 @@ class HeatmapFiles:
         return Caption(
             verdict,
             _COLOURS[verdict],
-            f"score {score} {sign} threshold {threshold}",
+            f"{'heat' if pixels else 'score'} {score} {sign} threshold {threshold}",
             self.names[row].as_posix(),
             lines,
         )
@@ -179,6 +185,6 @@ def outside(paths: Sequence[Path], folder: Path | None, source: Path) -> list[Pa
     if folder is None or not source.is_dir():
         return list(paths)
     own, given = folder.resolve(), source.resolve()
-    if own == given or not own.is_relative_to(given):
+    if own == given or not own.is_relative_to(given):  # the first is refused later
         return list(paths)
     return [path for path in paths if not path.resolve().is_relative_to(own)]

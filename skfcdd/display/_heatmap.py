@@ -11,13 +11,11 @@ import numpy.typing as npt
 from skfcdd._answers import (
     check_model,
     count,
-    has_memory,
     pick_masks,
     read_truth,
     take,
 )
 from skfcdd._inputs.labels import is_masks, masks_to_labels
-from skfcdd._verdicts import convention_of, outline_level, silent_at
 from skfcdd.display._choice import (
     choose_rows,
     file_names,
@@ -25,6 +23,7 @@ from skfcdd.display._choice import (
     ranked,
 )
 from skfcdd.display._common import as_flags, as_numbers, check_scale, matplotlib
+from skfcdd.display._findings import check_parts, findings, given_parts
 from skfcdd.display._heatmap_plot import HeatmapPlot
 from skfcdd.display._pictures import as_pictures
 from skfcdd.exceptions import ImageShapeError
@@ -221,7 +220,7 @@ class HeatmapDisplay(HeatmapPlot):
         matplotlib()
         check_model(estimator, "anomaly_score", "explain")
         if parts:
-            _check_parts(estimator)
+            check_parts(estimator)
         n = count(X)
         if masks is None and y is not None and is_masks(y):
             masks = y
@@ -232,7 +231,7 @@ class HeatmapDisplay(HeatmapPlot):
             chosen = ranked(estimator, X, order, scores, truth)[:n_images]
             scores = scores[chosen]
         shown = take(X, chosen)
-        found = _findings(estimator, shown, scores, parts)
+        found = findings(estimator, shown, scores, parts)
         size = found["heatmaps"].shape[1:]
         look = {"channel": channel, "value_range": value_range}
         display = cls(
@@ -329,7 +328,7 @@ class HeatmapDisplay(HeatmapPlot):
         n, size, every = len(maps), maps.shape[1:], np.arange(len(maps))
         if len(images) != n:
             raise ImageShapeError(f"There are {len(images)} images, but {n} heatmaps.")
-        halves, share = _given_parts(parts, maps.shape)
+        halves, share = given_parts(parts, maps.shape)
         display = cls(
             images=images,
             heatmaps=maps,
@@ -354,57 +353,6 @@ def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] 
     if len(masks) != n:
         raise ImageShapeError(f"There are {n} images, but {len(masks)} masks.")
     return masks_to_labels(masks).astype(bool)
-
-
-def _check_parts(estimator: Any) -> None:
-    if not has_memory(estimator):
-        raise ValueError(
-            f"Got parts=True, but this {type(estimator).__name__} has no memory of "
-            f"normal features, so that its heatmaps have no parts. Fit an estimator "
-            f"with memory_bank=, or leave parts out."
-        )
-
-
-def _findings(
-    estimator: Any, X: Any, scores: npt.NDArray[np.float64] | None, parts: bool
-) -> dict[str, Any]:
-    """What a model says of the images that are shown, in one or two inferences."""
-    found: dict[str, Any] = {}
-    if parts:
-        split = estimator.explain_parts(X)
-        found["parts"] = split.defect, split.novelty
-        found["novelty_share"] = split.novelty_share
-        heatmaps, scores = split.heatmap, split.score
-    else:
-        heatmaps = np.asarray(estimator.explain(X))
-    convention = convention_of(estimator)
-    if convention.judges_pixels:
-        scores = silent_at(heatmaps, convention.min_area)
-    elif scores is None:
-        scores = estimator.anomaly_score(X)
-    return found | {
-        "heatmaps": heatmaps,
-        "scores": scores,
-        "anomalous": scores > estimator.threshold_,
-        "predicted_masks": convention.masks(heatmaps, outline_level(estimator)),
-    }
-
-
-def _given_parts(
-    parts: Any, shape: tuple[int, ...]
-) -> tuple[Any, npt.NDArray[np.float64] | None]:
-    """Both parts of heatmaps of `shape`, and how much of each comes from the second."""
-    if parts is None:
-        return None, None
-    halves = np.asarray(parts, dtype=np.float32)
-    if halves.shape != (2, *shape) or not np.isfinite(halves).all():
-        raise ImageShapeError(
-            f"parts must be two arrays of finite numbers of the shape of the heatmaps, "
-            f"{shape}. Got {halves.shape}."
-        )
-    means = halves.mean(axis=(2, 3), dtype=np.float64)
-    total = np.maximum(means.sum(axis=0), np.finfo(np.float64).tiny)
-    return (halves[0], halves[1]), means[1] / total
 
 
 def _optional_flags(values: Any, name: str, n: int) -> npt.NDArray[np.bool_] | None:

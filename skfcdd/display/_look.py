@@ -40,6 +40,8 @@ _PLASMA = (
     "0d0887 310597 4c02a1 6600a7 7e03a8 9511a1 aa2395 bc3587 cc4778 da5a6a e66c5c "
     "f0804e f89540 fdac33 fdc527 f8df25 f0f921"
 )
+# So many colours that the low end of a scale, where they change fast, has enough.
+_STEPS = 1024
 # By whether an image is called anomalous, and whether that is wrong.
 _WORDS = {
     (False, False): "normal",
@@ -83,9 +85,14 @@ def coloured(
 ) -> Floats:
     """A grey picture (h, w) from 0 to 1 below the colours of its heatmap: (h, w, 3)."""
     low, high = scale
-    shade, alpha = ramp((heatmap - low) / (high - low))
-    alpha = (alpha * opacity)[..., None]
-    mixed: Floats = picture[..., None] * (1 - alpha) + plasma(shade) * alpha
+    shade, alpha = ramp(np.linspace(0, 1, _STEPS))
+    alpha = opacity * alpha[:, None]
+    # Of large pictures, only what is looked up is computed pixel by pixel.
+    colours, kept = (plasma(shade) * alpha).astype(np.float32), 1 - alpha[:, 0]
+    place = np.clip((heatmap - low) / (high - low), 0, 1)
+    step = np.ceil(place * (_STEPS - 1)).astype(np.int16)
+    mixed: Floats = colours[step]
+    mixed += (picture * kept.astype(np.float32)[step])[..., None]
     return mixed
 
 
