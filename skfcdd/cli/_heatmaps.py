@@ -117,7 +117,7 @@ class HeatmapFiles:
         panels = [Panel(grey, heatmap, mask)]
         if self.layout == "overlay":
             return panels
-        panels.insert(0, Panel(self._read(row, grey=self.images.grey)))
+        panels.insert(0, Panel(self._read(row, grey=False)))
         if self.layout == "parts" and share is not None:
             panels[0].words, panels[1].words = "image", "heatmap"
             for part, words, text in zip(parts, PARTS, share_texts(share), strict=True):

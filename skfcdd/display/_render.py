@@ -22,7 +22,7 @@ __all__ = ["Caption", "Panel", "draw_sheet"]
 # pixels.
 _LEAST_SIDE = 256
 # Letters are so many pixels high, and at most this share of the width of a picture.
-_LETTERS, _SHARE = (12, 40), 1 / 30
+_LETTERS, _SHARE = (12, 120), 1 / 30
 _PAGE, _INK, _QUIET = "#ffffff", "#1b1f24", "#57606a"
 
 Floats = npt.NDArray[np.floating]
