@@ -46,7 +46,8 @@ for kind in np.unique(kinds):
 
 # %%
 # One image of each kind. All heatmaps have one scale of colours, fixed in ``fit``, so
-# that good images look calm and defects can be compared. The line is the true outline.
+# that good images look calm and defects can be compared. The white line is the
+# true outline, the dashed one what the model marks.
 shown = [np.flatnonzero(kinds == kind)[0] for kind in np.unique(kinds)]
 HeatmapDisplay.from_estimator(
     model, images, data.target[test], masks=masks, names=kinds, rows=shown

@@ -8,8 +8,8 @@ features it has seen on good images. Its heatmap is the sum of both, and can be 
 
 # %%
 # Boards with cracks, spots and scratches, and boards of another kind of flaw: a place
-# that is worn smooth. It has no edge and no strange colour, and nothing that is planted
-# in training looks like it.
+# that is worn smooth. It has no edge and no strange colour, and no synthetic
+# anomaly looks like it.
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -75,7 +75,7 @@ HeatmapDisplay.from_estimator(
 )
 
 # %%
-# All boards by their two parts. An image is called anomalous where the sum is above the
+# All boards by their two parts. An image is called anomalous if the sum is above the
 # threshold, to the upper right of the line: strong evidence of one kind is enough, and
 # so is some of both.
 figure, ax = plt.subplots(figsize=(5.6, 4.4), layout="constrained")
@@ -95,11 +95,11 @@ ax.legend(frameon=False)
 # - *Looks like a defect* is what FCDD learns, from synthetic anomalies or from real
 #   ones. It knows small and thin flaws with edges, and gets better with each real
 #   defect that ``fit`` is given.
-# - *Never seen before* needs no defects at all. It notices what no planted anomaly
+# - *Never seen before* needs no defects at all. It notices what no synthetic anomaly
 #   resembles, but also whatever is new and harmless: another light, another supplier.
 #
 # A large share of novelty in false alarms means that good images were missing in
 # ``fit``. A large share of the other part means that something harmless resembles the
-# planted anomalies: choose other ones with ``synthetic=``.
+# synthetic anomalies: choose other ones with ``synthetic=``.
 #
 # ``memory_bank=MemoryBank(weight=...)`` sets how much the second part counts.

@@ -266,7 +266,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         X : array-like
             Images, as for ``fit``.
         heatmaps : bool, default=True
-            False leaves the heatmaps out, where scores and shares are all that is
+            False leaves the heatmaps out, if scores and shares are all that is
             needed.
 
         Returns

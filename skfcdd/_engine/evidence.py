@@ -1,4 +1,4 @@
-"""What speaks for an anomaly: the parts of scores and heatmaps, in one inference."""
+"""The parts of scores and heatmaps, in one inference."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _scored(cells: npt.NDArray[Any], pooling: str | float) -> Evidence:
 def _of_gradients(
     model: FittedModel, images: ImageArray, heatmaps: bool
 ) -> Iterator[tuple[slice, Evidence]]:
-    """Of objectives without a map, of which there is one part."""
+    """Of objectives without a map, which have one part."""
     scores = model.scores(images)
     if not heatmaps:
         yield slice(0, len(scores)), Evidence(scores, np.zeros(len(scores)))

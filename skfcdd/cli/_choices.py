@@ -1,4 +1,4 @@
-"""Options of which there are a few values."""
+"""Options with a few values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OnError(StrEnum):
 
 
 class Layout(StrEnum):
-    """What a picture with a heatmap shows."""
+    """Contents of a picture with a heatmap."""
 
     overlay = "overlay"
     side_by_side = "side-by-side"

@@ -101,7 +101,7 @@ class Verdicts:
         return p
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """What stands in a table, image by image."""
+        """Rows of a table, image by image."""
         for k, score in enumerate(self.scores):
             row = {
                 "score": float(score),
@@ -113,7 +113,7 @@ class Verdicts:
             yield row
 
     def finding(self, k: int) -> Finding:
-        """What is drawn of an image."""
+        """One image of the batch, to be drawn."""
         assert self.heatmaps is not None
         return Finding(
             score=float(self.decisive[k]),

@@ -25,7 +25,7 @@ Map = npt.NDArray[np.float32]
 
 @dataclass
 class Finding:
-    """What a model says of one image.
+    """Verdict and heatmap of one image.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Finding:
     anomalous : bool
     heatmap : ndarray of shape (h, w)
     parts : sequence of ndarray of shape (h, w)
-        What adds up to the heatmap, if it has parts.
+        They add up to the heatmap, if it has parts.
     novelty_share : float or None
         How much of the score comes from the second of them.
     """

@@ -1,4 +1,4 @@
-"""What a model says of the images that a display shows."""
+"""Verdicts and heatmaps of the images that a display shows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_parts(estimator: Any) -> None:
 def findings(
     estimator: Any, X: Any, scores: npt.NDArray[np.float64] | None, parts: bool
 ) -> dict[str, Any]:
-    """What a model says of the images that are shown, in one or two inferences."""
+    """Verdicts, heatmaps and parts of the images, in one or two inferences."""
     found: dict[str, Any] = {}
     if parts:
         split = estimator.explain_parts(X)

@@ -69,7 +69,7 @@ class HeatmapPlot:
     ) -> Self:
         """Draw each image, and below it the image in grey with its heatmap.
 
-        Below these come the parts of the heatmap, where the display has them.
+        Below these come the parts of the heatmap, if the display has them.
 
         Parameters
         ----------

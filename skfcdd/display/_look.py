@@ -1,6 +1,6 @@
 """The one look of heatmaps: colours, words and marks of every picture that we make.
 
-Displays, the command line and the report read them here. Needs NumPy alone.
+Displays, the command line and the report read them here. Needs only NumPy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OPACITY = 0.6
 DEFECT, MARKED = "#ffffff", "#00e5ff"
 # Of wrong verdicts, on light pages and on dark ones.
 WRONG = "#d1264f"
-# What the two parts of a heatmap say.
+# The two parts of a heatmap, in words.
 PARTS = ("looks like a defect", "never seen before")
 
 # matplotlib's "plasma", at even steps from its low end to its high one.
@@ -40,7 +40,7 @@ _PLASMA = (
     "0d0887 310597 4c02a1 6600a7 7e03a8 9511a1 aa2395 bc3587 cc4778 da5a6a e66c5c "
     "f0804e f89540 fdac33 fdc527 f8df25 f0f921"
 )
-# So many colours that the low end of a scale, where they change fast, has enough.
+# So many colours that there are enough at the low end, where they change fast.
 _STEPS = 1024
 # By whether an image is called anomalous, and whether that is wrong.
 _WORDS = {

@@ -18,7 +18,7 @@ __all__ = [
     "outline_kinds",
 ]
 
-# So many colours that the low end of a scale, where they change fast, has enough.
+# So many colours that there are enough at the low end, where they change fast.
 _N_COLOURS = 1024
 
 

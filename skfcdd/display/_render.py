@@ -51,7 +51,7 @@ class Panel:
 
 @dataclass
 class Caption:
-    """What stands below the pictures of a sheet.
+    """Text below the pictures of a sheet.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Caption:
         In a colour of its own, ahead of all.
     colour : str
     words : str
-        Behind the verdict.
+        After the verdict.
     name : str
         Of the image, in the next line; a long one loses its beginning.
     lines : list of str
@@ -159,7 +159,7 @@ def _outlined(
 
 @cache
 def _font(size: int) -> Any:
-    """The letters of matplotlib, where it is installed, or else those of Pillow."""
+    """The letters of matplotlib, if it is installed, or else those of Pillow."""
     fonts = pillow("ImageFont")
     found = importlib.util.find_spec("matplotlib")
     for folder in (found and found.submodule_search_locations) or ():

@@ -80,7 +80,7 @@ function startLooks() {
   bar.putImageData(colours, 0, 0);
 }
 
-/* Which part of the heatmaps is drawn, where they have parts. */
+/* The part of the heatmaps that is drawn, if they have parts. */
 function setPart(part) {
   state.part = part;
   for (const id of ["part", "view-part"]) byId(id).value = part;
