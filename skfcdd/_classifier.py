@@ -137,7 +137,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         cells to average: small shares find small defects.
     heatmap_sigma : float, default=None
         Standard deviation of the Gaussian of a cell in pixels. None uses
-        :func:`skfcdd.heatmaps.default_sigma`, or with a memory bank the distance
+        :func:`skfcdd.heatmaps.default_sigma`, or with a memory bank half the distance
         between two cells.
     threshold : str, Threshold or float, default="auto"
         The score above which an image is anomalous, or the rule that finds it on

@@ -129,7 +129,7 @@ class FCDDSegmenter(BaseFCDD):
         cells to average: small shares find small defects.
     heatmap_sigma : float, default=None
         Standard deviation of the Gaussian of a cell in pixels. None uses
-        :func:`skfcdd.heatmaps.default_sigma`, or with a memory bank the distance
+        :func:`skfcdd.heatmaps.default_sigma`, or with a memory bank half the distance
         between two cells.
     threshold : str, Threshold or float, default="auto"
         The value of the heatmap above which a pixel is anomalous, or the rule that

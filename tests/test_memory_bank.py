@@ -77,7 +77,7 @@ def test_the_default_has_a_memory_and_parts_add_up(model, data):
 def test_the_map_is_the_formula(good, data):
     model = FCDDClassifier(max_epochs=1, precision="float32", random_state=0).fit(good)
     images = data.images[:3]
-    assert model._fitted.memory.width == 5  # stage of 16 pixels, cells of 8
+    assert model._fitted.memory.width == 7  # a standard deviation of 2 cells
     expected = slow_novelty(model, images).mean(axis=(1, 2))
     found = model.explain_parts(images).novelty.mean(axis=(1, 2))
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5)

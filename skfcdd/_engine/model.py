@@ -220,15 +220,16 @@ class FittedModel:
     def heatmap_sigmas(self) -> float | tuple[float, float] | None:
         """Standard deviation of the Gaussians in pixels, for each axis if two differ.
 
-        None stands for :func:`~skfcdd.heatmaps.default_sigma`. A memory is as sharp as
-        its cells, and takes the distance between them.
+        None stands for :func:`~skfcdd.heatmaps.default_sigma`. With a memory, heatmaps
+        are as sharp as cells allow: the Gaussians take half the distance between two,
+        the least at which no grid of spots shows.
         """
         sigma, field = self.judging.heatmap_sigma, self.receptive_field
         if sigma is not None or self.memory is None or field is None:
             return sigma
         seen = self.module.preprocess.size or self.image_size
         rows, columns = (
-            max(1.0, stride * n / own)
+            max(1.0, stride * n / own / 2)
             for stride, n, own in zip(field.stride, self.image_size, seen, strict=True)
         )
         return rows, columns
