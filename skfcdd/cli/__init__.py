@@ -107,7 +107,8 @@ def _command(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def careful(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            function(*args, **kwargs)
+            with console.plain_warnings():
+                function(*args, **kwargs)
         except KeyboardInterrupt as stop:
             print("Stopped.", file=sys.stderr)
             raise typer.Exit(130) from stop
@@ -274,6 +275,7 @@ def predict(
             folder,
             on_error=on_error.value,
             heatmaps=heatmaps,
+            say=console.say(quiet),
             progress=progress,
         ):
             write(row)
@@ -297,7 +299,12 @@ def evaluate(
     loaded = _commands.Model(model, device)
     with console.progress("scoring", quiet) as progress:
         figures = _commands.evaluate(
-            loaded, folder, masks=masks, on_error=on_error.value, progress=progress
+            loaded,
+            folder,
+            masks=masks,
+            on_error=on_error.value,
+            say=console.say(quiet),
+            progress=progress,
         )
     console.print_figures(figures, as_json)
 
@@ -351,6 +358,7 @@ def report(
             max_side=max_side,
             quality=quality,
             on_error=on_error.value,
+            say=console.say(quiet),
             progress=progress,
         )
     print(info)

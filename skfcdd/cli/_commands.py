@@ -19,7 +19,9 @@ from skfcdd._utils.files import check_writable, written_at_once
 from skfcdd._utils.optional import pillow
 from skfcdd._verdicts import convention_of, decisive_scores
 from skfcdd.cli._options import check, check_device
-from skfcdd.datasets import ImageFiles, load_images
+from skfcdd.datasets import ImageFiles
+from skfcdd.datasets._folders import SUFFIXES, find_images, read_found
+from skfcdd.datasets._found import Entry, Found
 
 __all__ = ["Model", "evaluate", "fit", "predict"]
 
@@ -109,17 +111,19 @@ def fit(
     estimator = getattr(skfcdd, name)(**params, callbacks=[progress_callback(progress)])
     check(type(estimator), params, size)
     check_folder(output)
-    data = _load(folder, masks, size, keep_aspect, on_error)
-    n_bad = int(data.target.sum())
-    say(
-        f"{len(data.images)} images of {data.images.shape[1:]}, "
-        f"{n_bad} of them with defects"
+    data = load_part(
+        folder,
+        "train",
+        masks=masks,
+        on_error=on_error,
+        resize=common_size if size is None else size,
+        keep_aspect=keep_aspect,
     )
+    n_bad = int(data.target.sum())
+    say(f"{len(data.images)} images of {data.images.shape[1:]}: {data.summary}")
     started = time.perf_counter()
     if n_bad == 0:
         estimator.fit(data.images)
-    elif kind == "segmenter" and data.masks is not None:
-        estimator.fit(data.images, data.masks)
     else:
         estimator.fit(data.images, data.target, masks=data.masks)
     if "train_loss" not in estimator.history_[-1] or (
@@ -133,6 +137,7 @@ def fit(
         "model": str(output),
         "n_images": len(data.images),
         "n_anomalous": n_bad,
+        "data": data.summary,
         "image_shape": list(estimator.image_shape_),
         "threshold": float(estimator.threshold_),
         "n_calibration": len(estimator.calibration_scores_),
@@ -154,21 +159,15 @@ def progress_callback(progress: Callable[[int], Any]) -> Any:
     return Epochs()
 
 
-def _load(
-    folder: Path,
-    masks: Path | None,
-    size: tuple[int, int] | None,
-    keep_aspect: bool,
-    on_error: str,
+def load_part(
+    source: Path, part: str, *, masks: Path | None, on_error: str, **options: Any
 ) -> Any:
-    """The training images of a folder, at one size."""
-    split = "train" if (folder / "train").is_dir() else None
-    options: dict[str, Any] = {"masks": masks, "split": split, "on_error": on_error}
-    if size is None:
-        # Any size will do to read the headers.
-        sizes = load_images(folder, resize=8, **options | {"masks": None}).images.sizes
-        size = common_size(sizes)
-    return load_images(folder, resize=size, keep_aspect=keep_aspect, **options)
+    """A part of a folder or a table, or all of it if it has no such part."""
+    found = find_images(source, masks=masks, on_error=on_error)
+    split = part if part in found.parts() else None
+    return read_found(
+        found.only(split), source, split=split, on_error=on_error, **options
+    )
 
 
 def common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
@@ -184,11 +183,13 @@ def predict(
     *,
     on_error: str,
     heatmaps: Path | None,
+    say: Callable[[str], None],
     progress: Callable[[int], Any],
 ) -> Iterator[dict[str, Any]]:
     """Score the images of a folder, batch by batch; heatmaps go to files."""
-    paths = image_paths(folder)
-    images = _readable(paths, on_error, model)
+    data = load_unlabelled(model, folder, on_error)
+    images = data.images
+    say(data.summary)
     step = progress(len(images))
     for start in range(0, len(images), _AT_ONCE):
         batch = images[start : start + _AT_ONCE]
@@ -211,34 +212,19 @@ def predict(
             step()
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """All images of a folder and the folders in it; or the file itself."""
-    from skfcdd.datasets._folders import SUFFIXES
-
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no {str(folder)!r}.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise FileNotFoundError(
-            f"There are no images in {str(folder)!r}: expected files that end in "
-            f"{', '.join(SUFFIXES)}."
-        )
-    return paths
-
-
-def _readable(paths: list[Path], on_error: str, model: Model) -> ImageFiles:
-    from skfcdd.datasets._folders import Entry, sound
-
-    entries = [Entry(path, "", False) for path in paths]
-    kept, headers = sound(entries, on_error, None)
-    return ImageFiles([entry.path for entry in kept], headers=headers, **model.options)
+def load_unlabelled(model: Model, source: Path, on_error: str) -> Any:
+    """All images of a folder and the folders in it, of a table, or the file itself."""
+    if source.suffix.lower() in SUFFIXES and source.is_file():
+        found = Found([Entry(source, "", False)], labelled=False)
+    else:
+        found = find_images(source, on_error=on_error, unlabelled=True)
+    return read_found(found, source, on_error=on_error, **model.options)
 
 
 def _relative(path: Path, folder: Path) -> Path:
     """Where the heatmap of a file goes: never outside of the folder for heatmaps."""
-    inner = path.relative_to(folder) if folder.is_dir() else Path(path.name)
+    below = folder.is_dir() and path.is_relative_to(folder)
+    inner = path.relative_to(folder) if below else Path(path.name)
     return inner.with_name(f"{inner.name}.png")
 
 
@@ -269,13 +255,12 @@ def evaluate(
     *,
     masks: Path | None,
     on_error: str,
+    say: Callable[[str], None],
     progress: Callable[[int], Any],
 ) -> dict[str, Any]:
     """Figures of merit on labelled images, over all and by kind of defect."""
-    split = "test" if (folder / "test").is_dir() else None
-    data = load_images(
-        folder, split=split, masks=masks, on_error=on_error, **model.options
-    )
+    data = load_part(folder, "test", masks=masks, on_error=on_error, **model.options)
+    say(data.summary)
     step = progress(len(data.images))
     scores, heatmaps, anomalous = [], [], []
     for start in range(0, len(data.images), _AT_ONCE):
@@ -289,6 +274,7 @@ def evaluate(
             step()
     return {
         "n_images": len(data.images),
+        "data": data.summary,
         "threshold": float(model.estimator.threshold_),
         **_image_figures(data, np.concatenate(scores), np.concatenate(anomalous)),
         **_pixel_figures(data.masks, heatmaps),
@@ -318,6 +304,7 @@ def _image_figures(
 
 
 def _pixel_figures(masks: Any, heatmaps: list[Any]) -> dict[str, float]:
+    """Of the images whose masks are known."""
     if masks is None:
         return {}
     from skfcdd.metrics import aupro_score, pixel_roc_auc_score
