@@ -50,41 +50,58 @@ def read_mask(path: Path, page: int = 0) -> tuple[Mask, str | None]:
             image.seek(page)
         lossy = image.format in _LOSSY
         image = pillow("ImageOps").exif_transpose(image)
-        values, doubt = _values(image)
-    if doubt is None and not np.isfinite(values).all():
+        if image.mode in ("P", "PA"):
+            indices = np.asarray(image)
+            indices = indices[..., 0] if indices.ndim == 3 else indices
+            return indices != 0, _inverted(image)
+        values, coloured = _values(image)
+    if not np.isfinite(values).all():
         raise ImageFileError(
             f"The mask {str(path)!r} has values that are not finite. Write 0 for "
             f"normal pixels, and 1 for anomalous ones."
         )
-    top = float(values.max(initial=0))
+    return _marked(values, lossy=lossy, coloured=coloured)
+
+
+def _marked(
+    values: npt.NDArray[Any], *, lossy: bool, coloured: bool
+) -> tuple[Mask, str | None]:
+    """Pixels that are not 0, or of a blurred mask those nearer to the top."""
     if values.min(initial=0) < 0:
         return values != 0, "values below 0"
-    between = (values != 0) & (values != top)
-    if not between.any():
-        return values != 0, doubt
+    top = values.max(initial=0)
+    between = np.unique(values[(values != 0) & (values != top)])
+    if len(between) == 0:
+        return values != 0, None
     if top < _HIGH:
-        return values != 0, "faint values in a lossy format" if lossy else doubt
-    if _is_blurred(values, top, lossy):
-        return values > top / 2, doubt
-    found = np.unique(values[between])[:3].tolist()
-    return values != 0, f"values between 0 and {top:g}, such as {found}"
+        return values != 0, "faint values in a lossy format" if lossy else None
+    few = not lossy and len(between) < _FEW
+    if not few and _is_blurred(values, float(top)):
+        return values > top / 2, None
+    if few and coloured:  # a colour for each class
+        return values != 0, None
+    return values != 0, f"values between 0 and {top:g}, such as {between[:3].tolist()}"
 
 
-def _values(image: Any) -> tuple[npt.NDArray[Any], str | None]:
-    """What stands in a file for each pixel, 0 for normal ones."""
-    if image.mode in ("P", "PA"):
-        indices = np.asarray(image)
-        return indices[..., 0] if indices.ndim == 3 else indices, _inverted(image)
+def _values(image: Any) -> tuple[npt.NDArray[Any], bool]:
+    """What stands in a file for each pixel, 0 if normal; whether it has colours."""
     if image.mode in ("LA", "La", "RGBA", "RGBa"):
         plain = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
         array = np.asarray(image.convert(plain))
-        return _of_transparency(array[..., :-1], array[..., -1]), None
+        colours, alpha = array[..., :-1], array[..., -1]
+        return _of_transparency(colours, alpha), _has_colours(colours)
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")
     array = np.asarray(image)
     if array.dtype == bool:
         array = array.astype(np.uint8)
-    return array.max(axis=2) if array.ndim == 3 else array, None
+    if array.ndim == 3:
+        return array.max(axis=2), _has_colours(array)
+    return array, False
+
+
+def _has_colours(array: npt.NDArray[Any]) -> bool:
+    return bool((array != array[..., :1]).any())
 
 
 def _inverted(image: Any) -> str | None:
@@ -110,10 +127,8 @@ def _of_transparency(
     return np.where(seen, brightest, 0)
 
 
-def _is_blurred(values: npt.NDArray[Any], top: float, lossy: bool) -> bool:
+def _is_blurred(values: npt.NDArray[Any], top: float) -> bool:
     """Whether all values between 0 and high ones come from the edges between these."""
-    if not lossy and len(np.unique(values)) <= _FEW:
-        return False
     high = values > top / 2
     if high.all():
         return False
