@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from skfcdd._inputs.words import meaning, same
@@ -286,7 +287,7 @@ def _add_masks(
     folders = inside
     beside = given is None and not inside
     if given is not None:
-        folders = [walk_masks(given, None)]
+        folders = [_without_images(walk_masks(given, None), result)]
     elif beside:
         folders = [walk_masks(path, None) for path in _ground_truth_beside(source)]
     matched = match_masks(result.entries, folders)
@@ -311,6 +312,13 @@ def _add_masks(
             f"{n} could belong to several images and not used, the first "
             f"{first_of(matched.ambiguous)}. Put masks into folders as the images"
         )
+
+
+def _without_images(folder: MaskFolder, result: Found) -> MaskFolder:
+    """A folder of masks that may hold the images as well."""
+    images = {os.path.realpath(entry.path) for entry in result.entries}
+    files = [p for p in folder.files if os.path.realpath(p) not in images]
+    return replace(folder, files=tuple(files))
 
 
 def _ground_truth_beside(source: Path) -> list[Path]:
