@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Set
+import warnings
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["is_paths", "is_table", "path_list", "refuse_container"]
+__all__ = [
+    "is_paths",
+    "is_table",
+    "named_columns",
+    "path_list",
+    "refuse_container",
+]
 
 _NARROW = 64
 
@@ -22,6 +30,42 @@ def is_table(X: Any) -> bool:
         or hasattr(X, "__dataframe__")
         or (hasattr(X, "__arrow_c_stream__") and hasattr(X, "columns"))
     )
+
+
+def column_names(X: Any) -> list[Any]:
+    """Names of the columns of a table; none if X is no table."""
+    if not is_table(X):
+        return []
+    return list(getattr(X, "column_names", getattr(X, "columns", [])))
+
+
+@contextlib.contextmanager
+def named_columns(estimator: Any, X: Any, *, reset: bool) -> Iterator[None]:
+    """Remember, or compare, names of columns also if scikit-learn does not see them.
+
+    Its versions differ in the frames that they know; columns in another order would
+    give other scores in silence.
+
+    Raises
+    ------
+    ValueError
+        If the names differ from those of ``fit``.
+    """
+    names = column_names(X)
+    if not names or not all(isinstance(name, str) for name in names):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        yield
+    known = getattr(estimator, "feature_names_in_", None)
+    if reset and known is None:
+        estimator.feature_names_in_ = np.asarray(names, dtype=object)
+    elif not reset and known is not None and list(known) != names:
+        raise ValueError(
+            f"X has the columns {names[:8]}, but the estimator was fitted with "
+            f"{list(known)[:8]}. Give the same columns, in the same order."
+        )
 
 
 def path_list(X: Any) -> list[str | os.PathLike[str]] | None:
@@ -105,7 +149,7 @@ def _refuse_gaps(X: Any) -> None:
             f"X holds paths, but {(_column(X) or [])[row]!r} in row {row}. Give the "
             f"path of an image for every row."
         )
-    names = list(X.columns) if is_table(X) and hasattr(X, "columns") else []
+    names = column_names(X)
     # In a wide one, columns are pixels.
     for name in names if len(names) <= _NARROW else []:
         if is_paths(X[name]):

@@ -21,7 +21,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skfcdd._inputs.containers import is_table, path_list, refuse_container
+from skfcdd._inputs.containers import (
+    is_table,
+    named_columns,
+    path_list,
+    refuse_container,
+)
 from skfcdd._inputs.files import ImageFiles
 from skfcdd._inputs.lazy_arrays import blocks, by_parts, check_values, is_lazy, read
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
@@ -203,7 +208,8 @@ def check_images(
     if array is not None and fitted_shape is not None:
         _refuse_single_image(array.shape, fitted_shape)
     if array is None or array.ndim < 3:
-        flat = validate_data(estimator, X if array is None else array, reset=reset)
+        with named_columns(estimator, X, reset=reset):
+            flat = validate_data(estimator, X if array is None else array, reset=reset)
         return _unflatten(flat, channels, image_shape, fitted_shape)
     if array.ndim > 4:
         raise ImageShapeError(

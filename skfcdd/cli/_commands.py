@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -204,7 +205,7 @@ def predict(
         verdicts = zip(found.scores, found.probability, found.anomalous, strict=True)
         for row, (score, probability, bad) in enumerate(verdicts, start):
             yield {
-                "path": str(images.paths[row]),
+                "path": printable(images.paths[row]),
                 "score": float(score),
                 "probability": float(probability),
                 "anomalous": int(bad),
@@ -219,6 +220,11 @@ def load_unlabelled(model: Model, source: Path, on_error: str) -> Any:
     else:
         found = find_images(source, on_error=on_error, unlabelled=True)
     return read_found(found, source, on_error=on_error, **model.options)
+
+
+def printable(path: Path) -> str:
+    r"""A path as a text; of a name that is not UTF-8, bytes stand as ``\xe4``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _relative(path: Path, folder: Path) -> Path:
