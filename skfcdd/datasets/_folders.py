@@ -46,25 +46,29 @@ def load_images(
     - a folder in the layout of MVTec-AD: ``train/good``, ``test/good``,
       ``test/<kind>``, and masks ``ground_truth/<kind>/<name>_mask.png``;
     - a folder with a folder for each kind, one of which is named "good", "normal",
-      "ok", "free", "healthy" or "0" (in any case), or as `normal` says;
+      "ok" or alike (in any case), or as `normal` says;
     - a folder of images, which are all normal; with a second one, `anomalous`, of
       images that are not;
-    - a CSV file with the columns ``path`` and, if you like, ``label`` (0 or 1, or a
-      kind), ``mask`` and ``split``; paths are relative to the file.
+    - a CSV file with the columns ``path`` and, if you like, ``label`` (0 or 1, words,
+      or kinds), ``mask`` and ``split``; paths are relative to the file.
+
+    All rules are in the user guide, under "Folders, masks and tables". What they leave
+    open is an error or a warning; no image changes its meaning in silence.
 
     Parameters
     ----------
     source : path
         The folder or CSV file.
-    split : {"train", "test"} or None, default=None
+    split : {"train", "val", "test"} or None, default=None
         Which part, where there are parts. None takes all.
     anomalous : path, default=None
         Folder of images with defects, beside a folder of good ones.
     masks : path, default=None
         Folder with the masks, in the folders and under the names of the images, with
-        or without ``_mask`` at the end. None looks for ``ground_truth`` beside.
+        or without ``_mask`` at the end. None looks for ``ground_truth``, ``masks`` or
+        ``gt`` within, ``ground_truth`` beside, and masks beside their images.
     normal : str, default=None
-        Name of the folder, or the label, of good images.
+        Name of the folder, or the label, of good images; it alone counts then.
     resize, keep_aspect, mode, page, n_jobs
         As for :class:`ImageFiles`.
     on_error : {"raise", "skip"}, default="raise"
@@ -79,13 +83,18 @@ def load_images(
         images : ImageFiles, to be given to the estimators as X;
         target : ndarray of shape (n,), 1 for an anomaly;
         kind : ndarray of str (n,); split : ndarray of str (n,);
-        masks : ndarray of shape (n, h, w), uint8, or None if there are none;
-        filenames : ndarray of str (n,).
+        masks : ndarray of shape (n, h, w), uint8; a list of arrays (h, w) with None
+        for defects whose mask is not known, if there are some; None if there are none;
+        filenames : ndarray of str (n,);
+        summary : str, what was understood, in a line.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder or table, or nothing in it.
+    ValueError
+        If it is not clear which images are good, names or labels contradict each other,
+        or `masks` holds no mask of a defect.
     ~skfcdd.exceptions.ImageFileError
         If a file cannot be read.
     ~skfcdd.exceptions.ImageShapeError
@@ -95,6 +104,9 @@ def load_images(
     -----
     ~skfcdd.exceptions.SkippedFilesWarning
         With ``on_error="skip"``, if files were left out.
+    ~skfcdd.exceptions.UnclearDataWarning
+        If masks or images are left over, no image is good, links lead elsewhere, or
+        values of masks can be read in two ways.
 
     Examples
     --------
