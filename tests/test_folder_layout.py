@@ -176,6 +176,15 @@ def test_images_beside_the_parts_are_named(tmp_path):
     assert data.summary == "1 good; 2 files skipped"
 
 
+def test_kinds_that_may_be_masks(tmp_path):
+    root = put(tmp_path, "good/0.png", "cut/1.png", "labels/1.png", "labels/cut/1.png")
+    with pytest.warns(UnclearDataWarning, match=r"labels' count as defects, although"):
+        assert len(load_images(root).images) == 4
+    (root / "labels" / "1.png").unlink()
+    put_masks(root, "labels/cut/1.png")
+    assert load_images(root, masks=root / "labels").masks.any(axis=(1, 2)).sum() == 1
+
+
 def test_a_folder_of_defects_given_as_good(tmp_path):
     root = put(tmp_path, "NG/0.png", "bent/0.png")
     with pytest.warns(UnclearDataWarning, match="although the name says otherwise"):

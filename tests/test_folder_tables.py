@@ -159,6 +159,12 @@ def test_lines_are_numbered(folder):
     assert data.target.tolist() == [0] and data.summary == "1 good; 1 file skipped"
 
 
+def test_files_that_cannot_be_read_have_a_line(folder):
+    (folder / "img" / "1.png").write_bytes(b"no image")
+    with pytest.raises(ImageFileError, match=r"^Line 3 of .*: Cannot read '.*1\.png'"):
+        load_images(labelled(folder, "good", "cut"))
+
+
 def test_empty_lines_of_spreadsheets(folder):
     path = table(folder, "path,label,,", "img/0.png,good,,", ",,,", "img/1.png,cut", "")
     with pytest.raises(ValueError, match="Line 4"):
@@ -192,7 +198,7 @@ def test_an_image_twice(folder):
     with pytest.warns(UnclearDataWarning, match="^1 line of .* once more"):
         data = load_images(table(folder, *lines))
     assert data.target.tolist() == [0, 1]
-    with pytest.raises(ValueError, match=r"two labels, by line 2 .* and by line 4 of"):
+    with pytest.raises(ValueError, match=r"two labels\. Line 2 .* one, line 4 of"):
         load_images(table(folder, *lines[:3], "img/0.png,cut"))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
 
 __all__ = [
     "is_paths",
@@ -127,7 +127,9 @@ def refuse_container(X: Any) -> None:
             f"X is a {name} with the keys {list(X)[:8]}, but images are expected. Give "
             f"{given}."
         )
-    if isinstance(X, (Dataset, DataLoader)):
+    # What scores without torch shall not import it; whoever has such a thing, has.
+    torch_data: Any = sys.modules.get("torch.utils.data")
+    if torch_data and isinstance(X, (torch_data.Dataset, torch_data.DataLoader)):
         raise TypeError(
             f"X is a {name} of torch, but images are expected. Give them as one "
             f"tensor, such as torch.stack([image for image, _ in dataset]), or give a "

@@ -249,7 +249,7 @@ def fit(
 @_command
 def predict(
     model: Saved,
-    folder: Annotated[Path, typer.Argument(help="Images: a folder, a CSV file, or one.")],
+    folder: Annotated[Path, typer.Argument(help="A folder, a table, or an image.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The table. Default: standard output."),

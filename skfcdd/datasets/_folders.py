@@ -276,9 +276,10 @@ def sound(
     """Entries whose files can be read, and their headers."""
     headers = read_headers([entry.path for entry in entries], n_jobs)
     if on_error == "raise":
-        for header in headers:
+        for entry, header in zip(entries, headers, strict=True):
             if isinstance(header, ImageFileError):
-                raise header
+                where = f"{entry.where}: " if entry.where else ""
+                raise ImageFileError(f"{where}{header}") from header
     kept: list[tuple[Entry, Header]] = []
     failed: list[ImageFileError] = []
     for entry, header in zip(entries, headers, strict=True):

@@ -22,6 +22,8 @@ _PARTS = {
     "valid": "val",
     "validation": "val",
 }
+# These may hold masks, or be kinds of defect.
+_LIKE_MASKS = {"label", "labels", "annotation", "annotations", "seg", "segmentation"}
 
 
 def part_of(name: str) -> str | None:
@@ -155,6 +157,11 @@ class _Layout:
             self._refuse(folder, split)
         for kind in kinds:
             self._add(kind, kind.name, kind not in good, split)
+            if kind not in good and kind.name.casefold() in _LIKE_MASKS:
+                self.warnings.append(
+                    f"the images of {str(kind.path)!r} count as defects, although the "
+                    f"folder has a name as of masks. Give it as masks= if they are"
+                )
         self._check_names(good, [kind for kind in kinds if kind not in good])
 
     def _read_flat(self, folder: Folder, split: str) -> None:

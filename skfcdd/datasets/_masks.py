@@ -8,6 +8,7 @@ is cut in the middle between them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +169,13 @@ class MaskReader:
         """
         return [self._of(row, entry) for row, entry in enumerate(entries)]
 
+    @functools.cached_property
+    def nothing(self) -> npt.NDArray[np.uint8]:
+        """The mask of a good image: one for all of them, which nobody may change."""
+        empty = np.zeros(self.images.size, dtype=np.uint8)
+        empty.flags.writeable = False
+        return empty
+
     def warnings(self) -> list[str]:
         """What a user should know of the masks."""
         told = []
@@ -193,8 +201,7 @@ class MaskReader:
 
     def _of(self, row: int, entry: Entry) -> npt.NDArray[np.uint8] | None:
         if not entry.masks:
-            nothing = np.zeros(self.images.size, dtype=np.uint8)
-            return None if entry.anomalous else nothing
+            return None if entry.anomalous else self.nothing
         try:
             parts = [self._part(path, row) for path in entry.masks]
         except ImageFileError as error:

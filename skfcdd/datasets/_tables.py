@@ -45,9 +45,6 @@ class _Table:
     warnings: list[str]
     rows: list[_Row] = field(default_factory=list)
 
-    def where(self, row: _Row) -> str:
-        return f"line {row.number} of {str(self.path)!r}"
-
     def line(self, row: _Row) -> str:
         return f"Line {row.number} of {str(self.path)!r}"
 
@@ -103,7 +100,7 @@ def read_table(
                 part_of(split) or split,
                 masks,
                 assumed=label is None,
-                where=table.where(row),
+                where=table.line(row),
             )
         )
     entries = _without_copies(entries, table)
@@ -301,8 +298,9 @@ def _without_copies(entries: list[Entry], table: _Table) -> list[Entry]:
         ):
             if one != two:
                 raise ValueError(
-                    f"{str(entry.path)!r} has two {name}, by {first.where} and by "
-                    f"{entry.where}. Remove one of the lines."
+                    f"{str(entry.path)!r} has two {name}. {first.where} says one, "
+                    f"{entry.where.replace('Line', 'line', 1)} the other. Remove one "
+                    f"of the lines."
                 )
     if again:
         table.warnings.append(
