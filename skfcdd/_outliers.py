@@ -148,8 +148,11 @@ def _known_outliers(
     """
     if labels.dtype.kind in "OUS" and any(isinstance(x, (str, bytes)) for x in labels):
         found = np.unique(labels.astype(str)).tolist()
-        index = anomaly_of_pair(found) if len(found) == 2 else None
-        if index is None:
+        index, sure = (anomaly_of_pair(found) if len(found) == 2 else None) or (
+            0,
+            False,
+        )
+        if not sure:
             raise ValueError(
                 f"y has the labels {found[:10]}, and nothing says which of them means "
                 f"an outlier. Give -1 for known outliers, and 1 for all others."

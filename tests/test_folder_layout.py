@@ -86,6 +86,20 @@ def test_layouts(name, tmp_path):
     assert found == dict.fromkeys(good, 0) | dict.fromkeys(bad, 1)
 
 
+def test_numbers_of_lots_are_no_good_images(tmp_path):
+    root = put(
+        tmp_path, "test/nut/normal/0.png", "test/cut/0/1.png", "test/cut/1/2.png"
+    )
+    assert load_images(root).target.tolist() == [1, 1, 0]
+
+
+def test_the_folder_that_one_stands_in(tmp_path, monkeypatch):
+    put(tmp_path / "parts", "0.png")
+    monkeypatch.chdir(tmp_path / "parts")
+    data = load_images(".", normal="parts")
+    assert data.kind.tolist() == ["parts"] and data.target.tolist() == [0]
+
+
 def test_parts(tmp_path):
     root = put(tmp_path, *(p for side in LAYOUTS["validation"] for p in side))
     data = load_images(root)

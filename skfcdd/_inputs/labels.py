@@ -194,11 +194,11 @@ def _anomaly_index(
         return 0, None
     if known == [0, 1]:
         return 1, None
-    if (named := anomaly_of_pair(known)) is not None:
-        return named, None
-    return 1, (
-        f"Taking {known[1]!r} of the labels {known} for the anomalies, because it is "
-        f"the last in sort order. Name the right one with anomaly_label=."
+    index, sure = anomaly_of_pair(known) or (1, False)
+    why = "the last in sort order" if anomaly_of_pair(known) is None else "named so"
+    return index, None if sure else (
+        f"Taking {known[index]!r} of the labels {known} for the anomalies, because it "
+        f"is {why}. Name the right one with anomaly_label=."
     )
 
 

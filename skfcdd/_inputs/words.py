@@ -6,12 +6,11 @@ One list for all of them: a name that means "good" as a folder means it as a lab
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["anomaly_of_pair", "is_clear", "is_missing", "label_text", "meaning", "same"]
+__all__ = ["anomaly_of_pair", "is_missing", "label_text", "meaning", "same"]
 
 # Names that mean the same at any depth of a folder.
 _CLEARLY_GOOD = {
@@ -128,25 +127,24 @@ def same(name: Any, other: Any) -> bool:
     return label_text(name).casefold() == label_text(other).casefold()
 
 
-def is_clear(names: Iterable[str]) -> bool:
-    """Whether one of the names means "good" wherever it stands."""
-    return any(meaning(name, clearly=True) is True for name in names)
+def anomaly_of_pair(labels: list[Any]) -> tuple[int, bool] | None:
+    """Position of the label that means "anomaly" among two, and whether that is sure.
 
-
-def anomaly_of_pair(labels: list[Any]) -> int | None:
-    """Position of the label that means "anomaly" among two; None if they do not say.
-
-    Of -1 and 1, as numbers or as texts, -1 does, as in scikit-learn's detectors.
+    It is if the other one means "good": beside "good", everything is a defect, but
+    beside "defect" there may be another kind of it. Of -1 and 1, as numbers or as
+    texts, -1 means an anomaly, as in scikit-learn's detectors. None if neither says
+    anything.
     """
     texts = [label_text(label) for label in labels]
     if set(texts) == {"-1", "1"}:
-        return texts.index("-1")
+        return texts.index("-1"), True
     # Numbers other than these mean nothing by themselves.
     if not all(isinstance(label, (str, np.str_)) for label in labels):
         return None
     found = [meaning(text) for text in texts]
     if found[0] == found[1]:
         return None
-    # One word is enough: beside "good", everything is a defect.
-    known = 0 if found[0] is not None else 1
-    return known if found[known] is False else 1 - known
+    if True in found:
+        return 1 - found.index(True), True
+    bad = found.index(False)
+    return None if texts[bad] in ("1", "-1") else (bad, False)

@@ -146,9 +146,9 @@ class _Layout:
                 f"into folders."
             )
         good = [kind for kind in kinds if self._is_good(kind.name)]
-        if not good and self.knows_good(folder):
+        if not good and self._leads_to_good(folder):
             for kind in kinds:
-                if self.knows_good(kind):
+                if self._leads_to_good(kind):
                     self._read_kinds(kind, part_of(kind.name) or split)
                 else:
                     self._add(kind, kind.name, True, split)
@@ -203,14 +203,15 @@ class _Layout:
         return [inner.name for inner in folder.below()]
 
     def knows_good(self, folder: Folder) -> bool:
-        """Whether a folder in this one, at any depth, is named as that of good images.
+        """Whether the name of a folder in this one, at any depth, means good."""
+        near = any(self._is_good(inner.name) for inner in folder.folders)
+        return near or self._leads_to_good(folder)
 
-        Further down, "0" may be the number of a lot: only clear names count there.
-        """
+    def _leads_to_good(self, folder: Folder) -> bool:
+        """Whether a clear name comes further down; "0" may be the number of a lot."""
         if self.normal is not None:
             return any(same(name, self.normal) for name in self._names(folder))
-        near = any(meaning(inner.name) is True for inner in folder.folders)
-        return near or any(meaning(n, clearly=True) for n in self._names(folder))
+        return any(meaning(name, clearly=True) for name in self._names(folder))
 
     def _check_names(self, good: list[Folder], bad: list[Folder]) -> None:
         """Refuse defects below a folder of good images, and the other way round."""

@@ -37,7 +37,7 @@ class Folder:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return os.path.basename(os.path.abspath(self.path))
 
     def every(self) -> list[Path]:
         """Images of the folder and those in it."""
