@@ -192,11 +192,13 @@ def read_found(
     on_error: str = "raise",
     n_jobs: int | None = None,
     resize: Any = None,
+    keep_empty: bool = False,
     **options: Any,
 ) -> Bunch:
     """What :func:`load_images` gives, of files that were found.
 
-    A callable as `resize` chooses a size by those of the files.
+    A callable as `resize` chooses a size by those of the files. `keep_empty` is for
+    collections whose authors have drawn all masks.
     """
     if not found.entries:
         raise _no_images(source, split, found)
@@ -212,7 +214,8 @@ def read_found(
         headers=headers,
         **options,
     )
-    masks, known, told = _read_masks(found, images, on_error)
+    reader = MaskReader(images, on_error, keep_empty)
+    masks, known, told = _read_masks(found, reader)
     for text in [*found.warnings, *told]:
         warn_caller(f"{text[0].upper()}{text[1:]}.", UnclearDataWarning)
     return Bunch(
@@ -240,15 +243,12 @@ def _no_images(source: Any, split: str | None, found: Found) -> FileNotFoundErro
     return FileNotFoundError(text)
 
 
-def _read_masks(
-    found: Found, images: ImageFiles, on_error: str
-) -> tuple[Any, list[bool], list[str]]:
+def _read_masks(found: Found, reader: MaskReader) -> tuple[Any, list[bool], list[str]]:
     """Masks at the size of the images, of which images they are known, and doubts.
 
     An array (n, h, w) if all are known, a list with None if some are, else None.
     """
     entries = found.entries
-    reader = MaskReader(images, on_error)
     masks = reader.read(entries)
     known = [mask is not None for mask in masks]
     told = reader.warnings()

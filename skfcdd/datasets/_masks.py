@@ -148,10 +148,13 @@ class MaskReader:
     images : ImageFiles
     on_error : {"raise", "skip"}
         What to do with masks that cannot be read.
+    keep_empty : bool
+        Whether empty masks of defects are given as they are.
     """
 
     images: ImageFiles
     on_error: str = "raise"
+    keep_empty: bool = False
     empty: list[Path] = field(default_factory=list)
     failed: list[ImageFileError] = field(default_factory=list)
     doubts: list[tuple[Path, str]] = field(default_factory=list)
@@ -216,7 +219,7 @@ class MaskReader:
                 f"{str(entry.masks[0])!r} has {int(mask.sum())} anomalous pixels. Move "
                 f"the image to a folder of defects, or give it a label of one."
             )
-        if entry.anomalous and not mask.any():
+        if entry.anomalous and not mask.any() and not self.keep_empty:
             self.empty.append(entry.masks[0])
             return None
         if entry.anomalous:

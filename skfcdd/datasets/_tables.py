@@ -79,7 +79,7 @@ def read_table(
     ~skfcdd.exceptions.ImageFileError
         If a line names a file that is not there, unless files are skipped.
     """
-    table = _open(path)
+    table = _open(path, unlabelled=unlabelled)
     labels = None if unlabelled else _labels(table)
     good = _good_labels(table, labels, normal)
     entries = []
@@ -108,7 +108,7 @@ def read_table(
     return Found(entries, [], table.warnings, labelled=not unlabelled)
 
 
-def _open(path: Path) -> _Table:
+def _open(path: Path, *, unlabelled: bool = False) -> _Table:
     if path.suffix.lower() in SUFFIXES:
         raise ValueError(
             f"{str(path)!r} is an image. Give a folder of images, or a table of them."
@@ -127,7 +127,7 @@ def _open(path: Path) -> _Table:
     filled = [(number, cells) for number, cells in rows if any(cells)]
     header = [cell for _, cells in filled[:1] for cell in cells]
     unknown = [name for name in header if name and name.casefold() not in _COLUMNS]
-    if unknown:
+    if unknown and not unlabelled:
         warned.append(
             f"the columns {unknown} of {str(path)!r} are not read; known are "
             f"{sorted(_COLUMNS)}"
