@@ -19,6 +19,7 @@ from skfcdd.exceptions import (
 )
 from skfcdd.metrics import (
     PixelHistogram,
+    bootstrap_interval,
     defect_report,
     intersection_over_union_score,
     pixel_roc_auc_score,
@@ -421,6 +422,21 @@ def test_unknown_masks_take_no_part_in_figures():
         pixel_roc_auc_score([None] * 3, heatmaps)
     with pytest.raises(ImageShapeError, match="2 masks for 3 heatmaps"):
         pixel_roc_auc_score([masks[0], masks[1], None, None], heatmaps)
+
+
+def test_unknown_masks_take_no_part_in_intervals():
+    masks = np.zeros((8, 4, 4), np.uint8)
+    masks[4:, :2] = 1
+    heatmaps = np.random.RandomState(0).rand(8, 4, 4) + masks
+    partly = [*masks[:6], None, None]
+    options = {"n_resamples": 19, "random_state": 0}
+    found = bootstrap_interval(
+        pixel_roc_auc_score, partly, heatmaps, groups=np.arange(8), **options
+    )
+    expected = bootstrap_interval(
+        pixel_roc_auc_score, masks[:6], heatmaps[:6], groups=np.arange(6), **options
+    )
+    assert found == expected
 
 
 def test_a_kind_called_all():
