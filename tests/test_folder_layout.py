@@ -69,8 +69,14 @@ LAYOUTS = {
     "one folder around all": (("data/good/0.png",), ("data/crack/0.png",)),
     "several sets of data": (
         ("nut/train/good/0.png", "nut/test/good/1.png", "pipe/train/good/0.png"),
-        ("nut/test/bent/0.png", "pipe/test/bent/0.png"),
+        ("nut/test/bent/0.png", "pipe/test/defect/0.png"),
     ),
+    "a folder around the parts": (
+        ("data/images/train/1.png", "data/images/Test/good/1.png"),
+        ("data/images/Test/cut/1.png",),
+    ),
+    "as VisA": (("Data/Images/Normal/0.JPG",), ("Data/Images/Anomaly/0.JPG",)),
+    "as BTAD": (("train/ok/0.bmp", "test/ok/1.bmp"), ("test/ko/1.bmp",)),
     "validation": (
         ("train/good/0.png", "val/good/1.png", "test/good/1.png"),
         ("test/bad/1.png", "val/bad/2.png"),
@@ -146,7 +152,8 @@ def test_normal_of_a_flat_folder(tmp_path):
 
 def test_a_test_without_good_images(tmp_path):
     root = put(tmp_path, "train/good/0.png", "test/cut/0.png", "test/dent/0.png")
-    assert load_images(root).target.tolist() == [0, 1, 1]
+    with pytest.warns(UnclearDataWarning, match=r"^No good image is known in .*test'"):
+        assert load_images(root).target.tolist() == [0, 1, 1]
     with pytest.warns(UnclearDataWarning, match="^No good image is known in"):
         assert load_images(root / "test").target.tolist() == [1, 1]
     with pytest.raises(ValueError, match="is known to hold good images"):

@@ -179,6 +179,29 @@ def test_images_in_deeper_folders(tmp_path):
     assert len(masked(load_images(root), root)) == 3
 
 
+# Images, and their masks, as public collections lay them out.
+COLLECTIONS = {
+    "VisA": ("Images/Anomaly/000.JPG", "Masks/Anomaly/000.png"),
+    "BTAD": ("test/ko/0001.bmp", "ground_truth/ko/0001.png"),
+    "MVTec LOCO": (
+        "test/logical_anomalies/000.png",
+        "ground_truth/logical_anomalies/000/000.png",
+    ),
+    "MVTec 3D": ("test/crack/rgb/000.png", "test/crack/gt/000.png"),
+    "images and masks": ("bad/images/000.png", "bad/masks/000.png"),
+}
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_masks_of_collections(name, tmp_path):
+    image, mask = COLLECTIONS[name]
+    good = {"VisA": "Images/Normal/0.JPG", "images and masks": "good/images/1.png"}
+    root = put(tmp_path, image, good.get(name, "test/good/000.png"))
+    put_masks(root, mask)
+    data = load_images(root)
+    assert masked(data, root) == {image} and data.target.sum() == 1
+
+
 def test_masks_beside_images_are_no_images(tmp_path):
     root = put(tmp_path, "good/0.png", "bent/0.png", "bent/1.png")
     put_masks(root, "bent/0_mask.png", "bent/1_mask.png")

@@ -67,11 +67,6 @@ def read_folder(
             raise layout.unknown_normal()
     result = Found(layout.entries, found.skipped + layout.skipped, layout.warnings)
     _add_masks(result, source, found.masks + layout.masks, masks)
-    if result.entries and all(entry.anomalous for entry in result.entries):
-        result.warnings.append(
-            f"no good image is known in {str(source)!r}: none of its folders has a "
-            f"name such as 'good', 'normal' or 'ok'. Name the right one with normal="
-        )
     return result
 
 
@@ -147,9 +142,12 @@ class _Layout:
             )
         good = [kind for kind in kinds if self._is_good(kind.name)]
         if not good and self._leads_to_good(folder):
+            if part_of(split) is None and any(part_of(kind.name) for kind in kinds):
+                self._read_parts(folder)
+                return
             for kind in kinds:
                 if self._leads_to_good(kind):
-                    self._read_kinds(kind, part_of(kind.name) or split)
+                    self._read_kinds(kind, split)
                 else:
                     self._add(kind, kind.name, True, split)
             return
@@ -192,6 +190,16 @@ class _Layout:
                 f"None of the folders {names} in {str(folder.path)!r} is known to hold "
                 f"good images{named}.{hint} Name it with normal=, or call it 'good'."
             )
+
+        if self.normal is None and all(
+            meaning(n, clearly=True) is False for n in names
+        ):
+            return
+        self.warnings.append(
+            f"no good image is known in {str(folder.path)!r}: none of its folders "
+            f"{names} has a name such as 'good', 'normal' or 'ok', and all count as "
+            f"defects. Name the right one with normal="
+        )
 
     def _is_good(self, name: str) -> bool:
         if self.normal is None:
