@@ -158,6 +158,8 @@ def test_a_test_without_good_images(tmp_path):
         assert load_images(root / "test").target.tolist() == [1, 1]
     with pytest.raises(ValueError, match="is known to hold good images"):
         load_images(put(tmp_path / "kinds", "a/0.png", "b/0.png"))
+    with pytest.warns(UnclearDataWarning, match="^No good image is known in"):
+        load_images(put(tmp_path / "bad", "test/bad/0.png"))
 
 
 def test_a_test_without_folders(tmp_path):
@@ -237,6 +239,11 @@ def test_two_folders(tmp_path):
     put(lots, "cut/good/0.png")
     with pytest.raises(ValueError, match="a folder of defects"):
         load_images(lots / "good", anomalous=lots / "cut")
+    with pytest.raises(ValueError, match="a folder of defects"):  # the wrong way round
+        load_images(lots / "two", anomalous=lots / "good")
+    (lots / "none").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no images in .*none"):
+        load_images(lots / "two", anomalous=lots / "none")
 
 
 def test_masks_of_a_second_folder(tmp_path):

@@ -67,6 +67,9 @@ def read_folder(
             raise layout.unknown_normal()
     result = Found(layout.entries, found.skipped + layout.skipped, layout.warnings)
     _add_masks(result, source, found.masks + layout.masks, masks)
+    bad = [entry.anomalous for entry in result.entries]
+    if bad and all(bad) and not any("no good image" in w for w in result.warnings):
+        result.warnings.append(f"no good image is known in {str(source)!r}")
     return result
 
 
@@ -283,7 +286,9 @@ class _Layout:
             self._add(root, name, False, name, assumed=True)
             self.named |= self.normal is not None and same(name, self.normal)
         other: Walk = walk(anomalous, apart=[self.source], masks=masks)
-        for inner in other.root.below():
+        if not other.root.every():
+            raise FileNotFoundError(f"There are no images in {str(anomalous)!r}.")
+        for inner in (other.root, *other.root.below()):
             if meaning(inner.name, clearly=True):
                 raise self._contradiction(inner, other.root, "defects")
         kind = os.path.basename(os.path.abspath(anomalous))
