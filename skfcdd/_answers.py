@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfcdd._inputs.labels import as_truth, image_labels, is_masks, masks_to_labels
 from skfcdd._inputs.lazy_arrays import is_lazy, read
+from skfcdd._inputs.mask_arrays import as_plane
 from skfcdd._verdicts import Convention, convention_of
 from skfcdd.exceptions import ImageShapeError
 
@@ -175,6 +176,7 @@ def pick_masks(
         mask = masks[row]
         if mask is None:
             continue
+        mask = as_plane(mask, size)
         if np.shape(mask) != size:
             raise ImageShapeError(
                 f"Masks must be of the size of the heatmaps, (h, w) = {size}. Got "

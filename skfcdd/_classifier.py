@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skfcdd._base import BaseFCDD
 from skfcdd._inputs.images import ImageArray, check_images
 from skfcdd._inputs.labels import (
+    Labels,
     Targets,
     as_many_masks,
     check_labels,
@@ -33,6 +34,9 @@ from skfcdd._verdicts import Convention
 from skfcdd.exceptions import AnomalyLabelWarning
 
 __all__ = ["FCDDClassifier"]
+
+# With a greater share of anomalies than this, labels may mean something else.
+_MOST = 2 / 3
 
 
 class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
@@ -85,8 +89,11 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         stage. None adds none.
     anomaly_label : label, default=None
         The label that means "anomaly". None takes 1 of {0, 1}, True of {False, True},
-        -1 of {-1, 1}, and else the last in sort order with an
-        :class:`~skfcdd.exceptions.AnomalyLabelWarning`.
+        -1 of {-1, 1}, of two words the one that says so ("good" and "scratch", "OK"
+        and "NG"), and else the last in sort order with an
+        :class:`~skfcdd.exceptions.AnomalyLabelWarning`. Give it where labels are
+        encoded ahead of ``fit``, as :class:`~sklearn.ensemble.VotingClassifier` does:
+        it makes "defect" 0 and "ok" 1.
     image_shape : tuple of int, default=None
         Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
         ``channels="first"``. None takes flat rows for images of one row.
@@ -353,7 +360,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         Warns
         -----
         ~skfcdd.exceptions.AnomalyLabelWarning
-            If the label of anomalies was taken from the sort order.
+            If the label of anomalies was taken from the sort order, or most images
+            have the label 1, which may mean "good" where labels were encoded.
         ~skfcdd.exceptions.CollapseWarning
             If the trained network gives all images nearly the same score.
         """
@@ -367,6 +375,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             labels = check_labels(y, len(images), self.anomaly_label)
             if labels.warning is not None:
                 warn_caller(labels.warning, AnomalyLabelWarning)
+            elif self.anomaly_label is None and images.image_shape[0] > 1:
+                _warn_of_encoded(labels)
             targets = Targets(labels.anomalous)
             if masks is not None:
                 known = check_masks(masks, images.image_shape[:2], labels.anomalous)
@@ -478,3 +488,21 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
+
+
+def _warn_of_encoded(labels: Labels) -> None:
+    """Warn if most images are anomalies by labels that something may have encoded.
+
+    VotingClassifier and LabelEncoder number labels in sort order: "defect" becomes 0,
+    and "ok" 1, which then stands for the anomalies.
+    """
+    n, n_bad = len(labels.anomalous), int(labels.anomalous.sum())
+    if labels.classes.tolist() != [0, 1] or n_bad <= _MOST * n:
+        return
+    warn_caller(
+        f"{n_bad} of {n} images have the label 1, which is taken for the anomalies. If "
+        f"that is right, say so with anomaly_label=1. If labels were encoded in sort "
+        f"order ('defect' as 0, 'ok' as 1), as VotingClassifier and LabelEncoder do, "
+        f"name the right one with anomaly_label=0.",
+        AnomalyLabelWarning,
+    )

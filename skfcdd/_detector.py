@@ -245,7 +245,8 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
             Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows; any real
             type, NumPy, torch or a list of equal images.
         y : array-like of shape (n,), default=None
-            -1 for known outliers; anything else is normal.
+            -1 for known outliers; any other number is normal, with a warning if there
+            are several. Or two words that are clear, such as "good" and "defect".
 
         Returns
         -------
@@ -258,6 +259,8 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
 
         Warns
         -----
+        ~skfcdd.exceptions.AnomalyLabelWarning
+            If y has several labels, but none of them is -1.
         ~skfcdd.exceptions.CollapseWarning
             If the trained network gives all images nearly the same score.
         """

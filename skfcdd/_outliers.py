@@ -13,8 +13,11 @@ from skfcdd._calibration import CalibrationRows
 from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
+from skfcdd._inputs.words import anomaly_of_pair
 from skfcdd._scoring import AnomalyScorer
+from skfcdd._utils.warnings import warn_caller
 from skfcdd._verdicts import Convention
+from skfcdd.exceptions import AnomalyLabelWarning
 
 if TYPE_CHECKING:
     from typing import Self
@@ -104,7 +107,7 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
             raise ValueError(
                 f"X has {len(images)} images, but y has {len(labels)} labels."
             )
-        outlying = labels == -1
+        outlying = _known_outliers(labels, is_image=images.image_shape[0] > 1)
         if outlying.all():
             raise ValueError(
                 "y holds -1 alone, known outliers, but normal images are needed to "
@@ -126,3 +129,42 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
             quantile = np.quantile(model.scores(images, rows.every), share)
             return max(float(quantile), float(np.finfo(np.float32).tiny))
         return super()._choose_threshold(model, images, targets, rows)
+
+
+def _known_outliers(
+    labels: npt.NDArray[Any], *, is_image: bool
+) -> npt.NDArray[np.bool_]:
+    """Which labels mean outliers: -1, or of two words that of defects.
+
+    Raises
+    ------
+    ValueError
+        If there are words that do not say which of them means defects.
+
+    Warns
+    -----
+    AnomalyLabelWarning
+        If images have several labels, but none is -1.
+    """
+    if labels.dtype.kind in "OUS" and any(isinstance(x, (str, bytes)) for x in labels):
+        found = np.unique(labels.astype(str)).tolist()
+        index, sure = (anomaly_of_pair(found) if len(found) == 2 else None) or (
+            0,
+            False,
+        )
+        if not sure:
+            raise ValueError(
+                f"y has the labels {found[:10]}, and nothing says which of them means "
+                f"an outlier. Give -1 for known outliers, and 1 for all others."
+            )
+        named: npt.NDArray[np.bool_] = labels.astype(str) == found[index]
+        return named
+    outlying: npt.NDArray[np.bool_] = labels == -1
+    if is_image and not outlying.any() and len(np.unique(labels)) > 1:
+        warn_caller(
+            f"y has the labels {np.unique(labels)[:10].tolist()}, but none of them is "
+            f"-1, so that all images count as normal. Give -1 for known outliers, such "
+            f"as numpy.where(y == 1, -1, 1), or leave y out.",
+            AnomalyLabelWarning,
+        )
+    return outlying

@@ -21,6 +21,7 @@ __all__ = [
     "RandomFeaturesWarning",
     "ReceptiveFieldWarning",
     "SkippedFilesWarning",
+    "UnclearDataWarning",
     "ValueRangeWarning",
     "WeightsError",
 ]
@@ -220,6 +221,17 @@ class SkippedFilesWarning(UserWarning):
     --------
     >>> from skfcdd.exceptions import SkippedFilesWarning
     >>> issubclass(SkippedFilesWarning, UserWarning)
+    True
+    """
+
+
+class UnclearDataWarning(UserWarning):
+    """Folders, tables or masks leave something open; the message says what was taken.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import UnclearDataWarning
+    >>> issubclass(UnclearDataWarning, UserWarning)
     True
     """
 

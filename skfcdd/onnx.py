@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd._inputs.containers import path_list
 from skfcdd._regions import drop_small
 from skfcdd._verdicts import Convention, middle_of
 
@@ -248,12 +249,12 @@ class OnnxFCDD:
 
     def _check(self, X: Any) -> npt.NDArray[Any]:
         """Images as the graph takes them; files are read as in ``fit``."""
-        if isinstance(X, (list, tuple)) and X and isinstance(X[0], (str, os.PathLike)):
+        if (paths := path_list(X)) is not None:
             from skfcdd._inputs.files import ImageFiles
 
             c = self.image_shape_[2]
             mode = {"mode": "grey" if c == 1 else "colour"}
-            X = ImageFiles(X, **self.reading_ or mode)
+            X = ImageFiles(paths, **self.reading_ or mode)
         images = np.asarray(X)
         images = self._check_type(self._with_channels(images))
         h, w, c = self.image_shape_

@@ -96,7 +96,7 @@ WRONG_IMAGE[4, 0, 0] = 1
 BAD_MASKS = [
     (MASKS[:, :-1], ImageShapeError, r"\(30, 16, 20\) of the images. Got \(30, 15"),
     (MASKS[:-1], ImageShapeError, "there are 29 masks"),
-    (MASKS[..., None], ImageShapeError, r"Got \(30, 16, 20, 1\)"),
+    (MASKS[..., None].repeat(2, 3), ImageShapeError, r"Got \(30, 16, 20, 2\)"),
     (GREY, ValueError, r"0 for normal and 1 \(or 255\).*\[0, 1, 7\]"),
     (MASKS.astype(str), ValueError, "0 for normal"),
     (WRONG_IMAGE, ValueError, "1 image.s. that y calls normal, the first at row 4"),

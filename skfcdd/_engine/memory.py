@@ -188,7 +188,7 @@ class NormalMemory(nn.Module):
         say no more about where a defect is than the distance between them.
         """
         finest: int = getattr(self.features, "finest", 1)
-        # The standard deviation of this many cells is the distance between two features.
+        # So many cells have the distance between two features as standard deviation.
         return 1 if finest == 1 else math.isqrt(12 * finest**2 + 1) // 2 * 2 + 1
 
     @property

@@ -21,7 +21,7 @@ from joblib import Parallel, delayed
 from skfcdd._utils.optional import pillow
 from skfcdd.exceptions import ImageFileError
 
-__all__ = ["Header", "ImageFiles", "decode", "is_paths", "read_headers"]
+__all__ = ["Header", "ImageFiles", "decode", "read_headers"]
 
 _DEEP = {"I;16", "I;16B", "I;16L", "I"}
 _GREY = {"1", "L", "LA", "La", *_DEEP, "F"}
@@ -47,17 +47,6 @@ class Header:
     grey: bool
     deep: bool
     n_pages: int
-
-
-def is_paths(X: Any) -> bool:
-    """Whether X is a list (or an array) of paths."""
-    if isinstance(X, np.ndarray):
-        return X.ndim == 1 and X.dtype.kind in "UO" and len(X) > 0 and is_paths(list(X))
-    return (
-        isinstance(X, (list, tuple))
-        and len(X) > 0
-        and all(isinstance(x, (str, os.PathLike)) for x in X)
-    )
 
 
 def read_headers(
@@ -239,6 +228,11 @@ class ImageFiles:
         if mode not in ("auto", "grey", "colour"):
             raise ValueError(
                 f"Got mode={mode!r}, but expected 'auto', 'grey' or 'colour'."
+            )
+        if isinstance(paths, (str, os.PathLike)):
+            raise ValueError(
+                f"Got paths={os.fspath(paths)!r}, but expected several. Give a list, "
+                f"or read a folder with skfcdd.datasets.load_images."
             )
         self.paths = [Path(path) for path in paths]
         if not self.paths:

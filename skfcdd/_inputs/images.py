@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skfcdd._inputs.files import ImageFiles, is_paths
+from skfcdd._inputs.containers import (
+    is_table,
+    named_columns,
+    path_list,
+    refuse_container,
+)
+from skfcdd._inputs.files import ImageFiles
 from skfcdd._inputs.lazy_arrays import blocks, by_parts, check_values, is_lazy, read
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
@@ -193,21 +198,18 @@ def check_images(
     ValueError
         If X holds NaN or infinity, text, nothing, or is ragged.
     """
-    if isinstance(X, (str, os.PathLike)):
-        raise ValueError(
-            f"X is the path {os.fspath(X)!r}, but images are expected. Read a folder "
-            f"with skfcdd.datasets.load_images, or give a list of files."
-        )
-    if is_paths(X):
+    refuse_container(X)
+    if (paths := path_list(X)) is not None:
         # A grey file among coloured ones is fine; colours are never dropped unasked.
         colour = fitted_shape is not None and fitted_shape[2] == 3
-        X = ImageFiles(X, **reading or {"mode": "colour" if colour else "auto"})
+        X = ImageFiles(paths, **reading or {"mode": "colour" if colour else "auto"})
     array = X if is_lazy(X) and X.ndim > 2 else _as_array(X)
     reset = fitted_shape is None
     if array is not None and fitted_shape is not None:
         _refuse_single_image(array.shape, fitted_shape)
     if array is None or array.ndim < 3:
-        flat = validate_data(estimator, X if array is None else array, reset=reset)
+        with named_columns(estimator, X, reset=reset):
+            flat = validate_data(estimator, X if array is None else array, reset=reset)
         return _unflatten(flat, channels, image_shape, fitted_shape)
     if array.ndim > 4:
         raise ImageShapeError(
@@ -250,7 +252,7 @@ class GreyImages:
 
 def _as_array(X: Any) -> npt.NDArray[Any] | None:
     """X as an array, or None where scikit-learn shall judge of it as a table."""
-    if sparse.issparse(X) or hasattr(X, "iloc") or hasattr(X, "__dataframe__"):
+    if sparse.issparse(X) or is_table(X):
         return None
     if isinstance(X, Tensor):
         X = X.detach().cpu()

@@ -12,6 +12,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from skfcdd._inputs.lazy_arrays import is_lazy
+from skfcdd._inputs.mask_arrays import as_plane, as_planes
+from skfcdd._inputs.words import anomaly_of_pair
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.exceptions import AnomalyLabelWarning, ImageShapeError
 
@@ -103,7 +105,8 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
         Number of images.
     anomaly_label : label or None
         The label of anomalies; None takes 1 of {0, 1}, True of {False, True}, -1 of
-        {-1, 1}, and else the last in sort order, with a warning.
+        {-1, 1}, what the words say ("good" and "NG"), and else the last in sort order,
+        with a warning.
 
     Returns
     -------
@@ -191,9 +194,11 @@ def _anomaly_index(
         return 0, None
     if known == [0, 1]:
         return 1, None
-    return 1, (
-        f"Taking {known[1]!r} of the labels {known} for the anomalies, because it is "
-        f"the last in sort order. Name the right one with anomaly_label=."
+    index, sure = anomaly_of_pair(known) or (1, False)
+    why = "the last in sort order" if anomaly_of_pair(known) is None else "named so"
+    return index, None if sure else (
+        f"Taking {known[index]!r} of the labels {known} for the anomalies, because it "
+        f"is {why}. Name the right one with anomaly_label=."
     )
 
 
@@ -206,7 +211,7 @@ def check_masks(
     ----------
     masks : array-like of shape (n, h, w), or list of arrays (h, w) and None
         0 at normal pixels; 1, True or 255 at anomalous ones. None where the mask of
-        an image is unknown.
+        an image is unknown. An axis of length 1, or of 3 equal channels, may be added.
     image_shape : tuple (h, w)
         Size of the images.
     anomalous : ndarray of shape (n,), bool
@@ -231,8 +236,8 @@ def check_masks(
     n, (h, w) = len(anomalous), image_shape
     if isinstance(masks, (list, tuple)) and any(m is None for m in masks):
         empty = np.zeros(image_shape, dtype=bool)
-        masks = [empty if m is None else np.asarray(m) for m in masks]
-    array = _stacked(masks)
+        masks = [empty if m is None else as_plane(m, image_shape) for m in masks]
+    array = as_planes(_stacked(masks), (n, h, w))
     if array.shape != (n, h, w):
         raise ImageShapeError(
             f"masks must have the shape (n, h, w) = {(n, h, w)} of the images. Got "

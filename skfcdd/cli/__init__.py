@@ -77,7 +77,8 @@ def _command(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def careful(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            function(*args, **kwargs)
+            with console.plain_warnings():
+                function(*args, **kwargs)
         except KeyboardInterrupt as stop:
             print("Stopped.", file=sys.stderr)
             raise typer.Exit(130) from stop
@@ -218,7 +219,7 @@ def fit(
 @_command
 def predict(
     model: Saved,
-    folder: Annotated[Path, typer.Argument(help="A folder of images, or one image.")],
+    folder: Annotated[Path, typer.Argument(help="A folder, a table, or an image.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The table. Default: standard output."),
@@ -264,6 +265,7 @@ def predict(
             on_error=on_error.value,
             heatmaps=heatmaps,
             layout=layout.value,
+            say=console.say(quiet),
             progress=progress,
         ):
             write(row)
@@ -287,7 +289,12 @@ def evaluate(
     loaded = _commands.Model(model, device)
     with console.progress("scoring", quiet) as progress:
         figures = _commands.evaluate(
-            loaded, folder, masks=masks, on_error=on_error.value, progress=progress
+            loaded,
+            folder,
+            masks=masks,
+            on_error=on_error.value,
+            say=console.say(quiet),
+            progress=progress,
         )
     console.print_figures(figures, as_json)
 
@@ -341,6 +348,7 @@ def report(
             max_side=max_side,
             quality=quality,
             on_error=on_error.value,
+            say=console.say(quiet),
             progress=progress,
         )
     print(info)

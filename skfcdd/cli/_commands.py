@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,9 +18,10 @@ import numpy.typing as npt
 from skfcdd._answers import has_memory
 from skfcdd._utils.files import check_writable, written_at_once
 from skfcdd._verdicts import convention_of, decisive_scores
-from skfcdd.cli._heatmaps import Finding, HeatmapFiles, outside
+from skfcdd.cli._heatmaps import Finding, HeatmapFiles, outside, printable
 from skfcdd.cli._options import check, check_device
-from skfcdd.datasets import ImageFiles, load_images
+from skfcdd.datasets._folders import SUFFIXES, find_images, read_found
+from skfcdd.datasets._found import Entry, Found
 
 __all__ = ["Model", "evaluate", "fit", "predict"]
 
@@ -148,17 +149,19 @@ def fit(
     estimator = getattr(skfcdd, name)(**params, callbacks=[progress_callback(progress)])
     check(type(estimator), params, size)
     check_folder(output)
-    data = _load(folder, masks, size, keep_aspect, on_error)
-    n_bad = int(data.target.sum())
-    say(
-        f"{len(data.images)} images of {data.images.shape[1:]}, "
-        f"{n_bad} of them with defects"
+    data = load_part(
+        folder,
+        "train",
+        masks=masks,
+        on_error=on_error,
+        resize=common_size if size is None else size,
+        keep_aspect=keep_aspect,
     )
+    n_bad = int(data.target.sum())
+    say(f"{len(data.images)} images of {data.images.shape[1:]}: {data.summary}")
     started = time.perf_counter()
     if n_bad == 0:
         estimator.fit(data.images)
-    elif kind == "segmenter" and data.masks is not None:
-        estimator.fit(data.images, data.masks)
     else:
         estimator.fit(data.images, data.target, masks=data.masks)
     if "train_loss" not in estimator.history_[-1] or (
@@ -172,6 +175,7 @@ def fit(
         "model": str(output),
         "n_images": len(data.images),
         "n_anomalous": n_bad,
+        "data": data.summary,
         "image_shape": list(estimator.image_shape_),
         "threshold": float(estimator.threshold_),
         "n_calibration": len(estimator.calibration_scores_),
@@ -193,21 +197,15 @@ def progress_callback(progress: Callable[[int], Any]) -> Any:
     return Epochs()
 
 
-def _load(
-    folder: Path,
-    masks: Path | None,
-    size: tuple[int, int] | None,
-    keep_aspect: bool,
-    on_error: str,
+def load_part(
+    source: Path, part: str, *, masks: Path | None, on_error: str, **options: Any
 ) -> Any:
-    """The training images of a folder, at one size."""
-    split = "train" if (folder / "train").is_dir() else None
-    options: dict[str, Any] = {"masks": masks, "split": split, "on_error": on_error}
-    if size is None:
-        # Any size will do to read the headers.
-        sizes = load_images(folder, resize=8, **options | {"masks": None}).images.sizes
-        size = common_size(sizes)
-    return load_images(folder, resize=size, keep_aspect=keep_aspect, **options)
+    """A part of a folder or a table, or all of it if it has no such part."""
+    found = find_images(source, masks=masks, on_error=on_error)
+    split = part if part in found.parts() else None
+    return read_found(
+        found.only(split), source, split=split, on_error=on_error, **options
+    )
 
 
 def common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
@@ -224,6 +222,7 @@ def predict(
     on_error: str,
     heatmaps: Path | None,
     layout: str,
+    say: Callable[[str], None],
     progress: Callable[[int], Any],
 ) -> Iterator[dict[str, Any]]:
     """Score the images of a folder, batch by batch; heatmaps go to files."""
@@ -232,8 +231,9 @@ def predict(
             "--layout parts: this model has no memory of normal features, so that its "
             "heatmaps have no parts. Choose overlay or side-by-side."
         )
-    paths = outside(image_paths(folder), heatmaps, folder)
-    images = _readable(paths, on_error, model)
+    data = load_unlabelled(model, folder, on_error, heatmaps)
+    images = data.images
+    say(data.summary)
     files = None
     if heatmaps is not None:
         files = HeatmapFiles(heatmaps, folder, images, model.estimator, layout)
@@ -244,33 +244,23 @@ def predict(
         for k, row in enumerate(found.rows()):
             if files is not None:
                 files.write(start + k, found.finding(k))
-            yield {"path": str(images.paths[start + k])} | row
+            yield {"path": printable(images.paths[start + k])} | row
             step()
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """All images of a folder and the folders in it; or the file itself."""
-    from skfcdd.datasets._folders import SUFFIXES
+def load_unlabelled(
+    model: Model, source: Path, on_error: str, pictures: Path | None = None
+) -> Any:
+    """All images of a folder and the folders in it, of a table, or the file itself.
 
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no {str(folder)!r}.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise FileNotFoundError(
-            f"There are no images in {str(folder)!r}: expected files that end in "
-            f"{', '.join(SUFFIXES)}."
-        )
-    return paths
-
-
-def _readable(paths: list[Path], on_error: str, model: Model) -> ImageFiles:
-    from skfcdd.datasets._folders import Entry, sound
-
-    entries = [Entry(path, "", False) for path in paths]
-    kept, headers = sound(entries, on_error, None)
-    return ImageFiles([entry.path for entry in kept], headers=headers, **model.options)
+    Pictures that an earlier run has left in `pictures` do not count.
+    """
+    if source.suffix.lower() in SUFFIXES and source.is_file():
+        found = Found([Entry(source, "", False)], labelled=False)
+    else:
+        found = find_images(source, on_error=on_error, unlabelled=True)
+        found = replace(found, entries=outside(found.entries, pictures, source))
+    return read_found(found, source, on_error=on_error, **model.options)
 
 
 def evaluate(
@@ -279,13 +269,12 @@ def evaluate(
     *,
     masks: Path | None,
     on_error: str,
+    say: Callable[[str], None],
     progress: Callable[[int], Any],
 ) -> dict[str, Any]:
     """Figures of merit on labelled images, over all and by kind of defect."""
-    split = "test" if (folder / "test").is_dir() else None
-    data = load_images(
-        folder, split=split, masks=masks, on_error=on_error, **model.options
-    )
+    data = load_part(folder, "test", masks=masks, on_error=on_error, **model.options)
+    say(data.summary)
     step = progress(len(data.images))
     scores, heatmaps, anomalous = [], [], []
     for start in range(0, len(data.images), _AT_ONCE):
@@ -299,6 +288,7 @@ def evaluate(
             step()
     return {
         "n_images": len(data.images),
+        "data": data.summary,
         "threshold": float(model.estimator.threshold_),
         **_image_figures(data, np.concatenate(scores), np.concatenate(anomalous)),
         **_pixel_figures(data.masks, heatmaps),
@@ -328,6 +318,7 @@ def _image_figures(
 
 
 def _pixel_figures(masks: Any, heatmaps: list[Any]) -> dict[str, float]:
+    """Of the images whose masks are known."""
     if masks is None:
         return {}
     from skfcdd.metrics import aupro_score, pixel_roc_auc_score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy.typing as npt
 
 from skfcdd._verdicts import convention_of, outline_level
 from skfcdd.datasets import ImageFiles
+from skfcdd.datasets._found import Entry
 from skfcdd.display._look import PARTS, comparison, outcome, share_texts
 from skfcdd.display._render import Caption, Panel, draw_sheet
 
-__all__ = ["Finding", "HeatmapFiles", "outside", "picture_names"]
+__all__ = ["Finding", "HeatmapFiles", "outside", "picture_names", "printable"]
 
 # Words for verdicts, and their colours: those of the report.
 _COLOURS = {"normal": "#0072b2", "anomaly": "#b34700"}
@@ -137,7 +139,7 @@ class HeatmapFiles:
             verdict,
             _COLOURS[verdict],
             f"{'heat' if pixels else 'score'} {score} {sign} threshold {threshold}",
-            self.names[row].as_posix(),
+            printable(self.names[row]),
             lines,
         )
 
@@ -180,11 +182,16 @@ def picture_names(names: Sequence[Path]) -> list[Path]:
     return [found[name].with_suffix(".png") for name in names]
 
 
-def outside(paths: Sequence[Path], folder: Path | None, source: Path) -> list[Path]:
-    """Paths without those of pictures that an earlier run has left among the images."""
+def printable(path: Path) -> str:
+    r"""A path as a text; of a name that is not UTF-8, bytes stand as ``\xe4``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def outside(entries: Sequence[Entry], folder: Path | None, source: Path) -> list[Entry]:
+    """Files without the pictures that an earlier run has left among the images."""
     if folder is None or not source.is_dir():
-        return list(paths)
+        return list(entries)
     own, given = folder.resolve(), source.resolve()
     if own == given or not own.is_relative_to(given):  # the first is refused later
-        return list(paths)
-    return [path for path in paths if not path.resolve().is_relative_to(own)]
+        return list(entries)
+    return [e for e in entries if not e.path.resolve().is_relative_to(own)]

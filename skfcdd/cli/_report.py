@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd.cli import _commands
-from skfcdd.datasets import load_images
+from skfcdd.datasets._found import SUFFIXES
+from skfcdd.datasets._layout import says_what_is_good
+from skfcdd.datasets._tables import has_labels
 from skfcdd.report import ReportInfo
 from skfcdd.report._write import below, write_known
 
@@ -42,11 +43,12 @@ def report(
     max_side: int,
     quality: int | None,
     on_error: str,
+    say: Callable[[str], None],
     progress: Callable[[int], Callable[[], None]],
 ) -> ReportInfo:
     """Write a report on the images of a folder."""
     _commands.check_folder(output)
-    images = _find(model, folder, masks, on_error)
+    images = _find(model, folder, masks, on_error, say)
     step, told = None, 0
 
     def tell(done: int, total: int) -> None:
@@ -74,20 +76,21 @@ def report(
 
 
 def _find(
-    model: _commands.Model, folder: Path, masks: Path | None, on_error: str
+    model: _commands.Model,
+    folder: Path,
+    masks: Path | None,
+    on_error: str,
+    say: Callable[[str], None],
 ) -> _Images:
-    known = _is_labelled(folder, masks)
-    if not known and folder.suffix.lower() != ".csv":
-        paths = _commands.image_paths(folder)
-        found = _commands._readable(paths, on_error, model)
-        return _Images(found, _names(found.paths, folder))
-    split = "test" if (folder / "test").is_dir() else None
-    data = load_images(
-        folder, split=split, masks=masks, on_error=on_error, **model.options
+    if not _is_labelled(folder, masks):
+        data = _commands.load_unlabelled(model, folder, on_error)
+        say(data.summary)
+        return _Images(data.images, _names(data.images.paths, folder))
+    data = _commands.load_part(
+        folder, "test", masks=masks, on_error=on_error, **model.options
     )
+    say(data.summary)
     names = _names(data.images.paths, folder)
-    if not known:  # a table of paths alone
-        return _Images(data.images, names)
     return _Images(data.images, names, data.target == 1, data.masks, data.kind.tolist())
 
 
@@ -96,16 +99,9 @@ def _is_labelled(folder: Path, masks: Path | None) -> bool:
 
     A folder of images says nothing: here they need not be good, as they are in ``fit``.
     """
-    from skfcdd.datasets._folders import _GOOD
-
     if folder.is_file():
-        if folder.suffix.lower() != ".csv":
-            return False
-        with folder.open(newline="", encoding="utf-8-sig") as file:
-            return "label" in (csv.DictReader(file).fieldnames or ())
-    if not folder.is_dir() or masks is not None or (folder / "test").is_dir():
-        return True
-    return any(p.is_dir() and p.name.lower() in _GOOD for p in folder.iterdir())
+        return folder.suffix.lower() not in SUFFIXES and has_labels(folder)
+    return not folder.is_dir() or masks is not None or says_what_is_good(folder)
 
 
 def _names(paths: list[Path], folder: Path) -> list[str]:

@@ -367,9 +367,10 @@ def _load(
     key: str, folder: Path, split: str | None, resize: Size, return_X_y: bool
 ) -> Any:
     """Result of a fetcher, of a folder that is there."""
-    from skfcdd.datasets._folders import load_images
+    from skfcdd.datasets._folders import find_images, read_found
 
-    data: Bunch = load_images(folder, split=split, resize=resize)
+    found = find_images(folder).only(split)
+    data: Bunch = read_found(found, folder, split=split, resize=resize, keep_empty=True)
     if return_X_y:
         return data.images, data.target
     data.update(

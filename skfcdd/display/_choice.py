@@ -11,7 +11,8 @@ import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
 from skfcdd._answers import judge, named_axes
-from skfcdd._inputs.files import ImageFiles, is_paths
+from skfcdd._inputs.containers import is_paths, path_list
+from skfcdd._inputs.files import ImageFiles
 from skfcdd._verdicts import convention_of
 from skfcdd.display._pictures import as_pictures, usual_range
 
@@ -86,7 +87,7 @@ def ranked(
 
 def file_names(X: Any, rows: npt.NDArray[np.intp]) -> list[str] | None:
     """Folder and name of the files, where X is made of files."""
-    paths = getattr(X, "paths", X if is_paths(X) else None)
+    paths = getattr(X, "paths", None) or path_list(X)
     if paths is None:
         return None
     chosen = [Path(os.fspath(paths[row])) for row in rows]

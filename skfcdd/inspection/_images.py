@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._answers import judge, named_axes
-from skfcdd._inputs.files import ImageFiles, is_paths
+from skfcdd._inputs.containers import is_paths
+from skfcdd._inputs.files import ImageFiles
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.inspection._checks import check_int
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn.utils import check_consistent_length, check_random_state
 
+from skfcdd._inputs.mask_arrays import known_rows
+
 __all__ = ["Interval", "bootstrap_interval"]
 
 
@@ -58,7 +60,7 @@ def bootstrap_interval(
         For example :func:`sklearn.metrics.roc_auc_score` or
         :func:`pixel_roc_auc_score`.
     y_true : array-like of shape (n,) or (n, h, w)
-        Labels, 1 for anomalies; or masks.
+        Labels, 1 for anomalies; or masks, of which None takes no part.
     y_score : array-like of the same shape
         Anomaly scores or heatmaps.
     other : array-like of the same shape, default=None
@@ -95,6 +97,13 @@ def bootstrap_interval(
     >>> interval.low < interval.value < interval.high
     True
     """
+    if (known := known_rows(y_true)) is not None:
+        check_consistent_length(y_true, y_score, other, groups)
+        y_true = [y_true[row] for row in known]
+        y_score, other, groups = (
+            None if given is None else np.asanyarray(given)[known]
+            for given in (y_score, other, groups)
+        )
     truth, score = np.asanyarray(y_true), np.asanyarray(y_score)
     rival = None if other is None else np.asanyarray(other)
     check_consistent_length(truth, score, rival, groups)

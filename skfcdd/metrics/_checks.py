@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._inputs.labels import as_truth
+from skfcdd._inputs.mask_arrays import as_planes, known_rows
 from skfcdd.exceptions import ImageShapeError
 
 __all__ = ["blocks", "check_maps"]
@@ -22,12 +23,23 @@ def check_maps(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Both as arrays of one shape; values are checked block by block.
 
+    Images whose mask is None take no part.
+
     Raises
     ------
     ImageShapeError
         If the shapes differ, or there is no pixel.
     """
-    truth, array = np.asanyarray(masks), np.asanyarray(maps)
+    array = np.asanyarray(maps)
+    rows = known_rows(masks)
+    if rows is not None and len(masks) == len(array) and len(rows):
+        masks, array = [masks[row] for row in rows], array[rows]
+    elif rows is not None:
+        raise ImageShapeError(
+            f"There are {len(rows)} masks for {len(array)} {name}, as None stands for "
+            f"one that is not known. Give as many as {name}, and at least one."
+        )
+    truth = as_planes(np.asanyarray(masks), array.shape)
     if truth.shape != array.shape or truth.ndim == 0:
         raise ImageShapeError(
             f"masks and {name} must have one shape (n, h, w). Got {truth.shape} and "

@@ -46,8 +46,9 @@ def pixel_roc_auc_score(masks: Any, heatmaps: Any, *, method: str = "auto") -> f
 
     Parameters
     ----------
-    masks : array-like of shape (n, h, w)
-        1 (or 255) at anomalous pixels, else 0.
+    masks : array-like of shape (n, h, w), or list with None
+        1 (or 255) at anomalous pixels, else 0. Images whose mask is None, as it is not
+        known, take no part.
     heatmaps : array-like of shape (n, h, w)
         Greater is more anomalous.
     method : {"auto", "exact", "histogram"}, default="auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,14 +47,16 @@ def defect_report(
         Adds the share of images above it: found defects, and false alarms among the
         normal ones.
     masks, heatmaps : array-like of shape (n, h, w), default=None
-        Add pixel AUROC and AUPRO. Only defects with an anomalous pixel take part.
+        Add pixel AUROC and AUPRO. Defects whose mask is None or empty take no part:
+        where they are is not known.
     output_dict : bool, default=False
         Give a dict of dicts instead of a text.
 
     Returns
     -------
     str or dict
-        A table, or figures by kind and name. "all" stands for all defects together.
+        A table, or figures by kind and name. "all" stands for all defects together;
+        "all defects" if a kind has that name.
 
     Raises
     ------
@@ -85,25 +88,46 @@ def defect_report(
     rows = {str(normal): {"images": float(good.sum())}}
     if threshold is not None:
         rows[str(normal)]["found"] = float((score[good] > threshold).mean())
-    chosen = {str(k): kind == k for k in np.unique(kind[~good])} | {"all": ~good}
+    chosen = {str(k): kind == k for k in np.unique(kind[~good])}
+    chosen[_free_name("all", [*rows, *chosen])] = ~good
+    marked = None if masks is None else _marked(masks, len(kind))
     for name, defect in chosen.items():
         row = {"images": float(defect.sum())}
         both = good | defect
         row["image_auroc"] = float(roc_auc_score(defect[both], score[both]))
         if threshold is not None:
             row["found"] = float((score[defect] > threshold).mean())
-        if masks is not None:
-            row |= _pixel_figures(np.asanyarray(masks), np.asanyarray(heatmaps), both)
+        if marked is not None:
+            known = np.flatnonzero(good | (defect & marked))
+            row |= _pixel_figures(masks, heatmaps, known)
         rows[name] = row
     return rows if output_dict else _table(rows)
 
 
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += " defects"
+    return name
+
+
+def _marked(masks: Any, n: int) -> npt.NDArray[np.bool_]:
+    """Which images have a mask with an anomalous pixel."""
+    if len(masks) != n:
+        raise ValueError(f"kinds has {n} images, but there are {len(masks)} masks.")
+    return np.array([mask is not None and np.any(np.asarray(mask)) for mask in masks])
+
+
 def _pixel_figures(
-    masks: npt.NDArray[Any], heatmaps: npt.NDArray[Any], rows: npt.NDArray[np.bool_]
+    masks: Any, heatmaps: Any, rows: npt.NDArray[np.intp]
 ) -> dict[str, float]:
-    check_consistent_length(rows, masks, heatmaps)
-    truth, values = masks[rows], heatmaps[rows]
-    if not truth.any():
+    """Of images whose masks are known; that of a good one may be None."""
+    check_consistent_length(masks, heatmaps)
+    values = np.asanyarray(heatmaps)[rows]
+    empty = np.zeros(values.shape[1:], dtype=bool)
+    truth: Any = [empty if masks[row] is None else masks[row] for row in rows]
+    if isinstance(masks, np.ndarray):
+        truth = masks[rows]
+    if not any(np.any(np.asarray(mask)) for mask in truth):
         return {}
     return {
         "pixel_auroc": pixel_roc_auc_score(truth, values),

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._answers import check_model, count, read_truth
-from skfcdd._inputs.files import ImageFiles, is_paths
+from skfcdd._inputs.containers import is_paths
+from skfcdd._inputs.files import ImageFiles
 from skfcdd._inputs.labels import is_masks, masks_to_labels
 from skfcdd._utils.files import written_at_once
 from skfcdd.exceptions import ImageShapeError

@@ -1,0 +1,67 @@
+"""Masks as arrays, whatever axes tools add to them: one plane an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["as_plane", "as_planes", "known_rows"]
+
+# Grey images that a tool has saved in colours have this many equal channels.
+_COLOURS = 3
+# Masks are compared in blocks of about this many values, so that a file stays a file.
+_BLOCK = 1 << 24
+
+
+def as_planes(masks: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
+    """Masks (n, h, w) out of (n, 1, h, w), (n, h, w, 1) or grey RGB; a view.
+
+    Parameters
+    ----------
+    masks : ndarray
+    shape : sequence of int
+        What is expected: (n, h, w). Masks of other shapes are given back as they are.
+
+    Raises
+    ------
+    ValueError
+        If there are colours, whose meaning nobody has said.
+    """
+    n, *size = shape
+    if masks.ndim != len(shape) + 1:
+        return masks
+    for c in (1, _COLOURS):
+        for axis, place in ((masks.ndim - 1, (n, *size, c)), (1, (n, c, *size))):
+            if masks.shape == place:
+                return _plane(masks, axis)
+    return masks
+
+
+def as_plane(mask: Any, size: Sequence[int]) -> npt.NDArray[Any]:
+    """One mask (h, w) out of (1, h, w), (h, w, 1) or grey RGB."""
+    array = np.asarray(mask)
+    return as_planes(array[None], (1, *size))[0] if array.ndim else array
+
+
+def _plane(masks: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    first = np.moveaxis(masks, axis, 0)[0]
+    step = max(1, _BLOCK // max(1, masks[:1].size))
+    for start in range(0, len(masks) if masks.shape[axis] > 1 else 0, step):
+        rows = slice(start, start + step)
+        if (masks[rows] != np.expand_dims(first[rows], axis)).any():
+            raise ValueError(
+                f"masks of shape {masks.shape} have colours, and nothing says which of "
+                f"them mean anomalous. Give masks (n, h, w), such as "
+                f"masks.any(axis={axis})."
+            )
+    return first
+
+
+def known_rows(masks: Any) -> npt.NDArray[np.intp] | None:
+    """Rows of a list whose mask is known; None if it has no gaps."""
+    if isinstance(masks, (list, tuple)) and any(mask is None for mask in masks):
+        return np.array([i for i, mask in enumerate(masks) if mask is not None], int)
+    return None

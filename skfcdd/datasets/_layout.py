@@ -1,0 +1,351 @@
+"""What the names of folders say: parts, good images, and kinds of defect."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from skfcdd._inputs.words import meaning, same
+from skfcdd.datasets._found import Entry, Found, MaskFolder, first_of, plural
+from skfcdd.datasets._mask_names import match_masks
+from skfcdd.datasets._walk import Folder, Walk, walk, walk_masks
+
+__all__ = ["part_of", "read_folder", "says_what_is_good"]
+
+_PARTS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+}
+# These may hold masks, or be kinds of defect.
+_LIKE_MASKS = {"label", "labels", "annotation", "annotations", "seg", "segmentation"}
+
+
+def part_of(name: str) -> str | None:
+    """The part that a folder, or a cell of a table, names: "train", "test", "val"."""
+    return _PARTS.get(name.strip().casefold())
+
+
+def read_folder(
+    source: Path,
+    *,
+    anomalous: Path | None = None,
+    masks: Path | None = None,
+    normal: str | None = None,
+    unlabelled: bool = False,
+) -> Found:
+    """Images of a folder and what is known of them.
+
+    Parameters
+    ----------
+    source : Path
+    anomalous, masks, normal
+        As for :func:`load_images`.
+    unlabelled : bool, default=False
+        Whether nothing is to be known of the images.
+    """
+    apart = [] if anomalous is None else [anomalous]
+    found = walk(source, apart=apart, masks=masks)
+    if unlabelled:
+        paths = found.root.every()
+        entries = [Entry(path, "", False) for path in paths]
+        warned = found.warnings()
+        if n := sum(len(folder.files) for folder in found.masks):
+            warned.append(f"{plural(n, 'mask')} left out")
+        return Found(entries, found.skipped, warned, labelled=False)
+    layout = _Layout(source, normal, found.warnings())
+    if anomalous is None:
+        layout.read(found.root)
+    else:
+        layout.read_two(found.root, anomalous, masks)
+        if normal is not None and not layout.named:
+            raise layout.unknown_normal()
+    result = Found(layout.entries, found.skipped + layout.skipped, layout.warnings)
+    _add_masks(result, source, found.masks + layout.masks, masks)
+    bad = [entry.anomalous for entry in result.entries]
+    if bad and all(bad) and not any("no good image" in w for w in result.warnings):
+        result.warnings.append(f"no good image is known in {str(source)!r}")
+    return result
+
+
+def says_what_is_good(source: Path, normal: str | None = None) -> bool:
+    """Whether the folders of a source say which images are good."""
+    root = walk(source).root
+    parts = any(part_of(folder.name) for folder in root.folders)
+    return parts or _Layout(source, normal, []).knows_good(root)
+
+
+class _Layout:
+    """Goes through folders, and makes entries of their images."""
+
+    def __init__(self, source: Path, normal: str | None, warnings: list[str]) -> None:
+        self.source, self.normal, self.warnings = source, normal, warnings
+        self.entries: list[Entry] = []
+        self.skipped: list[Path] = []
+        self.masks: list[MaskFolder] = []
+        self.named = False
+
+    def read(self, root: Folder) -> None:
+        """The parts of a source, or the source as one part."""
+        if any(part_of(folder.name) for folder in root.folders):
+            self._read_parts(root)
+        else:
+            name = os.path.basename(os.path.abspath(root.path))
+            self._read_kinds(root, part_of(name) or name)
+        if self.normal is not None and self.entries and not self.named:
+            raise self.unknown_normal()
+
+    def unknown_normal(self) -> ValueError:
+        return ValueError(
+            f"Got normal={self.normal!r}, but no folder in {str(self.source)!r} has "
+            f"this name, so none is known to hold good images. Give the name of one "
+            f"as normal=."
+        )
+
+    def _read_parts(self, root: Folder) -> None:
+        parts: dict[str, Folder] = {}
+        rest = list(root.images)
+        for folder in root.folders:
+            part = part_of(folder.name)
+            if part is None:
+                rest += folder.every()
+            elif part in parts:
+                raise ValueError(
+                    f"{str(root.path)!r} holds both {parts[part].name!r} and "
+                    f"{folder.name!r}. Put the images of a part into one folder."
+                )
+            else:
+                parts[part] = folder
+        for part in ("train", "val", "test"):
+            if part in parts:
+                self._read_kinds(parts[part], part)
+        if rest:
+            self.skipped += rest
+            self.warnings.append(
+                f"{plural(len(rest), 'image')} beside the folders "
+                f"{[folder.name for folder in parts.values()]} left out, the first "
+                f"{first_of(rest)}"
+            )
+
+    def _read_kinds(self, folder: Folder, split: str) -> None:
+        kinds = folder.folders
+        if not kinds:
+            self._read_flat(folder, split)
+            return
+        if folder.images:
+            raise ValueError(
+                f"{str(folder.path)!r} holds images beside folders of images: it is "
+                f"not clear which are good. Move {folder.images[0].name!r} and others "
+                f"into folders."
+            )
+        good = [kind for kind in kinds if self._is_good(kind.name)]
+        if not good and self._leads_to_good(folder):
+            if part_of(split) is None and any(part_of(kind.name) for kind in kinds):
+                self._read_parts(folder)
+                return
+            for kind in kinds:
+                if self._leads_to_good(kind):
+                    self._read_kinds(kind, split)
+                else:
+                    self._add(kind, kind.name, True, split)
+            return
+        if not good:
+            self._refuse(folder, split)
+        for kind in kinds:
+            self._add(kind, kind.name, kind not in good, split)
+            if kind not in good and kind.name.casefold() in _LIKE_MASKS:
+                self.warnings.append(
+                    f"the images of {str(kind.path)!r} count as defects, although the "
+                    f"folder has a name as of masks. Give it as masks= if they are"
+                )
+        self._check_names(good, [kind for kind in kinds if kind not in good])
+
+    def _read_flat(self, folder: Folder, split: str) -> None:
+        if self.normal is not None and same(folder.name, self.normal):
+            self.named = True
+        elif meaning(folder.name, clearly=True) is False and folder.images:
+            self.warnings.append(
+                f"the images of {str(folder.path)!r} count as good, as nothing lies "
+                f"beside them, although the name says otherwise. Give a folder of good "
+                f"images, and this one as anomalous="
+            )
+        elif split in ("test", "val") and folder.images and self.normal is None:
+            self.warnings.append(
+                f"the {plural(len(folder.images), 'image')} of {str(folder.path)!r} "
+                f"count as good, as no folder in it says otherwise. Sort them into "
+                f"folders, or give a table"
+            )
+        self._add(folder, folder.name, False, split, assumed=not self.named)
+
+    def _refuse(self, folder: Folder, split: str) -> None:
+        """Where no name says which images are good, only a test can go on."""
+        names = [kind.name for kind in folder.folders]
+        known = [name for name in self._names(folder) if meaning(name, clearly=True)]
+        hint = f" {known[0]!r} is one by its name, too." if known else ""
+        if split not in ("test", "val") or (self.normal is not None and known):
+            named = "" if self.normal is None else f" (normal={self.normal!r})"
+            raise ValueError(
+                f"None of the folders {names} in {str(folder.path)!r} is known to hold "
+                f"good images{named}.{hint} Name it with normal=, or call it 'good'."
+            )
+
+        if self.normal is None and all(
+            meaning(n, clearly=True) is False for n in names
+        ):
+            return
+        self.warnings.append(
+            f"no good image is known in {str(folder.path)!r}: none of its folders "
+            f"{names} has a name such as 'good', 'normal' or 'ok', and all count as "
+            f"defects. Name the right one with normal="
+        )
+
+    def _is_good(self, name: str) -> bool:
+        if self.normal is None:
+            return meaning(name) is True
+        self.named |= same(name, self.normal)
+        return same(name, self.normal)
+
+    def _names(self, folder: Folder) -> list[str]:
+        return [inner.name for inner in folder.below()]
+
+    def knows_good(self, folder: Folder) -> bool:
+        """Whether the name of a folder in this one, at any depth, means good."""
+        near = any(self._is_good(inner.name) for inner in folder.folders)
+        return near or self._leads_to_good(folder)
+
+    def _leads_to_good(self, folder: Folder) -> bool:
+        """Whether a clear name comes further down; "0" may be the number of a lot."""
+        if self.normal is not None:
+            return any(same(name, self.normal) for name in self._names(folder))
+        return any(meaning(name, clearly=True) for name in self._names(folder))
+
+    def _check_names(self, good: list[Folder], bad: list[Folder]) -> None:
+        """Refuse defects below a folder of good images, and the other way round."""
+        kinds = {kind.name.casefold() for kind in bad}
+        for kind in good:
+            for inner in kind.below():
+                name = inner.name
+                wrong = meaning(name, clearly=True) is False
+                if wrong or name.casefold() in kinds:
+                    raise self._contradiction(inner, kind, "good images")
+        for kind in bad:
+            for inner in kind.below():
+                # normal= names one folder; others mean what they mean in general.
+                named = self.normal is not None and same(inner.name, self.normal)
+                if named or meaning(inner.name, clearly=True):
+                    raise self._contradiction(inner, kind, "defects")
+
+    def _contradiction(self, inner: Folder, kind: Folder, what: str) -> ValueError:
+        return ValueError(
+            f"{str(inner.path)!r} lies in {kind.name!r}, a folder of {what}, but its "
+            f"name says otherwise. Move it, or rename it."
+        )
+
+    def _add(
+        self,
+        folder: Folder,
+        kind: str,
+        anomalous: bool,
+        split: str,
+        *,
+        assumed: bool = False,
+        source: Path | None = None,
+    ) -> None:
+        top = Path(os.path.abspath(source or self.source))
+        for path in folder.every():
+            place = Path(os.path.abspath(path)).relative_to(top).parts[:-1]
+            self.entries.append(
+                Entry(
+                    path,
+                    kind,
+                    anomalous,
+                    split,
+                    place=(top.name, *place),
+                    assumed=assumed,
+                )
+            )
+
+    def read_two(self, root: Folder, anomalous: Path, masks: Path | None) -> None:
+        """A folder of good images, and one of others."""
+        if os.path.realpath(anomalous) == os.path.realpath(self.source):
+            raise ValueError(
+                f"anomalous= is the folder of the good images, {str(self.source)!r}. "
+                f"Give two folders."
+            )
+        name = os.path.basename(os.path.abspath(self.source))
+        if any(part_of(folder.name) for folder in root.folders):
+            self._read_parts(root)
+        elif self.knows_good(root) or self._says_bad(root):
+            self._read_kinds(root, name)
+        else:
+            self._add(root, name, False, name, assumed=True)
+            self.named |= self.normal is not None and same(name, self.normal)
+        other: Walk = walk(anomalous, apart=[self.source], masks=masks)
+        if not other.root.every():
+            raise FileNotFoundError(f"There are no images in {str(anomalous)!r}.")
+        for inner in (other.root, *other.root.below()):
+            if meaning(inner.name, clearly=True):
+                raise self._contradiction(inner, other.root, "defects")
+        kind = os.path.basename(os.path.abspath(anomalous))
+        self._add(other.root, kind, True, name, source=anomalous)
+        self.warnings += other.warnings()
+        self.skipped += other.skipped
+        self.masks += other.masks
+
+    def _says_bad(self, folder: Folder) -> bool:
+        return any(meaning(n, clearly=True) is False for n in self._names(folder))
+
+
+def _add_masks(
+    result: Found, source: Path, inside: list[MaskFolder], given: Path | None
+) -> None:
+    """Give the entries their masks, and say which are left over."""
+    folders = inside
+    beside = given is None and not inside
+    if given is not None:
+        folders = [_without_images(walk_masks(given, None), result)]
+    elif beside:
+        folders = [walk_masks(path, None) for path in _ground_truth_beside(source)]
+    matched = match_masks(result.entries, folders)
+    n_bad = sum(entry.anomalous for entry in result.entries)
+    if given is not None and matched.n_matched == 0:
+        raise ValueError(
+            f"masks={str(given)!r} holds {plural(len(folders[0].files), 'image')}, of "
+            f"which none belongs to one of the {plural(n_bad, 'image')} with a defect. "
+            f"A mask has the folders and the name of its image, with or without a word "
+            f"such as _mask."
+        )
+    result.masked = matched.n_matched > 0 or (bool(inside) and n_bad > 0)
+    # A folder beside the source may hold masks of what lies elsewhere.
+    if matched.unmatched and not beside:
+        n = plural(len(matched.unmatched), "mask")
+        result.warnings.append(
+            f"{n} without an image, the first {first_of(matched.unmatched)}"
+        )
+    if matched.ambiguous:
+        n = plural(len(matched.ambiguous), "mask")
+        result.warnings.append(
+            f"{n} could belong to several images and not used, the first "
+            f"{first_of(matched.ambiguous)}. Put masks into folders as the images"
+        )
+
+
+def _without_images(folder: MaskFolder, result: Found) -> MaskFolder:
+    """A folder of masks that may hold the images as well."""
+    images = {os.path.realpath(entry.path) for entry in result.entries}
+    files = [p for p in folder.files if os.path.realpath(p) not in images]
+    return replace(folder, files=tuple(files))
+
+
+def _ground_truth_beside(source: Path) -> list[Path]:
+    """A folder of masks that lies beside the source."""
+    above = Path(os.path.abspath(source)).parent
+    if not os.access(above, os.R_OK):
+        return []
+    named = [p for p in sorted(above.iterdir()) if p.name.casefold() == "ground_truth"]
+    return [path for path in named if path.is_dir()][:1]

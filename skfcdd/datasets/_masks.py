@@ -1,0 +1,251 @@
+"""Masks from files: which pixels a file marks, whatever it was drawn with.
+
+A pixel is anomalous if its value is not 0. Values are those that the file holds: of a
+palette the index, of a colour the greatest channel, of transparency the opacity if one
+colour was drawn. Only a mask of two values that a codec or a change of size has blurred
+is cut in the middle between them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from skfcdd._inputs.files import ImageFiles, _Opened
+from skfcdd._utils.optional import pillow
+from skfcdd.datasets._found import Entry, first_of, plural
+from skfcdd.exceptions import ImageFileError
+
+__all__ = ["MaskReader", "read_mask"]
+
+Mask = npt.NDArray[np.bool_]
+
+# Values from here on are high: those below may be numbers of classes.
+_HIGH = 128
+# What lossless files hold if people draw in them; blurred edges have more values.
+_FEW = 16
+# Pixels from an edge to which a codec or a resampling spreads it, ...
+_NEAR = 3
+# ... and to which blocks of JPEG carry faint noise, of at most this share of the top.
+_BLOCK, _FAINT = 16, 0.2
+_LOSSY = {"JPEG", "WEBP", "MPO"}
+
+
+def read_mask(path: Path, page: int = 0) -> tuple[Mask, str | None]:
+    """Anomalous pixels (h, w) of a file, and what is doubtful about it.
+
+    Raises
+    ------
+    ~skfcdd.exceptions.ImageFileError
+        If it cannot be read.
+    """
+    with _Opened(path) as image:
+        if 0 < page < getattr(image, "n_frames", 1):
+            image.seek(page)
+        lossy = image.format in _LOSSY
+        image = pillow("ImageOps").exif_transpose(image)
+        if image.mode in ("P", "PA"):
+            indices = np.asarray(image)
+            indices = indices[..., 0] if indices.ndim == 3 else indices
+            return indices != 0, _inverted(image)
+        values, coloured = _values(image)
+    if not np.isfinite(values).all():
+        raise ImageFileError(
+            f"The mask {str(path)!r} has values that are not finite. Write 0 for "
+            f"normal pixels, and 1 for anomalous ones."
+        )
+    return _marked(values, lossy=lossy, coloured=coloured)
+
+
+def _marked(
+    values: npt.NDArray[Any], *, lossy: bool, coloured: bool
+) -> tuple[Mask, str | None]:
+    """Pixels that are not 0, or of a blurred mask those nearer to the top."""
+    if values.min(initial=0) < 0:
+        return values != 0, "values below 0"
+    top = values.max(initial=0)
+    between = np.unique(values[(values != 0) & (values != top)])
+    if len(between) == 0:
+        return values != 0, None
+    if top < _HIGH:
+        return values != 0, "faint values in a lossy format" if lossy else None
+    few = not lossy and len(between) < _FEW
+    if not few and _is_blurred(values, float(top)):
+        return values > top / 2, None
+    if few and coloured:  # a colour for each class
+        return values != 0, None
+    return values != 0, f"values between 0 and {top:g}, such as {between[:3].tolist()}"
+
+
+def _values(image: Any) -> tuple[npt.NDArray[Any], bool]:
+    """What stands in a file for each pixel, 0 if normal; whether it has colours."""
+    if image.mode in ("LA", "La", "RGBA", "RGBa"):
+        plain = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
+        array = np.asarray(image.convert(plain))
+        colours, alpha = array[..., :-1], array[..., -1]
+        return _of_transparency(colours, alpha), _has_colours(colours)
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        image = image.convert("RGB")
+    array = np.asarray(image)
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    if array.ndim == 3:
+        return array.max(axis=2), _has_colours(array)
+    return array, False
+
+
+def _has_colours(array: npt.NDArray[Any]) -> bool:
+    return bool((array != array[..., :1]).any())
+
+
+def _inverted(image: Any) -> str | None:
+    """Doubt of a palette in which 0 is no black, and another index is."""
+    used = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
+    background = np.array(image.getpalette("RGB") or [0, 0, 0])[:3]
+    if background.any() and (used == 0).all(axis=1).any():
+        return "a palette in which black is not 0"
+    return None
+
+
+def _of_transparency(
+    colours: npt.NDArray[Any], alpha: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """Opacity, if one colour was drawn; else the colours that can be seen."""
+    seen = alpha > 0
+    brightest = colours.max(axis=2)
+    if alpha.size == 0 or alpha.min() == alpha.max():
+        return brightest
+    drawn = colours[seen]
+    if (drawn == drawn[0]).all():
+        return alpha
+    return np.where(seen, brightest, 0)
+
+
+def _is_blurred(values: npt.NDArray[Any], top: float) -> bool:
+    """Whether all values between 0 and high ones come from the edges between these."""
+    high = values > top / 2
+    if high.all():
+        return False
+    to_edge = ndimage.distance_transform_cdt(~high, metric="chessboard")
+    near = to_edge <= _NEAR
+    faint = (values <= _FAINT * top) & (to_edge <= _BLOCK)
+    return bool((high | (values == 0) | near | faint).all())
+
+
+@dataclass
+class MaskReader:
+    """Reads the masks of images, at the size of these, and keeps what is doubtful.
+
+    Parameters
+    ----------
+    images : ImageFiles
+    on_error : {"raise", "skip"}
+        What to do with masks that cannot be read.
+    keep_empty : bool
+        Whether empty masks of defects are given as they are.
+    """
+
+    images: ImageFiles
+    on_error: str = "raise"
+    keep_empty: bool = False
+    empty: list[Path] = field(default_factory=list)
+    failed: list[ImageFileError] = field(default_factory=list)
+    doubts: list[tuple[Path, str]] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+
+    def read(self, entries: Sequence[Entry]) -> list[npt.NDArray[np.uint8] | None]:
+        """The mask (h, w) of each image; None for a defect whose mask is not known.
+
+        Raises
+        ------
+        ~skfcdd.exceptions.ImageFileError
+            If a mask cannot be read, or has another size than its image.
+        ValueError
+            If the mask of a good image has anomalous pixels.
+        """
+        return [self._of(row, entry) for row, entry in enumerate(entries)]
+
+    @functools.cached_property
+    def nothing(self) -> npt.NDArray[np.uint8]:
+        """The mask of a good image: one for all of them, which nobody may change."""
+        empty = np.zeros(self.images.size, dtype=np.uint8)
+        empty.flags.writeable = False
+        return empty
+
+    def warnings(self) -> list[str]:
+        """What a user should know of the masks."""
+        told = []
+        if self.empty:
+            n = plural(len(self.empty), "mask")
+            told.append(
+                f"{n} of defects empty and taken for unknown, the first "
+                f"{first_of(self.empty)}"
+            )
+        if self.doubts:
+            path, doubt = self.doubts[0]
+            n = plural(len({path for path, _ in self.doubts}), "mask")
+            told.append(
+                f"{n} with values that can be read in two ways, of which all but 0 "
+                f"count as anomalous, the first {str(path)!r}: {doubt}"
+            )
+        if len(self.shares) > 1 and np.median(self.shares) > 0.5:
+            told.append(
+                "most masks have more anomalous than normal pixels: 0 should be "
+                "normal, and they may be inverted"
+            )
+        return told
+
+    def _of(self, row: int, entry: Entry) -> npt.NDArray[np.uint8] | None:
+        if not entry.masks:
+            return None if entry.anomalous else self.nothing
+        try:
+            parts = [self._part(path, row) for path in entry.masks]
+        except ImageFileError as error:
+            if self.on_error == "raise":
+                raise
+            self.failed.append(error)
+            return None
+        mask = np.logical_or.reduce(parts)
+        if not entry.anomalous and mask.any():
+            raise ValueError(
+                f"{str(entry.path)!r} counts as good, but its mask "
+                f"{str(entry.masks[0])!r} has {int(mask.sum())} anomalous pixels. Move "
+                f"the image to a folder of defects, or give it a label of one."
+            )
+        if entry.anomalous and not mask.any() and not self.keep_empty:
+            self.empty.append(entry.masks[0])
+            return None
+        if entry.anomalous:
+            self.shares.append(float(mask.mean()))
+        return self._fitted(mask, row)
+
+    def _part(self, path: Path, row: int) -> Mask:
+        mask, doubt = read_mask(path, self.images.page)
+        if doubt is not None:
+            self.doubts.append((path, doubt))
+        if mask.shape != self.images.sizes[row]:
+            raise ImageFileError(
+                f"The mask {str(path)!r} has (h, w) = {mask.shape}, but its image "
+                f"{self.images.sizes[row]}."
+            )
+        return mask
+
+    def _fitted(self, mask: Mask, row: int) -> npt.NDArray[np.uint8]:
+        """A mask at the size of the images; any part of a pixel makes it anomalous."""
+        h, w = self.images._inner(row)
+        if mask.shape != (h, w):
+            image = pillow("Image")
+            # A hundredth of a pixel of 8 bits would be lost.
+            grey = image.fromarray(mask.astype(np.float32))
+            mask = np.asarray(grey.resize((w, h), image.Resampling.BOX)) > 0
+        whole = np.zeros(self.images.size, dtype=np.uint8)
+        top, left = (self.images.size[0] - h) // 2, (self.images.size[1] - w) // 2
+        whole[top : top + h, left : left + w] = mask
+        return whole

@@ -1,0 +1,310 @@
+"""Tables of files: how they are written down, and what their cells mean."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skfcdd._inputs.words import is_missing, label_text, meaning, same
+from skfcdd.datasets._found import SUFFIXES, Entry, Found, plural
+from skfcdd.datasets._layout import part_of
+from skfcdd.exceptions import ImageFileError
+
+__all__ = ["has_labels", "read_table"]
+
+# Names of columns, by what they hold.
+_COLUMNS = {
+    "path": "path",
+    "label": "label",
+    "target": "label",
+    "kind": "kind",
+    "mask": "mask",
+    "split": "split",
+}
+_DELIMITERS = (",", ";", "\t", "|")
+# Tried in this order; every file is a text in the last one.
+_ENCODINGS: tuple[str, ...] = ("utf-8-sig", "cp1252", "latin-1")
+
+
+@dataclass
+class _Row:
+    """A line of a table: its number, and its cells by column."""
+
+    number: int
+    cells: dict[str, str]
+
+
+@dataclass
+class _Table:
+    path: Path
+    columns: list[str]
+    unknown: list[str]
+    warnings: list[str]
+    rows: list[_Row] = field(default_factory=list)
+
+    def line(self, row: _Row) -> str:
+        return f"Line {row.number} of {str(self.path)!r}"
+
+
+def has_labels(path: Path) -> bool:
+    """Whether a table says which images are good."""
+    table = _open(path)
+    return "label" in table.columns or "kind" in table.columns
+
+
+def read_table(
+    path: Path,
+    *,
+    normal: str | None = None,
+    on_error: str = "raise",
+    unlabelled: bool = False,
+) -> Found:
+    """Images of a table and what it says of them.
+
+    Parameters
+    ----------
+    path : Path
+    normal, on_error
+        As for :func:`load_images`.
+    unlabelled : bool, default=False
+        Whether nothing is to be known of the images; a table may then lack labels.
+
+    Raises
+    ------
+    ValueError
+        If it is no table, or it is not clear which images are good.
+    ~skfcdd.exceptions.ImageFileError
+        If a line names a file that is not there, unless files are skipped.
+    """
+    table = _open(path, unlabelled=unlabelled)
+    labels = None if unlabelled else _labels(table)
+    good = _good_labels(table, labels, normal)
+    entries = []
+    for row in table.rows:
+        label = None if labels is None else labels[row.number]
+        file = _file(table, row, "path", on_error)
+        mask = row.cells.get("mask", "")
+        masks = () if is_missing(mask) else (_file(table, row, "mask", on_error),)
+        split = row.cells.get("split", "")
+        kind = row.cells.get("kind", "")
+        anomalous = label is not None and label not in good
+        _check_kind(table, row, kind, anomalous)
+        entries.append(
+            Entry(
+                file,
+                label_text(kind if not is_missing(kind) else label or "good"),
+                anomalous,
+                part_of(split) or split,
+                masks,
+                assumed=label is None,
+                where=table.line(row),
+            )
+        )
+    entries = _without_copies(entries, table)
+    # An empty cell says by itself that the mask is not known.
+    return Found(entries, [], table.warnings, labelled=not unlabelled)
+
+
+def _open(path: Path, *, unlabelled: bool = False) -> _Table:
+    if path.suffix.lower() in SUFFIXES:
+        raise ValueError(
+            f"{str(path)!r} is an image. Give a folder of images, or a table of them."
+        )
+    text, warned = _text(path)
+    lines = io.StringIO(text, newline="")
+    delimiter = _delimiter(text)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(
+            f"{str(path)!r} is no table that can be read: {error}, in line "
+            f"{reader.line_num}."
+        ) from error
+    filled = [(number, cells) for number, cells in rows if any(cells)]
+    header = [cell for _, cells in filled[:1] for cell in cells]
+    unknown = [name for name in header if name and name.casefold() not in _COLUMNS]
+    if unknown and not unlabelled:
+        warned.append(
+            f"the columns {unknown} of {str(path)!r} are not read; known are "
+            f"{sorted(_COLUMNS)}"
+        )
+    table = _Table(path, _columns(path, header), unknown, warned)
+    for number, cells in filled[1:]:
+        # Spreadsheets fill up lines with empty cells.
+        while len(cells) > len(header) and not cells[-1]:
+            cells.pop()
+        if len(cells) != len(header):
+            raise ValueError(
+                f"Line {number} of {str(path)!r} has {plural(len(cells), 'cell')}, but "
+                f"the header has {len(header)}. Fill it up, and put cells with "
+                f"{delimiter!r} into quotes."
+            )
+        row = {name: c for name, c in zip(table.columns, cells, strict=True) if name}
+        table.rows.append(_Row(number, row))
+    return table
+
+
+def _columns(path: Path, header: Sequence[str]) -> list[str]:
+    """What each column holds; "" for those that are not read."""
+    columns = [_COLUMNS.get(name.casefold(), "") for name in header]
+    if "path" not in columns:
+        raise ValueError(
+            f"{str(path)!r} needs a column 'path' (and may have 'label', 'mask' "
+            f"and 'split'). Got the columns {list(header)}."
+        )
+    for name in filter(None, columns):
+        if columns.count(name) > 1:
+            both = [h for h, c in zip(header, columns, strict=True) if c == name]
+            raise ValueError(
+                f"{str(path)!r} has several columns for the {name}: {both}. Keep one."
+            )
+    return columns
+
+
+def _text(path: Path) -> tuple[str, list[str]]:
+    """A file as a text, and what to say if it is not UTF-8."""
+    data = path.read_bytes()
+    encodings = _ENCODINGS
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ("utf-16",)
+    elif b"\0" in data[:4]:
+        encodings = ("utf-16-be" if data.startswith(b"\0") else "utf-16-le",)
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            break
+        warned = f"{str(path)!r} is not UTF-8; it was read as {encoding}"
+        return text, [] if encoding == "utf-8-sig" else [warned]
+    raise ValueError(
+        f"{str(path)!r} is no text in one of the encodings {[*_ENCODINGS, 'utf-16']}. "
+        f"Save the table as CSV, in UTF-8."
+    )
+
+
+def _delimiter(text: str) -> str:
+    """The one by which the header has a column "path"."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    for delimiter in _DELIMITERS:
+        row = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
+        if len(row) > 1 and "path" in (cell.strip().casefold() for cell in row):
+            return delimiter
+    return ","
+
+
+def _labels(table: _Table) -> dict[int, str] | None:
+    """The label of each line, by its number; None if the table has no labels.
+
+    Raises
+    ------
+    ValueError
+        If a cell is empty, a column is not known, or label and kind disagree.
+    """
+    name = next((c for c in ("label", "kind") if c in table.columns), None)
+    if name is None:
+        if table.unknown:
+            raise ValueError(
+                f"{str(table.path)!r} has no column 'label', but others, "
+                f"{table.unknown}, so that it is not clear which images are good. Name "
+                f"the column of labels 'label', or remove the others if all are good."
+            )
+        return None
+    for row in table.rows:
+        if is_missing(row.cells[name]):
+            raise ValueError(
+                f"{table.line(row)} has no {name} ({row.cells[name]!r}), so that it is "
+                f"not clear whether the image is good. Fill it in, or remove the line."
+            )
+    return {row.number: label_text(row.cells[name]) for row in table.rows}
+
+
+def _good_labels(
+    table: _Table, labels: dict[int, str] | None, normal: str | None
+) -> set[str]:
+    """The labels that mean "good"."""
+    if labels is None or not labels:
+        return set()
+    found = set(labels.values())
+    if normal is not None:
+        good = {label for label in found if same(label, normal)}
+    elif {"-1", "1"} <= found:
+        if "0" in found:
+            raise ValueError(
+                f"{str(table.path)!r} has the labels -1, 0 and 1, and it is not clear "
+                f"which of them means good. Name it with normal=."
+            )
+        good = {"1"} | {label for label in found if meaning(label)}
+    else:
+        good = {label for label in found if meaning(label)}
+    if not good:
+        named = "" if normal is None else f", and none is normal={normal!r}"
+        raise ValueError(
+            f"No label of {str(table.path)!r} is known to mean good: it has "
+            f"{sorted(found)[:10]}{named}. Name the one of good images with normal=."
+        )
+    return good
+
+
+def _check_kind(table: _Table, row: _Row, kind: str, anomalous: bool) -> None:
+    """Refuse a kind that says the contrary of the label."""
+    if "label" in row.cells and meaning(kind, clearly=True) is anomalous:
+        raise ValueError(
+            f"{table.line(row)} has the label {row.cells.get('label')!r} and the kind "
+            f"{kind!r}, which say the contrary of each other. Mend one of them."
+        )
+
+
+def _file(table: _Table, row: _Row, column: str, on_error: str) -> Path:
+    """The file that a cell names, from the folder of the table on."""
+    cell = row.cells[column]
+    if is_missing(cell):
+        raise ValueError(f"{table.line(row)} has no {column}. Fill it in.")
+    for name in (cell, cell.replace("\\", "/")):
+        path = table.path.parent / name
+        if path.is_file():
+            return path
+    if path.is_dir():
+        raise ValueError(f"{table.line(row)} names {cell!r}, which is a folder.")
+    if on_error == "raise":
+        raise ImageFileError(
+            f"{table.line(row)} names {cell!r}, but there is no such file. Paths are "
+            f"relative to the table; skip such files with on_error='skip' of "
+            f"load_images, --on-error skip of the command line."
+        )
+    return path
+
+
+def _without_copies(entries: list[Entry], table: _Table) -> list[Entry]:
+    """Each file once; a file of two meanings is an error."""
+    kept: dict[Path, Entry] = {}
+    again = 0
+    for entry in entries:
+        path = entry.path.resolve()
+        first = kept.setdefault(path, entry)
+        if first is entry:
+            continue
+        again += 1
+        for name, one, two in (
+            ("labels", first.anomalous, entry.anomalous),
+            ("kinds", first.kind, entry.kind),
+            ("parts", first.split, entry.split),
+            ("masks", first.masks, entry.masks),
+        ):
+            if one != two:
+                raise ValueError(
+                    f"{str(entry.path)!r} has two {name}. {first.where} says one, "
+                    f"{entry.where.replace('Line', 'line', 1)} the other. Remove one "
+                    f"of the lines."
+                )
+    if again:
+        table.warnings.append(
+            f"{plural(again, 'line')} of {str(table.path)!r} name images once more, "
+            f"and were not used"
+        )
+    return list(kept.values())
