@@ -35,7 +35,7 @@ class MemoryBank:
 
     Parameters
     ----------
-    weight : float, default=2.0
+    weight : float, default=1.0
         Standard deviation of this part of the score on normal images, as a multiple of
         that of FCDD's part; greater than 0.
     n_patches : int, default=1000
@@ -65,7 +65,7 @@ class MemoryBank:
     FCDDDetector(memory_bank=MemoryBank(n_patches=2000, position=1.0))
     """
 
-    weight: float = 2.0
+    weight: float = 1.0
     n_patches: int = 1000
     max_patches: int = 40_000
     n_components: int | None = 64
