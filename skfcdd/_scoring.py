@@ -312,6 +312,7 @@ class AnomalyScorer(ReprMixin):
             image_shape=known.layout,
             fitted_shape=known.shape,
             reading=known.reading,
+            fitted_dtype=known.dtype,
         )
         self._fitted.warn_about_range(images)
         return images

@@ -43,8 +43,8 @@ class Model:
 
             self.estimator = load(path, device=device)
         h, w, c = self.estimator.image_shape_
-        plain = {"resize": (h, w), "mode": "grey" if c == 1 else "colour"}
-        self.options: dict[str, Any] = dict(self.estimator.reading_ or {}) | plain
+        known = self.estimator.reading_ or {"n_channels": c}
+        self.options: dict[str, Any] = {**known, "resize": (h, w)}
 
     def judge(self, X: Any, heatmaps: bool) -> Verdicts:
         """Scores of a batch, and its heatmaps where they are asked for or decide."""
@@ -250,9 +250,9 @@ def write_overlay(
     scale: tuple[float, float],
 ) -> None:
     """The image in grey, with its heatmap over it; one scale for all images."""
-    from skfcdd._inputs.files import decode
+    from skfcdd._inputs.decoding import decode
 
-    grey = decode(images.paths[row], grey=True, deep=False, page=images.page)
+    grey = decode(images.paths[row], grey=True, page=images.page)
     base = np.asarray(grey, dtype=np.float32)[..., None].repeat(3, axis=2)
     low, high = scale
     heat = np.clip((heatmap - low) / (high - low), 0, 1)[..., None]

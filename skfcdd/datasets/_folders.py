@@ -14,13 +14,17 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import Bunch
 
-from skfcdd._inputs.files import Header, ImageFiles, decode, read_headers
+from skfcdd._inputs.decoding import Header, decode, read_headers, read_picture
+from skfcdd._inputs.files import ImageFiles
 from skfcdd._utils.optional import pillow
 from skfcdd.exceptions import ImageFileError, SkippedFilesWarning
 
 __all__ = ["load_images"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".npy", ".npz"),
+)
 # Names of folders with good images.
 _GOOD = ("good", "normal", "ok", "free", "healthy", "0")
 
@@ -46,9 +50,12 @@ def load_images(
     resize: int | tuple[int, int] | None = None,
     keep_aspect: bool = False,
     mode: str = "auto",
-    page: int = 0,
+    page: int | None = None,
     on_error: str = "raise",
     n_jobs: int | None = None,
+    dtype: str | None = None,
+    rescale: bool = False,
+    n_channels: int | None = None,
 ) -> Bunch:
     """Images of a folder or a table, with labels, kinds of defect and masks.
 
@@ -76,7 +83,7 @@ def load_images(
         or without ``_mask`` at the end. None looks for ``ground_truth`` beside.
     normal : str, default=None
         Name of the folder, or the label, of good images.
-    resize, keep_aspect, mode, page, n_jobs
+    resize, keep_aspect, mode, page, n_jobs, dtype, rescale, n_channels
         As for :class:`ImageFiles`.
     on_error : {"raise", "skip"}, default="raise"
         What to do with files that cannot be read. "skip" decodes all files once,
@@ -144,6 +151,9 @@ def load_images(
         page=page,
         n_jobs=n_jobs,
         headers=headers,
+        dtype=dtype,
+        rescale=rescale,
+        n_channels=n_channels,
     )
     return Bunch(
         images=images,
@@ -310,7 +320,7 @@ def sound(
 
 def _decoding_error(path: Path) -> ImageFileError | None:
     try:
-        decode(path, grey=True, deep=False)
+        read_picture(path)
     except ImageFileError as error:
         return error
     return None
@@ -330,7 +340,7 @@ def _read_masks(
 
 
 def _read_mask(path: Path, images: ImageFiles, row: int) -> npt.NDArray[Any]:
-    mask = decode(path, grey=True, deep=False)
+    mask = decode(path, grey=True)
     size = (mask.size[1], mask.size[0])
     if size != images.sizes[row]:
         raise ImageFileError(
