@@ -14,7 +14,7 @@ from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
 from skfcdd._scoring import AnomalyScorer
-from skfcdd._verdicts import Convention
+from skfcdd._verdicts import Convention, settled
 
 if TYPE_CHECKING:
     from typing import Self
@@ -72,10 +72,10 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n,), float64
-            ``score_samples(X) - offset_``.
+            ``score_samples(X) - offset_``; 0 where that is a rounding of 0.
         """
         scores, model = self._scored(X)
-        return model.threshold - scores
+        return model.threshold - settled(scores, model.threshold)
 
     def predict(self, X: Any) -> npt.NDArray[np.int_]:
         """1 for inliers, -1 for outliers.

@@ -29,7 +29,7 @@ from skfcdd._utils.sklearn import (
     store_parameters,
     with_callbacks,
 )
-from skfcdd._verdicts import Convention
+from skfcdd._verdicts import Convention, settled
 from skfcdd.metrics import intersection_over_union_score
 
 __all__ = ["FCDDSegmenter"]
@@ -393,7 +393,8 @@ class FCDDSegmenter(BaseFCDD):
         ndarray of shape (n, h, w), float64
             ``explain(X) - threshold_``; `min_area` plays no part.
         """
-        return self.explain(X).astype(np.float64) - self.threshold_
+        threshold = self.threshold_
+        return settled(self.explain(X), threshold) - threshold
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         r"""Probability of each pixel that it is anomalous.

@@ -409,7 +409,7 @@ def test_a_file_that_changes_its_size(tmp_path):
 
 
 def quick(**params):
-    params = {"backbone": "fcdd_cnn_28", "memory_bank": None, **params}
+    params = {"backbone": "fcdd28", "memory_bank": None, **params}
     return FCDDClassifier(max_epochs=1, random_state=0, batch_size=32, **params)
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from skfcdd._utils.files import check_writable, written_at_once
 from skfcdd._utils.optional import pillow
-from skfcdd._verdicts import convention_of, decisive_scores
+from skfcdd._verdicts import convention_of, decisive_scores, is_above, settled
 from skfcdd.cli._options import check, check_device
 from skfcdd.datasets import ImageFiles, load_images
 
@@ -76,13 +76,13 @@ class Verdicts:
 
     @property
     def anomalous(self) -> npt.NDArray[np.bool_]:
-        return self.decisive > self.threshold
+        return np.asarray(is_above(self.decisive, self.threshold))
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:
         """Above 0.5 exactly where `anomalous`."""
         p: npt.NDArray[np.float64] = -np.expm1(
-            -np.log(2) * self.decisive / self.threshold
+            -np.log(2) * settled(self.decisive, self.threshold) / self.threshold
         )
         return p
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from skfcdd._verdicts import is_above
 from skfcdd.metrics._pixels import aupro_score, pixel_roc_auc_score
 
 __all__ = ["defect_report"]
@@ -84,14 +85,14 @@ def defect_report(
         raise ValueError("Give masks and heatmaps together, or neither.")
     rows = {str(normal): {"images": float(good.sum())}}
     if threshold is not None:
-        rows[str(normal)]["found"] = float((score[good] > threshold).mean())
+        rows[str(normal)]["found"] = float(is_above(score[good], threshold).mean())
     chosen = {str(k): kind == k for k in np.unique(kind[~good])} | {"all": ~good}
     for name, defect in chosen.items():
         row = {"images": float(defect.sum())}
         both = good | defect
         row["image_auroc"] = float(roc_auc_score(defect[both], score[both]))
         if threshold is not None:
-            row["found"] = float((score[defect] > threshold).mean())
+            row["found"] = float(is_above(score[defect], threshold).mean())
         if masks is not None:
             row |= _pixel_figures(np.asanyarray(masks), np.asanyarray(heatmaps), both)
         rows[name] = row

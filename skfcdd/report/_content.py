@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 
 from skfcdd._answers import pick_masks, take
 from skfcdd._utils.optional import library_versions
-from skfcdd._verdicts import decisive_scores
+from skfcdd._verdicts import decisive_scores, is_above
 from skfcdd.display._choice import pictures_of, range_of
 from skfcdd.report._model import describe, examine
 from skfcdd.report._pictures import (
@@ -78,7 +78,7 @@ class Content:
         self.scores = np.concatenate(scores)
         right = np.ones(self.n, dtype=bool)
         if self.truth is not None:
-            right = (self.scores > self.estimator.threshold_) == self.truth
+            right = is_above(self.scores, self.estimator.threshold_) == self.truth
         first = np.lexsort((-self.scores, right))
         return np.sort(first[:n_images])
 
