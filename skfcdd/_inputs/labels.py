@@ -46,12 +46,22 @@ class Targets:
         Where `masks` is to be believed.
     anomaly_label : label, default=None
         The one of anomalies, where they were told by labels.
+    weight : ndarray of shape (n,) or None
+        How often each image is to be shown in training; None shows all alike.
     """
 
     anomalous: npt.NDArray[np.bool_]
     masks: npt.NDArray[Any] | None = None
     has_mask: npt.NDArray[np.bool_] | None = None
     anomaly_label: Any = None
+    weight: npt.NDArray[np.float64] | None = None
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """Which images play a part: those whose weight is not 0."""
+        if self.weight is None:
+            return np.ones(len(self.anomalous), dtype=bool)
+        return self.weight > 0
 
     def mask_of(
         self, rows: npt.NDArray[np.intp], shape: tuple[int, ...]
