@@ -46,13 +46,13 @@ def models(tmp_path_factory):
 
 
 def test_verdicts_depend_on_nothing_but_the_image(models):
-    for number in range(60):
+    for number in range(24):
         check_a_set(models, number)
 
 
 @pytest.mark.nightly
 def test_verdicts_of_a_thousand_sets(models):
-    for number in range(60, 1000):
+    for number in range(24, 1000):
         check_a_set(models, number)
 
 

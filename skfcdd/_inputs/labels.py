@@ -376,7 +376,8 @@ def is_masks(y: Any) -> bool:
     """Whether y holds masks rather than labels."""
     if isinstance(y, (list, tuple)):
         return any(mask is None or np.ndim(mask) >= 2 for mask in y)
-    return np.ndim(y) >= 3
+    n_axes: int = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
+    return n_axes >= 3
 
 
 def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
@@ -399,7 +400,7 @@ def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
 
 def _told_labels(y: Any, anomaly_label: Any) -> Labels:
     """Labels, with a warning where their meaning was taken from the sort order."""
-    labels = check_labels(y, len(y), anomaly_label)
+    labels = check_labels(y, len(np.asarray(y)), anomaly_label)
     if labels.warning is not None:
         warn_caller(labels.warning, AnomalyLabelWarning)
     return labels
