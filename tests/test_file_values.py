@@ -164,9 +164,8 @@ def test_values_are_those_of_the_file(line, tmp_path):
 def test_every_line_of_the_table_is_in_the_guide():
     text = PAGE.read_text(encoding="utf-8")
     for name, _, stored, _, _, _ in TABLE:
-        line = re.search(
-            rf"^\| [^|]*\b{name}\b[^|]*\|[^|]*\b{stored}\b.*\|$", text, re.MULTILINE
-        )
+        pattern = rf"^\| [^|]*\b{name}\b[^|]*\|[^|]*\b{stored}\b.*\|$"
+        line = re.search(pattern, text, re.MULTILINE)
         assert line, f"the guide has no line about {stored} in {name}"
 
 

@@ -87,7 +87,7 @@ def test_weights_turn_what_is_learnt():
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        (np.zeros(40), "weight.* zero"),
+        (np.zeros(40), "weight.*zero"),
         (np.where(Y == 1, 1.0, 0.0), "all images of the normal class"),
         (-np.ones(40), "[Nn]egative values"),
         (np.full(40, np.nan), "sample_weight contains NaN"),

@@ -351,15 +351,13 @@ def _common_channels(
 def _other_channels(
     path: Path, n: int, mode: str, number: int, first: Path, wanted: int | None
 ) -> ImageShapeError:
-    like = "as the images of fit have" if wanted else f"as {first.name!r} has"
     if mode in ("grey", "colour"):
-        like = f"or 3, as mode={mode!r} takes them"
-        number = 1
-    hint = ""
-    if (n, number, mode) == (3, 1, "auto"):
-        hint = " mode='grey' of ImageFiles or load_images makes colours grey."
-    elif n not in (1, 3) and mode in ("grey", "colour"):
-        hint = " mode='channels' keeps all channels."
+        return ImageShapeError(
+            f"{str(path)!r} has {n} channels, but mode={mode!r} takes files with 1 or "
+            f"3. mode='channels' keeps all channels."
+        )
+    like = "as in fit" if wanted else f"as {first.name!r} has"
+    hint = " mode='grey' makes colours grey." if (n, number) == (3, 1) else ""
     return ImageShapeError(
         f"{str(path)!r} has {n} channel(s), but {number} are expected, {like}.{hint}"
     )
@@ -372,12 +370,12 @@ def _common_dtype(
     dtype = headers[0].dtype if wanted is None else wanted
     for path, header in zip(paths, headers, strict=True):
         if not can_become(header.dtype, dtype, rescale=rescale):
-            like = f"{paths[0].name!r} {dtype}" if wanted is None else f"not {wanted}"
+            like = f"as {paths[0].name!r} has" if wanted is None else "as in fit"
             raise ImageFileError(
-                f"{str(path)!r} has values of {header.dtype}, but {like}: these are "
-                f"two scales. Save all files with one type of values. If 8 and 16 bits "
-                f"both go from black to white, ImageFiles(paths, dtype='uint16', "
-                f"rescale=True) brings them to one."
+                f"{str(path)!r} has values of {header.dtype}, but {dtype} is expected, "
+                f"{like}: these are two scales. Save all files with one type of "
+                f"values. If 8 and 16 bits both go from black to white, "
+                f"ImageFiles(paths, dtype='uint16', rescale=True) brings them to one."
             )
     return dtype
 
