@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skfcdd._inputs.labels import as_truth, image_labels, is_masks, masks_to_labels
 from skfcdd._inputs.lazy_arrays import is_lazy, read
 from skfcdd._inputs.mask_arrays import as_plane
-from skfcdd._verdicts import Convention, convention_of
+from skfcdd._verdicts import Convention, convention_of, is_above
 from skfcdd.exceptions import ImageShapeError
 
 __all__ = [
@@ -94,7 +94,7 @@ def judge(
 ) -> npt.NDArray[np.bool_]:
     """Which images are called anomalous; of a segmenter, have an anomalous pixel."""
     if not convention_of(estimator).judges_pixels:
-        above: npt.NDArray[np.bool_] = scores > estimator.threshold_
+        above: npt.NDArray[np.bool_] = is_above(scores, estimator.threshold_)
         return above
     parts = [estimator.predict(part).any(axis=(1, 2)) for part in _slices(X)]
     return np.concatenate([np.empty(0, dtype=bool), *parts])

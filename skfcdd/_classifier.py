@@ -22,6 +22,7 @@ from skfcdd._inputs.labels import (
     check_masks,
     masks_to_labels,
 )
+from skfcdd._inputs.weights import with_weights
 from skfcdd._scoring import of_model
 from skfcdd._utils.sklearn import (
     Interval,
@@ -333,7 +334,13 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
 
     @with_callbacks  # type: ignore[untyped-decorator]
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any = None, masks: Any = None) -> FCDDClassifier:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        masks: Any = None,
+        sample_weight: Any = None,
+    ) -> FCDDClassifier:
         """Train on normal images, and on anomalies where there are some.
 
         Parameters
@@ -347,6 +354,10 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             1 (or 255) at anomalous pixels. Images labelled as anomalies whose mask is
             None or empty are learnt from by their label. Without y, images with an
             anomalous pixel are the anomalies.
+        sample_weight : array-like of shape (n,), default=None
+            How much each image counts: one of weight 2 is shown in training twice as
+            often as one of weight 1 of its kind, and one of weight 0 plays no part. The
+            threshold looks at held-out images one by one, whatever their weight.
 
         Returns
         -------
@@ -381,6 +392,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             if masks is not None:
                 known = check_masks(masks, images.image_shape[:2], labels.anomalous)
                 targets = Targets(labels.anomalous, *known)
+            targets = with_weights(targets, sample_weight)
             sign = 1 if labels.anomaly_index == 1 else -1
             convention = Convention("classifier", labels.classes, sign)
             self._fit_images(images, targets, convention, X, y)

@@ -6,6 +6,7 @@ from typing import Any
 
 from skfcdd._base import BaseFCDD
 from skfcdd._inputs.images import check_images
+from skfcdd._inputs.weights import with_weights
 from skfcdd._outliers import DETECTOR, OutlierVerdicts
 from skfcdd._utils.sklearn import fit_context, with_callbacks
 
@@ -236,7 +237,12 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
 
     @with_callbacks  # type: ignore[untyped-decorator]
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any = None) -> FCDDDetector:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+    ) -> FCDDDetector:
         """Train on images, nearly all of which are normal.
 
         Parameters
@@ -247,6 +253,10 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         y : array-like of shape (n,), default=None
             -1 for known outliers; any other number is normal, with a warning if there
             are several. Or two words that are clear, such as "good" and "defect".
+        sample_weight : array-like of shape (n,), default=None
+            How much each image counts: one of weight 2 is shown in training twice as
+            often as one of weight 1 of its kind, and one of weight 0 plays no part. The
+            threshold looks at held-out images one by one, whatever their weight.
 
         Returns
         -------
@@ -268,6 +278,6 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
             images = check_images(
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
-            targets = self._read_targets(y, images)
+            targets = with_weights(self._read_targets(y, images), sample_weight)
             self._fit_images(images, targets, DETECTOR, X, y)
         return self

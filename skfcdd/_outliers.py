@@ -16,7 +16,7 @@ from skfcdd._inputs.labels import Targets
 from skfcdd._inputs.words import anomaly_of_pair
 from skfcdd._scoring import AnomalyScorer
 from skfcdd._utils.warnings import warn_caller
-from skfcdd._verdicts import Convention
+from skfcdd._verdicts import Convention, settled
 from skfcdd.exceptions import AnomalyLabelWarning
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n,), float64
-            ``score_samples(X) - offset_``.
+            ``score_samples(X) - offset_``; 0 where that is a rounding of 0.
         """
         scores, model = self._scored(X)
-        return model.threshold - scores
+        return model.threshold - settled(scores, model.threshold)
 
     def predict(self, X: Any) -> npt.NDArray[np.int_]:
         """1 for inliers, -1 for outliers.

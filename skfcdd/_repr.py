@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from skfcdd._verdicts import convention_of
+from skfcdd._verdicts import convention_of, is_above
 from skfcdd.exceptions import CalibrationError
 from skfcdd.thresholds import FalseAlarmRate
 
@@ -132,7 +132,7 @@ def _threshold_facts(estimator: Any) -> dict[str, str]:
             "threshold of pixels": f"{threshold:.4g}",
             "calibrated on": f"{len(held)} normal images",
         }
-    above = int((held > threshold).sum())
+    above = int(is_above(held, threshold).sum())
     rows = {
         "threshold": f"{threshold:.4g}",
         "calibrated on": f"{len(held)} normal images, {above} of them above",

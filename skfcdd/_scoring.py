@@ -317,6 +317,7 @@ class AnomalyScorer(ReprMixin):
             image_shape=known.layout,
             fitted_shape=known.shape,
             reading=known.reading,
+            fitted_dtype=known.dtype,
         )
         self._fitted.warn_about_range(images)
         return images
@@ -356,13 +357,13 @@ class AnomalyScorer(ReprMixin):
         Those held out, or where none of them can be used, those trained on: a handful
         is too precious to hold out.
         """
-        usable = self._usable(targets)
+        usable = np.intersect1d(self._usable(targets), np.flatnonzero(targets.kept))
         held = np.intersect1d(split.held_anomalous, usable)
         return held if len(held) else usable
 
     def _rows(self, split: Split, targets: Targets) -> CalibrationRows:
         """What sets the threshold in ``fit``."""
-        every = np.arange(len(targets.anomalous))
+        every = np.flatnonzero(targets.kept)
         held = self._held_anomalies(split, targets)
         return CalibrationRows(split.held_normal, held, every)
 

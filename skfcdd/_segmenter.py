@@ -21,6 +21,7 @@ from skfcdd._inputs.labels import (
     image_labels,
     is_masks,
 )
+from skfcdd._inputs.weights import with_weights
 from skfcdd._regions import Region, find_regions
 from skfcdd._utils.sklearn import (
     Interval,
@@ -29,7 +30,7 @@ from skfcdd._utils.sklearn import (
     store_parameters,
     with_callbacks,
 )
-from skfcdd._verdicts import Convention
+from skfcdd._verdicts import Convention, settled
 from skfcdd.metrics import intersection_over_union_score
 
 __all__ = ["FCDDSegmenter"]
@@ -314,7 +315,13 @@ class FCDDSegmenter(BaseFCDD):
 
     @with_callbacks  # type: ignore[untyped-decorator]
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any = None, masks: Any = None) -> FCDDSegmenter:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        masks: Any = None,
+        sample_weight: Any = None,
+    ) -> FCDDSegmenter:
         """Train on images and masks, or on normal images alone.
 
         Parameters
@@ -328,6 +335,10 @@ class FCDDSegmenter(BaseFCDD):
         masks : array-like of shape (n, h, w), or list with None, default=None
             Masks beside labels in y. Anomalies whose mask is None or empty are learnt
             from by their label.
+        sample_weight : array-like of shape (n,), default=None
+            How much each image counts: one of weight 2 is shown in training twice as
+            often as one of weight 1 of its kind, and one of weight 0 plays no part. The
+            threshold looks at held-out images one by one, whatever their weight.
 
         Returns
         -------
@@ -353,6 +364,7 @@ class FCDDSegmenter(BaseFCDD):
             targets = check_masks_and_labels(
                 y, masks, len(images), size, self.anomaly_label
             )
+            targets = with_weights(targets, sample_weight)
             convention = Convention(
                 "segmenter",
                 min_area=self.min_area,
@@ -395,7 +407,8 @@ class FCDDSegmenter(BaseFCDD):
         ndarray of shape (n, h, w), float64
             ``explain(X) - threshold_``; `min_area` plays no part.
         """
-        return self.explain(X).astype(np.float64) - self.threshold_
+        threshold = self.threshold_
+        return settled(self.explain(X), threshold) - threshold
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         r"""Probability of each pixel that it is anomalous.

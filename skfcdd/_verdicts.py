@@ -15,22 +15,49 @@ import numpy.typing as npt
 from skfcdd._regions import drop_small
 
 __all__ = [
+    "SLACK",
     "Convention",
     "convention_of",
     "decisive_scores",
+    "is_above",
+    "limit",
     "middle_of",
     "outline_level",
+    "settled",
     "silent_at",
 ]
 
 Scores = npt.NDArray[np.float64]
+
+# Scores of one image differ by rounding, with the images beside it in a batch and with
+# the library that computes them. By so much of a score they are the same.
+SLACK = 3e-6
+
+
+def limit(threshold: float) -> float:
+    """The greatest score that is still on a threshold."""
+    return threshold + SLACK * abs(threshold)
+
+
+def is_above(scores: npt.ArrayLike, threshold: float) -> Any:
+    """Which scores are above a threshold by more than rounding."""
+    # Both in double precision: a plain number would be rounded to single.
+    return np.asarray(scores) > np.float64(limit(threshold))
+
+
+def settled(scores: npt.ArrayLike, threshold: float) -> Scores:
+    """Scores, with those that are above a threshold by rounding alone put on it."""
+    values = np.asarray(scores, dtype=np.float64)
+    on = (values > threshold) & ~is_above(values, threshold)
+    return np.where(on, threshold, values)
 
 
 @dataclass(frozen=True, eq=False)
 class Convention:
     """What the verdicts of an estimator look like.
 
-    An image or a pixel is anomalous exactly if its score is above the threshold.
+    An image or a pixel is anomalous exactly if its score is above the threshold, by
+    more than the scores of equal images differ (three millionths of it).
 
     Parameters
     ----------
@@ -68,7 +95,8 @@ class Convention:
 
     def index(self, scores: Scores, threshold: float) -> npt.NDArray[np.int_]:
         """Place in `classes` of each label."""
-        return ((scores > threshold) == (self.anomaly_sign > 0)).astype(int)
+        above = is_above(scores, threshold)
+        return (above == (self.anomaly_sign > 0)).astype(int)
 
     def decision(self, scores: Scores, threshold: float) -> Scores:
         """Distance from the threshold, positive for ``classes[1]``.
@@ -76,6 +104,7 @@ class Convention:
         A score on the threshold is normal, so it counts as positive where
         ``classes[1]`` means "normal".
         """
+        scores = settled(scores, threshold)
         if self.anomaly_sign > 0:
             return scores - threshold
         distance = threshold - scores
@@ -83,7 +112,7 @@ class Convention:
 
     def probabilities(self, scores: Scores, threshold: float) -> Scores:
         """Columns in the order of `classes`; 0.5 at the threshold."""
-        normal = np.exp2(-scores / threshold)
+        normal = np.exp2(-settled(scores, threshold) / threshold)
         columns = (normal, 1 - normal)
         return np.stack(columns[:: self.anomaly_sign], axis=1)
 
@@ -91,15 +120,14 @@ class Convention:
         self, heatmaps: npt.NDArray[np.float32], threshold: float
     ) -> Scores:
         """Probability of each pixel that it is anomalous; 0.5 at the threshold."""
-        ratio = heatmaps.astype(np.float64) / threshold
+        ratio = settled(heatmaps, threshold) / threshold
         return np.asarray(-np.expm1(-np.log(2) * ratio))
 
     def masks(
         self, heatmaps: npt.NDArray[np.float32], threshold: float
     ) -> npt.NDArray[np.bool_]:
         """Anomalous pixels, in regions of at least `min_area` of them."""
-        # Both in double precision: a plain number would be rounded to single.
-        return drop_small(heatmaps > np.float64(threshold), self.min_area)
+        return drop_small(is_above(heatmaps, threshold), self.min_area)
 
 
 def convention_of(estimator: Any) -> Convention:
@@ -129,9 +157,9 @@ def decisive_scores(
 ) -> Scores:
     """Scores of images on the scale of the threshold of `estimator`.
 
-    An image is an anomaly exactly if its score is above. Of a segmenter, whose
-    threshold is one of pixels: the least threshold at which no defect is marked in the
-    image. With ``min_area=1`` this is the peak of the heatmap.
+    An image is an anomaly exactly if its score is above, see :func:`is_above`. Of a
+    segmenter, whose threshold is one of pixels: the least threshold at which no defect
+    is marked in the image. With ``min_area=1`` this is the peak of the heatmap.
     """
     convention = convention_of(estimator)
     if not convention.judges_pixels:

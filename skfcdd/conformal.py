@@ -24,6 +24,7 @@ import numpy.typing as npt
 from scipy.stats import binom, false_discovery_control
 from sklearn.utils import check_array, check_random_state
 
+from skfcdd._verdicts import SLACK
 from skfcdd.exceptions import CalibrationError
 
 __all__ = [
@@ -49,7 +50,9 @@ def conformal_p_values(
     .. math:: p = \frac{1 + \#\{i : s_i \ge s\}}{n + 1}
 
     For a normal image, :math:`P(p \le \alpha) \le \alpha` for every :math:`\alpha`.
-    Equal scores count against the alarm, so that ties keep the guarantee.
+    Equal scores count against the alarm, so that ties keep the guarantee. Scores that
+    differ by less than three millionths are equal: so much those of one image differ by
+    rounding, with the images beside it in a batch.
 
     Parameters
     ----------
@@ -82,10 +85,11 @@ def conformal_p_values(
     calibration = np.sort(_check_scores(calibration_scores, "calibration_scores"))
     new = _check_scores(scores, "scores", may_be_empty=True)
     n = len(calibration)
-    at_least = n - np.searchsorted(calibration, new, side="left")
+    slack = SLACK * np.abs(new)
+    at_least = n - np.searchsorted(calibration, new - slack, side="left")
     if not smoothed:
         return (1 + at_least) / (n + 1)
-    greater = n - np.searchsorted(calibration, new, side="right")
+    greater = n - np.searchsorted(calibration, new + slack, side="right")
     chance = check_random_state(random_state).uniform(size=len(new))
     p: npt.NDArray[np.float64] = (greater + chance * (1 + at_least - greater)) / (n + 1)
     return p

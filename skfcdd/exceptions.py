@@ -13,6 +13,7 @@ __all__ = [
     "DownloadError",
     "ExportError",
     "ImageFileError",
+    "ImageFileWarning",
     "ImageShapeError",
     "InterruptedTrainingWarning",
     "ModelFileError",
@@ -188,6 +189,17 @@ class ImageFileError(ValueError, OSError):
     --------
     >>> from skfcdd.exceptions import ImageFileError
     >>> issubclass(ImageFileError, ValueError) and issubclass(ImageFileError, OSError)
+    True
+    """
+
+
+class ImageFileWarning(UserWarning):
+    """An image file is not read as it stands, such as one that is transparent all over.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import ImageFileWarning
+    >>> issubclass(ImageFileWarning, UserWarning)
     True
     """
 

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
@@ -20,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._inputs.containers import path_list
+from skfcdd._inputs.ranges import scale_problem
 from skfcdd._regions import drop_small
 from skfcdd._verdicts import Convention, middle_of
+from skfcdd.exceptions import ValueRangeWarning
 
 __all__ = ["OnnxFCDD"]
 
@@ -149,6 +152,10 @@ class OnnxFCDD:
         self.reading_ = json.loads(metadata.get("reading", "null"))
         self.channels = metadata["channels"]
         self._dtype = np.dtype(metadata["dtype"])
+        # Files of before this was written do not say what the images of fit were.
+        self._fitted_dtype = metadata.get("fitted_dtype")
+        limits = json.loads(metadata.get("limits", "null"))
+        self._limits = None if limits is None else (float(limits[0]), float(limits[1]))
         self._dynamic = bool(json.loads(metadata["dynamic_size"]))
 
     def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
@@ -250,12 +257,13 @@ class OnnxFCDD:
     def _check(self, X: Any) -> npt.NDArray[Any]:
         """Images as the graph takes them; files are read as in ``fit``."""
         if (paths := path_list(X)) is not None:
-            from skfcdd._inputs.files import ImageFiles
+            from skfcdd._inputs.files import files_for
 
-            c = self.image_shape_[2]
-            mode = {"mode": "grey" if c == 1 else "colour"}
-            X = ImageFiles(paths, **self.reading_ or mode)
+            known = self._fitted_dtype
+            X = files_for(paths, self.reading_, self.image_shape_, known)
         images = np.asarray(X)
+        if hasattr(X, "reading") and self.channels == "first" and images.ndim == 4:
+            images = np.moveaxis(images, 3, 1)  # files have their channels last
         images = self._check_type(self._with_channels(images))
         h, w, c = self.image_shape_
         expected: tuple[int, ...] = (
@@ -295,6 +303,7 @@ class OnnxFCDD:
     def _check_type(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if images.dtype == self._dtype == np.uint8:
             return images
+        self._warn_about_range(images)
         if self._dtype == np.uint8 or images.dtype.kind not in "biuf":
             raise ValueError(
                 f"X has dtype {images.dtype}, but the model takes {self._dtype}: "
@@ -304,6 +313,19 @@ class OnnxFCDD:
         if not np.isfinite(images).all():
             raise ValueError("X contains NaN or infinity.")
         return images
+
+    def _warn_about_range(self, images: npt.NDArray[Any]) -> None:
+        """Say so where images are on another scale than those of ``fit``."""
+        if self._fitted_dtype is None or self._limits is None or not images.size:
+            return
+        problem = scale_problem(
+            str(images.dtype),
+            lambda: float(images.max()),
+            self._fitted_dtype,
+            self._limits,
+        )
+        if problem is not None:
+            warnings.warn(problem, ValueRangeWarning, stacklevel=4)
 
 
 def _import_runtime() -> Any:

@@ -16,7 +16,12 @@ from PIL import Image
 
 from skfcdd import FCDDClassifier, FCDDSegmenter
 from skfcdd.datasets import ImageFiles, load_images, make_defects
-from skfcdd.exceptions import ImageFileError, ImageShapeError, SkippedFilesWarning
+from skfcdd.exceptions import (
+    ImageFileError,
+    ImageFileWarning,
+    ImageShapeError,
+    SkippedFilesWarning,
+)
 
 RNG = np.random.RandomState(0)
 GREY = RNG.randint(0, 256, (24, 32), dtype=np.uint8)
@@ -61,7 +66,9 @@ def test_modes(tmp_path):
     path = write(tmp_path / "la.png", Image.fromarray(alpha, "LA"))
     assert_array_equal(one(path), np.where(bits, GREY, 255))
     rgba = np.dstack([COLOUR, np.full_like(GREY, 0)])
-    assert (one(write(tmp_path / "rgba.png", rgba)) == 255).all()
+    path = write(tmp_path / "rgba.png", rgba)  # as cameras leave an unused channel
+    with pytest.warns(ImageFileWarning, match=r"rgba\.png' is transparent all over"):
+        assert_array_equal(one(path), COLOUR)
 
 
 def test_orientation_of_cameras(tmp_path):
@@ -83,18 +90,26 @@ def test_sixteen_bits(tmp_path):
         images = ImageFiles([write(tmp_path / f"d.{suffix}", deep)])
         assert images.dtype == np.uint16
         assert_array_equal(images[0], deep)
-    # Beside 8-bit files, they are brought to 8 bits.
-    both = ImageFiles([tmp_path / "d.png", write(tmp_path / "g.png", GREY)])
+    # Beside 8-bit files, it must be said what is to become of them.
+    paths = [tmp_path / "d.png", write(tmp_path / "g.png", GREY)]
+    with pytest.raises(ImageFileError, match=r"g\.png' has values of uint8.*d\.png"):
+        ImageFiles(paths)
+    both = ImageFiles(paths, dtype="uint8", rescale=True)
     assert both.dtype == np.uint8
     assert_array_equal(both[0], (deep / 257).round().astype(np.uint8))
     assert_array_equal(both[1], GREY)
+    both = ImageFiles(paths, dtype="uint16", rescale=True)
+    assert_array_equal(both[0], deep)
+    assert_array_equal(both[1], GREY * np.uint16(257))
 
 
 def test_pages(tmp_path):
     pages = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
     path = tmp_path / "pages.tif"
     pages[0].save(path, save_all=True, append_images=pages[1:])
-    assert_array_equal(one(path), GREY)
+    with pytest.raises(ImageFileError, match=r"pages\.tif' holds 2 images.*page=0"):
+        one(path)
+    assert_array_equal(one(path, page=0), GREY)
     assert_array_equal(one(path, page=1), 255 - GREY)
     with pytest.raises(ImageFileError, match=r"pages\.tif"):
         one(path, page=7)

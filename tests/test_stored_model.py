@@ -89,7 +89,7 @@ def test_both_files_of_a_model_read_images_alike(keep, folder, tmp_path, capsys)
 def in_grey(folder, place):
     images = load_images(folder / "good", resize=(32, 48), keep_aspect=True).images
     options = {"resize": (32, 48), "keep_aspect": True}
-    return images, options, {"mode": "auto", "page": 0}
+    return images, options, {"mode": "auto", "page": None}
 
 
 def coloured(place, pages=1):
@@ -113,7 +113,7 @@ def colour_as_grey(folder, place):
 def second_page(folder, place):
     options = {"resize": 32, "keep_aspect": True, "page": 1}
     images = ImageFiles(coloured(place, pages=2), **options)
-    return images, options, {"mode": "colour", "resize": (32, 32)}
+    return images, options, {"mode": "auto", "n_channels": 3, "resize": (32, 32)}
 
 
 @pytest.mark.parametrize("make", [in_grey, colour_as_grey, second_page])

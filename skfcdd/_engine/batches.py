@@ -1,8 +1,9 @@
 """Batches on the device: mixed from normal images, real and synthetic anomalies.
 
-An epoch shows every normal image once. Each batch is filled up with anomalies to the
-asked share: real ones first, then exposed outliers, then synthetic anomalies made of
-the batch's own normal images or their features. All work is on whole tensors.
+An epoch shows every normal image once, or as often as its weight asks for. Each batch
+is filled up with anomalies to the asked share: real ones first, then exposed outliers,
+then synthetic anomalies made of the batch's own normal images or their features. All
+work is on whole tensors.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ class TrainingData(Dataset[Any]):
         On the device; the only source of chance.
     masks, has_mask : ndarray or None
         Masks of all images, and where they are known.
+    weights : ndarray or None
+        How often each image is shown beside others; None shows all alike.
     exposed : ImageArray or None
         Images of other things.
     exposed_index : ndarray of int
@@ -124,6 +127,7 @@ class TrainingData(Dataset[Any]):
     generator: Generator
     masks: npt.NDArray[Any] | None = None
     has_mask: npt.NDArray[np.bool_] | None = None
+    weights: npt.NDArray[np.float64] | None = None
     exposed: ImageArray | None = None
     exposed_index: npt.NDArray[np.intp] = field(
         default_factory=lambda: np.empty(0, dtype=np.intp)
@@ -165,7 +169,7 @@ class TrainingData(Dataset[Any]):
         if self.reseed is not None:
             self.generator = Generator(device).manual_seed(self.reseed)
         n_batches = self.n_batches(batch_size)
-        order = self._permutation(self.normal)
+        order = self._drawn(self.normal, len(self.normal))
         plan = self._plan(self.n_slots(batch_size))
         normals = np.array_split(order, n_batches)
         # The larger parts come first there and last here, so that sizes are even.
@@ -269,6 +273,20 @@ class TrainingData(Dataset[Any]):
         parts = [self._permutation(rows) for _ in range(rounds)]
         return np.concatenate([rows[:0], *parts])[:count]
 
+    def _drawn(self, rows: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
+        """`count` of `rows` in random order, each as its weight asks for (within 1).
+
+        As if each row stood there that many times.
+        """
+        if self.weights is None or not len(rows):
+            return self._recycle(rows, count)
+        rows = self._permutation(rows)
+        ends = np.cumsum(self.weights[rows])
+        start = torch.rand((), generator=on_host(self.generator)).item()
+        points = (np.arange(count) + start) * (ends[-1] / max(1, count))
+        found = np.searchsorted(ends, points, side="right")
+        return self._permutation(rows[np.minimum(found, len(rows) - 1)])
+
     def _plan(self, n_slots: int) -> npt.NDArray[np.intp]:
         """Where each anomaly of an epoch comes from, in random order.
 
@@ -278,7 +296,7 @@ class TrainingData(Dataset[Any]):
         numbers = n_real, n_exposed, n_planted, n_altered = self._plan_sources(n_slots)
         index = np.concatenate(
             [
-                self._recycle(self.anomalous, n_real),
+                self._drawn(self.anomalous, n_real),
                 self._recycle(self.exposed_index, n_exposed),
                 self._planted_index(n_planted),
                 np.zeros(n_altered, dtype=np.intp),  # made for each batch

@@ -68,6 +68,8 @@ def fingerprint(
     told["from"] = begun
     told["images"] = _told_array(images.data, whole=0)
     told["anomalous"] = _told_array(targets.anomalous)
+    if targets.weight is not None:
+        told["weight"] = _told_array(targets.weight)
     if targets.masks is not None:
         told["masks"] = _told_array(targets.masks, whole=0)
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()

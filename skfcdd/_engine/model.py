@@ -19,6 +19,7 @@ from skfcdd._engine.module import FCDDModule
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd._engine.split import UsedImages
 from skfcdd._inputs.images import ImageArray
+from skfcdd._inputs.ranges import scale_problem
 from skfcdd._utils.warnings import warn_caller
 from skfcdd._verdicts import Convention, middle_of
 from skfcdd.backbones import measure_backbone
@@ -257,18 +258,13 @@ class FittedModel:
         return in_batches(self.runner, images, rows, lambda unit: maker(unit).float())
 
     def warn_about_range(self, images: ImageArray) -> None:
-        """Say so where images of 0 to 255 are now given as 0 to 1, or the reverse."""
+        """Say so where images are on another scale than those of fit."""
         preprocess = self.module.preprocess
-        width = preprocess.high - preprocess.low
-        if images.data.dtype == np.uint8 and width == 255:
-            return
-        largest = images.limits()[1]
-        if largest > preprocess.low + 50 * width or (
-            images.data.dtype.kind == "f" and width >= 100 and 0 < largest <= 1
-        ):
-            warn_caller(
-                f"X has values up to {largest:.4g}, but the images given to fit "
-                f"ranged from {preprocess.low:.4g} to {preprocess.high:.4g}: are "
-                f"they on another scale? Scores are meaningless then.",
-                ValueRangeWarning,
-            )
+        problem = scale_problem(
+            str(images.data.dtype),
+            lambda: images.limits()[1],
+            self.images.dtype,
+            (preprocess.low, preprocess.high),
+        )
+        if problem is not None:
+            warn_caller(problem, ValueRangeWarning)

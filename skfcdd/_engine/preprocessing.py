@@ -170,7 +170,10 @@ class Preprocess(nn.Module):
         if self.light is not None:
             images = self.light(images)
         if self.contrast:
-            centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
+            # From any pixel of its own, an image without contrast differs by 0, and
+            # not by what is rounded off a mean.
+            centred = images - images[:, :1, :1, :1]
+            centred = centred - centred.mean(dim=(1, 2, 3), keepdim=True)
             norm = torch.linalg.vector_norm(centred.flatten(1), dim=1)
             std = (norm / images[0].numel() ** 0.5).view(-1, 1, 1, 1)
             if images.requires_grad:

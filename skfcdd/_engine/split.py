@@ -80,6 +80,7 @@ class Split:
         stop_early: bool = False,
         digests: npt.NDArray[np.uint64] | None = None,
         used: UsedImages | None = None,
+        kept: npt.NDArray[np.bool_] | None = None,
     ) -> Split:
         """Hold out a share of the normal images, at least one, and of the anomalies.
 
@@ -95,13 +96,17 @@ class Split:
             Of the images: copies of an image stay together.
         used : UsedImages, default=None
             What an earlier training used, which is never held out again.
+        kept : ndarray of shape (n,), bool, default=None
+            Which images play a part. None means all.
         """
         if digests is None:
             digests = np.arange(len(anomalous), dtype=np.uint64)
         used = used or UsedImages()
-        normal = rng.permutation(np.flatnonzero(~anomalous))
-        bad = rng.permutation(np.flatnonzero(anomalous))
-        n_normal = _n_held(len(normal), fraction, stop_early, len(anomalous))
+        if kept is None:
+            kept = np.ones(len(anomalous), dtype=bool)
+        normal = rng.permutation(np.flatnonzero(~anomalous & kept))
+        bad = rng.permutation(np.flatnonzero(anomalous & kept))
+        n_normal = _n_held(len(normal), fraction, stop_early, int(kept.sum()))
         n_bad = round(fraction * len(bad)) * (len(bad) >= _MIN_ANOMALIES_TO_SPLIT)
         apart = digests
         if len(np.unique(digests[normal])) == 1:  # nothing else could be held out

@@ -163,6 +163,7 @@ def train(
         stop_early=settings.early_stopping,
         digests=digests,
         used=used,
+        kept=targets.kept,
     )
     check(split)
     anomalies = {
@@ -227,6 +228,7 @@ def _data(
         generator,
         masks=targets.masks,
         has_mask=targets.has_mask,
+        weights=targets.weight,
         augment=resolve_augment(settings.augment, frozen=module.split > 0),
         anomaly_fraction=settings.anomaly_fraction if learns else 0.0,
         trust_planted=settings.pixel_loss is not None,

@@ -1,170 +1,64 @@
 """Image files as an array: decoded in parallel, at one size, when they are asked for.
 
-Pillow decodes; this module decides what a file means: which way is up, what becomes of
-a palette or of transparency, how many bits a value has, and what to do with a file that
-cannot be read.
+All files are read in one way: number of channels, type of the values, size and page are
+those of the first `fit` that saw such files, and a file that does not fit is named.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
 
+from skfcdd._inputs.decoding import Header, map_in_threads, read_headers, read_picture
+from skfcdd._inputs.pixels import as_channels, can_become, resized, retyped
 from skfcdd._utils.optional import pillow
-from skfcdd.exceptions import ImageFileError
+from skfcdd._utils.warnings import warn_caller
+from skfcdd.exceptions import ImageFileError, ImageFileWarning, ImageShapeError
 
-__all__ = ["Header", "ImageFiles", "decode", "read_headers"]
+__all__ = ["ImageFiles", "files_for"]
 
-_DEEP = {"I;16", "I;16B", "I;16L", "I"}
-_GREY = {"1", "L", "LA", "La", *_DEEP, "F"}
+# Where models were fitted on arrays of these types, files must have them too.
+_OF_LIGHT = ("uint8", "uint16")
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the first bytes of a file say.
+def files_for(
+    paths: Any,
+    reading: Mapping[str, Any] | None,
+    image_shape: Sequence[int] | None,
+    dtype: str | None = None,
+) -> ImageFiles:
+    """Files as a model reads them.
 
     Parameters
     ----------
-    size : tuple of int (h, w)
-        As a person sees it: turned by the orientation that a camera has noted.
-    grey : bool
-        Whether the image has no colours.
-    deep : bool
-        Whether a value has 16 bits.
-    n_pages : int
-        Number of images in the file.
+    paths : sequence of path
+    reading : mapping or None
+        How the files of ``fit`` were read, if there were files.
+    image_shape : sequence of int (h, w, c) or None
+        What the model takes, if it says so.
+    dtype : str, default=None
+        Type of the values of ``fit``, if it is known.
     """
-
-    size: tuple[int, int]
-    grey: bool
-    deep: bool
-    n_pages: int
-
-
-def read_headers(
-    paths: Sequence[Path], n_jobs: int | None = None
-) -> list[Header | ImageFileError]:
-    """Headers of files, or what is wrong with them."""
-
-    def attempt(path: Path) -> Header | ImageFileError:
-        try:
-            return _header(path)
-        except ImageFileError as error:
-            return error
-
-    return _map(attempt, paths, n_jobs)
-
-
-def _map(function: Any, items: Sequence[Any], n_jobs: int | None) -> list[Any]:
-    """Pillow lets other threads run while it decodes."""
-    n_jobs = n_jobs or min(8, os.cpu_count() or 1)
-    if n_jobs == 1 or len(items) < 2:
-        return [function(item) for item in items]
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads")
-    return list(parallel(delayed(function)(item) for item in items))
-
-
-class _Opened:
-    """A file as an image of Pillow; whatever goes wrong names the file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Any:
-        image = pillow("Image")
-        try:
-            self.image = image.open(self.path)
-        except Exception as error:
-            raise _failure(self.path, error) from error
-        return self.image
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self.image.close()
-        if isinstance(error, Exception) and not isinstance(error, ImageFileError):
-            raise _failure(self.path, error) from error
-
-
-def _failure(path: Path, error: Exception) -> ImageFileError:
-    if isinstance(error, FileNotFoundError):
-        why = "there is no such file"
-    elif type(error).__name__ == "UnidentifiedImageError":
-        why = "it is no image of a known format"
-    elif type(error).__name__ == "DecompressionBombError":
-        why = f"it would need too much memory ({error})"
-    else:
-        why = str(error) or type(error).__name__
-    return ImageFileError(
-        f"Cannot read {str(path)!r}: {why}. Mend or remove it, or skip such files "
-        f"with on_error='skip' of load_images, --on-error skip of the command line."
-    )
-
-
-def _header(path: Path) -> Header:
-    with _Opened(path) as image:
-        w, h = image.size
-        # Pillow would decode a whole PNG file to see what stands behind its pixels.
-        known = image.format != "PNG" or "exif" in image.info
-        if known and image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # on its side
-            h, w = w, h
-        mode = image.mode
-        if mode == "P":
-            mode = image.palette.mode if _is_colourful(image) else "L"
-        n_pages = getattr(image, "n_frames", 1)
-        return Header((h, w), mode in _GREY, image.mode in _DEEP, n_pages)
-
-
-def _is_colourful(image: Any) -> bool:
-    """Whether a palette has colours that are not grey."""
-    palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
-    return bool((np.ptp(palette, axis=1) > 0).any())
-
-
-def decode(path: Path, *, grey: bool, deep: bool, page: int = 0) -> Any:
-    """An image of Pillow as a person sees it: upright, on white where transparent.
-
-    Modes "L" or "RGB", or "I;16" and "F" where `deep`.
-    """
-    with _Opened(path) as image:
-        if page:
-            image.seek(page)
-        image = pillow("ImageOps").exif_transpose(image)
-        if deep:
-            return _deep(image)
-        if image.mode in _DEEP:
-            values = np.asarray(image, dtype=np.float32) / 257
-            image = pillow("Image").fromarray(values.round().astype(np.uint8))
-        elif image.mode == "F":
-            values = np.clip(np.asarray(image), 0, 255)
-            image = pillow("Image").fromarray(values.astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = pillow("Image").new("RGBA", image.size, "white")
-            image = pillow("Image").alpha_composite(white, image)
-        return image.convert("L" if grey else "RGB")
-
-
-def _deep(image: Any) -> Any:
-    """Grey values of 16 bits, as 32-bit numbers that Pillow can resize."""
-    values = np.asarray(image)
-    if values.ndim == 3 or image.mode in ("1", "P"):
-        values = np.asarray(image.convert("L"))
-    if values.dtype == np.uint8:
-        values = values.astype(np.float32) * 257
-    return pillow("Image").fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    if reading is not None:
+        return ImageFiles(paths, **reading)
+    # Grey files among coloured ones are fine; colours are never dropped unasked.
+    strict = dtype if dtype in _OF_LIGHT else None
+    n_channels = None if image_shape is None else image_shape[2]
+    return ImageFiles(paths, n_channels=n_channels, dtype=strict)
 
 
 class ImageFiles:
     """Image files as an array (n, h, w) or (n, h, w, c) that is read when sliced.
 
     The estimators take it as X. Only what is asked for is decoded, by several threads.
+    Values are those in the files, in their type. A file that does not go with the
+    others is named in an error.
 
     Parameters
     ----------
@@ -175,28 +69,48 @@ class ImageFiles:
     keep_aspect : bool, default=False
         Whether images keep the ratio of their sides: they are then made as large as
         fits, in the middle, and their border pixels fill the rest.
-    mode : {"auto", "grey", "colour"}, default="auto"
-        "auto" is grey if all files are.
-    page : int, default=0
-        Which image of files with several.
+    mode : {"auto", "grey", "colour", "channels"}, default="auto"
+        "auto" is grey if all files are; three channels if some have colours; or all
+        channels of files with more, such as one of infrared. "channels" keeps
+        transparency as a channel too, where others are put on white.
+    page : int, default=None
+        Which image of files with several. None refuses such files.
     n_jobs : int, default=None
         Number of threads that decode. None takes one a core, at most 8.
+    headers : sequence, default=None
+        Headers of the files where they were read before.
+    dtype : str, default=None
+        Type that the values of all files must have, such as "uint16" or "float32".
+        None takes the one that they all have.
+    rescale : bool, default=False
+        Whether files of 8 and of 16 bits are brought to one `dtype`, so that black and
+        white stay: 8 bits times 257, or 16 bits divided by it and rounded. Only right
+        where values of 16 bits reach up to 65535.
+    n_channels : int, default=None
+        Number of channels that the array must have. None finds it out.
 
     Attributes
     ----------
     shape : tuple of int
-        (n, h, w) or (n, h, w, 3).
+        (n, h, w) of grey files, else (n, h, w, c).
     dtype : numpy.dtype
-        uint8; uint16 if all files are grey and have 16 bits.
+        Of the values.
     sizes : list of tuple of int (h, w)
-        Of the files.
+        Of the files, upright.
 
     Raises
     ------
     ~skfcdd.exceptions.ImageFileError
-        If a file cannot be read; when it is sliced, if its header was sound.
+        If a file cannot be read, holds NaN, has several pages and there is no `page`,
+        or has another type of values or other channels than the others; when it is
+        sliced, if its header was sound.
     ~skfcdd.exceptions.ImageShapeError
         If the files have several sizes and there is no `resize`.
+
+    Warns
+    -----
+    ~skfcdd.exceptions.ImageFileWarning
+        If a file is not read as it stands.
 
     Examples
     --------
@@ -221,14 +135,14 @@ class ImageFiles:
         resize: int | tuple[int, int] | None = None,
         keep_aspect: bool = False,
         mode: str = "auto",
-        page: int = 0,
+        page: int | None = None,
         n_jobs: int | None = None,
         headers: Sequence[Header] | None = None,
+        dtype: str | None = None,
+        rescale: bool = False,
+        n_channels: int | None = None,
     ) -> None:
-        if mode not in ("auto", "grey", "colour"):
-            raise ValueError(
-                f"Got mode={mode!r}, but expected 'auto', 'grey' or 'colour'."
-            )
+        _check_options(mode, page)
         if isinstance(paths, (str, os.PathLike)):
             raise ValueError(
                 f"Got paths={os.fspath(paths)!r}, but expected several. Give a list, "
@@ -237,19 +151,19 @@ class ImageFiles:
         self.paths = [Path(path) for path in paths]
         if not self.paths:
             raise ValueError("There are no image files: paths is empty.")
-        found = read_headers(self.paths, n_jobs) if headers is None else list(headers)
-        for header in found:
-            if isinstance(header, ImageFileError):
-                raise header
-        known = [header for header in found if isinstance(header, Header)]
+        known = _sound_headers(self.paths, headers, n_jobs, page)
+        if page is None:
+            _refuse_pages(self.paths, known)
         self.sizes = [header.size for header in known]
-        self.grey = mode == "grey" or (mode == "auto" and all(h.grey for h in known))
-        self.deep = self.grey and all(h.deep for h in known)
-        self.dtype = np.dtype(np.uint16 if self.deep else np.uint8)
+        self.mode, self.rescale = mode, rescale
+        self.n_channels = _common_channels(self.paths, known, mode, n_channels)
+        self.dtype = np.dtype(_common_dtype(self.paths, known, dtype, rescale))
         self.size = _common_size(self.paths, self.sizes, resize)
         self.keep_aspect, self.page, self.n_jobs = keep_aspect, page, n_jobs
-        self._resize, self._mode = resize, mode
-        self.shape = (len(self.paths), *self.size, *([] if self.grey else [3]))
+        self._resize = resize
+        self._told: set[int] = set()
+        grey = self.n_channels == 1
+        self.shape = (len(self.paths), *self.size, *([] if grey else [self.n_channels]))
         self.ndim = len(self.shape)
         # Where this is asked for, arrays are read in pieces.
         self.chunks = (1, *self.shape[1:])
@@ -263,16 +177,24 @@ class ImageFiles:
         return {
             "resize": None if self._resize is None else self.size,
             "keep_aspect": self.keep_aspect,
-            # Grey files among colours are fine; colours are never dropped unasked.
-            "mode": self._mode if self.grey else "colour",
+            "mode": self.mode,
             "page": self.page,
+            "dtype": self.dtype.name,
+            "rescale": self.rescale,
+            "n_channels": self.n_channels,
         }
 
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
         chosen = np.arange(len(self.paths))[index]
+        rows = np.atleast_1d(chosen).tolist()
+        loaded = map_in_threads(self._load, rows, self.n_jobs)
+        for row, (_, note) in zip(rows, loaded, strict=True):
+            if note is not None and row not in self._told:  # once a file
+                self._told.add(row)
+                warn_caller(f"{str(self.paths[row])!r} {note}.", ImageFileWarning)
+        images = [values for values, _ in loaded]
         if np.ndim(chosen) == 0:
-            return self._load(int(chosen))
-        images = _map(self._load, chosen.tolist(), self.n_jobs)
+            return images[0]
         return (
             np.stack(images) if images else np.empty((0, *self.shape[1:]), self.dtype)
         )
@@ -283,20 +205,36 @@ class ImageFiles:
         values = self[:]
         return values if dtype is None else values.astype(dtype)
 
-    def _load(self, row: int) -> npt.NDArray[Any]:
+    def _load(self, row: int) -> tuple[npt.NDArray[Any], str | None]:
+        """Values of a file, and what is to be said about them."""
         path = self.paths[row]
-        image = decode(path, grey=self.grey, deep=self.deep, page=self.page)
-        h, w = self._inner(row)
-        if image.size != (w, h):
-            image = image.resize((w, h), pillow("Image").Resampling.BILINEAR)
-        values = np.asarray(image)
-        if self.deep:
-            values = values.clip(0, 65535).round().astype(np.uint16)
+        picture = read_picture(path, self.page)
+        found = picture.values.shape[:2], picture.values.dtype.name
+        alpha = picture.alpha if picture.doubtful and self.mode == "auto" else None
+        try:
+            if found[0] != self.sizes[row] or not self._takes(found[1]):
+                raise ValueError(f"it changed: it now is {found[0]} of {found[1]}")
+            if alpha is not None and (alpha != np.iinfo(alpha.dtype).max).any():
+                raise ValueError(
+                    "its fourth channel is declared as transparency, which may be "
+                    "another channel, such as infrared. Say which: mode='channels' "
+                    "keeps it, mode='colour' puts the image on white"
+                )
+            values, note = as_channels(
+                picture, self.n_channels, keep_alpha=self.mode == "channels"
+            )
+        except ValueError as error:
+            raise ImageFileError(f"Cannot read {str(path)!r}: {error}.") from error
+        values = resized(retyped(values, self.dtype), self._inner(row))
+        h, w = values.shape[:2]
         top, left = (self.size[0] - h) // 2, (self.size[1] - w) // 2
         if (h, w) != self.size:
             around = [(top, self.size[0] - h - top), (left, self.size[1] - w - left)]
-            values = np.pad(values, around + [(0, 0)] * (values.ndim - 2), mode="edge")
-        return values
+            values = np.pad(values, [*around, (0, 0)], mode="edge")
+        return values[..., 0] if self.n_channels == 1 else values, note
+
+    def _takes(self, found: str) -> bool:
+        return can_become(found, self.dtype.name, rescale=self.rescale)
 
     def _inner(self, row: int) -> tuple[int, int]:
         """Size of the picture itself within the common size."""
@@ -346,13 +284,101 @@ class ImageFiles:
         return np.asarray(image)
 
 
+def _check_options(mode: str, page: Any) -> None:
+    if mode not in ("auto", "grey", "colour", "channels"):
+        raise ValueError(
+            f"Got mode={mode!r}, but expected 'auto', 'grey', 'colour' or 'channels'."
+        )
+    if page is not None and not (isinstance(page, Integral) and int(page) >= 0):
+        raise ValueError(f"page must be a number from 0 on, or None. Got {page!r}.")
+
+
+def _sound_headers(
+    paths: Sequence[Path],
+    headers: Sequence[Header] | None,
+    n_jobs: int | None,
+    page: int | None,
+) -> list[Header]:
+    """Headers of a page of the files, read where they are not known."""
+    found: Any = headers
+    if headers is None or any(header.page != (page or 0) for header in headers):
+        found = read_headers(paths, n_jobs, page)
+    for header in found:
+        if isinstance(header, ImageFileError):
+            raise header
+    return list(found)
+
+
+def _refuse_pages(paths: Sequence[Path], headers: Sequence[Header]) -> None:
+    for path, header in zip(paths, headers, strict=True):
+        if header.n_pages > 1:
+            raise ImageFileError(
+                f"{str(path)!r} holds {header.n_pages} images (pages or frames), of "
+                f"which one is to be chosen: ImageFiles(paths, page=0) or "
+                f"load_images(..., page=0) takes the first of each file. To use all, "
+                f"save each as a file of its own."
+            )
+
+
+def _common_channels(
+    paths: Sequence[Path], headers: Sequence[Header], mode: str, wanted: int | None
+) -> int:
+    """Number of channels of all images."""
+    found = [h.n_channels + (mode == "channels" and h.has_alpha) for h in headers]
+    if mode in ("grey", "colour"):
+        number = {"grey": 1, "colour": 3}[mode]
+        fitting = {1, 3}
+    elif mode == "channels":
+        number = wanted or found[0]
+        fitting = {number}
+    else:
+        number = wanted or (3 if set(found) == {1, 3} else found[0])
+        fitting = {1, 3} if number == 3 else {number}
+    if wanted is not None and wanted != number:
+        raise ValueError(f"Got mode={mode!r} with n_channels={wanted}.")
+    for path, n in zip(paths, found, strict=True):
+        if n not in fitting:
+            raise _other_channels(path, n, mode, number, paths[0], wanted)
+    return number
+
+
+def _other_channels(
+    path: Path, n: int, mode: str, number: int, first: Path, wanted: int | None
+) -> ImageShapeError:
+    if mode in ("grey", "colour"):
+        return ImageShapeError(
+            f"{str(path)!r} has {n} channels, but mode={mode!r} takes files with 1 or "
+            f"3. mode='channels' keeps all channels."
+        )
+    like = "as in fit" if wanted else f"as {first.name!r} has"
+    hint = " mode='grey' makes colours grey." if (n, number) == (3, 1) else ""
+    return ImageShapeError(
+        f"{str(path)!r} has {n} channel(s), but {number} are expected, {like}.{hint}"
+    )
+
+
+def _common_dtype(
+    paths: Sequence[Path], headers: Sequence[Header], wanted: str | None, rescale: bool
+) -> str:
+    """Type of the values of all images."""
+    dtype = headers[0].dtype if wanted is None else wanted
+    for path, header in zip(paths, headers, strict=True):
+        if not can_become(header.dtype, dtype, rescale=rescale):
+            like = f"as {paths[0].name!r} has" if wanted is None else "as in fit"
+            raise ImageFileError(
+                f"{str(path)!r} has values of {header.dtype}, but {dtype} is expected, "
+                f"{like}: these are two scales. Save all files with one type of "
+                f"values. If 8 and 16 bits both go from black to white, "
+                f"ImageFiles(paths, dtype='uint16', rescale=True) brings them to one."
+            )
+    return dtype
+
+
 def _common_size(
     paths: Sequence[Path],
     sizes: Sequence[tuple[int, int]],
     resize: int | tuple[int, int] | None,
 ) -> tuple[int, int]:
-    from skfcdd.exceptions import ImageShapeError
-
     if resize is not None:
         sides: Any = resize if isinstance(resize, (tuple, list)) else (resize, resize)
         whole = [int(n) for n in sides if isinstance(n, Integral) and int(n) >= 1]

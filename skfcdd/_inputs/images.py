@@ -27,7 +27,7 @@ from skfcdd._inputs.containers import (
     path_list,
     refuse_container,
 )
-from skfcdd._inputs.files import ImageFiles
+from skfcdd._inputs.files import ImageFiles, files_for
 from skfcdd._inputs.lazy_arrays import blocks, by_parts, check_values, is_lazy, read
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
@@ -167,6 +167,7 @@ def check_images(
     image_shape: tuple[int, ...] | None = None,
     fitted_shape: tuple[int, int, int] | None = None,
     reading: Mapping[str, Any] | None = None,
+    fitted_dtype: str | None = None,
 ) -> ImageArray:
     """Validate X and find out what its axes mean.
 
@@ -178,7 +179,8 @@ def check_images(
     X : array-like
         Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows.
     channels : {"first", "last"} or None
-        What a four-dimensional X holds, where the shape alone does not tell.
+        What a four-dimensional X holds, where the shape alone does not tell. Files
+        have their channels last.
     image_shape : tuple or None
         Layout of flat rows: (h, w), or (h, w, c), or (c, h, w) if `channels` is
         "first".
@@ -186,6 +188,8 @@ def check_images(
         The shape that ``fit`` saw.
     reading : mapping or None
         How ``fit`` read files, which paths are read alike.
+    fitted_dtype : str or None
+        Type of the values that ``fit`` saw.
 
     Returns
     -------
@@ -200,9 +204,7 @@ def check_images(
     """
     refuse_container(X)
     if (paths := path_list(X)) is not None:
-        # A grey file among coloured ones is fine; colours are never dropped unasked.
-        colour = fitted_shape is not None and fitted_shape[2] == 3
-        X = ImageFiles(paths, **reading or {"mode": "colour" if colour else "auto"})
+        X = files_for(paths, reading, fitted_shape, fitted_dtype)
     array = X if is_lazy(X) and X.ndim > 2 else _as_array(X)
     reset = fitted_shape is None
     if array is not None and fitted_shape is not None:
@@ -216,9 +218,10 @@ def check_images(
             f"Expected images as (n, h, w), (n, h, w, c), (n, c, h, w) or flat rows. "
             f"Got an array of shape {array.shape}."
         )
-    first = _is_channels_first(array.shape, channels, fitted_shape)
+    is_files = isinstance(X, ImageFiles)
+    first = not is_files and _is_channels_first(array.shape, channels, fitted_shape)
     if fitted_shape is not None:
-        _check_fitted_shape(array.shape, first, fitted_shape)
+        _check_fitted_shape(array.shape, first, fitted_shape, X if is_files else None)
     n_features = math.prod(array.shape[1:])
     if by_parts(array):
         ends = check_values(array)
@@ -335,7 +338,10 @@ def _refuse_single_image(
 
 
 def _check_fitted_shape(
-    shape: tuple[int, ...], first: bool, fitted_shape: tuple[int, int, int]
+    shape: tuple[int, ...],
+    first: bool,
+    fitted_shape: tuple[int, int, int],
+    files: ImageFiles | None = None,
 ) -> None:
     h, w, c = fitted_shape
     if len(shape) == 3:
@@ -343,7 +349,8 @@ def _check_fitted_shape(
     else:
         found = (shape[2], shape[3], shape[1]) if first else shape[1:]
     if found != fitted_shape:
+        of = "" if files is None else f" ({str(files.paths[0])!r} is the first)"
         raise ImageShapeError(
-            f"X holds images of (h, w, c) = {found}, but the estimator was fitted "
+            f"X holds images of (h, w, c) = {found}{of}, but the estimator was fitted "
             f"with {fitted_shape}. Bring them to {h}x{w} pixels with {c} channel(s)."
         )

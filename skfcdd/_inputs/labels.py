@@ -48,12 +48,22 @@ class Targets:
         Where `masks` is to be believed.
     anomaly_label : label, default=None
         The one of anomalies, where they were told by labels.
+    weight : ndarray of shape (n,) or None
+        How often each image is to be shown in training; None shows all alike.
     """
 
     anomalous: npt.NDArray[np.bool_]
     masks: npt.NDArray[Any] | None = None
     has_mask: npt.NDArray[np.bool_] | None = None
     anomaly_label: Any = None
+    weight: npt.NDArray[np.float64] | None = None
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """Which images play a part: those whose weight is not 0."""
+        if self.weight is None:
+            return np.ones(len(self.anomalous), dtype=bool)
+        return self.weight > 0
 
     def mask_of(
         self, rows: npt.NDArray[np.intp], shape: tuple[int, ...]
@@ -371,7 +381,8 @@ def is_masks(y: Any) -> bool:
     """Whether y holds masks rather than labels."""
     if isinstance(y, (list, tuple)):
         return any(mask is None or np.ndim(mask) >= 2 for mask in y)
-    return np.ndim(y) >= 3
+    n_axes: int = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
+    return n_axes >= 3
 
 
 def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
@@ -394,7 +405,7 @@ def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
 
 def _told_labels(y: Any, anomaly_label: Any) -> Labels:
     """Labels, with a warning where their meaning was taken from the sort order."""
-    labels = check_labels(y, len(y), anomaly_label)
+    labels = check_labels(y, len(np.asarray(y)), anomaly_label)
     if labels.warning is not None:
         warn_caller(labels.warning, AnomalyLabelWarning)
     return labels

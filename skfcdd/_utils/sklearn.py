@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils._param_validation import (
@@ -14,6 +16,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils.validation import _check_sample_weight
 
 try:  # experimental, from 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -38,6 +41,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "check_parameters",
+    "check_sample_weight",
     "fit_context",
     "store_parameters",
     "take_rows",
@@ -51,6 +55,14 @@ def check_parameters(
     """Raise scikit-learn's error for values that a parameter may not have."""
     known = {name: constraints[name] for name in values if name in constraints}
     validate_parameter_constraints(known, dict(values), owner)
+
+
+def check_sample_weight(sample_weight: Any, n: int) -> npt.NDArray[np.float64]:
+    """Weights of `n` samples: finite, and none below 0."""
+    weight: npt.NDArray[np.float64] = _check_sample_weight(
+        sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True
+    )
+    return weight
 
 
 def store_parameters(estimator: Any, given: Mapping[str, Any]) -> None:

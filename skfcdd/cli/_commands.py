@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from skfcdd._answers import has_memory
 from skfcdd._utils.files import check_writable, written_at_once
-from skfcdd._verdicts import convention_of, decisive_scores
+from skfcdd._verdicts import convention_of, decisive_scores, is_above, settled
 from skfcdd.cli._heatmaps import Finding, HeatmapFiles, outside, printable
 from skfcdd.cli._options import check, check_device
 from skfcdd.datasets._folders import SUFFIXES, find_images, read_found
@@ -45,8 +45,8 @@ class Model:
 
             self.estimator = load(path, device=device)
         h, w, c = self.estimator.image_shape_
-        plain = {"resize": (h, w), "mode": "grey" if c == 1 else "colour"}
-        self.options: dict[str, Any] = dict(self.estimator.reading_ or {}) | plain
+        known = self.estimator.reading_ or {"n_channels": c}
+        self.options: dict[str, Any] = {**known, "resize": (h, w)}
 
     def judge(self, X: Any, heatmaps: bool) -> Verdicts:
         """Scores of a batch, and its heatmaps where they are asked for or decide."""
@@ -91,13 +91,13 @@ class Verdicts:
 
     @property
     def anomalous(self) -> npt.NDArray[np.bool_]:
-        return self.decisive > self.threshold
+        return np.asarray(is_above(self.decisive, self.threshold))
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:
         """Above 0.5 exactly where `anomalous`."""
         p: npt.NDArray[np.float64] = -np.expm1(
-            -np.log(2) * self.decisive / self.threshold
+            -np.log(2) * settled(self.decisive, self.threshold) / self.threshold
         )
         return p
 

@@ -144,10 +144,10 @@ class HeatmapFiles:
         )
 
     def _read(self, row: int, *, grey: bool) -> npt.NDArray[np.uint8]:
-        from skfcdd._inputs.files import decode
+        from skfcdd._inputs.decoding import decode
 
         path, page = self.images.paths[row], self.images.page
-        image = decode(path, grey=grey, deep=False, page=page)
+        image = decode(path, grey=grey, page=page)
         return np.asarray(image, dtype=np.uint8)
 
 

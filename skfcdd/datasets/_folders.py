@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from skfcdd._inputs.files import Header, ImageFiles, decode, read_headers
+from skfcdd._inputs.decoding import Header, read_headers, read_picture
+from skfcdd._inputs.files import ImageFiles
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.datasets._found import SUFFIXES, Entry, Found, first_of, plural
 from skfcdd.datasets._layout import read_folder
@@ -35,9 +36,12 @@ def load_images(
     resize: int | tuple[int, int] | None = None,
     keep_aspect: bool = False,
     mode: str = "auto",
-    page: int = 0,
+    page: int | None = None,
     on_error: str = "raise",
     n_jobs: int | None = None,
+    dtype: str | None = None,
+    rescale: bool = False,
+    n_channels: int | None = None,
 ) -> Bunch:
     """Images of a folder or a table, with labels, kinds of defect and masks.
 
@@ -69,7 +73,7 @@ def load_images(
         ``gt`` within, ``ground_truth`` beside, and masks beside their images.
     normal : str, default=None
         Name of the folder, or the label, of good images; it alone counts then.
-    resize, keep_aspect, mode, page, n_jobs
+    resize, keep_aspect, mode, page, n_jobs, dtype, rescale, n_channels
         As for :class:`ImageFiles`.
     on_error : {"raise", "skip"}, default="raise"
         What to do with files that cannot be read. "skip" decodes all files once,
@@ -142,6 +146,9 @@ def load_images(
         mode=mode,
         page=page,
         n_jobs=n_jobs,
+        dtype=dtype,
+        rescale=rescale,
+        n_channels=n_channels,
     )
 
 
@@ -303,7 +310,7 @@ def sound(
 
 def _decoding_error(path: Path) -> ImageFileError | None:
     try:
-        decode(path, grey=True, deep=False)
+        read_picture(path)
     except ImageFileError as error:
         return error
     return None

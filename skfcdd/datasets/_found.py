@@ -8,7 +8,10 @@ from pathlib import Path
 
 __all__ = ["SUFFIXES", "Entry", "Found", "MaskFolder", "first_of", "plural"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".npy", ".npz"),
+)
 
 
 @dataclass

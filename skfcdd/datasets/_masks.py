@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from skfcdd._inputs.files import ImageFiles, _Opened
+from skfcdd._inputs.decoding import naming, opened
+from skfcdd._inputs.files import ImageFiles
 from skfcdd._utils.optional import pillow
 from skfcdd.datasets._found import Entry, first_of, plural
 from skfcdd.exceptions import ImageFileError
@@ -38,7 +39,7 @@ _BLOCK, _FAINT = 16, 0.2
 _LOSSY = {"JPEG", "WEBP", "MPO"}
 
 
-def read_mask(path: Path, page: int = 0) -> tuple[Mask, str | None]:
+def read_mask(path: Path, page: int | None = None) -> tuple[Mask, str | None]:
     """Anomalous pixels (h, w) of a file, and what is doubtful about it.
 
     Raises
@@ -46,8 +47,8 @@ def read_mask(path: Path, page: int = 0) -> tuple[Mask, str | None]:
     ~skfcdd.exceptions.ImageFileError
         If it cannot be read.
     """
-    with _Opened(path) as image:
-        if 0 < page < getattr(image, "n_frames", 1):
+    with naming(path), opened(path, 0) as image:
+        if page is not None and 0 < page < getattr(image, "n_frames", 1):
             image.seek(page)
         lossy = image.format in _LOSSY
         image = pillow("ImageOps").exif_transpose(image)

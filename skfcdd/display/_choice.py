@@ -12,7 +12,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skfcdd._answers import judge, named_axes
 from skfcdd._inputs.containers import is_paths, path_list
-from skfcdd._inputs.files import ImageFiles
+from skfcdd._inputs.files import files_for
 from skfcdd._verdicts import convention_of
 from skfcdd.display._pictures import as_pictures, usual_range
 
@@ -114,8 +114,7 @@ def _as_read(estimator: Any, X: Any, size: tuple[int, int]) -> tuple[Any, str | 
     """Images, and the order of their axes."""
     c = estimator.image_shape_[2]
     if is_paths(X):
-        how = getattr(estimator, "reading_", None)
-        X = ImageFiles(X, **how or {"mode": "colour" if c == 3 else "auto"})[:]
+        X = files_for(X, getattr(estimator, "reading_", None), (*size, c))[:]
     channels, rows = named_axes(estimator)
     if np.ndim(X) == 2 and rows is None:
         return X, "last"  # flat rows, as the estimator lays them out

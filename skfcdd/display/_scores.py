@@ -13,7 +13,7 @@ from skfcdd._answers import (
     iter_heatmaps,
     read_truth,
 )
-from skfcdd._verdicts import convention_of
+from skfcdd._verdicts import convention_of, is_above
 from skfcdd.display._bars import bar_edges, choose_log
 from skfcdd.display._common import (
     ANOMALOUS,
@@ -229,7 +229,7 @@ class ScoreDistributionDisplay:
     def _share(self, scores: npt.NDArray[np.float64]) -> float | None:
         if self.threshold is None or len(scores) == 0:
             return None
-        return float((scores > self.threshold).mean())
+        return float(is_above(scores, self.threshold).mean())
 
     def plot(
         self,

@@ -328,6 +328,7 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
     """What one must know about a model to serve it, as texts."""
     convention, reading = model.convention, model.images.reading
     classes, label = convention.classes, convention.image_anomaly_label
+    preprocess = model.module.preprocess
     label = label.item() if isinstance(label, np.generic) else label
     try:
         labels = json.dumps(classes.tolist())
@@ -352,6 +353,8 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
         "image_shape": json.dumps([int(n) for n in model.images.shape]),
         "channels": "first" if plan.channels_first else "last",
         "dtype": plan.dtype.name,
+        "fitted_dtype": model.images.dtype,
+        "limits": json.dumps([float(preprocess.low), float(preprocess.high)]),
         "dynamic_size": json.dumps(plan.dynamic_size),
         "min_area": str(convention.min_area),
         "score_pooling": json.dumps(model.judging.score_pooling),

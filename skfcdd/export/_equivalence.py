@@ -12,6 +12,7 @@ import numpy.typing as npt
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.tiling import explain_large
 from skfcdd._inputs.images import ImageArray
+from skfcdd._verdicts import is_above
 from skfcdd.exceptions import ExportError
 
 __all__ = ["ParityReport", "compare", "generate_images"]
@@ -244,7 +245,7 @@ def _expected(
         )
     if convention.judges_pixels:
         # What the graph cannot do, drop small regions, is not asked of it.
-        mask = expected["heatmap"] > np.float64(threshold)
+        mask = is_above(expected["heatmap"], threshold)
         expected["mask"] = mask.astype(np.uint8)
         return expected
     labels = convention.index(expected["score"], threshold)

@@ -23,6 +23,7 @@ from skfcdd._engine.preprocessing import Preprocess, resize
 from skfcdd._engine.tiling import field_at
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import read
+from skfcdd._verdicts import limit
 from skfcdd.export._equivalence import generate_images
 from skfcdd.heatmaps import heatmap_sigmas
 from skfcdd.receptive_field import ReceptiveField
@@ -65,6 +66,7 @@ class ScoringGraph(nn.Module):
         self.dynamic_size = dynamic_size
         self.convention = model.convention
         self.threshold = float(model.threshold)
+        self.limit = limit(self.threshold)
         self.pooling = model.judging.score_pooling
         self.resize = _resizer(module.preprocess.size, model.images.shape)
         self.upsample = _upsampler(model, module, dynamic_size)
@@ -99,10 +101,12 @@ class ScoringGraph(nn.Module):
             answers["heatmap"] = heatmaps
             if self.convention.judges_pixels:  # whose threshold is one of pixels
                 decisive = heatmaps.amax(dim=(1, 2))
-                mask = heatmaps.double() > self.threshold
+                mask = heatmaps.double() > self.limit
                 answers["mask"] = mask.to(torch.uint8)
         # What is decided on is what is given out, to the last digit.
         decisive = decisive.double()
+        on = (decisive > self.threshold) & (decisive <= self.limit)
+        decisive = torch.where(on, self.threshold, decisive)
         probability = 1 - torch.exp(decisive * (-math.log(2) / self.threshold))
         answers["probability"] = probability.float()
         answers["label"] = self._label(decisive)
@@ -110,7 +114,7 @@ class ScoringGraph(nn.Module):
 
     def _label(self, decisive: Tensor) -> Tensor:
         """Place in ``classes_``; for detectors 1 or -1."""
-        anomalous = (decisive > self.threshold).long()
+        anomalous = (decisive > self.limit).long()
         if self.convention.kind == "detector":
             return 1 - 2 * anomalous
         return anomalous if self.convention.anomaly_sign > 0 else 1 - anomalous
@@ -158,6 +162,7 @@ class _Contrast(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         axes = (1, 2, 3)
+        images = images - images[:, :1, :1, :1]  # 0 all over without contrast
         mean = images.mean(dim=axes, keepdim=True, dtype=torch.float64)
         centred = images - mean.float()
         square = (centred * centred).mean(dim=axes, keepdim=True, dtype=torch.float64)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from skfcdd._answers import judge, named_axes
 from skfcdd._inputs.containers import is_paths
-from skfcdd._inputs.files import ImageFiles
+from skfcdd._inputs.files import files_for
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.inspection._checks import check_int
 
@@ -98,8 +98,7 @@ def read_stack(estimator: Any, X: Any) -> Stack:
     """
     fitted = getattr(estimator, "image_shape_", None)
     if is_paths(X):
-        colour = fitted is not None and fitted[2] == 3
-        X = ImageFiles(X, mode="colour" if colour else "auto")[:]
+        X = files_for(X, getattr(estimator, "reading_", None), fitted)[:]
     columns = (type(X), X.columns) if hasattr(X, "iloc") else None
     array = np.asarray(_as_array(X))
     first, shape = _layout(estimator, array.shape, fitted)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from skfcdd._verdicts import is_above
 from skfcdd.metrics._pixels import aupro_score, pixel_roc_auc_score
 
 __all__ = ["defect_report"]
@@ -87,7 +88,7 @@ def defect_report(
         raise ValueError("Give masks and heatmaps together, or neither.")
     rows = {str(normal): {"images": float(good.sum())}}
     if threshold is not None:
-        rows[str(normal)]["found"] = float((score[good] > threshold).mean())
+        rows[str(normal)]["found"] = float(is_above(score[good], threshold).mean())
     chosen = {str(k): kind == k for k in np.unique(kind[~good])}
     chosen[_free_name("all", [*rows, *chosen])] = ~good
     marked = None if masks is None else _marked(masks, len(kind))
@@ -96,7 +97,7 @@ def defect_report(
         both = good | defect
         row["image_auroc"] = float(roc_auc_score(defect[both], score[both]))
         if threshold is not None:
-            row["found"] = float((score[defect] > threshold).mean())
+            row["found"] = float(is_above(score[defect], threshold).mean())
         if marked is not None:
             known = np.flatnonzero(good | (defect & marked))
             row |= _pixel_figures(masks, heatmaps, known)

@@ -231,7 +231,8 @@ def rebuild(
     plain = {name: decode(described[name]) for name in _PLAIN if name in described}
     used = {k: decode(v) for k, v in described.get("used", {}).items()}
     model = FittedModel(runner=None, used=UsedImages(**used), **parts, **plain)
-    model = replace(model, history=tuple(model.history))
+    images = with_whole_reading(model.images)
+    model = replace(model, images=images, history=tuple(model.history))
     _check(model, kind)
     network = described["network"]
     settings = NetworkSettings(
@@ -269,6 +270,18 @@ def with_former_sigma(model: FittedModel) -> FittedModel:
     if max(extents) < 64 or min(extents) < 32:
         return model
     return replace(model, judging=replace(model.judging, heatmap_sigma=10.0))
+
+
+def with_whole_reading(images: ImageFormat) -> ImageFormat:
+    """A format with all that says how files are read.
+
+    At first, each list of files was read in 8 or in 16 bits as its contents were.
+    """
+    reading = images.reading
+    if reading is None or "dtype" in reading:
+        return images
+    added = {"dtype": images.dtype, "rescale": True, "n_channels": images.shape[2]}
+    return replace(images, reading={**reading, **added})
 
 
 def _check(model: FittedModel, kind: str) -> None:
@@ -340,10 +353,17 @@ def _is_format(images: ImageFormat) -> bool:
         and images.channels_first in (True, False)
         and isinstance(images.dtype, str)
         and (layout is None or all(type(n) is int for n in layout))
-        and (
-            reading is None or set(reading) == {"resize", "keep_aspect", "mode", "page"}
-        )
+        and (reading is None or _is_reading(reading, images.shape[2]))
     )
+
+
+def _is_reading(reading: Mapping[str, Any], n_channels: int) -> bool:
+    try:
+        known = reading["dtype"] is None or np.dtype(reading["dtype"]).kind in "uif"
+    except (KeyError, TypeError):
+        return False
+    names = {"resize", "keep_aspect", "mode", "page", "rescale", "n_channels", "dtype"}
+    return known and set(reading) == names and reading["n_channels"] == n_channels
 
 
 def _is_number(value: Any, above: float = -math.inf) -> bool:

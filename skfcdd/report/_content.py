@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 
 from skfcdd._answers import pick_masks, take
 from skfcdd._utils.optional import library_versions
-from skfcdd._verdicts import decisive_scores
+from skfcdd._verdicts import decisive_scores, is_above, settled
 from skfcdd.display._choice import pictures_of, range_of
 from skfcdd.report._model import Findings, describe, examine
 from skfcdd.report._pictures import (
@@ -80,7 +80,7 @@ class Content:
         self.scores = np.concatenate(scores)
         right = np.ones(self.n, dtype=bool)
         if self.truth is not None:
-            right = (self.scores > self.estimator.threshold_) == self.truth
+            right = is_above(self.scores, self.estimator.threshold_) == self.truth
         first = np.lexsort((-self.scores, right))
         return np.sort(first[:n_images])
 
@@ -159,7 +159,8 @@ class Content:
         """What a page has to know, beside the pictures."""
         assert self.scores is not None and self.value_range is not None
         truth = None if self.truth is None else self.truth.astype(int).tolist()
-        scores = self.scores.tolist()
+        # The page compares with the threshold to the last digit.
+        scores = settled(self.scores, self.estimator.threshold_).tolist()
         return {
             "id": _identity(self.names, scores),
             "version": library_versions()["skfcdd"],

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from skfcdd._answers import check_model, count, read_truth
 from skfcdd._inputs.containers import is_paths
-from skfcdd._inputs.files import ImageFiles
+from skfcdd._inputs.files import files_for
 from skfcdd._inputs.labels import is_masks, masks_to_labels
 from skfcdd._utils.files import written_at_once
 from skfcdd.exceptions import ImageShapeError
@@ -234,8 +234,8 @@ def write_known(
     """
     _check_options(n_images, max_side, quality, value_range)
     if is_paths(X):
-        colour = estimator.image_shape_[2] == 3
-        X = ImageFiles(X, mode="colour" if colour else "auto")
+        reading = getattr(estimator, "reading_", None)
+        X = files_for(X, reading, estimator.image_shape_)
     n = count(X)
     if n == 0:
         raise ValueError("X holds no images, so there is nothing to report.")

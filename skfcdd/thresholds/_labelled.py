@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_curve
 
+from skfcdd._verdicts import is_above
 from skfcdd.metrics._curves import PixelSample, f1_max
 from skfcdd.thresholds._base import Scores, Threshold, check_share, just_above
 from skfcdd.thresholds._normal import Quantile
@@ -210,4 +211,5 @@ def _middle_of_gap(scores: Scores, score: float) -> float:
 
 
 def _balanced_accuracy(normal: Scores, anomalous: Scores, threshold: float) -> float:
-    return float(((normal <= threshold).mean() + (anomalous > threshold).mean()) / 2)
+    found, alarms = is_above(anomalous, threshold), is_above(normal, threshold)
+    return float((1 - alarms.mean() + found.mean()) / 2)

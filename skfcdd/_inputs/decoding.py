@@ -1,0 +1,345 @@
+"""What an image file holds: its header, and its values as they stand.
+
+Pillow decodes what it decodes without loss; TIFF files of other layouts are read by
+tifffile, and arrays by NumPy. Nothing is scaled, clipped or blended here, and the size
+is always that of the upright image.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from skfcdd._inputs import numpy_files, tiff
+from skfcdd._inputs.pixels import Picture
+from skfcdd._utils.optional import pillow
+from skfcdd.exceptions import ImageFileError
+
+__all__ = [
+    "Header",
+    "decode",
+    "map_in_threads",
+    "naming",
+    "opened",
+    "read_headers",
+    "read_picture",
+]
+
+T = TypeVar("T")
+
+_ORIENTATION = 0x0112
+_GREY = {"1", "L", "LA", "La", "F"}
+# Parts of a PNG file that can hold the orientation.
+_NOTES = {
+    b"eXIf": b"",
+    b"iTXt": b"XML:com.adobe.xmp",
+    b"tEXt": b"Raw profile type",
+    b"zTXt": b"Raw profile type",
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image, before the pixels are decoded.
+
+    Parameters
+    ----------
+    size : tuple of int (h, w)
+        As a person sees it: turned by the orientation that a camera has noted.
+    n_channels : int
+        1 for grey, 3 for colours, or as many as there are; without transparency.
+    dtype : str
+        Type of the values; "uint8" for bits and palettes.
+    has_alpha : bool
+        Whether there is transparency beside.
+    n_pages : int
+        Number of images in the file.
+    page : int
+        The one that the rest is about.
+    """
+
+    size: tuple[int, int]
+    n_channels: int
+    dtype: str
+    has_alpha: bool = False
+    n_pages: int = 1
+    page: int = 0
+
+
+def read_headers(
+    paths: Sequence[Path], n_jobs: int | None = None, page: int | None = None
+) -> list[Header | ImageFileError]:
+    """Headers of files, or what is wrong with them."""
+
+    def attempt(path: Path) -> Header | ImageFileError:
+        try:
+            return _header(path, page or 0)
+        except ImageFileError as error:
+            return error
+
+    return map_in_threads(attempt, paths, n_jobs)
+
+
+def map_in_threads(
+    function: Callable[[Any], T], items: Sequence[Any], n_jobs: int | None
+) -> list[T]:
+    """Pillow lets other threads run while it decodes."""
+    n_jobs = n_jobs or min(8, os.cpu_count() or 1)
+    if n_jobs == 1 or len(items) < 2:
+        return [function(item) for item in items]
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads")
+    return list(parallel(delayed(function)(item) for item in items))
+
+
+def _header(path: Path, page: int) -> Header:
+    with naming(path):
+        if numpy_files.holds_arrays(path):
+            return Header(**numpy_files.describe(path, page), page=page)
+        own = None
+        try:
+            with opened(path, page) as image:
+                own = _of_pillow(image, path)
+        except Exception as error:
+            if not _is_for_tifffile(error, path):
+                raise
+        if own is None:
+            own = Header(**tiff.describe(path, page))
+        return replace(own, page=page)
+
+
+def _is_for_tifffile(error: Exception, path: Path) -> bool:
+    """Whether Pillow has no mode for what a TIFF file holds."""
+    unknown = type(error).__name__ in ("UnidentifiedImageError", "SyntaxError")
+    return unknown and tiff.is_tiff(path)
+
+
+def read_picture(path: Path, page: int | None = None) -> Picture:
+    """The values of a file, upright.
+
+    Raises
+    ------
+    ImageFileError
+        If it cannot be read, or holds NaN or infinity.
+    """
+    with naming(path):
+        picture = _picture(path, page or 0)
+        if picture.values.dtype.kind == "f" and not np.isfinite(picture.values).all():
+            raise ValueError("it holds NaN or infinity")
+        return picture
+
+
+def _picture(path: Path, page: int) -> Picture:
+    if numpy_files.holds_arrays(path):
+        return Picture(numpy_files.read(path, page))
+    try:
+        with opened(path, page) as image:
+            header = _of_pillow(image, path)
+            if header is not None:
+                return _values(image, header, path, page)
+    except Exception as error:
+        if not _is_for_tifffile(error, path):
+            raise
+    return tiff.read(path, page)
+
+
+class opened:  # noqa: N801
+    """A page of a file as an image of Pillow."""
+
+    def __init__(self, path: Path, page: int) -> None:
+        self.path, self.page = path, page
+
+    def __enter__(self) -> Any:
+        with ExitStack() as stack:
+            # Of a path, Pillow may map the pixels, in the shape of the upright image.
+            file = stack.enter_context(self.path.open("rb"))
+            image = stack.enter_context(pillow("Image").open(file))
+            try:
+                if self.page:
+                    image.seek(self.page)
+            except EOFError as error:
+                raise ValueError(f"it has no page {self.page}") from error
+            self.stack = stack.pop_all()
+        return image
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+
+class naming:  # noqa: N801
+    """Whatever goes wrong names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pillow("Image")  # an error of its own where it is missing
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ImageFileError):
+            raise _failure(self.path, error) from error
+
+
+def _failure(path: Path, error: Exception) -> ImageFileError:
+    if isinstance(error, FileNotFoundError):
+        why = "there is no such file"
+    elif type(error).__name__ == "UnidentifiedImageError":
+        why = "it is no image of a known format"
+    elif type(error).__name__ == "DecompressionBombError":
+        why = f"it would need too much memory ({error})"
+    else:
+        why = str(error).rstrip(".") or type(error).__name__
+    return ImageFileError(
+        f"Cannot read {str(path)!r}: {why}. Mend or remove it, or skip such files "
+        f"with on_error='skip' of load_images, --on-error skip of the command line."
+    )
+
+
+def _of_pillow(image: Any, path: Path) -> Header | None:
+    """What Pillow would make of a file; None for a TIFF file that it would change."""
+    if image.format == "TIFF" and not tiff.is_lossless(image):
+        return None
+    w, h = image.size
+    if image.format == "TIFF":  # of which versions of Pillow give different sizes
+        h, w = tiff.upright_size(image)
+    elif _orientation(image, path) in (5, 6, 7, 8):  # on its side
+        h, w = w, h
+    mode, wide = image.mode, _is_wide(image)
+    if mode == "CMYK" and wide:
+        raise ValueError("CMYK with 16 bits is not read")
+    n_channels = 3
+    if mode in _GREY or mode.startswith("I") or _is_grey_in_colours(image):
+        n_channels = 1
+    elif mode in ("P", "PA"):
+        n_channels = 3 if _is_colourful(image) else 1
+    alpha = image.has_transparency_data and (not wide or mode == "RGBA")
+    if image.format == "TIFF" and mode == "RGBA" and not tiff.says_alpha(image):
+        n_channels, alpha = 4, False
+    deep = mode.startswith("I") or mode == "F"
+    pages = 1
+    # Of several pictures in a photograph, all but the first are previews.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        pages = tiff.n_pages(image) if image.format == "TIFF" else image.n_frames
+    dtype = "uint16" if wide else _dtype(image)
+    return Header((h, w), n_channels, dtype, alpha and not deep, pages)
+
+
+def _dtype(image: Any) -> str:
+    if image.format == "TIFF":
+        found = tiff.dtype(image)
+        return found if image.mode in ("L", "F") or image.mode[0] == "I" else "uint8"
+    if image.mode == "F":
+        return "float32"
+    return "uint16" if image.mode.startswith("I") else "uint8"
+
+
+def _orientation(image: Any, path: Path) -> int:
+    # Pillow would decode a whole PNG file to see what stands behind its pixels.
+    if image.format == "PNG" and not _has_notes(path):
+        return 1
+    return int(image.getexif().get(_ORIENTATION, 1))
+
+
+def _has_notes(path: Path) -> bool:
+    """Whether a PNG file has a part, anywhere, that can hold an orientation."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            start = file.tell()
+            if kind in _NOTES and file.read(32).startswith(_NOTES[kind]):
+                return True
+            file.seek(start + length + 4)
+    return False
+
+
+def _is_colourful(image: Any) -> bool:
+    """Whether a palette has colours that are not grey."""
+    palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    return bool((np.ptp(palette, axis=1) > 0).any())
+
+
+def _is_wide(image: Any) -> bool:
+    """Whether Pillow would keep only the upper 8 of 16 bits of several channels."""
+    return image.mode in ("RGB", "RGBA", "CMYK") and ";16" in tiff.raw_mode(image)
+
+
+def _is_grey_in_colours(image: Any) -> bool:
+    """Whether it is grey of 16 bits with transparency, for which there is no mode."""
+    return image.mode == "RGBA" and tiff.raw_mode(image).startswith("LA;16")
+
+
+def _values(image: Any, header: Header, path: Path, page: int) -> Picture:
+    """The values of an opened file."""
+    if header.dtype == "uint16" and _is_wide(image):
+        return _wide(image, path, page)
+    doubtful = image.format == "TIFF" and header.has_alpha
+    as_bits = tiff.inversion(image) if image.format == "TIFF" else None
+    image = _upright(image)
+    if image.mode[0] in "IF" or header.dtype == "int8":
+        values = tiff.as_type(np.asarray(image), header.dtype)
+        return Picture((values if as_bits is None else as_bits - values)[..., None])
+    mode = "L" if header.n_channels == 1 else "RGB"
+    if header.n_channels == 4:
+        return Picture(np.asarray(image))
+    if not header.has_alpha:
+        values = np.asarray(image if image.mode == mode else image.convert(mode))
+        return Picture(values if values.ndim == 3 else values[..., None])
+    values = np.asarray(image.convert("RGBA"))
+    return Picture(values[..., : header.n_channels], values[..., 3], doubtful)
+
+
+def _upright(image: Any) -> Any:
+    if image.format == "TIFF":
+        tiff.correct_order(image)
+    image.load()
+    return pillow("ImageOps").exif_transpose(image)
+
+
+def _wide(image: Any, path: Path, page: int) -> Picture:
+    """Several channels of 16 bits, whose bytes Pillow gives one after the other."""
+    alpha = image.mode == "RGBA"
+    if _is_grey_in_colours(image):
+        tiff.set_raw_mode(image, lambda raw: "RGBA")
+        four = np.asarray(_upright(image)).astype(np.uint16)
+        values = four[..., ::2] << 8 | four[..., 1::2]
+        return Picture(values[..., :1], values[..., 1])
+    is_tiff = image.format == "TIFF"
+    trusted = not is_tiff or tiff.says_alpha(image)
+    upper = np.asarray(_upright(image)).astype(np.uint16)
+    with opened(path, page) as again:
+        tiff.set_raw_mode(again, lambda raw: raw[:-1] + tiff.OTHER_ORDER[raw[-1]])
+        values = upper << 8 | np.asarray(_upright(again))
+    if not alpha:
+        return Picture(values)
+    if not trusted:
+        return Picture(values)
+    return Picture(values[..., :3], values[..., 3], doubtful=is_tiff)
+
+
+def decode(path: Path, *, grey: bool, page: int | None = 0) -> Any:
+    """An image of Pillow as a person sees it: upright, on white where transparent.
+
+    Modes "L" or "RGB". For masks and pictures; what a model sees is read by
+    :func:`read_picture`.
+    """
+    with naming(path), opened(path, page or 0) as image:
+        image = _upright(image)
+        if image.mode.startswith("I"):
+            values = np.asarray(image, dtype=np.float32) / 257
+            image = pillow("Image").fromarray(values.round().astype(np.uint8))
+        elif image.mode == "F":
+            values = np.clip(np.asarray(image), 0, 255)
+            image = pillow("Image").fromarray(values.astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = pillow("Image").new("RGBA", image.size, "white")
+            image = pillow("Image").alpha_composite(white, image)
+        return image.convert("L" if grey else "RGB")

@@ -1,0 +1,102 @@
+"""Files of NumPy: an image each, or a stack of them as pages."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["describe", "holds_arrays", "read"]
+
+# Up to so many channels are common in small images; more of them look like a stack.
+_FEW = 4
+
+
+def holds_arrays(path: Path) -> bool:
+    """Whether the name is that of a file of NumPy."""
+    return path.suffix.lower() in (".npy", ".npz")
+
+
+def describe(path: Path, page: int) -> dict[str, Any]:
+    """The header of a file."""
+    values, n_pages = _page(path, page)
+    h, w, n_channels = values.shape
+    return {
+        "size": (h, w),
+        "n_channels": n_channels,
+        "dtype": _plain(values.dtype).name,
+        "n_pages": n_pages,
+    }
+
+
+def read(path: Path, page: int) -> npt.NDArray[Any]:
+    """Values (h, w, c) of a page."""
+    values, _ = _page(path, page)
+    if values.dtype == bool:
+        return np.asarray(values, dtype=np.uint8) * np.uint8(255)
+    return np.array(values, dtype=_plain(values.dtype))
+
+
+def _plain(found: np.dtype[Any]) -> np.dtype[Any]:
+    if found.kind == "b":
+        return np.dtype(np.uint8)
+    if found.kind == "f" and found.itemsize not in (4, 8):
+        return np.dtype(np.float32 if found.itemsize < 4 else np.float64)
+    return found.newbyteorder("=")
+
+
+def _page(path: Path, page: int) -> tuple[npt.NDArray[Any], int]:
+    """A page (h, w, c), and how many there are."""
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"it is no file of NumPy with numbers ({error})") from error
+    if isinstance(stored, np.ndarray):
+        pages: Any = _pages(stored)
+        return _image(pages, page), len(pages)
+    with stored:
+        names = stored.files
+        if len(names) == 1:
+            pages = _pages(stored[names[0]])
+            return _image(pages, page), len(pages)
+        if not page < len(names):
+            raise ValueError(f"it has no page {page}")
+        only = _pages(stored[names[page]])
+        if len(only) != 1:
+            raise ValueError(
+                f"{names[page]!r} holds {len(only)} images; a file with several arrays "
+                f"has one in each"
+            )
+        return _image(only, 0), len(names)
+
+
+def _image(pages: npt.NDArray[Any], page: int) -> npt.NDArray[Any]:
+    if not page < len(pages):
+        raise ValueError(f"it has no page {page}")
+    image: npt.NDArray[Any] = pages[page]
+    return image
+
+
+def _pages(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array as images (n, h, w, c)."""
+    shape = stored.shape
+    if stored.dtype.kind not in "buif":
+        raise ValueError(
+            f"it holds values of type {stored.dtype}, which are no numbers"
+        )
+    if 0 in shape or stored.ndim not in (2, 3, 4):
+        raise ValueError(
+            f"it holds an array of shape {shape}; an image is (h, w) or (h, w, c), a "
+            f"stack of them (n, h, w, c)"
+        )
+    if stored.ndim == 3 and shape[2] > _FEW and shape[2] >= min(shape[:2]):
+        raise ValueError(
+            f"its array of shape {shape} does not look like one image (h, w, c). Store "
+            f"channels last, and a stack of grey images as (n, h, w, 1)"
+        )
+    if stored.ndim == 2:
+        return stored[None, :, :, None]
+    return stored[None] if stored.ndim == 3 else stored

@@ -1,0 +1,242 @@
+"""TIFF files: what their tags say, and the layouts that Pillow does not read.
+
+Those are numbers of any type in any number of channels, which tifffile reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._inputs.pixels import Picture, turned
+from skfcdd._utils.optional import require
+
+__all__ = [
+    "OTHER_ORDER",
+    "as_type",
+    "correct_order",
+    "describe",
+    "dtype",
+    "inversion",
+    "is_lossless",
+    "is_tiff",
+    "n_pages",
+    "raw_mode",
+    "read",
+    "says_alpha",
+    "set_raw_mode",
+    "upright_size",
+]
+
+# Names of tags.
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 256, 257, 258, 262
+_ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 274, 277, 284, 338, 339
+_INVERTED, _RGB, _PALETTE = 0, 2, 3
+# Channels of the kinds of colour that have more than one.
+_COLOURS = {_RGB: 3, 5: 4, 6: 3, 8: 3}
+_UNASSOCIATED = 2
+# What Pillow calls the other order of bytes.
+OTHER_ORDER = {"L": "B", "B": "L", "N": "B"}
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_UNSIGNED, _SIGNED = 1, 2
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as a TIFF file does."""
+    with path.open("rb") as file:
+        return file.read(4) in _MAGIC
+
+
+def _tag(image: Any, number: int, default: int) -> int:
+    """The first number of a tag."""
+    value = image.tag_v2.get(number, default)
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
+def raw_mode(image: Any) -> str:
+    """In which form the decoder of Pillow finds the pixels."""
+    args = image.tile[0][3] if getattr(image, "tile", None) else ""
+    raw = args if isinstance(args, str) else (args or ("",))[0]
+    return raw if isinstance(raw, str) else ""
+
+
+def set_raw_mode(image: Any, change: Callable[[str], str]) -> None:
+    """Have the decoder of Pillow take the pixels for others."""
+    kind = type(image.tile[0])  # which newer versions of Pillow have named
+    tiles = []
+    for codec, extents, offset, args in image.tile:
+        text = isinstance(args, str)
+        new: Any = change(args) if text else (change(args[0]), *args[1:])
+        tile = (codec, extents, offset, new)
+        tiles.append(kind._make(tile) if hasattr(kind, "_make") else tile)
+    image.tile = tiles
+
+
+def correct_order(image: Any) -> None:
+    """Have 32 bits read in the order in which libtiff hands them over.
+
+    That of this machine, while Pillow looks for that of the file.
+    """
+    unpacked = image.tile and image.tile[0][0] == "libtiff"
+    if unpacked and image.mode in ("I", "F"):
+        set_raw_mode(image, lambda raw: re.sub(r";(\d+)[BN]?", r";\1N", raw))
+
+
+def upright_size(image: Any) -> tuple[int, int]:
+    """Height and width of an image of Pillow once it is turned."""
+    h, w = _tag(image, _HEIGHT, 0), _tag(image, _WIDTH, 0)
+    return (w, h) if _tag(image, _ORIENTATION, 1) in (5, 6, 7, 8) else (h, w)
+
+
+def says_alpha(image: Any) -> bool:
+    """Whether the channel after the colours is said to be transparency."""
+    extra = image.tag_v2.get(_EXTRA, ())
+    return bool(extra) and extra[0] in (1, 2)
+
+
+def is_lossless(image: Any) -> bool:
+    """Whether Pillow gives all the values of an image that it has opened."""
+    photometric = _tag(image, _PHOTOMETRIC, _INVERTED)
+    samples, bits = _tag(image, _SAMPLES, 1), _tag(image, _BITS, 1)
+    more = samples - _COLOURS.get(photometric, 1)
+    if more < 0 or (_tag(image, _PLANAR, 1) == 2 and samples > 1 and bits > 8):
+        return more < 0  # subsampled colours, which are as they are
+    extra = tuple(image.tag_v2.get(_EXTRA, ()))
+    if more == 0:
+        return True
+    if more > 1 or photometric not in (_RGB, 1, _PALETTE):
+        return False
+    # Pillow takes off what colours were multiplied by, in 8 bits alone.
+    return extra in ((), (_UNASSOCIATED,)) or (extra == (1,) and bits == 8)
+
+
+def n_pages(image: Any) -> int:
+    """Number of pages that are no reduced copies of others."""
+    here, count = image.tell(), 0
+    for page in range(image.n_frames):
+        image.seek(page)
+        count += not _tag(image, _SUBFILE, 0) & 1
+    image.seek(here)
+    return max(1, count)
+
+
+def dtype(image: Any) -> str:
+    """Type of the values of an image of Pillow with one channel."""
+    bits, kind = _tag(image, _BITS, 1), _tag(image, _FORMAT, _UNSIGNED)
+    if image.mode == "F":
+        return "float32"
+    if image.mode == "L":
+        return "int8" if kind == _SIGNED and bits == 8 else "uint8"
+    if image.mode != "I":
+        return "uint16"
+    return f"{'int' if kind == _SIGNED else 'uint'}{bits}"
+
+
+def as_type(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Values as what they are, which Pillow's modes do not tell apart."""
+    new = np.dtype(name)
+    if new in (np.dtype(np.int8), np.dtype(np.uint32)):
+        return values.view(new)
+    return values.astype(new, copy=False)
+
+
+def inversion(image: Any) -> Any:
+    """The value of white, where 0 is white and Pillow leaves it so; else None."""
+    if image.mode != "I;16" or _tag(image, _PHOTOMETRIC, 1) != _INVERTED:
+        return None
+    return np.uint16((1 << _tag(image, _BITS, 16)) - 1)
+
+
+def _tifffile() -> Any:
+    try:
+        return require("tifffile", "tifffile")
+    except ImportError as error:
+        raise ImportError(
+            "this layout of TIFF is read by the package tifffile, which is not "
+            "installed: pip install 'skfcdd[tiff]'"
+        ) from error
+
+
+def _page(file: Any, number: int) -> Any:
+    if not number < len(file.pages):
+        raise ValueError(f"it has no page {number}")
+    return file.pages[number]
+
+
+def describe(path: Path, page: int) -> dict[str, Any]:
+    """The header of a file, by tifffile."""
+    with _tifffile().TiffFile(path) as file:
+        own = _page(file, page)
+        h, w, n = _layout(own)
+        if _orientation(own) in (5, 6, 7, 8):
+            h, w = w, h
+        alpha = _has_alpha(own, n)
+        whole = sum(not page.subfiletype & 1 for page in file.pages)
+        return {
+            "size": (h, w),
+            "n_channels": n - alpha,
+            "dtype": _plain(own.dtype).name,
+            "has_alpha": alpha,
+            "n_pages": max(1, whole),
+        }
+
+
+def read(path: Path, page: int) -> Picture:
+    """The values of a file, by tifffile."""
+    with _tifffile().TiffFile(path) as file:
+        own = _page(file, page)
+        h, w, n = _layout(own)
+        values = own.asarray(maxworkers=1)
+    values = values.reshape(h, w, n) if own.axes != "SYX" else np.moveaxis(values, 0, 2)
+    values = values.astype(_plain(values.dtype), copy=False)
+    if own.photometric == _INVERTED and values.dtype.kind == "u":
+        values = values.dtype.type((1 << own.bitspersample) - 1) - values
+    values = np.ascontiguousarray(turned(values, _orientation(own)))
+    if _has_alpha(own, n):
+        return Picture(values[..., :-1], values[..., -1], doubtful=True)
+    return Picture(values)
+
+
+def _layout(page: Any) -> tuple[int, int, int]:
+    """Height, width and channels of a page, not yet turned."""
+    axes, shape = page.axes, page.shape
+    if page.dtype is None or page.dtype.kind not in "buif":
+        raise ValueError(f"its values are of type {page.dtype}, which are no numbers")
+    if page.photometric not in (_INVERTED, 1, _RGB):
+        raise ValueError(f"its colours are {page.photometric.name}, which is not read")
+    if axes == "YX":
+        return shape[0], shape[1], 1
+    if axes == "YXS":
+        return shape
+    if axes == "SYX":
+        return shape[1], shape[2], shape[0]
+    raise ValueError(f"its axes are {axes}, and no image of rows and columns")
+
+
+def _orientation(page: Any) -> int:
+    return int(page.tags.valueof(_ORIENTATION, 1))
+
+
+def _has_alpha(page: Any, n: int) -> bool:
+    return (
+        page.photometric == _RGB
+        and n == 4
+        and page.dtype.name in ("uint8", "uint16")
+        and tuple(page.extrasamples) == (_UNASSOCIATED,)
+    )
+
+
+def _plain(found: np.dtype[Any]) -> np.dtype[Any]:
+    """The type to read values as: in the order of this machine, and no halves."""
+    if found.kind == "b":
+        return np.dtype(np.uint8)
+    return (
+        np.dtype(np.float32)
+        if found.itemsize == 2 and found.kind == "f"
+        else (found.newbyteorder("="))
+    )
