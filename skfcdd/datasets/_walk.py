@@ -21,7 +21,7 @@ __all__ = ["Folder", "Walk", "walk", "walk_masks"]
 _FOREIGN = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
 # Images that are not read; nobody shall miss them without a word.
 _UNREAD = re.compile(
-    r"\.(apng|avif|bm|dcm|dib|dng|exr|gif|hdr|heic|heif|jfif|jp2|jpe|jxl|npy|pbm|pcx"
+    r"\.(apng|avif|bm|dcm|dib|dng|exr|hdr|heic|heif|jfif|jp2|jpe|jxl|pbm|pcx"
     r"|pgm|png~|pnm|ppm|psd|raw|svg|tga)$",
     re.IGNORECASE,
 )
