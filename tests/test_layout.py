@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "skfcdd"
 # From the ground up: a part may import from those before it, never from later ones.
 PARTS = (
     "exceptions _regions feature_cache memory_bank",
-    "_verdicts conformal",
+    "_verdicts",
+    "conformal",
     "_utils",
     "receptive_field",
     "heatmaps objectives _inputs anomalies",
