@@ -24,7 +24,7 @@ from sklearn.ensemble import IsolationForest
 import skfcdd
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter, export
 from skfcdd._engine.model import FittedModel
-from skfcdd._verdicts import Convention
+from skfcdd._verdicts import Convention, is_above
 from skfcdd.datasets import make_defects
 from skfcdd.exceptions import ExportError, ImageShapeError
 from skfcdd.export import ParityReport, _equivalence, to_onnx, to_torch_export
@@ -265,7 +265,7 @@ def test_outputs_of_the_graph_agree_with_each_other(data, tmp_path):
     feed = {"images": data.images[..., None]}
     answers = dict(zip(names, session.run(names, feed), strict=True))
     assert answers["mask"].dtype == np.uint8
-    assert_array_equal(answers["mask"], answers["heatmap"] > model.threshold_)
+    assert_array_equal(answers["mask"], is_above(answers["heatmap"], model.threshold_))
     assert_array_equal(answers["label"], answers["mask"].any(axis=(1, 2)))
     assert_array_equal(answers["label"], answers["probability"] > 0.5)
 

@@ -107,9 +107,8 @@ def test_weights_reach_through_the_tools_of_scikit_learn():
     piped = make_pipeline("passthrough", quick(image_shape=(28, 28)))
     piped.fit(flat, Y, fcddclassifier__sample_weight=weight)
     assert_array_equal(piped[-1].anomaly_score(flat), alone.anomaly_score(flat))
-    boosted = AdaBoostClassifier(
-        quick(image_shape=(28, 28)), n_estimators=2, random_state=0
-    )
+    weak = quick(image_shape=(28, 28), max_epochs=5)
+    boosted = AdaBoostClassifier(weak, n_estimators=2, random_state=0)
     assert boosted.fit(flat, Y).predict(flat).shape == (40,)
     with sklearn.config_context(enable_metadata_routing=True):
         model = quick(image_shape=(28, 28)).set_fit_request(sample_weight=True)
