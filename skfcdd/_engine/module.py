@@ -18,6 +18,7 @@ from skfcdd.heatmaps import GaussianUpsampler, heatmap_sigmas
 from skfcdd.objectives import Objective, resolve_objective
 from skfcdd.receptive_field import ReceptiveField
 from skfcdd.receptive_field._check import check_places
+from skfcdd.receptive_field._effective import effective_field
 
 __all__ = [
     "FCDDModule",
@@ -26,6 +27,9 @@ __all__ = [
     "numbers_of",
     "set_upsampler",
 ]
+
+# No network has a greater distance between two cells.
+_ALIKE = 64
 
 
 class FCDDModule(nn.Module):
@@ -204,9 +208,11 @@ class Network:
             stages=settings.stages,
         )
         self.n_inputs: int = getattr(network, "n_channels", None) or n_channels
+        recipe = choose_recipe(settings.backbone, settings.weights)
+        self.effective = recipe.effective
         frozen = settings.frozen
         if frozen == "auto":
-            frozen = choose_recipe(settings.backbone, settings.weights).frozen
+            frozen = recipe.frozen
             if frozen is not None:  # one stage is left to train
                 frozen = min(frozen, len(network.stage_names) - 1)  # type: ignore[arg-type]
         self.backbone, self.split = freeze_backbone(network, frozen)
@@ -228,7 +234,11 @@ class Network:
                 return measure_backbone(self.backbone, (h, w), n_channels)
         field = measure_backbone(self.backbone, (h, w), n_channels)
         check_places(self.backbone, field, n_channels, (h, w))
-        return field
+        if not self.effective:
+            return field
+        # Cells of images that leave the same remainder lie in the same places.
+        rows, columns = (min(n, 2 * _ALIKE + n % _ALIKE) for n in (h, w))
+        return effective_field(self.backbone, field, n_channels, (rows, columns))
 
 
 def make_module(

@@ -66,15 +66,24 @@ def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
     rest = [n % _ALIKE for n in size]
     if rest == [n % _ALIKE for n in model.image_size] or _lie_alike(model, size):
         return known
-    h, w = _small(size, [math.ceil(extent) for extent in known.extent])
-    found = measure_backbone(model.module.backbone, (h, w), c)
-    return replace(known, offset=found.offset)
+    least = [math.ceil(extent) for extent in known.extent]
+    own, other = (
+        measure_backbone(model.module.backbone, _small(n, least), c).offset
+        for n in (model.image_size, size)
+    )
+    # What the cells look at lies as far from the middle of what they see.
+    rows, columns = (
+        offset + there - here
+        for offset, here, there in zip(known.offset, own, other, strict=True)
+    )
+    return replace(known, offset=(rows, columns))
 
 
-def _small(size: tuple[int, int], least: list[int]) -> list[int]:
+def _small(size: tuple[int, int], least: list[int]) -> tuple[int, int]:
     """A size of at least `least` that leaves the same remainder."""
     floor = [max(_ALIKE, n) for n in least]
-    return [m + (n - m) % _ALIKE for n, m in zip(size, floor, strict=True)]
+    rows, columns = (m + (n - m) % _ALIKE for n, m in zip(size, floor, strict=True))
+    return rows, columns
 
 
 @torch.no_grad()

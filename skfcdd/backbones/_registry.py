@@ -42,6 +42,9 @@ class Recipe:
         Share of the pixel-wise objective.
     memory : bool, default=False
         Whether a memory of normal features is added.
+    effective : bool, default=False
+        Whether cells lie at the centre of what moves them most, and not of all that
+        they depend on: for weights of networks whose padding is asymmetric.
     """
 
     frozen: int | None = None
@@ -49,6 +52,7 @@ class Recipe:
     head_factor: float = 1.0
     pixel_loss: float | None = None
     memory: bool = False
+    effective: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,9 @@ for _name, _build, _cut, _file in (
     _ARCHITECTURES[_name] = Architecture(_build, _cut, url=_OFFICIAL + _file)
 
 # Found by benchmarks/default_network.py.
-_LITE = Recipe(frozen=2, lr=2e-3, head_factor=10.0, pixel_loss=0.2, memory=True)
+_LITE = Recipe(
+    frozen=2, lr=2e-3, head_factor=10.0, pixel_loss=0.2, memory=True, effective=True
+)
 # Width, depth, and the hash of the weights in the package of its name.
 for _number, (_width, _depth, _hash) in enumerate(
     (
