@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -305,12 +306,15 @@ def whole_heatmap(model, image):
     with torch.no_grad():
         unit = torch.from_numpy(image / np.float32(255))[None, None]
         cells = module(unit)[0].numpy().astype(float)
-    field = measure_backbone(module.backbone, size, 1)
+    known, seen = model.receptive_field_, model.image_shape_[:2]
+    middle, fitted = (measure_backbone(module.backbone, n, 1) for n in (size, seen))
+    aside = np.subtract(known.offset, fitted.offset)  # what the cells look at
+    field = replace(known, offset=tuple(middle.offset + aside))
     rows, columns = (
         gaussian_matrix(
             size[axis],
             field.centers(cells.shape[axis], axis),
-            field.stride[axis],  # as sharp as the cells of its memory
+            field.stride[axis] / 2,  # as sharp as cells allow
             extent=field.extent[axis],
         )
         for axis in (0, 1)
