@@ -17,8 +17,10 @@ hypothesis.settings.register_profile("nightly", max_examples=1000, deadline=None
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 hypothesis.settings.load_profile(PROFILE)
 
-# Not more than OMP_NUM_THREADS allows.
+# Not more than OMP_NUM_THREADS allows; processes beside one another take a core each.
 N_THREADS = min(2, torch.get_num_threads())
+if "PYTEST_XDIST_WORKER" in os.environ:
+    N_THREADS = 1
 torch.set_num_threads(N_THREADS)
 
 
