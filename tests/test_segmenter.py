@@ -97,8 +97,8 @@ def test_labels_where_masks_are_not_known(data):
     assert pixel_roc_auc_score(masks, model.explain(images)) > 0.9
     labels_alone = quick().fit(images, y)
     assert pixel_roc_auc_score(masks, labels_alone.explain(images)) > 0.8
-    with pytest.warns(AnomalyLabelWarning, match="'good'"):
-        quick(max_epochs=1).fit(images, np.where(y, "good", "bad"))
+    with pytest.warns(AnomalyLabelWarning, match="'zebra'"):
+        quick(max_epochs=1).fit(images, np.where(y, "zebra", "apple"))
 
 
 def test_same_seed_same_bits(data):
@@ -236,7 +236,7 @@ def test_masks_that_cannot_be_used(data):
         (masks * 0.5, ValueError, r"0 for normal and 1"),
         (masks[:, :-1], ImageShapeError, r"\(80, 16, 20\).*\(80, 15, 20\)"),
         (masks[:-1], ImageShapeError, "80 images, but there are 79 masks"),
-        (masks[..., None], ImageShapeError, r"\(80, 16, 20, 1\)"),
+        (np.stack([masks] * 2, -1), ImageShapeError, r"\(80, 16, 20, 2\)"),
         (
             [m[:-1] if i else m for i, m in enumerate(masks)],
             ImageShapeError,
