@@ -318,6 +318,8 @@ class OnnxFCDD:
         """Say so where images are on another scale than those of ``fit``."""
         if self._fitted_dtype is None or self._limits is None or not images.size:
             return
+        if images.dtype.kind not in "biuf":  # refused right after
+            return
         problem = scale_problem(
             str(images.dtype),
             lambda: float(images.max()),
