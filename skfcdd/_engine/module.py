@@ -21,6 +21,7 @@ from skfcdd.receptive_field._check import check_places
 from skfcdd.receptive_field._effective import effective_field
 
 __all__ = [
+    "ALIKE",
     "FCDDModule",
     "Network",
     "make_module",
@@ -28,8 +29,8 @@ __all__ = [
     "set_upsampler",
 ]
 
-# No network has a greater distance between two cells.
-_ALIKE = 64
+# Sizes that leave the same remainder have cells in the same places.
+ALIKE = 64
 
 
 class FCDDModule(nn.Module):
@@ -236,8 +237,7 @@ class Network:
         check_places(self.backbone, field, n_channels, (h, w))
         if not self.effective:
             return field
-        # Cells of images that leave the same remainder lie in the same places.
-        rows, columns = (min(n, 2 * _ALIKE + n % _ALIKE) for n in (h, w))
+        rows, columns = (min(n, 2 * ALIKE + n % ALIKE) for n in (h, w))
         return effective_field(self.backbone, field, n_channels, (rows, columns))
 
 

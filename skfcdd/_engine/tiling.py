@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
+from skfcdd._engine.module import ALIKE
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
 from skfcdd._utils.device import lowered
@@ -32,8 +33,6 @@ __all__ = ["explain_large", "field_at"]
 _BAND = 512
 # Windows are moved by so many cells to find out by how many they may be.
 _PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-# Sizes that leave the same remainder have cells in the same places.
-_ALIKE = 64
 # Cells are the same if they differ by no more than this share of the largest.
 _SAME = 1e-3
 
@@ -63,8 +62,8 @@ def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
     small image that leaves the same remainder.
     """
     known, c = _field(model), model.images.shape[2]
-    rest = [n % _ALIKE for n in size]
-    if rest == [n % _ALIKE for n in model.image_size] or _lie_alike(model, size):
+    rest = [n % ALIKE for n in size]
+    if rest == [n % ALIKE for n in model.image_size] or _lie_alike(model, size):
         return known
     least = [math.ceil(extent) for extent in known.extent]
     own, other = (
@@ -81,8 +80,8 @@ def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
 
 def _small(size: tuple[int, int], least: list[int]) -> tuple[int, int]:
     """A size of at least `least` that leaves the same remainder."""
-    floor = [max(_ALIKE, n) for n in least]
-    rows, columns = (m + (n - m) % _ALIKE for n, m in zip(size, floor, strict=True))
+    floor = [max(ALIKE, n) for n in least]
+    rows, columns = (m + (n - m) % ALIKE for n, m in zip(size, floor, strict=True))
     return rows, columns
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._answers import has_memory
-from skfcdd._verdicts import convention_of, outline_level, silent_at
+from skfcdd._verdicts import convention_of, is_above, outline_level, silent_at
 from skfcdd.exceptions import ImageShapeError
 
 __all__ = ["check_parts", "findings", "given_parts"]
@@ -44,7 +44,7 @@ def findings(
     return found | {
         "heatmaps": heatmaps,
         "scores": scores,
-        "anomalous": scores > estimator.threshold_,
+        "anomalous": is_above(scores, estimator.threshold_),
         "predicted_masks": convention.masks(heatmaps, outline_level(estimator)),
     }
 
