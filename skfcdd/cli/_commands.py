@@ -164,8 +164,9 @@ def fit(
         estimator.fit(data.images)
     else:
         estimator.fit(data.images, data.target, masks=data.masks)
-    if "train_loss" not in estimator.history_[-1] or (
-        len(estimator.history_) < estimator.net_.max_epochs
+    # Empty if it was stopped in the first epoch.
+    if len(estimator.history_) < estimator.net_.max_epochs or (
+        "train_loss" not in estimator.history_[-1]
     ):
         raise KeyboardInterrupt  # which skorch takes for an early end
     estimator.set_params(callbacks=None)
