@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd.cli import _commands
+from skfcdd.cli._model import Model
+from skfcdd.cli._reading import check_folder, load_part, load_unlabelled
 from skfcdd.datasets._found import SUFFIXES
 from skfcdd.datasets._layout import says_what_is_good
 from skfcdd.datasets._tables import has_labels
@@ -32,7 +33,7 @@ class _Images:
 
 
 def report(
-    model: _commands.Model,
+    model: Model,
     folder: Path,
     output: Path,
     *,
@@ -47,7 +48,7 @@ def report(
     progress: Callable[[int], Callable[[], None]],
 ) -> ReportInfo:
     """Write a report on the images of a folder."""
-    _commands.check_folder(output)
+    check_folder(output)
     images = _find(model, folder, masks, on_error, say)
     step, told = None, 0
 
@@ -76,19 +77,17 @@ def report(
 
 
 def _find(
-    model: _commands.Model,
+    model: Model,
     folder: Path,
     masks: Path | None,
     on_error: str,
     say: Callable[[str], None],
 ) -> _Images:
     if not _is_labelled(folder, masks):
-        data = _commands.load_unlabelled(model, folder, on_error)
+        data = load_unlabelled(model, folder, on_error)
         say(data.summary)
         return _Images(data.images, _names(data.images.paths, folder))
-    data = _commands.load_part(
-        folder, "test", masks=masks, on_error=on_error, **model.options
-    )
+    data = load_part(folder, "test", masks=masks, on_error=on_error, **model.options)
     say(data.summary)
     names = _names(data.images.paths, folder)
     return _Images(data.images, names, data.target == 1, data.masks, data.kind.tolist())

@@ -1,0 +1,118 @@
+"""Saved models as the commands see them, and what they say of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._answers import has_memory
+from skfcdd._verdicts import convention_of, decisive_scores, is_above, settled
+from skfcdd.cli._heatmaps import Finding
+from skfcdd.cli._options import check_device
+
+__all__ = ["AT_ONCE", "Model", "Verdicts"]
+
+# Images that a command looks at together.
+AT_ONCE = 32
+
+
+class Model:
+    """A saved model, or its ONNX form, and how it reads files."""
+
+    def __init__(self, path: Path, device: str = "auto") -> None:
+        if path.suffix.lower() == ".onnx":
+            from skfcdd.onnx import OnnxFCDD
+
+            if device != "auto":
+                check_device(device)
+            self.estimator: Any = OnnxFCDD(path)
+        else:
+            from skfcdd.persistence import load
+
+            self.estimator = load(path, device=device)
+        h, w, c = self.estimator.image_shape_
+        known = self.estimator.reading_ or {"n_channels": c}
+        self.options: dict[str, Any] = {**known, "resize": (h, w)}
+
+    def judge(self, X: Any, heatmaps: bool) -> Verdicts:
+        """Scores of a batch, and its heatmaps where they are asked for or decide."""
+        estimator = self.estimator
+        pixels = convention_of(estimator).judges_pixels
+        wanted, parts, share = heatmaps or pixels, None, None
+        if has_memory(estimator):
+            found = estimator.explain_parts(X, heatmaps=wanted)
+            scores, share, maps = found.score, found.novelty_share, found.get("heatmap")
+            parts = np.stack([found.defect, found.novelty], axis=1) if wanted else None
+        else:
+            maps = np.asarray(estimator.explain(X)) if wanted else None
+            scores = np.asarray(estimator.anomaly_score(X))
+        decisive = decisive_scores(estimator, X, maps) if pixels else scores
+        threshold = float(estimator.threshold_)
+        return Verdicts(scores, decisive, threshold, maps, parts, share)
+
+
+@dataclass
+class Verdicts:
+    """What a model says of a batch.
+
+    Parameters
+    ----------
+    scores, decisive : ndarray of shape (n,), float64
+        Anomaly scores, and what is compared with the threshold, which for a segmenter
+        is one of pixels.
+    threshold : float
+    heatmaps : ndarray of shape (n, h, w), or None
+    parts : ndarray of shape (n, 2, h, w), or None
+        What adds up to them, if the model has a memory.
+    novelty_share : ndarray of shape (n,), or None
+        How much of each score comes from the second part.
+    """
+
+    scores: npt.NDArray[np.float64]
+    decisive: npt.NDArray[np.float64]
+    threshold: float
+    heatmaps: npt.NDArray[np.float32] | None
+    parts: npt.NDArray[np.float32] | None = None
+    novelty_share: npt.NDArray[np.float64] | None = None
+
+    @property
+    def anomalous(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(is_above(self.decisive, self.threshold))
+
+    @property
+    def probability(self) -> npt.NDArray[np.float64]:
+        """Above 0.5 exactly where `anomalous`."""
+        p: npt.NDArray[np.float64] = -np.expm1(
+            -np.log(2) * settled(self.decisive, self.threshold) / self.threshold
+        )
+        return p
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of a table, image by image."""
+        for k, score in enumerate(self.scores):
+            row = {
+                "score": float(score),
+                "probability": float(self.probability[k]),
+                "anomalous": int(self.anomalous[k]),
+            }
+            if self.novelty_share is not None:
+                row["novelty_share"] = round(float(self.novelty_share[k]), 4)
+            yield row
+
+    def finding(self, k: int) -> Finding:
+        """One image of the batch, to be drawn."""
+        assert self.heatmaps is not None
+        return Finding(
+            score=float(self.decisive[k]),
+            anomalous=bool(self.anomalous[k]),
+            heatmap=self.heatmaps[k],
+            parts=() if self.parts is None else self.parts[k],
+            novelty_share=(
+                None if self.novelty_share is None else float(self.novelty_share[k])
+            ),
+        )

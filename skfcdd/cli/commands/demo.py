@@ -1,0 +1,28 @@
+"""The main job in one go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skfcdd.cli._choices import Texture
+
+__all__ = ["demo"]
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
+        "skfcdd_demo.png"
+    ),
+    texture: Annotated[Texture, typer.Option(help="The surface.")] = Texture.fabric,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training images.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the chance.")] = 0,
+) -> None:
+    """Train on generated surfaces, print AUROC, and write a picture of heatmaps."""
+    from skfcdd.cli._demo import run_demo
+
+    run_demo(output, texture=texture.value, max_epochs=epochs, seed=seed)

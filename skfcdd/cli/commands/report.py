@@ -1,0 +1,69 @@
+"""Write a page to look through images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skfcdd.cli import _console as console
+from skfcdd.cli._arguments import Broken, Device, Quiet, Saved
+from skfcdd.cli._choices import OnError
+
+__all__ = ["report"]
+
+
+def report(
+    model: Saved,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Images: a folder for each kind, one of them 'good'; the layout of "
+            "MVTec-AD; a CSV file; or a folder of images that nothing is known of."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The HTML file to write.")
+    ] = Path("report.html"),
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks.")] = None,
+    title: Annotated[str | None, typer.Option(help="Headline of the report.")] = None,
+    review: Annotated[
+        Path | None, typer.Option(help="Marks to begin with, as a report exports them.")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Show at most so many images, wrong verdicts first."),
+    ] = None,
+    max_side: Annotated[
+        int, typer.Option(min=1, help="Longer side of the pictures, in pixels.")
+    ] = 256,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Compress pictures. Default: keep all."),
+    ] = None,
+    device: Device = "auto",
+    on_error: Broken = OnError.stop,
+    quiet: Quiet = False,
+) -> None:
+    """Write an HTML page to look through images, move the threshold, and mark."""
+    from skfcdd.cli import _report
+    from skfcdd.cli._model import Model
+
+    loaded = Model(model, device)
+    with console.progress("explaining", quiet) as progress:
+        info = _report.report(
+            loaded,
+            folder,
+            output,
+            masks=masks,
+            title=title,
+            review=review,
+            n_images=images,
+            max_side=max_side,
+            quality=quality,
+            on_error=on_error.value,
+            say=console.say(quiet),
+            progress=progress,
+        )
+    print(info)
