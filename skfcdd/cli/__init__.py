@@ -11,6 +11,7 @@ import typer
 
 from skfcdd.cli import _console as console
 from skfcdd.cli import _options as options
+from skfcdd.cli.commands.calibrate import calibrate
 from skfcdd.cli.commands.demo import demo
 from skfcdd.cli.commands.evaluate import evaluate
 from skfcdd.cli.commands.export import export
@@ -18,6 +19,7 @@ from skfcdd.cli.commands.fit import fit
 from skfcdd.cli.commands.info import info
 from skfcdd.cli.commands.predict import predict
 from skfcdd.cli.commands.report import report
+from skfcdd.cli.commands.split import split
 
 __all__ = ["main"]
 
@@ -26,10 +28,12 @@ P = ParamSpec("P")
 # In the order of the help. A command is called as its function is.
 COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
+    split,
     fit,
     evaluate,
     predict,
     report,
+    calibrate,
     export,
     info,
 )
