@@ -238,7 +238,7 @@ def test_marks_calibrate(model, review, folder, tmp_path, capsys):
 
 
 def test_marks_teach(model, review, table, folder, tmp_path, capsys):
-    path, images = review
+    path, _ = review
     out = tmp_path / "n.skfcdd"
     arguments = ["fit", table, "-o", out, "--epochs", "1", "-q", "--force"]
     code, without = run(capsys, *arguments)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 __all__ = ["Budget", "Form", "forms"]
 
+# Shares of the sides of pictures that are kept, one after another.
+_SCALES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.29, 0.24, 0.2, 0.16, 0.12)
+
 
 @dataclass(frozen=True)
 class Form:
@@ -42,7 +45,7 @@ def forms(quality: int | None, max_bytes: int | None) -> list[Form]:
         return [best]
     lossy = [] if quality is not None else [Form(q) for q in (90, 80, 70, 60)]
     least = quality or 60
-    smaller = [Form(least, s) for s in (0.75, 0.6, 0.45, 0.35, 0.25, 0.18, 0.12)]
+    smaller = [Form(least, s) for s in _SCALES]
     return [best, *lossy, *smaller]
 
 
