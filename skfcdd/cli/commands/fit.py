@@ -152,6 +152,11 @@ def fit(
             progress=progress,
         )
     console.conclude(outcome, as_json)
-    if outcome.record["interrupted"]:
+    _end(outcome.record["interrupted"])
+
+
+def _end(interrupted: bool) -> None:
+    """Who has stopped it learns of it by the exit code as well."""
+    if interrupted:
         print("Stopped; the model was written.", file=sys.stderr)
         raise typer.Exit(130)
