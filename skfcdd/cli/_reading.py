@@ -81,7 +81,7 @@ def load_part(source: Source, part: str, *, said: bool = False, **options: Any) 
     Returns
     -------
     Bunch
-        As :func:`~skfcdd.datasets.load_images` gives it; `parts` are all that there are.
+        As :func:`~skfcdd.datasets.load_images` gives it; `parts` names all parts.
 
     Raises
     ------
