@@ -17,9 +17,11 @@ def info(model: Saved, as_json: AsJson = False) -> None:
 
     check_file(model)
     record, shown = _exported(model) if _is_onnx(model) else _saved(model)
-    width = max(map(len, shown))
-    lines = [f"{name:{width}s} {value}" for name, value in shown.items()]
-    lines += basis(Model(model, "cpu" if not _is_onnx(model) else "auto").estimator)
+    lines = []
+    if console.is_terminal() and not as_json:
+        width = max(map(len, shown))
+        lines = [f"{name:{width}s} {value}" for name, value in shown.items()]
+        lines += basis(Model(model, "auto" if _is_onnx(model) else "cpu").estimator)
     console.conclude(console.Outcome(record, lines), as_json)
 
 
