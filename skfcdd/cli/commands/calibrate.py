@@ -60,7 +60,10 @@ def calibrate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Give a model another threshold, and leave what it has learned."""
+    """Give a model another threshold.
+
+    What it has learned stays as it is.
+    """
     from skfcdd.cli import _calibrating
     from skfcdd.cli._model import check_file
     from skfcdd.cli._reading import Source

@@ -109,7 +109,7 @@ def fit(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train on the images of a folder, and write the model to one file.
+    """Train on the images of a folder, and write the model.
 
     Ctrl-C ends the training, and what was learned until then is written.
     """

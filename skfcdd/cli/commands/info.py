@@ -11,7 +11,7 @@ __all__ = ["info"]
 
 
 def info(model: Saved, as_json: AsJson = False) -> None:
-    """Say what a model is, with what it was made, and how it decides."""
+    """Say what a model is, and how it decides."""
     from skfcdd.cli._basis import basis
     from skfcdd.cli._model import Model, check_file
 
