@@ -55,8 +55,9 @@ def predict(
 ) -> None:
     """Score images, and say where their defects are.
 
-    Each has a row with path, score, probability, verdict and threshold. Of models with a memory of normal features, a row also says how much of the score
-    comes from what was never seen before, from 0 to 1.
+    Each has a row with path, score, probability, verdict and threshold. Of models with
+    a memory of normal features, a row also says how much of the score comes from what
+    was never seen before, from 0 to 1.
     """
     from skfcdd.cli import _scoring
     from skfcdd.cli._model import Model

@@ -43,7 +43,8 @@ def split(
 ) -> None:
     """Divide images into training, calibration and test.
 
-    Writes a table that the other commands take for a folder. All defects are for testing. Copies of a file are in the same part.
+    Writes a table that the other commands take for a folder. All defects are for
+    testing. Copies of a file are in the same part.
     """
     from skfcdd.cli import _splitting
     from skfcdd.cli._reading import Source
