@@ -42,7 +42,7 @@ def resolve_device(device: str) -> str:
         named = torch.device(device)
     except RuntimeError as error:  # which lists all that any machine might have
         raise ValueError(
-            f"Got device={device!r}, but no device is called so. Use 'auto', 'cpu', or "
+            f"Got device={device!r}, but no device is called so. Use 'cpu' or 'auto', or "
             f"that of a GPU, such as 'cuda' or 'cuda:1'."
         ) from error
     try:
