@@ -22,7 +22,14 @@ sys.path.insert(0, str(DOCS))
 import _reproduced  # noqa: E402
 from _results import RESULTS, Record, Rows, interval, read, share, spread  # noqa: E402
 
-PAGES = ("benchmarks", "backbones", "baselines", "guide/images", "how_good_is_it")
+PAGES = (
+    "benchmarks",
+    "backbones",
+    "baselines",
+    "guide/images",
+    "guide/monitoring",
+    "how_good_is_it",
+)
 
 KINDS = ("all", "blowhole", "break", "crack", "fray", "uneven")
 TABLES: dict[str, Callable[[], Rows]] = dict(_reproduced.TABLES)
@@ -506,6 +513,43 @@ def flagged_by_light() -> Rows:
 def defects_by_light() -> Rows:
     """Image AUROC of defects, by how light is taken out."""
     return _by_normalize("image_auroc")
+
+
+@table
+def drift_false_alarms() -> Rows:
+    """Streams without drift in which an alarm is ever raised."""
+    runs = [row for row in read("drift") if row["part"] == "no drift"]
+    rates = list(runs[0]["alarms"])
+    rows = [
+        [run["source"], *(f"{run['alarms'][r]} of {run['n_streams']}" for r in rates)]
+        for run in runs
+    ]
+    return [["stream", *(f"stated probability {rate}" for rate in rates)], *rows]
+
+
+@table
+def drift_found() -> Rows:
+    """How often, and how soon, another exposure of tiles is found."""
+    rows = []
+    runs = [row for row in read("drift") if row["part"] == "exposure"]
+    for other in dict.fromkeys(run["to"] for run in runs):
+        line = [f"from {runs[0]['from']} to {other}"]
+        for columns in dict.fromkeys(run["columns"] for run in runs):
+            chosen = [r for r in runs if (r["to"], r["columns"]) == (other, columns)]
+            delay = mean(r["median_delay"] or 51 for r in chosen)
+            found = mean(r["found"] for r in chosen)
+            line += [f"{found:.0%}", f"{delay:.0f}" if delay < 51 else "-"]
+        rows.append(line)
+    return [
+        [
+            "exposure",
+            "found, `image_statistics`",
+            "after images (median)",
+            "found, score only",
+            "after images (median)",
+        ],
+        *rows,
+    ]
 
 
 @table

@@ -42,6 +42,7 @@ _MODULES = {
     "memory_bank",
     "metrics",
     "model_selection",
+    "monitoring",
     "objectives",
     "receptive_field",
     "report",

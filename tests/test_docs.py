@@ -31,6 +31,7 @@ PUBLIC = [
     "skfcdd.inspection",
     "skfcdd.metrics",
     "skfcdd.model_selection",
+    "skfcdd.monitoring",
     "skfcdd.objectives",
     "skfcdd.onnx",
     "skfcdd.persistence",

@@ -20,7 +20,7 @@ PARTS = (
     "backbones thresholds",
     "_answers",
     "inspection",
-    "display",
+    "display monitoring",
     "_repr",
     "_engine",
     "_calibration _callbacks",
