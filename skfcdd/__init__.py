@@ -32,6 +32,7 @@ _MODULES = {
     "anomalies",
     "backbones",
     "baselines",
+    "comparison",
     "conformal",
     "datasets",
     "display",

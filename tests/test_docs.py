@@ -20,6 +20,7 @@ PUBLIC = [
     "skfcdd.backbones",
     "skfcdd.baselines",
     "skfcdd.cli",
+    "skfcdd.comparison",
     "skfcdd.conformal",
     "skfcdd.datasets",
     "skfcdd.display",

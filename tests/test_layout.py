@@ -30,6 +30,7 @@ PARTS = (
     "_classifier _detector _segmenter",
     "baselines persistence",
     "export report",
+    "comparison",
     "cli",
 )
 LEVELS = {name: i for i, names in enumerate(PARTS) for name in names.split()}

@@ -11,6 +11,7 @@ import typer
 
 from skfcdd.cli import _console as console
 from skfcdd.cli import _options as options
+from skfcdd.cli.commands.compare import compare
 from skfcdd.cli.commands.demo import demo
 from skfcdd.cli.commands.evaluate import evaluate
 from skfcdd.cli.commands.export import export
@@ -28,6 +29,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
     fit,
     evaluate,
+    compare,
     predict,
     report,
     export,
@@ -62,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 if all went well; 1 if a file could not be read, written or used; 2 if the
-        arguments are wrong; 130 if the user stopped it. Nothing half-written is left.
+        arguments are wrong; 3 if a comparison did not show what was asked for; 130 if
+        the user stopped it. Nothing half-written is left.
 
     Examples
     --------
