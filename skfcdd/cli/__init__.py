@@ -11,6 +11,7 @@ import typer
 
 from skfcdd.cli import _console as console
 from skfcdd.cli import _options as options
+from skfcdd.cli.commands.card import card
 from skfcdd.cli.commands.compare import compare
 from skfcdd.cli.commands.demo import demo
 from skfcdd.cli.commands.evaluate import evaluate
@@ -34,6 +35,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     report,
     export,
     info,
+    card,
 )
 
 app = typer.Typer(

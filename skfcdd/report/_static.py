@@ -54,4 +54,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         for first, *rest in rows
     )
     start = f"<thead><tr>{head}</tr></thead>\n" if header else ""
-    return f"<table>\n{start}<tbody>\n{body}</tbody>\n</table>"
+    look = "" if header else ' class="facts"'
+    return f"<table{look}>\n{start}<tbody>\n{body}</tbody>\n</table>"
