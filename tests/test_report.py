@@ -580,7 +580,7 @@ def run(folder, source, *options):
 
 def test_command_takes_labels_from_folders(folder, capsys):
     code, page = run(folder, folder, "--title", "Parts <1>")
-    assert code == 0 and "12 images" in capsys.readouterr().out
+    assert code == 0 and json.loads(capsys.readouterr().out)["n_images"] == 12
     assert page.data["title"] == "Parts <1>"
     bad = [name.split("/")[1] == "flaw" for name in page.data["names"]]
     assert page.data["truth"] == bad and sum(bad) == 4

@@ -100,7 +100,7 @@ def _careful(function: Callable[P, None]) -> Callable[P, None]:
         except (OSError, ImportError, ValueError, RuntimeError) as error:
             if (usage := options.usage_error(error)) is not None:
                 raise usage from error
-            print(f"skfcdd: {error}", file=sys.stderr)
+            print(f"skfcdd: {options.spoken(str(error))}", file=sys.stderr)
             raise typer.Exit(1) from error
 
     return careful

@@ -15,7 +15,7 @@ from skfcdd._verdicts import convention_of, decisive_scores, is_above, settled
 from skfcdd.cli._heatmaps import Finding
 from skfcdd.cli._options import check_device
 
-__all__ = ["AT_ONCE", "Model", "Verdicts"]
+__all__ = ["AT_ONCE", "Model", "Verdicts", "check_file"]
 
 # Images that a command looks at together.
 AT_ONCE = 32
@@ -25,6 +25,8 @@ class Model:
     """A saved model, or its ONNX form, and how it reads files."""
 
     def __init__(self, path: Path, device: str = "auto") -> None:
+        self.path = path
+        check_file(path)
         if path.suffix.lower() == ".onnx":
             from skfcdd.onnx import OnnxFCDD
 
@@ -54,6 +56,26 @@ class Model:
         decisive = decisive_scores(estimator, X, maps) if pixels else scores
         threshold = float(estimator.threshold_)
         return Verdicts(scores, decisive, threshold, maps, parts, share)
+
+
+def check_file(path: Path) -> None:
+    """Refuse what can be no saved model, in the words of who has typed it.
+
+    Raises
+    ------
+    OSError
+        If it is a folder, or not there.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{str(path)!r} is a folder, but the first argument is the model, a file "
+            f".skfcdd or .onnx. The images come after it."
+        )
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no file {str(path)!r}. The first argument is the model; skfcdd "
+            f"fit makes one."
+        )
 
 
 @dataclass
@@ -92,14 +114,24 @@ class Verdicts:
         )
         return p
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of a table, image by image."""
+    def rows(self, pixels: bool) -> Iterator[dict[str, Any]]:
+        """Rows of a table, image by image.
+
+        Parameters
+        ----------
+        pixels : bool
+            Whether the threshold is one of pixels: the heat that is compared with it
+            then stands beside the score.
+        """
         for k, score in enumerate(self.scores):
-            row = {
-                "score": float(score),
-                "probability": float(self.probability[k]),
+            row: dict[str, Any] = {
+                "score": _short(score, None if pixels else self.threshold),
+                "probability": _short(self.probability[k], 0.5),
                 "anomalous": int(self.anomalous[k]),
             }
+            if pixels:
+                row["heat"] = _short(self.decisive[k], self.threshold)
+            row["threshold"] = _short(self.threshold, None)
             if self.novelty_share is not None:
                 row["novelty_share"] = round(float(self.novelty_share[k]), 4)
             yield row
@@ -116,3 +148,13 @@ class Verdicts:
                 None if self.novelty_share is None else float(self.novelty_share[k])
             ),
         )
+
+
+def _short(value: float, limit: float | None) -> float:
+    """A value with seven digits, or more if it takes them to stay above a limit."""
+    number = float(value)
+    if limit is None:
+        return float(f"{number:.7g}")
+    number, end = float(settled(number, limit)), float(f"{limit:.7g}")
+    shorter = (float(f"{number:.{digits}g}") for digits in range(7, 17))
+    return next((s for s in shorter if (s > end) == (number > limit)), number)

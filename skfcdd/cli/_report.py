@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfcdd.cli._basis import basis
+from skfcdd.cli._console import Outcome, duration, many
 from skfcdd.cli._model import Model
-from skfcdd.cli._reading import check_folder, load_part, load_unlabelled
+from skfcdd.cli._reading import Source, load_part, load_unlabelled
+from skfcdd.cli._writing import check_place
 from skfcdd.datasets._found import SUFFIXES
 from skfcdd.datasets._layout import says_what_is_good
 from skfcdd.datasets._tables import has_labels
-from skfcdd.report import ReportInfo
 from skfcdd.report._write import below, write_known
 
 __all__ = ["report"]
@@ -27,6 +30,7 @@ class _Images:
 
     X: Any
     names: list[str]
+    summary: str
     truth: npt.NDArray[np.bool_] | None = None
     masks: Any = None
     kinds: list[str] | None = None
@@ -34,22 +38,20 @@ class _Images:
 
 def report(
     model: Model,
-    folder: Path,
+    source: Source,
     output: Path,
     *,
-    masks: Path | None,
     title: str | None,
     review: Path | None,
     n_images: int | None,
     max_side: int,
     quality: int | None,
-    on_error: str,
     say: Callable[[str], None],
     progress: Callable[[int], Callable[[], None]],
-) -> ReportInfo:
+) -> Outcome:
     """Write a report on the images of a folder."""
-    check_folder(output)
-    images = _find(model, folder, masks, on_error, say)
+    check_place(output, model.path, *([source.path] if source.path.is_file() else []))
+    images = _find(model, source, say)
     step, told = None, 0
 
     def tell(done: int, total: int) -> None:
@@ -59,7 +61,8 @@ def report(
             step()
         told = done
 
-    return write_known(
+    started = time.perf_counter()
+    info = write_known(
         model.estimator,
         images.X,
         output,
@@ -74,33 +77,53 @@ def report(
         quality=quality,
         progress=tell,
     )
+    pace = (time.perf_counter() - started) / info.n_images
+    record = {
+        "report": str(info.path),
+        "n_images": info.n_images,
+        "n_pictures": info.n_pictures,
+        "n_bytes": info.n_bytes,
+        "threshold": info.threshold,
+        "data": images.summary,
+        "seconds_per_image": pace,
+    }
+    sentences = [
+        f"Read {many(info.n_images, 'image')} from {source.path}: {images.summary}.",
+        *basis(model.estimator),
+        f"Wrote {info}; {duration(pace)} an image. Open it in a browser.",
+    ]
+    return Outcome(record, sentences)
 
 
-def _find(
-    model: Model,
-    folder: Path,
-    masks: Path | None,
-    on_error: str,
-    say: Callable[[str], None],
-) -> _Images:
-    if not _is_labelled(folder, masks):
-        data = load_unlabelled(model, folder, on_error)
+def _find(model: Model, source: Source, say: Callable[[str], None]) -> _Images:
+    path = source.path
+    if not _is_labelled(source):
+        data = load_unlabelled(model, path, source.on_error)
         say(data.summary)
-        return _Images(data.images, _names(data.images.paths, folder))
-    data = load_part(folder, "test", masks=masks, on_error=on_error, **model.options)
+        return _Images(data.images, _names(data.images.paths, path), data.summary)
+    data = load_part(source, "test", **model.options)
     say(data.summary)
-    names = _names(data.images.paths, folder)
-    return _Images(data.images, names, data.target == 1, data.masks, data.kind.tolist())
+    return _Images(
+        data.images,
+        _names(data.images.paths, path),
+        data.summary,
+        data.target == 1,
+        data.masks,
+        data.kind.tolist(),
+    )
 
 
-def _is_labelled(folder: Path, masks: Path | None) -> bool:
-    """Whether folders, or a table, say which images are good.
+def _is_labelled(source: Source) -> bool:
+    """Whether folders, a table or an option say which images are good.
 
     A folder of images says nothing: here they need not be good, as they are in ``fit``.
     """
-    if folder.is_file():
-        return folder.suffix.lower() not in SUFFIXES and has_labels(folder)
-    return not folder.is_dir() or masks is not None or says_what_is_good(folder)
+    path = source.path
+    if path.is_file():
+        return path.suffix.lower() not in SUFFIXES and has_labels(path)
+    if source.label is not None or source.masks is not None:
+        return True
+    return not path.is_dir() or says_what_is_good(path, source.normal)
 
 
 def _names(paths: list[Path], folder: Path) -> list[str]:

@@ -2,71 +2,119 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from skfcdd.cli._basis import basis
+from skfcdd.cli._console import Outcome, duration, many
 from skfcdd.cli._options import check
-from skfcdd.cli._reading import check_folder, common_size, load_part
+from skfcdd.cli._reading import Source, common_size, load_part
+from skfcdd.cli._writing import check_model_file, command, size_of
+from skfcdd.exceptions import InterruptedTrainingWarning
 
 __all__ = ["fit"]
 
 
 def fit(
-    folder: Path,
+    source: Source,
     output: Path,
     *,
     kind: str,
-    masks: Path | None,
     size: tuple[int, int] | None,
     keep_aspect: bool,
-    on_error: str,
     note: str | None,
+    force: bool,
     params: dict[str, Any],
+    reading: dict[str, Any],
     say: Callable[[str], None],
     progress: Callable[[int], Any],
-) -> dict[str, Any]:
-    """Train on the images of a folder, and save the model."""
+) -> Outcome:
+    """Train on the images of a folder, and save the model.
+
+    Who stops it keeps what was learned until then, if an epoch was completed.
+    """
     import skfcdd
     from skfcdd.persistence import save
 
     name = {"classifier": "FCDDClassifier", "segmenter": "FCDDSegmenter"}[kind]
     estimator = getattr(skfcdd, name)(**params, callbacks=[progress_callback(progress)])
     check(type(estimator), params, size)
-    check_folder(output)
+    check_model_file(output, force)
     data = load_part(
-        folder,
+        source,
         "train",
-        masks=masks,
-        on_error=on_error,
         resize=common_size if size is None else size,
         keep_aspect=keep_aspect,
+        **reading,
     )
-    n_bad = int(data.target.sum())
-    say(f"{len(data.images)} images of {data.images.shape[1:]}: {data.summary}")
+    say(f"{many(len(data.images), 'image')} of {data.images.shape[1:]}: {data.summary}")
     started = time.perf_counter()
-    if n_bad == 0:
-        estimator.fit(data.images)
-    else:
-        estimator.fit(data.images, data.target, masks=data.masks)
-    if "train_loss" not in estimator.history_[-1] or (
-        len(estimator.history_) < estimator.net_.max_epochs
-    ):
-        raise KeyboardInterrupt  # which skorch takes for an early end
+    with _noticing() as stopped, warnings.catch_warnings():
+        # It speaks of Python; here it is said in other words.
+        warnings.simplefilter("ignore", InterruptedTrainingWarning)
+        if data.target.any():
+            estimator.fit(data.images, data.target, masks=data.masks)
+        else:
+            estimator.fit(data.images)
+    n_epochs = len(estimator.history_)
+    if stopped() and n_epochs == 0:
+        say("Nothing was learned before the first epoch was complete.")
+        raise KeyboardInterrupt
+    planned = estimator.net_.max_epochs
     estimator.set_params(callbacks=None)
     spent = time.perf_counter() - started
     save(estimator, output, note=note)
-    return {
+    stopped_in = f"{n_epochs} of {planned}" if stopped() else None
+    return _outcome(estimator, data, source, output, spent, stopped_in)
+
+
+def _outcome(
+    estimator: Any,
+    data: Any,
+    source: Source,
+    output: Path,
+    spent: float,
+    stopped_in: str | None,
+) -> Outcome:
+    n, n_epochs = len(data.images), len(estimator.history_)
+    h, w, c = estimator.image_shape_
+    record = {
         "model": str(output),
-        "n_images": len(data.images),
-        "n_anomalous": n_bad,
+        "n_images": n,
+        "n_anomalous": int(data.target.sum()),
         "data": data.summary,
-        "image_shape": list(estimator.image_shape_),
+        "image_shape": [h, w, c],
         "threshold": float(estimator.threshold_),
         "n_calibration": len(estimator.calibration_scores_),
+        "n_epochs": n_epochs,
+        "interrupted": stopped_in is not None,
         "seconds": round(spent, 1),
+        "seconds_per_image": spent / (n * n_epochs),
     }
+    sentences = [
+        f"Read {many(n, 'image')} from {source.path}, brought to {h} x {w} pixels: "
+        f"{data.summary}.",
+        f"Trained for {many(n_epochs, 'epoch')} in {duration(spent)}, "
+        f"{duration(spent / (n * n_epochs))} an image and epoch.",
+        *basis(estimator),
+        f"Wrote {output} ({size_of(output)}).",
+    ]
+    if stopped_in is not None:
+        sentences.insert(
+            1,
+            f"Stopped after epoch {stopped_in}: the model has learned less than it "
+            f"could.",
+        )
+    after = [command("report", output, source.path)]
+    if data.target.any() or len({*data.split}) == 1:
+        after.insert(0, command("evaluate", output, source.path))
+    return Outcome(record, sentences, after)
 
 
 def progress_callback(progress: Callable[[int], Any]) -> Any:
@@ -81,3 +129,24 @@ def progress_callback(progress: Callable[[int], Any]) -> Any:
             self.step()
 
     return Epochs()
+
+
+@contextlib.contextmanager
+def _noticing() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, which ends a training without an error."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not (main and callable(before)):  # signals are not for us to hear
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -60,9 +60,8 @@ class ReportInfo:
 
     def __str__(self) -> str:
         shown = "" if self.n_pictures == self.n_images else f", {self.n_pictures} shown"
-        return (
-            f"{self.path}: {self.n_images} images{shown}, {self.n_bytes / 1e6:.1f} MB"
-        )
+        images = "1 image" if self.n_images == 1 else f"{self.n_images} images"
+        return f"{self.path}: {images}{shown}, {self.n_bytes / 1e6:.1f} MB"
 
 
 def write_report(

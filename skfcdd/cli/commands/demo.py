@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from skfcdd.cli import _console as console
+from skfcdd.cli._arguments import AsJson, Quiet
 from skfcdd.cli._choices import Texture
 
 __all__ = ["demo"]
@@ -20,9 +22,20 @@ def demo(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the training images.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the chance.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random state: the same one gives the same model.")
+    ] = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train on generated surfaces, print AUROC, and write a picture of heatmaps."""
     from skfcdd.cli._demo import run_demo
 
-    run_demo(output, texture=texture.value, max_epochs=epochs, seed=seed)
+    outcome = run_demo(
+        output,
+        texture=texture.value,
+        say=console.say(quiet),
+        max_epochs=epochs,
+        seed=seed,
+    )
+    console.conclude(outcome, as_json)

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from skfcdd.cli import _console as console
-from skfcdd.cli._arguments import AsJson, Broken, Device, Quiet, Saved
+from skfcdd.cli._arguments import (
+    AsJson,
+    Broken,
+    Device,
+    Masks,
+    Meaning,
+    Normal,
+    Quiet,
+    Saved,
+)
 from skfcdd.cli._choices import OnError
 
 __all__ = ["evaluate"]
@@ -19,7 +28,9 @@ def evaluate(
     folder: Annotated[
         Path, typer.Argument(help="Labelled images: a folder for each kind, or CSV.")
     ],
-    masks: Annotated[Path | None, typer.Option(help="Folder of masks.")] = None,
+    masks: Masks = None,
+    normal: Normal = None,
+    label: Meaning = None,
     as_json: AsJson = False,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
@@ -28,15 +39,12 @@ def evaluate(
     """Measure a model on labelled images, over all and by kind of defect."""
     from skfcdd.cli import _evaluation
     from skfcdd.cli._model import Model
+    from skfcdd.cli._reading import Source
 
     loaded = Model(model, device)
+    source = Source(folder, masks, normal, label and label.value, on_error.value)
     with console.progress("scoring", quiet) as progress:
-        figures = _evaluation.evaluate(
-            loaded,
-            folder,
-            masks=masks,
-            on_error=on_error.value,
-            say=console.say(quiet),
-            progress=progress,
+        outcome = _evaluation.evaluate(
+            loaded, source, say=console.say(quiet), progress=progress
         )
-    console.print_figures(figures, as_json)
+    console.conclude(outcome, as_json)

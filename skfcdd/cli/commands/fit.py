@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +10,17 @@ import typer
 
 from skfcdd.cli import _console as console
 from skfcdd.cli import _options as options
-from skfcdd.cli._arguments import Broken, Device, Quiet
-from skfcdd.cli._choices import Kind, OnError
+from skfcdd.cli._arguments import (
+    AsJson,
+    Broken,
+    Device,
+    Force,
+    Masks,
+    Meaning,
+    Normal,
+    Quiet,
+)
+from skfcdd.cli._choices import Kind, Mode, OnError
 
 __all__ = ["fit"]
 
@@ -30,10 +39,10 @@ def fit(
     kind: Annotated[
         Kind, typer.Option(help="Verdicts on images, or on pixels.")
     ] = Kind.classifier,
-    masks: Annotated[
-        Path | None,
-        typer.Option(help="Folder of masks. Default: ground_truth beside the images."),
-    ] = None,
+    force: Force = False,
+    masks: Masks = None,
+    normal: Normal = None,
+    label: Meaning = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +72,7 @@ def fit(
         str, typer.Option(help="Score of an image: mean, max, or a share such as 0.02.")
     ] = "mean",
     synthetic: Annotated[
-        str, typer.Option(help="Anomalies to plant on good images.")
+        str, typer.Option(help="Synthetic anomalies to put on good images.")
     ] = "mixed",
     normalize: Annotated[
         str,
@@ -76,14 +85,29 @@ def fit(
         float | None,
         typer.Option(help="Guarantee this rate of false alarms instead."),
     ] = None,
+    validation_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share of good images that only set the threshold."),
+    ] = None,
+    page: Annotated[
+        int | None, typer.Option(min=0, help="Which image of files with several.")
+    ] = None,
+    mode: Annotated[Mode, typer.Option(help="Channels of the files.")] = Mode.auto,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the chance.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random state: the same one gives the same model.")
+    ] = 0,
     note: Annotated[str | None, typer.Option(help="A note to keep with it.")] = None,
     on_error: Broken = OnError.stop,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train on the images of a folder, and write the model to one file."""
+    """Train on the images of a folder, and write the model to one file.
+
+    Ctrl-C ends the training, and what was learned until then is written.
+    """
     from skfcdd.cli import _training
+    from skfcdd.cli._reading import Source
     from skfcdd.thresholds import FalseAlarmRate
 
     params: dict[str, Any] = {
@@ -98,22 +122,26 @@ def fit(
         "device": device,
         "random_state": seed,
     }
-    if epochs is not None:
-        params["max_epochs"] = epochs
+    given = {"max_epochs": epochs, "validation_fraction": validation_fraction}
+    params |= {name: value for name, value in given.items() if value is not None}
     if false_alarm_rate is not None:
         params["threshold"] = FalseAlarmRate(false_alarm_rate)
+    source = Source(folder, masks, normal, label and label.value, on_error.value)
     with console.progress("training", quiet) as progress:
-        summary = _training.fit(
-            folder,
+        outcome = _training.fit(
+            source,
             output,
             kind=kind.value,
-            masks=masks,
             size=console.pair(size),
             keep_aspect=keep_aspect,
-            on_error=on_error.value,
             note=note,
+            force=force,
             params=params,
+            reading={"page": page, "mode": mode.value},
             say=console.say(quiet),
             progress=progress,
         )
-    print(json.dumps(summary))
+    console.conclude(outcome, as_json)
+    if outcome.record["interrupted"]:
+        print("Stopped; the model was written.", file=sys.stderr)
+        raise typer.Exit(130)

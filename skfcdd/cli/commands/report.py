@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from skfcdd.cli import _console as console
-from skfcdd.cli._arguments import Broken, Device, Quiet, Saved
+from skfcdd.cli._arguments import (
+    AsJson,
+    Broken,
+    Device,
+    Masks,
+    Meaning,
+    Normal,
+    Quiet,
+    Saved,
+)
 from skfcdd.cli._choices import OnError
 
 __all__ = ["report"]
@@ -26,7 +35,9 @@ def report(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The HTML file to write.")
     ] = Path("report.html"),
-    masks: Annotated[Path | None, typer.Option(help="Folder of masks.")] = None,
+    masks: Masks = None,
+    normal: Normal = None,
+    label: Meaning = None,
     title: Annotated[str | None, typer.Option(help="Headline of the report.")] = None,
     review: Annotated[
         Path | None, typer.Option(help="Marks to begin with, as a report exports them.")
@@ -44,26 +55,26 @@ def report(
     ] = None,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Write an HTML page to look through images, move the threshold, and mark."""
     from skfcdd.cli import _report
     from skfcdd.cli._model import Model
+    from skfcdd.cli._reading import Source
 
     loaded = Model(model, device)
     with console.progress("explaining", quiet) as progress:
-        info = _report.report(
+        outcome = _report.report(
             loaded,
-            folder,
+            Source(folder, masks, normal, label and label.value, on_error.value),
             output,
-            masks=masks,
             title=title,
             review=review,
             n_images=images,
             max_side=max_side,
             quality=quality,
-            on_error=on_error.value,
             say=console.say(quiet),
             progress=progress,
         )
-    print(info)
+    console.conclude(outcome, as_json)
