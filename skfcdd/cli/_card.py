@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from skfcdd.cli._model import Model
-from skfcdd.cli._reading import check_folder, load_part
+from skfcdd.cli._reading import Source, load_part
+from skfcdd.cli._writing import check_place
 from skfcdd.report import ModelCard
 from skfcdd.report._card import card_of
 
@@ -15,24 +16,21 @@ __all__ = ["card"]
 
 
 def card(
-    path: Path,
-    folder: Path | None,
+    model: Model,
+    source: Source | None,
     outputs: Sequence[Path],
     *,
     title: str | None,
     intended_use: str | None,
-    device: str,
-    on_error: str,
     say: Callable[[str], None],
 ) -> ModelCard:
     """Make the card, and write it to each file."""
     for output in outputs:
-        check_folder(output)
-    model = Model(path, device)
+        check_place(output, model.path)
     X: Any = None
     truth = masks = None
-    if folder is not None:
-        data = load_part(folder, "test", masks=None, on_error=on_error, **model.options)
+    if source is not None:
+        data = load_part(source, "test", said=True, **model.options)
         say(data.summary)
         X, truth, masks = data.images, data.target == 1, data.masks
     made = card_of(
@@ -40,7 +38,7 @@ def card(
         X,
         truth,
         masks=masks,
-        path=path,
+        path=model.path,
         title=title,
         intended_use=intended_use,
         random_state=0,

@@ -3,68 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skfcdd.cli._console import Outcome
 from skfcdd.cli._model import Model
-from skfcdd.cli._reading import check_folder, load_part
-from skfcdd.comparison import Comparison, compare_models, write_comparison
+from skfcdd.cli._reading import Source, load_part
+from skfcdd.cli._writing import check_place
+from skfcdd.comparison import compare_models, write_comparison
 from skfcdd.report._write import below
 
-__all__ = ["Compared", "compare"]
-
-
-@dataclass
-class Compared:
-    """A comparison, and what could not be shown with the tolerance."""
-
-    comparison: Comparison
-    tolerance: float | None
-
-    @property
-    def open_figures(self) -> list[str]:
-        """Figures in which the second model may be worse by more than the tolerance."""
-        return [] if self.tolerance is None else self.comparison.worse(self.tolerance)
+__all__ = ["compare"]
 
 
 def compare(
-    first: Path,
-    second: Path,
-    folder: Path,
+    first: Model,
+    second: Model,
+    source: Source,
     output: Path | None,
     *,
     tolerance: float | None,
-    device: str,
-    on_error: str,
     say: Callable[[str], None],
-) -> Compared:
-    """Score the labelled images of a folder with both models, and compare."""
+) -> tuple[Outcome, list[str]]:
+    """Score the labelled images of a folder with both models, and compare.
+
+    Returns
+    -------
+    outcome : Outcome
+    not_shown : list of str
+        Figures in which the second may be worse by more than the tolerance.
+    """
     if output is not None:
-        check_folder(output)
-    models = [Model(path, device) for path in (first, second)]
-    data = _read(models[0], folder, on_error)
+        check_place(output, first.path, second.path)
+    data = load_part(source, "test", said=True, **first.options)
     say(data.summary)
     # Each model reads the files as it has learned to: its size, its colours.
-    other = _read(models[1], folder, on_error)
+    other = load_part(source, "test", said=True, **second.options)
     found = compare_models(
-        models[0].estimator,
-        models[1].estimator,
+        first.estimator,
+        second.estimator,
         data.images,
         data.target,
         X_second=other.images,
         names=below(data.images.paths),
         random_state=0,
     )
-    result = Compared(found, tolerance)
+    not_shown = [] if tolerance is None else found.worse(tolerance)
+    record: dict[str, Any] = {"first": str(first.path), "second": str(second.path)}
+    record |= found.to_dict()
+    sentences = str(found).splitlines()
+    if tolerance is not None:
+        record |= {"not_worse_by": tolerance, "not_shown": not_shown}
     if output is not None:
-        titles = _titles(first, second)
+        titles = _titles(first.path, second.path)
         write_comparison(found, output, titles=titles, tolerance=tolerance)
-    return result
-
-
-def _read(model: Model, folder: Path, on_error: str) -> Any:
-    return load_part(folder, "test", masks=None, on_error=on_error, **model.options)
+        record["page"] = str(output)
+        sentences.append(f"Wrote {output}.")
+    return Outcome(record, sentences), not_shown
 
 
 def _titles(first: Path, second: Path) -> tuple[str, str]:

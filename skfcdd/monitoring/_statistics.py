@@ -11,7 +11,7 @@ import numpy.typing as npt
 from skfcdd._answers import check_model, count, take
 from skfcdd.inspection._images import read_stack
 
-__all__ = ["STATISTICS", "image_statistics"]
+__all__ = ["STATISTICS", "image_numbers", "image_statistics"]
 
 STATISTICS = ("score", "brightness", "contrast", "sharpness")
 # Images that are in memory together.
@@ -79,6 +79,11 @@ def _parts(X: Any) -> Iterator[Any]:
 
 def _of_part(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
     score = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
+    return np.column_stack([score, image_numbers(estimator, X)])
+
+
+def image_numbers(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
+    """Brightness, contrast and sharpness of some images, of shape (n, 3)."""
     images = read_stack(estimator, X).images.astype(np.float64)
     axes = (1, 2, 3)
     edges = [
@@ -87,6 +92,4 @@ def _of_part(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
         if images.shape[axis] > 1
     ]
     sharpness = sum(edges) / max(1, len(edges)) + np.zeros(len(images))
-    return np.column_stack(
-        [score, images.mean(axis=axes), images.std(axis=axes), sharpness]
-    )
+    return np.column_stack([images.mean(axis=axes), images.std(axis=axes), sharpness])

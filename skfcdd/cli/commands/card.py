@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from skfcdd.cli import _console as console
-from skfcdd.cli._arguments import Broken, Device, Quiet, Saved
+from skfcdd.cli._arguments import Broken, Device, Masks, Meaning, Normal, Quiet, Saved
 from skfcdd.cli._choices import OnError
 
 __all__ = ["card"]
@@ -35,26 +35,39 @@ def card(
     intended_use: Annotated[
         str | None, typer.Option(help="What the model is for.")
     ] = None,
+    masks: Masks = None,
+    normal: Normal = None,
+    label: Meaning = None,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
     """Write down what a model is, what it can promise, and where it ends."""
     from skfcdd.cli import _card
+    from skfcdd.cli._model import Model
+    from skfcdd.cli._reading import Source
 
-    for path in output or []:
+    outputs = output or []
+    for path in outputs:
         if path.suffix.lower() not in (".html", ".htm", ".md"):
             raise typer.BadParameter(
                 f"--output {path}: name a file that ends in .html or .md."
             )
+    source = None
+    if folder is not None:
+        meaning = label and label.value
+        source = Source(folder, masks, normal, meaning, on_error.value)
     made = _card.card(
-        model,
-        folder,
-        output or [],
+        Model(model, device),
+        source,
+        outputs,
         title=title,
         intended_use=intended_use,
-        device=device,
-        on_error=on_error.value,
         say=console.say(quiet),
     )
-    print("\n".join(map(str, output)) if output else made.to_markdown())
+    if not outputs:
+        print(made.to_markdown())
+        return
+    record = {"model": str(model), "written": [str(path) for path in outputs]}
+    sentences = [f"Wrote {', '.join(map(str, outputs))}."]
+    console.conclude(console.Outcome(record, sentences))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from skfcdd.cli import _console as console
-from skfcdd.cli._arguments import AsJson, Broken, Device, Quiet
+from skfcdd.cli._arguments import AsJson, Broken, Device, Meaning, Normal, Quiet
 from skfcdd.cli._choices import OnError
 
 __all__ = ["compare"]
@@ -43,6 +42,8 @@ def compare(
             "than this in AUROC, false alarms and misses, such as 0.02.",
         ),
     ] = None,
+    normal: Normal = None,
+    label: Meaning = None,
     as_json: AsJson = False,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
@@ -53,23 +54,22 @@ def compare(
     AUROC, and false alarms and misses at the threshold of each model, image by image.
     """
     from skfcdd.cli import _comparison
+    from skfcdd.cli._model import Model
+    from skfcdd.cli._reading import Source
 
-    found = _comparison.compare(
-        first,
-        second,
-        folder,
+    outcome, not_shown = _comparison.compare(
+        Model(first, device),
+        Model(second, device),
+        Source(folder, None, normal, label and label.value, on_error.value),
         output,
         tolerance=not_worse_by,
-        device=device,
-        on_error=on_error.value,
         say=console.say(quiet),
     )
-    comparison = found.comparison
-    print(json.dumps(comparison.to_dict()) if as_json else comparison)
-    if found.open_figures:
+    console.conclude(outcome, as_json)
+    if not_shown:
         print(
             f"skfcdd: not shown to be no worse by more than {not_worse_by:g}: "
-            f"{', '.join(found.open_figures)}",
+            f"{', '.join(not_shown)}",
             file=sys.stderr,
         )
         raise typer.Exit(_NOT_SHOWN)
