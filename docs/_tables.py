@@ -553,6 +553,20 @@ def drift_found() -> Rows:
 
 
 @table
+def watched_folder() -> Rows:
+    """What became of the files of a folder whose watcher is killed again and again."""
+    (run,) = read("watched_folder")
+    return [
+        ["files", "killed", "rows", "lost", "doubled", "seen by the monitor", "memory"],
+        [
+            *(f"{run[name]:,}" for name in ("files", "kills", "rows", "lost")),
+            *(f"{run[name]:,}" for name in ("doubled", "seen_by_monitor")),
+            f"{run['peak_memory_mb']} MB",
+        ],
+    ]
+
+
+@table
 def receptive_fields() -> Rows:
     """What a cell sees behind every stage."""
     rows = []

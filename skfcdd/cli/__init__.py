@@ -20,6 +20,7 @@ from skfcdd.cli.commands.fit import fit
 from skfcdd.cli.commands.info import info
 from skfcdd.cli.commands.predict import predict
 from skfcdd.cli.commands.report import report
+from skfcdd.cli.commands.watch import watch
 
 __all__ = ["main"]
 
@@ -32,6 +33,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate,
     compare,
     predict,
+    watch,
     report,
     export,
     info,

@@ -26,4 +26,9 @@ from skfcdd.monitoring._monitor import DriftMonitor
 from skfcdd.monitoring._required import n_scores_required
 from skfcdd.monitoring._statistics import STATISTICS, image_statistics
 
-__all__ = ["STATISTICS", "DriftMonitor", "image_statistics", "n_scores_required"]
+__all__ = [
+    "STATISTICS",
+    "DriftMonitor",
+    "image_statistics",
+    "n_scores_required",
+]
