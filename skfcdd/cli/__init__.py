@@ -20,6 +20,8 @@ from skfcdd.cli.commands.fit import fit
 from skfcdd.cli.commands.info import info
 from skfcdd.cli.commands.predict import predict
 from skfcdd.cli.commands.report import report
+from skfcdd.cli.commands.select import select
+from skfcdd.cli.commands.update import update
 from skfcdd.cli.commands.watch import watch
 
 __all__ = ["main"]
@@ -35,6 +37,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     predict,
     watch,
     report,
+    select,
+    update,
     export,
     info,
     card,

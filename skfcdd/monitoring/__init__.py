@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from skfcdd.monitoring._monitor import DriftMonitor
 from skfcdd.monitoring._required import n_scores_required
+from skfcdd.monitoring._selection import select_images
 from skfcdd.monitoring._statistics import STATISTICS, image_statistics
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "DriftMonitor",
     "image_statistics",
     "n_scores_required",
+    "select_images",
 ]
