@@ -27,7 +27,9 @@ PAGES = (
     "backbones",
     "baselines",
     "guide/images",
+    "guide/marks",
     "guide/monitoring",
+    "guide/serving",
     "how_good_is_it",
 )
 
@@ -562,6 +564,38 @@ def watched_folder() -> Rows:
             *(f"{run[name]:,}" for name in ("files", "kills", "rows", "lost")),
             *(f"{run[name]:,}" for name in ("doubled", "seen_by_monitor")),
             f"{run['peak_memory_mb']} MB",
+        ],
+    ]
+
+
+@table
+def marks() -> Rows:
+    """Image AUROC after marks of chosen images, and of images drawn at random."""
+    runs = read("marks")
+    names = {
+        (0, "none"): "none",
+        (25, "random"): "25 drawn at random",
+        (50, "random"): "50 drawn at random",
+        (25, "chosen"): "25 chosen",
+    }
+    rows = []
+    for (n, choice), label in names.items():
+        found = [r for r in runs if (r["marks"], r["choice"]) == (n, choice)]
+        defects = mean(r.get("defects", 0) for r in found)
+        rows.append([label, f"{defects:.0f}", spread(r["auroc"] for r in found)])
+    return [["marked images", "defects among them", "image AUROC"], *rows]
+
+
+@table
+def serving() -> Rows:
+    """Requests a second, times and memory of a server under load."""
+    (run,) = read("serving")
+    return [
+        ["requests", "errors", "a second", "processor time each", "memory"],
+        [
+            *(f"{run[name]:,}" for name in ("requests", "errors", "per_second")),
+            f"{run['server_ms_per_request']} ms",
+            f"{run['memory_before_mb']} to {run['memory_after_mb']} MB",
         ],
     ]
 

@@ -47,6 +47,7 @@ _MODULES = {
     "objectives",
     "receptive_field",
     "report",
+    "serving",
     "thresholds",
 }
 

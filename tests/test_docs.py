@@ -38,6 +38,7 @@ PUBLIC = [
     "skfcdd.persistence",
     "skfcdd.receptive_field",
     "skfcdd.report",
+    "skfcdd.serving",
     "skfcdd.thresholds",
 ]
 

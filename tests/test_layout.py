@@ -30,7 +30,7 @@ PARTS = (
     "_classifier _detector _segmenter",
     "baselines persistence",
     "export report",
-    "comparison",
+    "comparison serving",
     "cli",
 )
 LEVELS = {name: i for i, names in enumerate(PARTS) for name in names.split()}

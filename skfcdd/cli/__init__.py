@@ -21,6 +21,7 @@ from skfcdd.cli.commands.info import info
 from skfcdd.cli.commands.predict import predict
 from skfcdd.cli.commands.report import report
 from skfcdd.cli.commands.select import select
+from skfcdd.cli.commands.serve import serve
 from skfcdd.cli.commands.update import update
 from skfcdd.cli.commands.watch import watch
 
@@ -36,6 +37,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare,
     predict,
     watch,
+    serve,
     report,
     select,
     update,

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DriftDisplay"]
 
+# The axis ends at so many times the logarithm that raises the alarm: of what lies far
+# beyond, nothing more is to be learned.
+_BEYOND = 5
+
 
 class DriftDisplay:
     """Evidence that the images of a stream are no longer those of calibration.
@@ -227,4 +231,6 @@ class DriftDisplay:
         self.ax_.set(xlabel="images of the stream", ylabel="evidence")
         self.ax_.legend(fontsize="small", loc="upper left")
         low, high = self.ax_.get_ylim()
+        level = -math.log10(self.false_alarm_probability)
+        high = min(high, _BEYOND * level)
         self.ax_.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
