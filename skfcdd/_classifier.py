@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -22,10 +23,11 @@ from skfcdd._inputs.labels import (
     check_masks,
     masks_to_labels,
 )
-from skfcdd._inputs.weights import with_weights
+from skfcdd._inputs.weights import class_factors, with_weights
 from skfcdd._scoring import of_model
 from skfcdd._utils.sklearn import (
     Interval,
+    StrOptions,
     fit_context,
     store_parameters,
     with_callbacks,
@@ -95,6 +97,12 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         :class:`~skfcdd.exceptions.AnomalyLabelWarning`. Give it where labels are
         encoded ahead of ``fit``, as :class:`~sklearn.ensemble.VotingClassifier` does:
         it makes "defect" 0 and "ok" 1.
+    class_weight : dict {label: weight}, "balanced" or None, default=None
+        How much the loss of an image of each class counts; only the ratio matters. None
+        counts every image of a batch once, and `anomaly_fraction` of them are
+        anomalies, synthetic ones included. "balanced" gives both classes the same share
+        of the loss, for which None suffices at the default `anomaly_fraction`. Weights
+        change what is learned, not the threshold.
     image_shape : tuple of int, default=None
         Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
         ``channels="first"``. None takes flat rows for images of one row.
@@ -278,10 +286,13 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     """
 
     anomaly_label: Any
+    class_weight: dict[Any, float] | str | None
+    anomaly_fraction: float
     _parameter_constraints: dict[str, Any] = {
         **BaseFCDD._parameter_constraints,
         "contamination": [Interval(Real, 0, 0.5, closed="left")],
         "anomaly_label": "no_validation",
+        "class_weight": [dict, StrOptions({"balanced"}), None],
     }
     classes_ = of_model("convention.classes", "The labels, in sort order.")
 
@@ -297,6 +308,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         feature_cache: Any = "auto",
         memory_bank: Any = "auto",
         anomaly_label: Any = None,
+        class_weight: dict[Any, float] | str | None = None,
         image_shape: tuple[int, ...] | None = None,
         channels: str | None = None,
         normalize: Any = "auto",
@@ -392,6 +404,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             if masks is not None:
                 known = check_masks(masks, images.image_shape[:2], labels.anomalous)
                 targets = Targets(labels.anomalous, *known)
+            factors = class_factors(self.class_weight, labels, self.anomaly_fraction)
+            targets = replace(targets, class_weight=factors)
             targets = with_weights(targets, sample_weight)
             sign = 1 if labels.anomaly_index == 1 else -1
             convention = Convention("classifier", labels.classes, sign)

@@ -34,20 +34,24 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
 
         def fit(self, X: Any, y: Any = None) -> Self: ...
 
-    def fit_predict(self, X: Any, y: Any = None) -> npt.NDArray[np.int_]:
+    def fit_predict(
+        self, X: Any, y: Any = None, **fit_params: Any
+    ) -> npt.NDArray[np.int_]:
         """Train on images, and say which of them are outliers.
 
         Parameters
         ----------
         X, y
             As for ``fit``.
+        **fit_params
+            Further arguments of ``fit``, such as `sample_weight`.
 
         Returns
         -------
         ndarray of shape (n,)
             1 for inliers, -1 for outliers.
         """
-        return self.fit(X, y).predict(X)
+        return self.fit(X, y, **fit_params).predict(X)
 
     def score_samples(self, X: Any) -> npt.NDArray[np.float64]:
         """Score of each image; greater is more normal.

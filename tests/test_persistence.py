@@ -193,7 +193,7 @@ def test_an_own_rule_is_refused_before_anything_is_written(tmp_path):
 
 def test_info(model, saved):
     info = read_info(saved)
-    assert info["class"] == "FCDDClassifier" and info["format"] == 5
+    assert info["class"] == "FCDDClassifier" and info["format"] == 6
     assert info["note"] == "a note" and info["metrics"] == {"auroc": 0.5}
     assert info["versions"]["torch"] == torch.__version__.split("+")[0]
     numbers = model.net_.module_.state_dict().values()

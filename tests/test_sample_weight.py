@@ -1,4 +1,4 @@
-"""Weights of images: how often each is shown, and where they must reach."""
+"""Weights of images and classes: what they change, and where they must reach."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
-from skfcdd._engine.batches import TrainingData
+from skfcdd._engine.batches import BatchTarget, TrainingData
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._inputs.images import ImageArray
 from skfcdd.datasets import make_defects
@@ -40,6 +40,15 @@ def test_a_weight_of_zero_leaves_an_image_out(cls):
     known = models[0]._fitted.used.known
     digests = ImageArray(X[..., None]).digests()
     assert not known(digests[weight == 0]).any()
+
+
+def test_outliers_are_found_with_weights():
+    normal, weight = X[Y == 0], np.arange(1.0, 1 + (Y == 0).sum())
+    found = quick(FCDDDetector).fit_predict(normal, sample_weight=weight)
+    fitted = quick(FCDDDetector).fit(normal, sample_weight=weight)
+    assert_array_equal(found, fitted.predict(normal))
+    with pytest.raises(TypeError, match="weights"):
+        quick(FCDDDetector).fit_predict(normal, weights=weight)
 
 
 def test_one_weight_for_all_says_nothing():
@@ -125,3 +134,56 @@ def test_weights_reach_through_the_tools_of_scikit_learn():
         )
         search.fit(flat, Y, sample_weight=weight)
         assert search.best_score_ > 0
+
+
+def test_class_weights_change_only_the_loss():
+    """Factors of the losses with a mean of 1, computed by hand beside the net."""
+    model = quick(anomaly_fraction=0.25, class_weight={0: 1, 1: 3}).fit(X, Y)
+    net = model.net_
+    assert net.class_weight == pytest.approx((2 / 3, 2))
+    images = torch.rand(8, 1, 28, 28)
+    anomalous = torch.arange(8) >= 6
+    masks = anomalous[:, None, None, None].expand(8, 1, 28, 28)
+    target = BatchTarget(anomalous, masks, torch.zeros(8, dtype=torch.bool))
+    maps = net.infer(images)
+    s = maps.mean(dim=(1, 2)).double()
+    by_hand = s[:6].sum() * 2 / 3 - 2 * torch.log(-torch.expm1(-s[6:])).sum()
+    assert_allclose(net.get_loss(maps, target).item(), by_hand.item() / 8, rtol=1e-5)
+
+
+def test_class_weights_move_the_balance_between_the_classes():
+    scores = [
+        quick(max_epochs=5, class_weight={"good": good, "bad": 1})
+        .fit(X, np.where(Y == 1, "bad", "good"))
+        .anomaly_score(X)
+        .mean()
+        for good in (100, 1, 0.01)
+    ]
+    assert scores == sorted(scores)
+
+
+def test_class_weights_that_say_nothing():
+    plain = quick().fit(X, Y).anomaly_score(X)
+    for weights in ("balanced", {0: 7, 1: 7}, {}):
+        assert_array_equal(
+            quick(class_weight=weights).fit(X, Y).anomaly_score(X), plain
+        )
+    uneven = {"anomaly_fraction": 0.25}
+    balanced = quick(class_weight="balanced", **uneven).fit(X, Y)
+    by_hand = quick(class_weight={0: 1, 1: 3}, **uneven).fit(X, Y)
+    assert_array_equal(balanced.anomaly_score(X), by_hand.anomaly_score(X))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({0: 1, 2: 1}, r"\[1\], are not in class_weight"),
+        ({0: 0, 1: 1}, "class_weight=.*positive"),
+        ({0: 1, 1: np.inf}, "class_weight=.*finite"),
+        ("even", "class_weight"),
+        (3, "class_weight"),
+    ],
+)
+def test_wrong_class_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        quick(class_weight=weights).fit(X, Y)

@@ -172,8 +172,9 @@ def test_segmenter_is_told_which_label_means_anomaly():
 
 
 def test_segmenter_says_which_label_it_takes():
-    with pytest.warns(AnomalyLabelWarning, match=r"Taking 'good'.*anomaly_label"):
-        quick(FCDDSegmenter).fit(DATA.images, WORDS)
+    words = np.where(DATA.target == 1, "red", "blue")  # of no known meaning
+    with pytest.warns(AnomalyLabelWarning, match=r"Taking 'red'.*anomaly_label"):
+        quick(FCDDSegmenter).fit(DATA.images, words)
 
 
 @pytest.mark.parametrize("estimator", [FCDDClassifier, FCDDSegmenter])

@@ -45,6 +45,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     pixel_loss : {"anomalous", "all"}, float or None, default=None
         Pixel-wise objective where masks are known; a float is its share, beside the
         objective of the image.
+    class_weight : (float, float) or None, default=None
+        Factors of the losses of normal and of anomalous images; None is (1, 1).
     **kwargs
         As for `skorch.NeuralNet`.
     """
@@ -69,10 +71,12 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         *,
         precision: str = "float32",
         pixel_loss: str | float | None = None,
+        class_weight: tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> None:
         self.precision = precision
         self.pixel_loss = pixel_loss
+        self.class_weight = class_weight
         super().__init__(module, **kwargs)
 
     def initialize(self) -> FCDDNet:
@@ -271,11 +275,19 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         self, y_pred: Tensor, y_true: BatchTarget, X: Any = None, training: bool = False
     ) -> Tensor:
         """Mean loss of a batch."""
+        losses = self._losses(y_pred, y_true)
+        if self.class_weight is not None:
+            normal, anomalous = self.class_weight
+            losses = losses * (normal + (anomalous - normal) * y_true.anomalous)
+        return losses.mean() * y_true.weight
+
+    def _losses(self, y_pred: Tensor, y_true: BatchTarget) -> Tensor:
+        """Loss of each image of a batch."""
         module = unwrapped(self)
         objective, scores = module.objective, y_pred.mean(dim=(1, 2))
         if self.pixel_loss is None or not objective.spatial:
-            losses = objective.loss(scores, y_true.anomalous)
-            return losses.mean() * y_true.weight
+            losses: Tensor = objective.loss(scores, y_true.anomalous)
+            return losses
         share, over = 1.0, self.pixel_loss
         if not isinstance(over, str):
             share, over = over, "anomalous"
@@ -292,7 +304,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         )
         if share < 1:
             by_mask = share * by_mask + (1 - share) * by_label
-        return torch.where(known, by_mask, by_label).mean() * y_true.weight
+        return torch.where(known, by_mask, by_label)
 
 
 def take(x: Any, index: Tensor) -> Any:

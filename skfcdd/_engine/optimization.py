@@ -39,6 +39,7 @@ def make_net(
     precision: str,
     n_batches: int,
     has_masks: bool,
+    class_weight: tuple[float, float] | None,
     validation: TrainingData | None,
 ) -> FCDDNet:
     """The skorch net with optimiser, schedule and callbacks, not yet initialised."""
@@ -55,6 +56,7 @@ def make_net(
         "batch_size": settings.batch_size,
         "device": settings.device,
         "precision": precision,
+        "class_weight": class_weight,
         "pixel_loss": settings.pixel_loss or ("anomalous" if has_masks else None),
         "train_split": None if validation is None else predefined_split(validation),
         "callbacks": _callbacks(settings, max_epochs, n_batches, optimizer),

@@ -187,7 +187,7 @@ def train(
             split_seed,
         )
         data.alter = _alteration(settings, data)
-        net = _net(settings, module, data, split, precision)
+        net = _net(settings, module, data, split, precision, targets.class_weight)
         # Most objectives look at nothing, which spares a pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
             _start_objective(module, data, settings)
@@ -399,6 +399,7 @@ def _net(
     data: TrainingData,
     split: Split,
     precision: str,
+    class_weight: tuple[float, float] | None,
 ) -> FCDDNet:
     """The net, with a validation set where training may stop early."""
     validation = None
@@ -417,6 +418,7 @@ def _net(
         precision=precision,
         n_batches=data.n_batches(settings.batch_size),
         has_masks=data.masks is not None,
+        class_weight=class_weight if module.objective.uses_anomalies else None,
         validation=validation,
     )
 

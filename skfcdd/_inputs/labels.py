@@ -50,6 +50,8 @@ class Targets:
         The one of anomalies, where they were told by labels.
     weight : ndarray of shape (n,) or None
         How often each image is to be shown in training; None shows all alike.
+    class_weight : (float, float) or None
+        Factors of the losses of normal and of anomalous images; None is (1, 1).
     """
 
     anomalous: npt.NDArray[np.bool_]
@@ -57,6 +59,7 @@ class Targets:
     has_mask: npt.NDArray[np.bool_] | None = None
     anomaly_label: Any = None
     weight: npt.NDArray[np.float64] | None = None
+    class_weight: tuple[float, float] | None = None
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Weights of images in training."""
+"""Weights of images and classes in training."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sklearn.utils import compute_class_weight
 
-from skfcdd._inputs.labels import Targets
+from skfcdd._inputs.labels import Labels, Targets
 from skfcdd._utils.sklearn import check_sample_weight
 
-__all__ = ["with_weights"]
+__all__ = ["class_factors", "with_weights"]
 
 
 def with_weights(targets: Targets, sample_weight: Any) -> Targets:
@@ -42,3 +43,46 @@ def with_weights(targets: Targets, sample_weight: Any) -> Targets:
     if np.ptp(weight) == 0:
         return targets
     return replace(targets, weight=weight)
+
+
+def class_factors(
+    class_weight: Any, labels: Labels, anomaly_fraction: float
+) -> tuple[float, float] | None:
+    """Factors of the losses of normal and of anomalous images.
+
+    Their mean over a batch is 1, so that only the ratio of the weights matters.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+        By label. "balanced" gives both kinds the same share of the loss.
+    labels : Labels
+    anomaly_fraction : float
+        Share of anomalies in a batch.
+
+    Returns
+    -------
+    (float, float) or None
+        None if all losses count the same.
+
+    Raises
+    ------
+    ValueError
+        If a key is no label, or a weight is not a positive finite number.
+    """
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str):
+        normal, anomalous = anomaly_fraction, 1 - anomaly_fraction
+    else:
+        found = compute_class_weight(class_weight, classes=labels.classes, y=[])
+        if not (np.isfinite(found).all() and (found > 0).all()):
+            raise ValueError(
+                f"Got class_weight={class_weight!r}, but weights must be positive and "
+                f"finite. To leave images out, give them a sample_weight of 0."
+            )
+        normal, anomalous = found[1 - labels.anomaly_index], found[labels.anomaly_index]
+    if normal == anomalous:
+        return None
+    mean = (1 - anomaly_fraction) * normal + anomaly_fraction * anomalous
+    return float(normal / mean), float(anomalous / mean)

@@ -11,6 +11,7 @@ import typer
 
 from skfcdd.cli import _console as console
 from skfcdd.cli import _options as options
+from skfcdd.cli.commands.calibrate import calibrate
 from skfcdd.cli.commands.card import card
 from skfcdd.cli.commands.compare import compare
 from skfcdd.cli.commands.demo import demo
@@ -22,6 +23,7 @@ from skfcdd.cli.commands.predict import predict
 from skfcdd.cli.commands.report import report
 from skfcdd.cli.commands.select import select
 from skfcdd.cli.commands.serve import serve
+from skfcdd.cli.commands.split import split
 from skfcdd.cli.commands.update import update
 from skfcdd.cli.commands.watch import watch
 
@@ -32,6 +34,7 @@ P = ParamSpec("P")
 # In the order of the help. A command is called as its function is.
 COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
+    split,
     fit,
     evaluate,
     compare,
@@ -41,6 +44,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     report,
     select,
     update,
+    calibrate,
     export,
     info,
     card,

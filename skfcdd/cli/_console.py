@@ -128,6 +128,8 @@ def many(n: int, one: str) -> str:
 def percent(share: float) -> str:
     """A share in per cent, with as many digits as tell it from none and all."""
     value = 100 * share
+    # What would be rounded to all, or to none, is said to be.
+    value = 100.0 if value > 99.995 else 0.0 if value < 0.005 else value
     digits = 0 if value in (0.0, 100.0) else 2 if value < 1 or value > 99 else 1
     return f"{value:.{digits}f} %"
 

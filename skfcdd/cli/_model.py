@@ -15,7 +15,7 @@ from skfcdd._verdicts import convention_of, decisive_scores, is_above, settled
 from skfcdd.cli._heatmaps import Finding
 from skfcdd.cli._options import check_device
 
-__all__ = ["AT_ONCE", "Model", "Verdicts", "check_file"]
+__all__ = ["AT_ONCE", "Model", "Verdicts", "check_file", "reading_options"]
 
 # Images that a command looks at together.
 AT_ONCE = 32
@@ -37,9 +37,7 @@ class Model:
             from skfcdd.persistence import load
 
             self.estimator = load(path, device=device)
-        h, w, c = self.estimator.image_shape_
-        known = self.estimator.reading_ or {"n_channels": c}
-        self.options: dict[str, Any] = {**known, "resize": (h, w)}
+        self.options = reading_options(self.estimator)
 
     def judge(self, X: Any, heatmaps: bool) -> Verdicts:
         """Scores of a batch, and its heatmaps where they are asked for or decide."""
@@ -56,6 +54,13 @@ class Model:
         decisive = decisive_scores(estimator, X, maps) if pixels else scores
         threshold = float(estimator.threshold_)
         return Verdicts(scores, decisive, threshold, maps, parts, share)
+
+
+def reading_options(estimator: Any) -> dict[str, Any]:
+    """How a model reads files: options of :class:`~skfcdd.datasets.ImageFiles`."""
+    h, w, c = estimator.image_shape_
+    known = estimator.reading_ or {"n_channels": c}
+    return {**known, "resize": (h, w)}
 
 
 def check_file(path: Path) -> None:

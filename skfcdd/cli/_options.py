@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["check", "check_device", "pooling", "spoken", "usage_error"]
+__all__ = ["check", "check_device", "check_value", "pooling", "spoken", "usage_error"]
 
 # The options by the parameters that they set.
 _OPTIONS = {
@@ -24,6 +24,7 @@ _OPTIONS = {
             "frozen",
             "normalize",
             "synthetic",
+            "threshold",
             "validation_fraction",
             "weights",
         )
@@ -44,7 +45,6 @@ _ARGUMENTS = {
     "review": "--review",
     "size": "--size",
     "resize": "--size",
-    "threshold": "--threshold",
 }
 # An argument of Python as messages name it, with its value or without; and calls.
 _ARGUMENT = re.compile(
@@ -110,6 +110,14 @@ def check(
     resolve_kinds(params["synthetic"])
     check_device(params["device"])
     _check_network(params, size)
+
+
+def check_value(estimator: Any, name: str, value: Any) -> None:
+    """Raise a ValueError if a parameter of an estimator may not have this value."""
+    from skfcdd._utils.sklearn import check_parameters
+
+    known = {name: estimator._parameter_constraints[name]}
+    check_parameters({name: value}, known, type(estimator).__name__)
 
 
 def check_device(device: str) -> None:

@@ -11,11 +11,13 @@ import numpy as np
 
 from skfcdd._inputs.words import meaning
 from skfcdd.cli._heatmaps import outside
+from skfcdd.cli._marks import apply_marks, marked_entries
 from skfcdd.cli._model import Model
 from skfcdd.datasets._folders import SUFFIXES, find_images, read_found
 from skfcdd.datasets._found import Entry, Found
+from skfcdd.report import Review
 
-__all__ = ["Source", "common_size", "load_part", "load_unlabelled"]
+__all__ = ["Source", "common_size", "load_marked", "load_part", "load_unlabelled"]
 
 # Longest shorter side of images where no size is asked for.
 _LARGEST = 128
@@ -36,6 +38,10 @@ class Source:
     label : {"good", "defect"} or None
         Of all images, if no folder or table says it.
     on_error : {"raise", "skip"}
+    review : Review or None
+        Marks, which count more than folders and tables.
+    part : str or None
+        The part to take, if another than usual.
     """
 
     path: Path
@@ -43,6 +49,8 @@ class Source:
     normal: str | None = None
     label: str | None = None
     on_error: str = "raise"
+    review: Review | None = None
+    part: str | None = None
 
     def find(self) -> Found:
         """The files, and what is known of them."""
@@ -77,12 +85,29 @@ def load_part(source: Source, part: str, *, said: bool = False, **options: Any) 
     """
     found = source.find()
     split = part if part in found.parts() else None
+    if source.part is not None and split is None:
+        raise ValueError(
+            f"{str(source.path)!r} has no part {source.part!r}, but "
+            f"{sorted(found.parts())}."
+        )
+    if source.review is not None:
+        entries = apply_marks(found.entries, source.review, source.path, split)
+        found = replace(found, entries=entries)
     chosen = found.only(split)
     if source.label is None:
         _check_meaning(chosen, source.path, said)
     return read_found(
         chosen, source.path, split=split, on_error=source.on_error, **options
     )
+
+
+def load_marked(source: Source, **options: Any) -> Any:
+    """The images that are marked as good or as defects, whatever folders say."""
+    assert source.review is not None
+    found = find_images(source.path, on_error=source.on_error, unlabelled=True)
+    marked = marked_entries(found.entries, source.review, source.path)
+    chosen = replace(found, entries=list(marked.values()), labelled=True, warnings=[])
+    return read_found(chosen, source.path, on_error=source.on_error, **options)
 
 
 def _check_meaning(found: Found, path: Path, said: bool) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from skfcdd.cli._basis import basis
 from skfcdd.cli._console import Outcome, duration, many
+from skfcdd.cli._heatmaps import printable
 from skfcdd.cli._model import Model
 from skfcdd.cli._reading import Source, load_part, load_unlabelled
 from skfcdd.cli._writing import check_place
@@ -44,8 +47,9 @@ def report(
     title: str | None,
     review: Path | None,
     n_images: int | None,
-    max_side: int,
+    max_side: int | None,
     quality: int | None,
+    max_bytes: int,
     say: Callable[[str], None],
     progress: Callable[[int], Callable[[], None]],
 ) -> Outcome:
@@ -70,11 +74,13 @@ def report(
         masks=images.masks,
         names=images.names,
         kinds=images.kinds,
-        title=title,
+        title=_title(model, source.path) if title is None else title,
+        origin=_origin(model, source.path),
         review=review,
         n_images=n_images,
         max_side=max_side,
         quality=quality,
+        max_bytes=max_bytes,
         progress=tell,
     )
     pace = (time.perf_counter() - started) / info.n_images
@@ -93,6 +99,23 @@ def report(
         f"Wrote {info}; {duration(pace)} an image. Open it in a browser.",
     ]
     return Outcome(record, sentences)
+
+
+def _title(model: Model, path: Path) -> str:
+    """What was looked at, by which model, and when."""
+    today = datetime.now().astimezone().date()
+    name = os.path.basename(os.path.abspath(path))
+    day = f"{today.day} {today:%B %Y}"
+    return (
+        f"{printable(Path(name))} as seen by {printable(Path(model.path.name))}, {day}"
+    )
+
+
+def _origin(model: Model, path: Path) -> dict[str, str] | None:
+    """What a command has to name, to go on from a report; exported models are final."""
+    if model.path.suffix.lower() == ".onnx":
+        return None
+    return {"model": printable(model.path), "folder": printable(path)}
 
 
 def _find(model: Model, source: Source, say: Callable[[str], None]) -> _Images:

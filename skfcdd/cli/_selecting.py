@@ -53,8 +53,9 @@ def select(
         title=f"{many(len(chosen), 'image')} to be marked",
         review=None,
         n_images=None,
-        max_side=256,
+        max_side=None,
         quality=None,
+        max_bytes=None,
         masks=None,
     )
     record: dict[str, Any] = {

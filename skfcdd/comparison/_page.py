@@ -17,7 +17,7 @@ from skfcdd.display._choice import pictures_of, range_of
 from skfcdd.display._look import coloured, comparison, outcome
 from skfcdd.display._pictures import as_grey
 from skfcdd.report._model import describe
-from skfcdd.report._pictures import encode_picture, shrunk_size
+from skfcdd.report._pictures import encode_picture
 from skfcdd.report._static import escaped, page, panel, table
 
 __all__ = ["write_comparison"]
@@ -233,16 +233,23 @@ def _drawn(
     size = heatmaps.shape[1:]
     span = range_of(estimator, X, size, None)
     pictures = pictures_of(estimator, X, size, value_range=span)
-    small = shrunk_size(size, max_side)
+    small = _shrunk(size, max_side)
     drawn = []
     for picture, grey, heatmap in zip(
         pictures, as_grey(pictures), heatmaps, strict=True
     ):
-        mixed = np.clip(coloured(grey, heatmap, estimator.heatmap_scale_), 0, 1)
-        drawn.append(
-            (
-                encode_picture(picture, small, None),
-                encode_picture(mixed.astype(np.float32), small, None),
-            )
-        )
+        mixed = coloured(grey, heatmap, estimator.heatmap_scale_)
+        drawn.append((_encoded(picture, small), _encoded(mixed, small)))
     return drawn
+
+
+def _shrunk(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Size (h, w) of a picture whose longer side is at most `max_side`."""
+    scale = min(1.0, max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _encoded(picture: npt.NDArray[Any], size: tuple[int, int]) -> str:
+    """A picture of values from 0 to 1, with all of them kept."""
+    values = np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+    return encode_picture(values, size, None)

@@ -21,6 +21,7 @@ _PARTS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "calibration": "val",
 }
 # These may hold masks, or be kinds of defect.
 _LIKE_MASKS = {"label", "labels", "annotation", "annotations", "seg", "segmentation"}

@@ -43,6 +43,13 @@ def fit(
     masks: Masks = None,
     normal: Normal = None,
     label: Meaning = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            help="Marks that a report has exported: they count as the truth, and the "
+            "marked images are trained on, of whatever part they are."
+        ),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +115,7 @@ def fit(
     """
     from skfcdd.cli import _training
     from skfcdd.cli._reading import Source
+    from skfcdd.report import read_review
     from skfcdd.thresholds import FalseAlarmRate
 
     params: dict[str, Any] = {
@@ -126,7 +134,9 @@ def fit(
     params |= {name: value for name, value in given.items() if value is not None}
     if false_alarm_rate is not None:
         params["threshold"] = FalseAlarmRate(false_alarm_rate)
-    source = Source(folder, masks, normal, label and label.value, on_error.value)
+    marks = None if review is None else read_review(review)
+    meaning = label and label.value
+    source = Source(folder, masks, normal, meaning, on_error.value, marks)
     with console.progress("training", quiet) as progress:
         outcome = _training.fit(
             source,

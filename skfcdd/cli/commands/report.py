@@ -47,12 +47,21 @@ def report(
         typer.Option(min=1, help="Show at most so many images, wrong verdicts first."),
     ] = None,
     max_side: Annotated[
-        int, typer.Option(min=1, help="Longer side of the pictures, in pixels.")
-    ] = 256,
+        int | None,
+        typer.Option(
+            min=1, help="Longer side of the pictures. Default: that of the files."
+        ),
+    ] = None,
     quality: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="Compress pictures. Default: keep all."),
+        typer.Option(min=1, max=100, help="Of compressed pictures."),
     ] = None,
+    max_megabytes: Annotated[
+        float,
+        typer.Option(
+            min=1, help="Size of the file to stay below, with smaller pictures."
+        ),
+    ] = 60.0,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
     as_json: AsJson = False,
@@ -74,6 +83,7 @@ def report(
             n_images=images,
             max_side=max_side,
             quality=quality,
+            max_bytes=round(1e6 * max_megabytes),
             say=console.say(quiet),
             progress=progress,
         )
