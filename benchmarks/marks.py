@@ -1,9 +1,10 @@
 """What marks of chosen images bring, against marks of images drawn at random.
 
-A detector of defects is fitted on good magnetic tiles. Of a pool of further tiles, one
-in eight with a defect, some are marked: those that `select_images` chooses, or some
-drawn at random. Training then goes on with the marked images, and image AUROC is
-measured on tiles of other groups. Writes results/marks.json.
+A classifier is fitted on good images. Of a pool of further images, one in eight with a
+defect, some are marked: those that `select_images` chooses, or some drawn at random.
+Training then goes on with the marked images, and image AUROC is measured on images of
+a third part: of magnetic tiles, of other tile groups; and of generated fabric. Writes
+results/marks.json.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import time
 import warnings
 
 import numpy as np
-from _common import data_folder, record
+from _common import data_folder, earlier, record
 from sklearn.metrics import roc_auc_score
 
 from skfcdd import FCDDClassifier
+from skfcdd.datasets import make_defects
 from skfcdd.monitoring import select_images
 
 N_TRAIN, N_POOL, POOL_DEFECTS, N_TEST = 150, 210, 30, 150
 
 
-def split(seed: int) -> dict[str, np.ndarray]:
+def tiles(seed: int) -> dict[str, np.ndarray]:
     """Images to train on, of the pool and of the test, of different tile groups."""
     with np.load(data_folder() / "magnetic_tile.npz", allow_pickle=False) as file:
         X, kind, tile = (file[k] for k in ("X", "kind", "tile"))
@@ -45,12 +47,32 @@ def split(seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def run(seed: int) -> list[dict[str, object]]:
+def fabric(seed: int) -> dict[str, np.ndarray]:
+    """The same of generated fabric, of small size."""
+    data = make_defects(
+        1000, texture="fabric", image_size=48, anomaly_fraction=0.3, random_state=seed
+    )
+    good, bad = (np.flatnonzero(data.target == k) for k in (0, 1))
+    rows = {
+        "train": good[:N_TRAIN],
+        "pool": np.concatenate([good[N_TRAIN:][:N_POOL], bad[:POOL_DEFECTS]]),
+        "test": np.concatenate([good[N_TRAIN + N_POOL :][:N_TEST], bad[-N_TEST:]]),
+    }
+    return {name: data.images[r] for name, r in rows.items()} | {
+        f"y_{name}": data.target[r] for name, r in rows.items()
+    }
+
+
+SOURCES = {"tiles": tiles, "fabric": fabric}
+
+
+def run(name: str, seed: int) -> list[dict[str, object]]:
     """Marks of both kinds, from one first model."""
-    data, rows = split(seed), []
+    data, rows = SOURCES[name](seed), []
     first = FCDDClassifier(random_state=seed, warm_start=True).fit(data["train"])
     base = roc_auc_score(data["y_test"], first.anomaly_score(data["test"]))
-    rows.append({"seed": seed, "marks": 0, "choice": "none", "auroc": float(base)})
+    known: dict[str, object] = {"data": name, "seed": seed}
+    rows.append(known | {"marks": 0, "choice": "none", "auroc": float(base)})
     chance = np.random.RandomState(100 + seed)
     drawn = chance.permutation(len(data["pool"]))
     chosen = select_images(first, data["pool"], 25)
@@ -68,8 +90,8 @@ def run(seed: int) -> list[dict[str, object]]:
             model.fit(np.concatenate([data["train"], data["pool"][marked]]), y)
         area = roc_auc_score(data["y_test"], model.anomaly_score(data["test"]))
         rows.append(
-            {
-                "seed": seed,
+            known
+            | {
                 "marks": len(marked),
                 "choice": choice,
                 "defects": int(data["y_pool"][marked].sum()),
@@ -85,8 +107,14 @@ def main() -> None:
     """Run all seeds, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data", nargs="*", default=list(SOURCES), choices=SOURCES)
     args = parser.parse_args()
-    rows = [row for seed in range(args.seeds) for row in run(seed)]
+    rows = []
+    if set(args.data) < set(SOURCES):
+        rows = [row for row in earlier("marks") if row["data"] not in args.data]
+    for name in args.data:
+        for seed in range(args.seeds):
+            rows += run(name, seed)
     print(record("marks", rows))
 
 

@@ -568,22 +568,32 @@ def watched_folder() -> Rows:
     ]
 
 
+_MARKED = {
+    (0, "none"): "none",
+    (25, "random"): "25 drawn at random",
+    (50, "random"): "50 drawn at random",
+    (25, "chosen"): "25 chosen",
+}
+
+
 @table
 def marks() -> Rows:
     """Image AUROC after marks of chosen images, and of images drawn at random."""
-    runs = read("marks")
-    names = {
-        (0, "none"): "none",
-        (25, "random"): "25 drawn at random",
-        (50, "random"): "50 drawn at random",
-        (25, "chosen"): "25 chosen",
-    }
     rows = []
-    for (n, choice), label in names.items():
-        found = [r for r in runs if (r["marks"], r["choice"]) == (n, choice)]
-        defects = mean(r.get("defects", 0) for r in found)
-        rows.append([label, f"{defects:.0f}", spread(r["auroc"] for r in found)])
-    return [["marked images", "defects among them", "image AUROC"], *rows]
+    runs = read("marks")
+    for data in dict.fromkeys(run["data"] for run in runs):
+        for (n, choice), label in _MARKED.items():
+            found = [
+                run
+                for run in runs
+                if (run["data"], run["marks"], run["choice"]) == (data, n, choice)
+            ]
+            if found:
+                defects = mean(run.get("defects", 0) for run in found)
+                areas = spread(run["auroc"] for run in found)
+                rows.append([data, label, f"{defects:.0f}", str(len(found)), areas])
+    header = ["images", "marked", "defects among them", "seeds", "image AUROC"]
+    return [header, *rows]
 
 
 @table

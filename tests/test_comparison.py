@@ -20,6 +20,7 @@ from skfcdd.comparison import Contrast, compare_models, write_comparison
 from skfcdd.comparison._intervals import paired_difference
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.metrics import Interval
+from skfcdd.metrics._auroc import fast_auroc
 from skfcdd.persistence import save
 
 X, Y, _, _ = known_images(60)
@@ -64,6 +65,14 @@ def test_figures_are_those_of_each_model():
     told = json.loads(json.dumps(found.to_dict()))
     assert told["n_anomalous"] == truth.sum()
     assert "image AUROC" in str(found)
+
+
+@pytest.mark.parametrize("values", [5, 1000])
+def test_the_fast_area_is_that_of_scikit_learn(values):
+    """With and without ties."""
+    rng = np.random.RandomState(0)
+    truth, scores = rng.uniform(size=300) < 0.2, rng.randint(values, size=300)
+    assert fast_auroc(truth, scores) == pytest.approx(roc_auc_score(truth, scores))
 
 
 def test_a_model_compared_with_itself_differs_in_nothing():

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 from sklearn.utils import column_or_1d
 
 from skfcdd._answers import check_model, count, take
@@ -18,6 +17,7 @@ from skfcdd._verdicts import convention_of, decisive_scores, is_above
 from skfcdd.comparison._intervals import paired_difference
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.metrics import Interval, bootstrap_interval
+from skfcdd.metrics._auroc import fast_auroc
 
 __all__ = ["FIGURES", "Comparison", "Contrast", "Side", "compare_models"]
 
@@ -334,7 +334,7 @@ def _contrasts(
     found = {}
     if truth.any() and not truth.all():
         difference = bootstrap_interval(
-            roc_auc_score,
+            fast_auroc,
             truth.astype(int),
             second.scores,
             other=first.scores,
@@ -342,7 +342,7 @@ def _contrasts(
             confidence_level=confidence_level,
             random_state=random_state,
         )
-        areas = [float(roc_auc_score(truth, side.scores)) for side in sides]
+        areas = [float(fast_auroc(truth, side.scores)) for side in sides]
         found["image_auroc"] = Contrast(areas[0], areas[1], difference, True)
     for name, rows, wrong in (
         ("false_alarm_rate", ~truth, True),

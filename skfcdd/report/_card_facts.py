@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
-from sklearn.metrics import roc_auc_score
 
 from skfcdd._answers import iter_heatmaps, judge
 from skfcdd._repr import facts as usual_facts
 from skfcdd._verdicts import convention_of, is_above
 from skfcdd.exceptions import CalibrationError
 from skfcdd.metrics import bootstrap_interval, pixel_roc_auc_score
+from skfcdd.metrics._auroc import fast_auroc
 from skfcdd.thresholds import FalseAlarmRate, Quantile
 
 __all__ = [
@@ -154,7 +154,7 @@ def figures(
     found = {"images": f"{n}, {int(truth.sum())} of them anomalies"}
     if 1 < truth.sum() < n - 1:
         interval = bootstrap_interval(
-            roc_auc_score, truth.astype(int), scores, random_state=random_state
+            fast_auroc, truth.astype(int), scores, random_state=random_state
         )
         found["image AUROC"] = _interval_text(*interval)
     if (~truth).any():
