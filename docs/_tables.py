@@ -569,7 +569,8 @@ def watched_folder() -> Rows:
 
 
 _MARKED = {
-    (0, "none"): "none",
+    (0, "before"): "before",
+    (0, "none"): "none, but further training",
     (25, "random"): "25 drawn at random",
     (50, "random"): "50 drawn at random",
     (25, "chosen"): "25 chosen",
