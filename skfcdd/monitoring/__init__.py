@@ -5,19 +5,16 @@ day promises nothing for images of another kind. :class:`DriftMonitor` watches t
 scores of images as they come, and raises an alarm that is false with a stated
 probability over the whole stream, however long it is.
 
-It is a conformal test martingale [1]_ [2]_. The score of each image is ranked among all
-scores before it, those of calibration and those of the stream. As long as all images
-are exchangeable, these ranks, with ties broken at random, are *exactly* independent
-and uniform. (They would not be if each image were ranked among the same calibration
-images: over a long stream, the chance in that fixed set would look like drift.) The
-monitor bets against uniform ranks, starting with a wealth of 1. In a fair game, the
-wealth ever reaches :math:`1 / \alpha` with a probability of at most :math:`\alpha`:
-that is Ville's inequality, and it makes the alarm valid whenever it comes.
-
-References
-----------
-.. [1] Vovk, Nouretdinov and Gammerman, "Testing exchangeability on-line", ICML 2003.
-.. [2] Vovk, "Testing randomness online", Statistical Science 36, 2021.
+It is a conformal test martingale (Vovk, Nouretdinov and Gammerman, "Testing
+exchangeability on-line", ICML 2003; Vovk, "Testing randomness online", Statistical
+Science 36, 2021). The score of each image is ranked among all scores before it, those
+of calibration and those of the stream. As long as all images are exchangeable, these
+ranks, with ties broken at random, are *exactly* independent and uniform. (They would
+not be if each image were ranked among the same calibration images: over a long stream,
+the chance in that fixed set would look like drift.) The monitor bets against uniform
+ranks, starting with a wealth of 1. In a fair game, the wealth ever reaches :math:`1 /
+\alpha` with a probability of at most :math:`\alpha`: that is Ville's inequality, and it
+makes the alarm valid whenever it comes.
 """
 
 from __future__ import annotations
