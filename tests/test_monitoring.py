@@ -216,7 +216,7 @@ def test_states_go_on_after_a_restart(tmp_path):
     for other in (again, kept):
         assert_array_equal(other.course_[1], monitor.course_[1])
         assert other.evidence_ == monitor.evidence_
-        assert other.n_seen_ == 150
+        assert (other.n_seen_, other.n_calibration_) == (150, 50)
         assert other.get_params()["max_scores"] == 60
     assert again.update(after + 5).alarm_at_ == monitor.update(after + 5).alarm_at_
     again.save(path)

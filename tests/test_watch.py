@@ -287,8 +287,9 @@ def test_drift_is_told_in_rows_and_words(tmp_path):
     flags = [row["drift_alarm"] for row in rows_of(output)]
     assert not any(flags[:60])
     assert flags[-1]
-    with pytest.raises(ValueError, match="another false-alarm probability"):
-        run(folder, output, n_usual=40, probability=0.05)
+    for other in ({"probability": 0.05}, {"n_usual": 50}):
+        with pytest.raises(ValueError, match=r"probability of 0\.01, on 40 images"):
+            run(folder, output, **{"n_usual": 40} | other)
     with pytest.raises(CalibrationError, match="at least"):
         run(folder, output, n_usual=5)
 

@@ -75,6 +75,8 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
     p_value_ : float
         The greatest evidence so far as a p-value, which holds at any time:
         1 / evidence, at most 1.
+    n_calibration_ : int
+        Number of images in ``fit``.
     n_seen_ : int
         Number of images of the stream so far.
     n_features_in_ : int
@@ -171,6 +173,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         # Kept from here on: a promise that changes on the way is none.
         self.alarm_probability_ = float(self.false_alarm_probability)
         self._found: tuple[int, int] | None = None
+        self.n_calibration_ = n
         self.n_features_in_ = n_columns
         return self
 
@@ -280,6 +283,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
             "version": _VERSION,
             "false_alarm_probability": self.alarm_probability_,
             "max_scores": int(self.max_scores),
+            "n_calibration": self.n_calibration_,
             "found": self._found,
             "generator": self._generator.bit_generator.state,
             "columns": [
@@ -354,6 +358,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         monitor._trace = Trace(int(trace["stride"]), _finite(trace["values"]))
         monitor.alarm_probability_ = monitor.false_alarm_probability
         monitor._found = None if found is None else (int(found[0]), int(found[1]))
+        monitor.n_calibration_ = int(state["n_calibration"])
         monitor.n_features_in_ = len(columns)
         monitor._validate_params()
         if not columns or len({m.step for m in monitor._martingales}) != 1:

@@ -61,12 +61,12 @@ class StreamMonitor:
             self._skipped = n_usual + self.monitor.n_seen_
 
     def _check_same(self, monitor: DriftMonitor) -> None:
-        found = monitor.alarm_probability_, monitor.n_features_in_
-        if found != (self.false_alarm_probability, len(STATISTICS)):
+        found = monitor.alarm_probability_, monitor.n_calibration_
+        if found != (self.false_alarm_probability, self.n_usual):
             raise ValueError(
-                f"{str(self.path)!r} is of a stream that was begun with another "
-                f"false-alarm probability, {found[0]:g}. Go on with that one, or "
-                f"remove the file to begin again."
+                f"{str(self.path)!r} is of a stream that was begun with a "
+                f"false-alarm probability of {found[0]:g}, on {found[1]} images. Go on "
+                f"with these, or remove the file to begin again."
             )
 
     @property
