@@ -114,7 +114,7 @@ def run(name: str, seed: int) -> list[dict[str, object]]:
 def main() -> None:
     """Run all seeds, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--data", nargs="*", default=list(SOURCES), choices=SOURCES)
     args = parser.parse_args()
     rows = []
