@@ -266,7 +266,8 @@ def test_sentences_on_a_terminal(parts, model, tmp_path, capsys, terminal):
     told = capsys.readouterr().out
     for words in ("Read 20 images", "2 epochs", "This rests on 2 good images", "few"):
         assert words in told, told
-    assert f"Next: skfcdd report {path} {parts}" in told or "skfcdd evaluate" in told
+    assert f"Next: skfcdd evaluate {path} {parts}\n" in told
+    assert f"      skfcdd report {path} {parts}\n" in told
     assert main(["evaluate", str(model), str(parts), "-q"]) == 0
     told = capsys.readouterr().out
     found = fitted.predict([str(p) for p in (parts / "test/crack").iterdir()]).sum()

@@ -314,6 +314,9 @@ def test_six_commands(folder, tmp_path, capsys, monkeypatch):
         "predict parts.skfcdd photos -o scores.csv --regions defects.csv",
     ):
         assert main([*line.split(), *(["-q"] if "split" not in line else [])]) == 0
-        assert capsys.readouterr().out.count("\n") >= 2
+        told = capsys.readouterr().out
+        assert told.count("\n") >= 2
+        if line.startswith("fit"):
+            assert "Next: skfcdd calibrate first.skfcdd parts.csv -o first-" in told
     for name in ("report.html", "scores.csv", "defects.csv"):
         assert (tmp_path / name).stat().st_size > 30

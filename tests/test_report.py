@@ -179,6 +179,7 @@ def test_size_is_told_and_can_be_chosen(tmp_path):
         pixels = page.picture(0).astype(int)
         if name == "small":
             assert page.data["picture_size"] == [15, 20] == list(pixels.shape)
+            assert page.data["heat_share"] == 1 / 16
             means = images[0].reshape(15, 4, 20, 4).mean(axis=(1, 3))
             assert np.abs(pixels - means).max() <= 1
         else:
@@ -672,6 +673,7 @@ def test_pictures_have_the_pixels_of_the_files(keep_aspect, tmp_path):
     assert page.data["exact"] and page.data["of_files"]
     assert page.data["sizes"] == [list(size) for size in sizes]
     assert page.data["aspect"] == [23, 60] and page.data["size"] is None
+    assert page.data["heat_share"] == 1
     heatmaps = model.explain(files[:])
     whole = files.at_original_size(heatmaps)
     for row, path in enumerate(paths):

@@ -820,7 +820,7 @@ def test_the_worst_errors_stand_beside_the_rates(reader):
     assert f"{n} wrong verdict" in reader.text("#errors-note")
     titles = "return [...document.querySelectorAll('#errors .name')].map(n => n.title)"
     shown = reader.run(titles)
-    assert len(shown) == min(n, 5) and shown[0] == NAMES[(missed or alarms)[0]]
+    assert len(shown) == min(n, 4) and shown[0] == NAMES[(missed or alarms)[0]]
     assert {NAMES.index(name) for name in shown} <= {*missed, *alarms}
     reader.run("document.querySelector('#errors .glance').click()")
     reader.wait(lambda: reader.text("#view-name") == " ".join(shown[0].split()))

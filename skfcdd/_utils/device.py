@@ -42,8 +42,8 @@ def resolve_device(device: str) -> str:
         named = torch.device(device)
     except RuntimeError as error:  # which lists all that any machine might have
         raise ValueError(
-            f"Got device={device!r}, but no device is called so. Use 'auto', 'cpu', or "
-            f"that of a GPU, such as 'cuda' or 'cuda:1'."
+            f"Got device={device!r}, but no device is called so. Use 'cpu' or 'auto', "
+            f"or that of a GPU, such as 'cuda' or 'cuda:1'."
         ) from error
     try:
         torch.ones(1, device=named).item()

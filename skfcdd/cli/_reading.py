@@ -78,6 +78,11 @@ def load_part(source: Source, part: str, *, said: bool = False, **options: Any) 
     **options
         Of :class:`~skfcdd.datasets.ImageFiles`.
 
+    Returns
+    -------
+    Bunch
+        As :func:`~skfcdd.datasets.load_images` gives it; `parts` names all parts.
+
     Raises
     ------
     ValueError
@@ -96,9 +101,11 @@ def load_part(source: Source, part: str, *, said: bool = False, **options: Any) 
     chosen = found.only(split)
     if source.label is None:
         _check_meaning(chosen, source.path, said)
-    return read_found(
+    data = read_found(
         chosen, source.path, split=split, on_error=source.on_error, **options
     )
+    data.parts = sorted(found.parts())
+    return data
 
 
 def load_marked(source: Source, **options: Any) -> Any:

@@ -22,6 +22,7 @@ from skfcdd.cli._writing import check_place
 from skfcdd.datasets._found import SUFFIXES
 from skfcdd.datasets._layout import says_what_is_good
 from skfcdd.datasets._tables import has_labels
+from skfcdd.report import ReportInfo
 from skfcdd.report._write import below, write_known
 
 __all__ = ["report"]
@@ -84,17 +85,23 @@ def report(
         progress=tell,
     )
     pace = (time.perf_counter() - started) / info.n_images
+    return _outcome(model, source, info, images.summary, pace)
+
+
+def _outcome(
+    model: Model, source: Source, info: ReportInfo, summary: str, pace: float
+) -> Outcome:
     record = {
         "report": str(info.path),
         "n_images": info.n_images,
         "n_pictures": info.n_pictures,
         "n_bytes": info.n_bytes,
         "threshold": info.threshold,
-        "data": images.summary,
+        "data": summary,
         "seconds_per_image": pace,
     }
     sentences = [
-        f"Read {many(info.n_images, 'image')} from {source.path}: {images.summary}.",
+        f"Read {many(info.n_images, 'image')} from {source.path}: {summary}.",
         *basis(model.estimator),
         f"Wrote {info}; {duration(pace)} an image. Open it in a browser.",
     ]

@@ -112,8 +112,11 @@ def _outcome(
             f"could.",
         )
     after = [command("report", output, source.path)]
-    if data.target.any() or len({*data.split}) == 1:
+    if "test" in data.parts:
         after.insert(0, command("evaluate", output, source.path))
+    if "val" in data.parts:
+        calibrated = output.with_stem(f"{output.stem}-calibrated")
+        after = [command("calibrate", output, source.path, "-o", calibrated)]
     return Outcome(record, sentences, after)
 
 

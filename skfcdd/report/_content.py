@@ -274,6 +274,7 @@ class Content:
             "quality": self.budget.form.quality,
             "of_files": self.frames.of_files,
             "image_size": list(self.size),
+            "heat_share": self.frames.heat_share(self.max_side),
             "picture_size": list(self.picture_size or self.size),
             **self.frames.summary(self.n),
             "origin": self.origin,

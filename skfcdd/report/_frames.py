@@ -75,6 +75,11 @@ class Frames:
         h, w = self.size if self.files is None else self.files._inner(row)
         return shrunk_size((h, w), min(max_side or _HEAT_SIDE, _HEAT_SIDE))
 
+    def heat_share(self, max_side: int | None) -> float:
+        """Pixels of a stored heatmap for each of those that the model sees."""
+        h, w = shrunk_size(self.size, min(max_side or _HEAT_SIDE, _HEAT_SIDE))
+        return h * w / (self.size[0] * self.size[1])
+
     def place(self, row: int, peak: tuple[float, int, int]) -> tuple[float, int, int]:
         """A pixel of what the model sees as one of the image."""
         if self.files is None:

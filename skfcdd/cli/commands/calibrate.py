@@ -60,34 +60,19 @@ def calibrate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Give a model another threshold, and leave what it has learned."""
+    """Give a model another threshold.
+
+    What it has learned stays as it is.
+    """
     from skfcdd.cli import _calibrating
     from skfcdd.cli._model import check_file
     from skfcdd.cli._reading import Source
     from skfcdd.datasets._layout import part_of
     from skfcdd.report import read_review
-    from skfcdd.thresholds import FalseAlarmRate
 
-    rule: Any = threshold
-    if false_alarm_rate is not None:
-        if threshold is not None:
-            raise typer.BadParameter(
-                "Give --threshold or --false-alarm-rate, not both."
-            )
-        rule = FalseAlarmRate(false_alarm_rate)
     check_file(model)
     marks = None if review is None else read_review(review)
-    if folder is None:
-        if false_alarm_rate is not None:
-            raise typer.BadParameter(
-                "--false-alarm-rate rests on images: name a folder of good ones."
-            )
-        if rule is None and marks is None:
-            raise typer.BadParameter(
-                "Name a folder of good images, or give --threshold or --review."
-            )
-        if rule is None and marks is not None:
-            rule = _calibrating.threshold_of(marks, model)
+    rule = _rule(threshold, false_alarm_rate, folder is not None, marks, model)
     source = None
     if folder is not None:
         meaning = label and label.value
@@ -104,3 +89,31 @@ def calibrate(
         say=console.say(quiet),
     )
     console.conclude(outcome, as_json)
+
+
+def _rule(
+    threshold: float | None,
+    false_alarm_rate: float | None,
+    has_images: bool,
+    marks: Any,
+    model: Path,
+) -> Any:
+    """The threshold that is asked for, or the rule for it; None for the model's own."""
+    from skfcdd.cli._calibrating import threshold_of
+    from skfcdd.thresholds import FalseAlarmRate
+
+    if false_alarm_rate is not None and threshold is not None:
+        raise typer.BadParameter("Give --threshold or --false-alarm-rate, not both.")
+    if false_alarm_rate is not None and not has_images:
+        raise typer.BadParameter(
+            "--false-alarm-rate rests on images: name a folder of good ones."
+        )
+    if false_alarm_rate is not None:
+        return FalseAlarmRate(false_alarm_rate)
+    if threshold is not None or has_images:
+        return threshold
+    if marks is None:
+        raise typer.BadParameter(
+            "Name a folder of good images, or give --threshold or --review."
+        )
+    return threshold_of(marks, model)

@@ -28,7 +28,10 @@ def demo(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train on generated surfaces, print AUROC, and write a picture of heatmaps."""
+    """Train on generated surfaces, and draw heatmaps.
+
+    Prints how well defects are found, too.
+    """
     from skfcdd.cli._demo import run_demo
 
     outcome = run_demo(

@@ -36,7 +36,11 @@ def evaluate(
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model on labelled images, over all and by kind of defect."""
+    """Measure a model on labelled images.
+
+    Says how many defects are found, over all and by kind, and how often a good image
+    raises a false alarm, with intervals.
+    """
     from skfcdd.cli import _evaluation
     from skfcdd.cli._model import Model
     from skfcdd.cli._reading import Source

@@ -19,7 +19,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write a model as ONNX, and measure that it gives the same results."""
+    """Write a model as ONNX, and compare the two."""
     from skfcdd.cli._model import check_file
     from skfcdd.cli._writing import check_place, command, size_of
     from skfcdd.export import to_onnx

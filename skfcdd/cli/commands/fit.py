@@ -109,7 +109,7 @@ def fit(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train on the images of a folder, and write the model to one file.
+    """Train on the images of a folder, and write the model.
 
     Ctrl-C ends the training, and what was learned until then is written.
     """
@@ -152,6 +152,11 @@ def fit(
             progress=progress,
         )
     console.conclude(outcome, as_json)
-    if outcome.record["interrupted"]:
+    _end(outcome.record["interrupted"])
+
+
+def _end(interrupted: bool) -> None:
+    """Who has stopped it learns of it by the exit code as well."""
+    if interrupted:
         print("Stopped; the model was written.", file=sys.stderr)
         raise typer.Exit(130)

@@ -11,15 +11,17 @@ __all__ = ["info"]
 
 
 def info(model: Saved, as_json: AsJson = False) -> None:
-    """Say what a model is, with what it was made, and how it decides."""
+    """Say what a model is, and how it decides."""
     from skfcdd.cli._basis import basis
     from skfcdd.cli._model import Model, check_file
 
     check_file(model)
     record, shown = _exported(model) if _is_onnx(model) else _saved(model)
-    width = max(map(len, shown))
-    lines = [f"{name:{width}s} {value}" for name, value in shown.items()]
-    lines += basis(Model(model, "cpu" if not _is_onnx(model) else "auto").estimator)
+    lines = []
+    if console.is_terminal() and not as_json:
+        width = max(map(len, shown))
+        lines = [f"{name:{width}s} {value}" for name, value in shown.items()]
+        lines += basis(Model(model, "auto" if _is_onnx(model) else "cpu").estimator)
     console.conclude(console.Outcome(record, lines), as_json)
 
 

@@ -53,10 +53,11 @@ def predict(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score images: a row each with path, score, probability, verdict and threshold.
+    """Score images, and say where their defects are.
 
-    Of models with a memory of normal features, a row also says how much of the score
-    comes from what was never seen before, from 0 to 1.
+    Each has a row with path, score, probability, verdict and threshold. Of models with
+    a memory of normal features, a row also says how much of the score comes from what
+    was never seen before, from 0 to 1.
     """
     from skfcdd.cli import _scoring
     from skfcdd.cli._model import Model

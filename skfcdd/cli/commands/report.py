@@ -67,7 +67,10 @@ def report(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write an HTML page to look through images, move the threshold, and mark."""
+    """Write an HTML page to look through images.
+
+    Its reader can move the threshold, and mark what is a defect in truth.
+    """
     from skfcdd.cli import _report
     from skfcdd.cli._model import Model
     from skfcdd.cli._reading import Source

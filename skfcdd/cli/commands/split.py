@@ -41,9 +41,10 @@ def split(
     label: Meaning = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a table that says which images train, calibrate and test a model.
+    """Divide images into training, calibration and test.
 
-    All defects are for testing. Copies of a file are in the same part.
+    Writes a table that the other commands take for a folder. All defects are for
+    testing. Copies of a file are in the same part.
     """
     from skfcdd.cli import _splitting
     from skfcdd.cli._reading import Source

@@ -129,8 +129,8 @@ function markedPath({ codes, width: w, height: h }) {
   const level = data.model.pixels ? state.threshold : data.model.level;
   const left = codes.map((code) => (data.levels[code] > level ? 1 : 0));
   const kept = new Uint8Array(w * h);
-  const [fullHeight, fullWidth] = data.image_size;
-  const least = data.model.min_area * ((w * h) / (fullWidth * fullHeight));
+  /* Borders that were filled up around an image are not among its pixels. */
+  const least = data.model.min_area * data.heat_share;
   for (let start = 0; start < left.length; start++) {
     if (!left[start]) continue;
     const region = regionAt(left, start, w, h);

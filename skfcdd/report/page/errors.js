@@ -1,7 +1,7 @@
 /* The worst errors, and what is to be said of the threshold at first sight. */
 
 /* So many images that are wrong are shown beside the rates. */
-const WORST = 5;
+const WORST = 4;
 /* A threshold that rests on fewer good images is uncertain. */
 const FEW_GOOD = 50;
 

@@ -166,7 +166,7 @@ function drawHistogram() {
   const x = (place) => PAD.left + place * w;
   const y = (value) => above + h - (value / (top * 1.05)) * h;
   drawAxes(chart, ticks(axis.low, axis.high, axis.log, w / 75).map((v) => [x(along(v)), shown(v, 3)]),
-    ticks(0, top, false, 4).map((v) => [y(v), shares ? percent(v) : shown(v, 3)]),
+    ticks(0, top, false, 4).filter((v) => shares || Number.isInteger(v)).map((v) => [y(v), shares ? percent(v) : shown(v, 3)]),
     data.model.pixels ? "highest pixel threshold that still marks a defect" : "anomaly score",
     shares ? "share of each group" : "images");
   for (const { name, values } of bars) {
