@@ -42,7 +42,10 @@ def card(
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Write down what a model is, what it can promise, and where it ends."""
+    """Write a model card, as HTML or Markdown.
+
+    What the model is, what it can promise, and where it ends.
+    """
     from skfcdd.cli import _card
     from skfcdd.cli._model import Model
     from skfcdd.cli._reading import Source

@@ -49,9 +49,10 @@ def compare(
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether a model is better than another, with intervals of the difference.
+    """Say whether a model is better than another.
 
-    AUROC, and false alarms and misses at the threshold of each model, image by image.
+    Differences in AUROC, and in false alarms and misses at the threshold of each model,
+    with their intervals.
     """
     from skfcdd.cli import _comparison
     from skfcdd.cli._model import Model

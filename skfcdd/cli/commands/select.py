@@ -31,7 +31,7 @@ def select(
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Choose the images whose marks would teach a model most, for update."""
+    """Choose the images that are worth a mark, for update."""
     from skfcdd.cli import _selecting
     from skfcdd.cli._model import Model
 

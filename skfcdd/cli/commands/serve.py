@@ -31,9 +31,9 @@ def serve(
     ] = 10.0,
     device: Device = "auto",
 ) -> None:
-    """Serve a model over HTTP: POST an image to /score, and get its verdict.
+    """Serve a model over HTTP.
 
-    There is no password: whoever reaches the port may ask.
+    POST an image to /score, and get its verdict. There is no password: whoever reaches the port may ask.
     """
     from skfcdd.cli import _serving
     from skfcdd.cli._model import Model

@@ -37,9 +37,9 @@ def update(
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with the training of a model, with images that were marked.
+    """Let a model learn from images that were marked.
 
-    Defects among them are the anomalies to learn from, and what was called good by
+    Training goes on. Defects among them are the anomalies to learn from, and what was called good by
     mistake is put right. Images that were trained on do not set the threshold.
     """
     from skfcdd.cli import _updating

@@ -57,9 +57,9 @@ def watch(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Score images as they appear in a folder, each once, until told to stop.
+    """Score images as they appear in a folder.
 
-    Ctrl-C, or a TERM signal, finishes the images at hand, writes them, and ends.
+    Each gets one row, also over restarts. Ctrl-C, or a TERM signal, finishes the images at hand, writes them, and ends.
     """
     from skfcdd.cli._model import Model
     from skfcdd.cli._watching import Pace, stopping
