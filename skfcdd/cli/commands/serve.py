@@ -33,7 +33,8 @@ def serve(
 ) -> None:
     """Serve a model over HTTP.
 
-    POST an image to /score, and get its verdict. There is no password: whoever reaches the port may ask.
+    POST an image to /score, and get its verdict. There is no password: whoever reaches
+    the port may ask.
     """
     from skfcdd.cli import _serving
     from skfcdd.cli._model import Model

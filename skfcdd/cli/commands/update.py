@@ -39,8 +39,9 @@ def update(
 ) -> None:
     """Let a model learn from images that were marked.
 
-    Training goes on. Defects among them are the anomalies to learn from, and what was called good by
-    mistake is put right. Images that were trained on do not set the threshold.
+    Training goes on. Defects among them are the anomalies to learn from, and what was
+    called good by mistake is put right. Images that were trained on do not set the
+    threshold.
     """
     from skfcdd.cli import _updating
     from skfcdd.cli._model import Model

@@ -59,7 +59,8 @@ def watch(
 ) -> None:
     """Score images as they appear in a folder.
 
-    Each gets one row, also over restarts. Ctrl-C, or a TERM signal, finishes the images at hand, writes them, and ends.
+    Each gets one row, also over restarts. Ctrl-C, or a TERM signal, finishes the images
+    at hand, writes them, and ends.
     """
     from skfcdd.cli._model import Model
     from skfcdd.cli._watching import Pace, stopping
