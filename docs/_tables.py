@@ -602,11 +602,15 @@ def serving() -> Rows:
     """Requests a second, times and memory of a server under load."""
     (run,) = read("serving")
     return [
-        ["requests", "errors", "a second", "processor time each", "memory"],
+        [
+            *("requests", "errors", "a second", "processor time each", "memory"),
+            "load average",
+        ],
         [
             *(f"{run[name]:,}" for name in ("requests", "errors", "per_second")),
             f"{run['server_ms_per_request']} ms",
             f"{run['memory_before_mb']} to {run['memory_after_mb']} MB",
+            f"{run['load_average']}, on {run['processors']} cores",
         ],
     ]
 
