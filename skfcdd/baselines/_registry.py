@@ -1,4 +1,4 @@
-"""The methods to compare with, by name."""
+"""Registry of the baselines."""
 
 from __future__ import annotations
 
