@@ -155,7 +155,7 @@ for _number, (_width, _depth, _hash) in enumerate(
 
 
 def list_backbones() -> list[str]:
-    """List the names that ``backbone=`` accepts besides "auto", timm and torchvision ones.
+    """List the names of the built-in and registered backbones.
 
     Returns
     -------
