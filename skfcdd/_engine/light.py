@@ -119,7 +119,7 @@ class LocalLevel(nn.Module):
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Distance in pixels, per axis, beyond which a pixel does not affect another."""
+        """Distance in pixels, per axis, beyond which pixels do not affect a level."""
         return _reach(self.sigmas[0]), _reach(self.sigmas[1])
 
     def describe(self) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class Preprocess(nn.Module):
         self.std = torch.as_tensor(std).float()[:, None, None]
 
     def unit(self, raw: Tensor) -> Tensor:
-        """Map raw images (n, c, h, w) to the unit range, at the network's input size."""
+        """Map raw images (n, c, h, w) to the unit range and the network's size."""
         images = (raw - self.low).div_(self.high - self.low)
         return images if self.size is None else resize(images, self.size)
 

@@ -1,4 +1,4 @@
-"""How the scores of normal and of anomalous images are distributed."""
+"""Display of the distribution of scores."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ from skfcdd.display._common import (
 
 __all__ = ["ScoreDistributionDisplay"]
 
-# Up to so many anomalies are marked one by one.
+# Up to this number of anomalies, each is marked.
 _MOST_MARKED = 60
 
 
 class ScoreDistributionDisplay:
-    """Distribution of the scores of images, and what the threshold makes of them.
+    """Visualisation of the distribution of image scores, with the threshold.
 
-    Made by :meth:`from_estimator` or :meth:`from_predictions`. Heights are shares of
-    each kind of images, so that a few defects can be seen beside many good images. No
-    bar holds scores on both sides of the threshold.
+    Create it with :meth:`from_estimator` or :meth:`from_predictions`. Heights are
+    fractions of each kind of images, so that a few defects are visible next to many
+    good images. No bin contains scores on both sides of the threshold.
 
     Parameters
     ----------
     scores : ndarray of shape (n,)
-        Greater is more anomalous.
+        Greater values are more anomalous.
     truth : ndarray of shape (n,), bool, default=None
-        Which images are anomalous. None where that is not known.
+        Which images are anomalous. None if unknown.
     threshold : float, default=None
-        Images with a greater score are called anomalous.
+        Images with a greater score are anomalous.
     calibration_scores : ndarray of shape (n_calibration,), default=None
         Scores of normal images that were held out to set the threshold.
     score_name : str, default="anomaly score"
-        What the scores are.
+        Name of the scores.
 
     Attributes
     ----------
     false_alarm_rate : float or None
-        Share of the normal images above the threshold.
+        Fraction of the normal images above the threshold.
     detection_rate : float or None
-        Share of the anomalous images above the threshold.
+        Fraction of the anomalous images above the threshold.
     figure_ : matplotlib Figure
-        That which is drawn on.
+        Figure containing the plot.
     ax_ : matplotlib Axes
-        The axes.
+        Axes containing the plot.
     normal_, anomalous_, unknown_, calibration_ : matplotlib Polygon or None
-        Distributions; of all images, `unknown_`, where the truth is not known.
+        Distributions; `unknown_` is that of all images if the truth is unknown.
     marks_ : matplotlib Line2D or None
-        The scores of the anomalous images one by one, where they are few.
+        The scores of the individual anomalous images, if there are few.
     threshold_line_ : matplotlib Line2D or None
         The threshold.
 
@@ -105,24 +105,24 @@ class ScoreDistributionDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> ScoreDistributionDisplay:
-        """Score images with a fitted model, and draw the distribution.
+        """Score images with a fitted model and plot the distribution.
 
         Parameters
         ----------
         estimator : estimator
             A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
-            :class:`~skfcdd.onnx.OnnxFCDD`. A segmenter's threshold is one of pixels:
-            shown is the hottest pixel of each image, with which it is compared.
+            :class:`~skfcdd.onnx.OnnxFCDD`. For a segmenter, whose threshold is for
+            pixels, the plot shows the hottest pixel of each image.
         X : array-like
             Images, as for its ``anomaly_score``.
         y : array-like of shape (n,) or (n, h, w), default=None
-            True labels, as for its ``fit``; or masks. None where they are not known.
+            True labels, as for its ``fit``, or masks. None if unknown.
         calibration : bool, default=True
-            Whether to show ``calibration_scores_`` too, where there are some.
+            Whether to also show ``calibration_scores_``, if available.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
