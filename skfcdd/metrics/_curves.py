@@ -1,4 +1,4 @@
-"""Figures of a sample of pixels, through scikit-learn's weighted curves."""
+"""Metrics of a sample of pixels, based on scikit-learn's weighted curves."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PixelSample:
-    """Scores, whether they are anomalous, and how much they count.
+    """Scores, labels and weights of pixels.
 
     Parameters
     ----------
     truth : ndarray of shape (k,), bool
     score : ndarray of shape (k,)
     weight : ndarray of shape (k,) or None
-        Number of pixels; None is one each.
+        Number of pixels; None means one each.
     overlap : ndarray of shape (k,) or None
-        Normal pixels count one each, anomalous ones the inverse of the size of their
+        Normal pixels have weight one, anomalous ones the inverse of the size of their
         region.
     """
 
@@ -53,7 +53,7 @@ class PixelSample:
 def sort_pixels(
     masks: npt.NDArray[Any], heatmaps: npt.NDArray[Any], *, regions: bool = False
 ) -> PixelSample:
-    """Every pixel of checked maps by itself."""
+    """Sort all pixels of validated maps."""
     parts = list(blocks(masks, heatmaps))
     truth = np.concatenate([t.ravel() for t, _ in parts])
     need_both(int(truth.sum()), truth.size)
@@ -65,7 +65,7 @@ def sort_pixels(
 
 
 def overlap_weights(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """1 at normal pixels, the inverse of the size of their region at others."""
+    """Return 1 at normal pixels, the inverse of the region size at anomalous ones."""
     if truth.ndim != 3:
         raise ValueError(f"Regions need masks of shape (n, h, w). Got {truth.shape}.")
     labels, _ = label_regions(truth)
@@ -76,7 +76,7 @@ def overlap_weights(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
 
 
 def need_both(n_anomalous: int, n_pixels: int) -> None:
-    """Refuse pixels of one kind."""
+    """Raise if all pixels are of one kind."""
     if n_anomalous in (0, n_pixels):
         what = "no anomalous pixel" if n_anomalous == 0 else "anomalous pixels alone"
         raise ValueError(f"masks hold {what}, so nothing can be told apart.")
