@@ -57,8 +57,8 @@ def to_onnx(
     fitted on bytes, otherwise float32. The outputs are
 
     - "score" (n,), float32: the anomaly score;
-    - "probability" (n,), float32: the probability of an anomaly, :math:`1 - 2^{-s/t}` with
-      the threshold :math:`t`;
+    - "probability" (n,), float32: the probability of an anomaly, :math:`1 - 2^{-s/t}`
+      with the threshold :math:`t`;
     - "label" (n,), int64: the index of the label in ``classes_``; for a detector, 1 for
       inliers and -1 for outliers;
     - "heatmap" (n, h, w), float32, if the objective has a map;

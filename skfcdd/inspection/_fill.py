@@ -71,7 +71,7 @@ class Filler:
         return self.way in ("clone", "harmonic")
 
     def __call__(self, rows: npt.NDArray[np.intp], holes: Masks) -> Values:
-        """Fill the holes (k, h, w) of the images at `rows` (k,), float64 (k, h, w, c)."""
+        """Fill the holes (k, h, w) of images at `rows` (k,), float64 (k, h, w, c)."""
         images = self.images[rows].astype(np.float64)
         if self.way == "clone":
             return _cloned(images, holes, self.hot[rows], self.normal)

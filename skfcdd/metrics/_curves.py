@@ -83,12 +83,12 @@ def need_both(n_anomalous: int, n_pixels: int) -> None:
 
 
 def roc_auc(pixels: PixelSample) -> float:
-    """Area under the ROC curve."""
+    """Compute the area under the ROC curve."""
     return float(roc_auc_score(pixels.truth, pixels.score, sample_weight=pixels.weight))
 
 
 def average_precision(pixels: PixelSample) -> float:
-    """Average precision."""
+    """Compute the average precision."""
     return float(
         average_precision_score(pixels.truth, pixels.score, sample_weight=pixels.weight)
     )
@@ -97,7 +97,7 @@ def average_precision(pixels: PixelSample) -> float:
 def region_overlap(
     pixels: PixelSample,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The per-region overlap, which is a ROC curve with other weights."""
+    """Compute the per-region overlap, a ROC curve with different weights."""
     if pixels.overlap is None:
         raise ValueError("The regions were not counted: regions=False.")
     fpr, overlap, thresholds = roc_curve(
@@ -107,7 +107,7 @@ def region_overlap(
 
 
 def check_max_fpr(max_fpr: float) -> None:
-    """Refuse what is no rate to integrate up to."""
+    """Validate the upper limit of the false positive rate."""
     if not 0 < max_fpr <= 1:
         raise ValueError(f"Got max_fpr={max_fpr!r}, but expected it in (0, 1].")
 
@@ -115,7 +115,7 @@ def check_max_fpr(max_fpr: float) -> None:
 def cut_curve(
     fpr: npt.NDArray[np.float64], overlap: npt.NDArray[np.float64], max_fpr: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The curve up to `max_fpr`, where a last point is put by interpolation."""
+    """Return the curve up to `max_fpr`, with an interpolated last point."""
     check_max_fpr(max_fpr)
     stop = int(np.searchsorted(fpr, max_fpr, side="right"))
     last = overlap[-1]
@@ -127,14 +127,14 @@ def cut_curve(
 
 
 def aupro(pixels: PixelSample, max_fpr: float) -> float:
-    """Area under the per-region overlap."""
+    """Compute the area under the per-region overlap."""
     check_max_fpr(max_fpr)
     fpr, overlap, _ = region_overlap(pixels)
     return float(auc(*cut_curve(fpr, overlap, max_fpr)) / max_fpr)
 
 
 def f1_max(pixels: PixelSample) -> tuple[float, float]:
-    """Greatest F1, and the least score that is called anomalous for it."""
+    """Compute the maximum F1, and the lowest score counted as anomalous for it."""
     precision, recall, thresholds = precision_recall_curve(
         pixels.truth, pixels.score, sample_weight=pixels.weight
     )
