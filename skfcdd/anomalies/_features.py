@@ -280,7 +280,7 @@ class FeatureMix(FeatureAnomaly):
 FEATURE_ANOMALIES: Mapping[str, FeatureAnomaly] = MappingProxyType(
     {"feature_noise": FeatureNoise(), "feature_mix": FeatureMix()}
 )
-"""Kinds that are made of features, by the name that ``synthetic=`` takes."""
+"""Kinds made from features, by the names that ``synthetic=`` accepts."""
 
 
 def _is_positive(value: object, most: float = 1e300) -> bool:

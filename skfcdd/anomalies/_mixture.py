@@ -17,7 +17,7 @@ from skfcdd.anomalies._noise import gaussian, perlin, solid, uniform
 from skfcdd.anomalies._planted import blobs, confetti, cutpaste, scratches
 
 Planter = Callable[[Tensor, Generator], tuple[Tensor, Tensor]]
-"""What plants anomalies: (images, generator) -> (images, masks)."""
+"""Type of functions that draw anomalies: (images, generator) -> (images, masks)."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ SYNTHETIC_ANOMALIES: Mapping[str, Planter] = MappingProxyType(
         "uniform": uniform,
     }
 )
-"""Kinds by the name that ``synthetic=`` takes."""
+"""Kinds by the names that ``synthetic=`` accepts."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Architectures by name."""
+"""Registry of architectures."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ __all__ = [
     "register_backbone",
 ]
 
-# Channels that weights trained on photographs take.
+# Number of channels of weights trained on photographs.
 COLOURS = 3
 _OFFICIAL = "https://download.pytorch.org/models/"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What parameters of the estimators stand for where they are "auto".
+    """Defaults of the estimators' parameters that are "auto".
 
     Parameters
     ----------
     frozen : int or None, default=None
-        Number of stages that are frozen.
+        Number of frozen stages.
     lr : float, default=1e-3
         Learning rate.
     head_factor : float, default=1.0
-        By how much the head, whose first weights are random, learns faster.
+        Factor by which the learning rate of the randomly initialised head is higher.
     pixel_loss : float or None, default=None
-        Share of the pixel-wise objective.
+        Weight of the pixel-wise objective.
     memory : bool, default=False
-        Whether a memory of normal features is added.
+        Whether to add a memory bank of normal features.
     effective : bool, default=False
-        Whether cells lie at the centre of what moves them most, and not of all that
-        they depend on: for weights of networks whose padding is asymmetric.
+        Whether to place cells at the centre of their effective receptive field instead
+        of the full one: for weights of networks with asymmetric padding.
     """
 
     frozen: int | None = None
@@ -57,25 +57,25 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What stands behind a name.
+    """An entry of the registry.
 
     Parameters
     ----------
     build : callable (n_channels) -> Stages
-        Makes the layers, with random weights.
+        Returns the layers with random weights.
     cut : int or None, default=None
-        Number of the stage behind which it is cut by default; None runs all.
+        Number of the stage after which it is cut by default; None keeps all stages.
     small : tuple of int (side, stage) or None, default=None
-        Images with a shorter side than that take this stage instead.
+        Images with a shorter side below this use this stage instead.
     url : str or None, default=None
-        Address of its ImageNet weights.
+        URL of its ImageNet weights.
     package : PackagedWeights or None, default=None
-        Where they come in a package instead.
+        Package with the weights, if they are not at a URL.
     recipe : Recipe, default=Recipe()
-        How it is trained where it starts from given weights.
+        Recipe for training from pretrained weights.
     n_channels : int or None, default=None
-        Channels that it always takes, with grey images repeated; None where it is
-        built for those of the images.
+        Fixed number of input channels, for which grey images are repeated; None builds
+        it for the channels of the images.
     """
 
     build: Callable[[int], Stages]

@@ -337,7 +337,7 @@ class DSVDD(_VectorObjective):
 OBJECTIVES: Mapping[str, Callable[[], Objective]] = MappingProxyType(
     {"fcdd": FCDD, "hsc": HSC, "dsvdd": DSVDD, "bce": BCE, "focal": Focal}
 )
-"""Objectives by the name that ``loss=`` takes."""
+"""Objectives by the names that ``loss=`` accepts."""
 
 
 def resolve_objective(loss: Any) -> Objective:
