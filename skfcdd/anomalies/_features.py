@@ -30,7 +30,7 @@ class FeatureAnomaly(ABC):
 
     Parameters
     ----------
-    size : float or tuple of float (least, greatest), default=(0.1, 0.6)
+    size : float or tuple of float (min, max), default=(0.1, 0.6)
         Side lengths of the box as fractions of those of the map, in (0, 1], drawn
         log-uniformly. 1 changes whole maps.
 
@@ -170,7 +170,7 @@ class FeatureNoise(FeatureAnomaly):
     strength : float, default=1.0
         Standard deviation of the noise, relative to that of each channel. Below some
         strength, anomalies are too similar to normal images to be useful.
-    size : float or tuple of float (least, greatest), default=(0.1, 0.6)
+    size : float or tuple of float (min, max), default=(0.1, 0.6)
         Side lengths of the changed box as fractions of those of the map, in (0, 1],
         drawn log-uniformly. 1 changes whole maps.
 
@@ -225,7 +225,7 @@ class FeatureMix(FeatureAnomaly):
     opacity : float, default=1.0
         Weight of the new features in a changed cell, in (0, 1]; 1 replaces the old
         ones.
-    size : float or tuple of float (least, greatest), default=(0.1, 0.6)
+    size : float or tuple of float (min, max), default=(0.1, 0.6)
         Side lengths of the changed box as fractions of those of the map, in (0, 1],
         drawn log-uniformly. 1 changes whole maps.
 

