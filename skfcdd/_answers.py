@@ -38,7 +38,7 @@ def check_model(estimator: Any, *methods: str) -> None:
     ------
     TypeError
         If it lacks one of `methods`.
-    ~sklearn.exceptions.NotFittedError
+    NotFittedError
         If it is not fitted.
     """
     missing = [name for name in methods if not hasattr(estimator, name)]

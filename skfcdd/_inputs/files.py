@@ -101,16 +101,16 @@ class ImageFiles:
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageFileError
+    ImageFileError
         If a file cannot be read, contains NaN, has several pages and `page` is None, or
         has another data type or other channels than the others; raised on slicing if
         the header was valid.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If the files have several sizes and `resize` is None.
 
     Warns
     -----
-    ~skfcdd.exceptions.ImageFileWarning
+    ImageFileWarning
         If a file is modified in reading.
 
     Examples

@@ -139,7 +139,7 @@ def anomaly_of_pair(labels: list[Any]) -> tuple[int, bool] | None:
     texts = [label_text(label) for label in labels]
     if set(texts) == {"-1", "1"}:
         return texts.index("-1"), True
-    # Other numbers have no meaning by themselves.
+    # Other numbers are not known to mean anything.
     if not all(isinstance(label, (str, np.str_)) for label in labels):
         return None
     found = [meaning(text) for text in texts]

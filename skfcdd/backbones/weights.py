@@ -183,7 +183,7 @@ def _cache_path(url: str, got: str) -> Path:
         raise WeightsError(f"{got}, but expected {_EXPECTED}.")
     if not _HASH.search(name.name):
         # Many networks are called "model.safetensors": digits made from the URL tell
-        # them apart. They follow "_", so that nobody takes them for a hash of the
+        # them apart. They follow "_", so that they are not taken for a hash of the
         # contents.
         digits = hashlib.sha256(url.encode()).hexdigest()[:12]
         name = Path(f"{name.stem}_{digits}{name.suffix}")

@@ -99,8 +99,8 @@ class PCADetector(BaselineDetector):
         supported.
     contamination : "auto" or float, default="auto"
         A float in (0, 0.5] is the fraction of outliers in the training data: the
-        threshold then labels this fraction of X as outliers. "auto" sets the threshold
-        on held-out images, of which about 0.05 may be labelled as outliers.
+        threshold then labels this fraction of X as outliers. "auto" sets the
+        threshold on held-out images, and labels about 5 % of them as outliers.
     validation_fraction : float, default=0.1
         Fraction of the normal images to hold out for the threshold.
     batch_size : int, default=16

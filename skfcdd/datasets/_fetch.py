@@ -77,7 +77,7 @@ def fetch_fashion_mnist(
 
     Raises
     ------
-    ~skfcdd.exceptions.DownloadError
+    DownloadError
         If the files are missing and cannot be downloaded, or are damaged. The message
         says where to put them manually.
 
@@ -144,7 +144,7 @@ def fetch_cifar10(
 
     Raises
     ------
-    ~skfcdd.exceptions.DownloadError
+    DownloadError
         If the file is missing and cannot be downloaded, or is damaged. The message says
         where to put it manually.
 
@@ -207,7 +207,7 @@ def fetch_cifar100(
 
     Raises
     ------
-    ~skfcdd.exceptions.DownloadError
+    DownloadError
         If the file is missing and cannot be downloaded, or is damaged. The message says
         where to put it manually.
 

@@ -109,7 +109,7 @@ def fetch_mvtec_ad(
     ------
     ValueError
         If the category does not exist.
-    ~skfcdd.exceptions.DownloadError
+    DownloadError
         If the archive is missing and cannot be downloaded, or is damaged. The message
         says where to put it manually.
 
@@ -183,7 +183,7 @@ def fetch_visa(
     ------
     ValueError
         If the category does not exist.
-    ~skfcdd.exceptions.DownloadError
+    DownloadError
         If the archive is missing and cannot be downloaded, or is damaged. The message
         says where to put it manually.
 
@@ -247,7 +247,7 @@ def fetch_magnetic_tiles(
 
     Raises
     ------
-    ~skfcdd.exceptions.DownloadError
+    DownloadError
         If the archive is missing and cannot be downloaded, or is damaged. The message
         says where to put it manually.
 

@@ -44,7 +44,7 @@ def read_mask(path: Path, page: int | None = None) -> tuple[Mask, str | None]:
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageFileError
+    ImageFileError
         If it cannot be read.
     """
     with naming(path), opened(path, 0) as image:
@@ -166,7 +166,7 @@ class MaskReader:
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageFileError
+        ImageFileError
             If a mask cannot be read, or has another size than its image.
         ValueError
             If the mask of a good image has anomalous pixels.

@@ -124,7 +124,7 @@ def _as_read(estimator: Any, X: Any, size: tuple[int, int]) -> tuple[Any, str | 
 def _channels(
     named: str | None, shape: tuple[int, ...], size: tuple[int, int], c: int
 ) -> str | None:
-    """Return the order of the axes if the shape alone is ambiguous."""
+    """Return the order of the axes if the shape is ambiguous."""
     if len(shape) == 4 and (shape[1:] == (c, *size)) != (shape[1:] == (*size, c)):
         return "first" if shape[1:] == (c, *size) else "last"
     return named

@@ -27,7 +27,7 @@ class CounterfactualDisplay:
 
     Create it with :meth:`from_estimator` or :meth:`from_counterfactual`. Each image has
     a column: before and after, both heatmaps on the scale of the model, and their
-    difference: orange where heat has disappeared, blue where it has appeared.
+    difference: orange for heat that has disappeared, blue for new heat.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class CounterfactualDisplay:
         estimator : estimator
             A fitted model with ``anomaly_score`` and ``explain``.
         X : array-like
-            Images, all of which are shown.
+            Images to show.
         region : "hot", str, box, Region or array, default="hot"
             See :func:`~skfcdd.inspection.counterfactual`.
         scale : tuple of float (low, high), default=None

@@ -209,7 +209,7 @@ class HeatmapDisplay(HeatmapPlot):
             If matplotlib is missing.
         TypeError
             If `estimator` is of another type.
-        ~sklearn.exceptions.NotFittedError
+        NotFittedError
             If `estimator` is not fitted.
         ValueError
             If the number of labels, masks or names differs from that of images, an
@@ -303,7 +303,7 @@ class HeatmapDisplay(HeatmapPlot):
         ------
         ImportError
             If matplotlib is missing.
-        ~skfcdd.exceptions.ImageShapeError
+        ImageShapeError
             If images, heatmaps or masks have different sizes.
         ValueError
             If a value is invalid.

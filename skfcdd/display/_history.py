@@ -111,7 +111,7 @@ class HistoryDisplay:
             If matplotlib is missing.
         TypeError
             If `estimator` has no history.
-        ~sklearn.exceptions.NotFittedError
+        NotFittedError
             If `estimator` is not fitted.
         """
         matplotlib()

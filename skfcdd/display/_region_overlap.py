@@ -133,7 +133,7 @@ class RegionOverlapDisplay:
             If matplotlib is missing.
         TypeError
             If `estimator` is of another type.
-        ~sklearn.exceptions.NotFittedError
+        NotFittedError
             If `estimator` is not fitted.
         ValueError
             If masks have another shape, or contain only one kind of pixels.

@@ -134,7 +134,7 @@ class ScoreDistributionDisplay:
             If matplotlib is missing.
         TypeError
             If `estimator` is of another type.
-        ~sklearn.exceptions.NotFittedError
+        NotFittedError
             If `estimator` is not fitted.
         ValueError
             If the number of labels differs from that of images, or a label is unknown.

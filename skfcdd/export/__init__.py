@@ -98,7 +98,7 @@ def to_onnx(
 
     Raises
     ------
-    ~skfcdd.exceptions.ExportError
+    ExportError
         If the network cannot be exported, or results differ by more than `rtol`. No
         file is written.
     ImportError
@@ -172,7 +172,7 @@ def to_torch_export(
 
     Raises
     ------
-    ~skfcdd.exceptions.ExportError
+    ExportError
         If the network cannot be exported.
 
     Warns

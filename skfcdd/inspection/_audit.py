@@ -211,9 +211,9 @@ def audit_regions(
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
+    TypeError, NotFittedError
         If `estimator` is not a fitted model.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If regions, masks or `fill` do not match the images.
     ValueError
         If a region is empty or the whole image, a group has no images left, or a value

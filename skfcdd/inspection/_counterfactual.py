@@ -136,9 +136,9 @@ def counterfactual(
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
+    TypeError, NotFittedError
         If `estimator` is not a fitted model.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If the region or `fill` does not match the images.
     ValueError
         If a region is empty or the whole image, or a value is invalid.

@@ -159,9 +159,9 @@ def deletion_curve(
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
+    TypeError, NotFittedError
         If `estimator` is not a fitted model.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If heatmaps or `fill` differ in size from the images.
     ValueError
         If an image has a score of 0, to which no pixel contributes, or a value is

@@ -95,7 +95,7 @@ def explain_regions(
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
+    TypeError, NotFittedError
         If `estimator` is not a fitted model.
     ValueError
         If a region is the whole image, or a value is invalid.

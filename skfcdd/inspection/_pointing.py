@@ -94,7 +94,7 @@ def pointing_game(
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If heatmaps and masks have different shapes.
     ValueError
         If no mask has an anomalous pixel, or a value is invalid.

@@ -39,7 +39,7 @@ def additivity_error(estimator: Any, X: Any) -> Values:
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
+    TypeError, NotFittedError
         If `estimator` is not a fitted model.
     ValueError
         If scores are not pooled by the mean: they are then computed from the largest
@@ -144,7 +144,7 @@ def region_share(
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If the region does not match the heatmaps.
     ValueError
         If a region is empty or the whole image, or heatmaps contain NaN or negative

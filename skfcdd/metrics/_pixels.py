@@ -64,7 +64,7 @@ def pixel_roc_auc_score(masks: Any, heatmaps: Any, *, method: str = "auto") -> f
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If the shapes differ.
     ValueError
         If masks contain other values, all pixels are of one kind, or heatmaps are not
@@ -239,7 +239,7 @@ def intersection_over_union_score(
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If the shapes differ.
     ValueError
         If there are other values.
