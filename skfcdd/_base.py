@@ -281,7 +281,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageShapeError
+        ImageShapeError
             If the images have another shape than those of ``fit``.
 
         Examples

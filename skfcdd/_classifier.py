@@ -382,10 +382,10 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
 
         Warns
         -----
-        ~skfcdd.exceptions.AnomalyLabelWarning
+        AnomalyLabelWarning
             If the label of anomalies was taken from the sort order, or most images
             have the label 1, which may mean "good" where labels were encoded.
-        ~skfcdd.exceptions.CollapseWarning
+        CollapseWarning
             If the trained network gives all images nearly the same score.
         """
         with self._all_or_nothing():

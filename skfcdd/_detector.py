@@ -269,9 +269,9 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
 
         Warns
         -----
-        ~skfcdd.exceptions.AnomalyLabelWarning
+        AnomalyLabelWarning
             If y has several labels, but none of them is -1.
-        ~skfcdd.exceptions.CollapseWarning
+        CollapseWarning
             If the trained network gives all images nearly the same score.
         """
         with self._all_or_nothing():

@@ -103,7 +103,7 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageShapeError
+        ImageShapeError
             If the images have another shape than those of ``fit``.
         """
         return self._scored(X)[0]
@@ -129,7 +129,7 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageShapeError
+        ImageShapeError
             If the images have another shape than those of ``fit``.
         ValueError
             If `out` has another shape, no floating type, or cannot be written to.
@@ -158,7 +158,7 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageShapeError
+        ImageShapeError
             If the images have another shape than those of ``fit``.
         """
         images = self._check_images(X)
@@ -185,7 +185,7 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.CalibrationError
+        CalibrationError
             If all images are anomalies or were trained on, or they are too few, or of
             the wrong kind, for the rule. The threshold is left as it was.
 
@@ -287,7 +287,7 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.CalibrationError
+        CalibrationError
             If the calibration images are too few for anything to be selected.
         """
         p = self.p_values(X)

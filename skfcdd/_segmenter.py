@@ -351,9 +351,9 @@ class FCDDSegmenter(BaseFCDD):
 
         Warns
         -----
-        ~skfcdd.exceptions.AnomalyLabelWarning
+        AnomalyLabelWarning
             If the label of anomalies was taken from the sort order.
-        ~skfcdd.exceptions.CollapseWarning
+        CollapseWarning
             If the trained network gives all images nearly the same score.
         """
         with self._all_or_nothing():

@@ -125,7 +125,7 @@ def false_alarm_threshold(
 
     Raises
     ------
-    ~skfcdd.exceptions.CalibrationError
+    CalibrationError
         If there are too few calibration scores for such a promise; the message says
         how many it takes.
 
@@ -219,7 +219,7 @@ def select_discoveries(
 
     Raises
     ------
-    ~skfcdd.exceptions.CalibrationError
+    CalibrationError
         If no p-value from so few calibration scores could ever be selected.
     ValueError
         If p-values are not in [0, 1].

@@ -99,16 +99,16 @@ def load_images(
     ValueError
         If it is not clear which images are good, names or labels contradict each other,
         or `masks` holds no mask of a defect.
-    ~skfcdd.exceptions.ImageFileError
+    ImageFileError
         If a file cannot be read.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If files have several sizes and there is no `resize`.
 
     Warns
     -----
-    ~skfcdd.exceptions.SkippedFilesWarning
+    SkippedFilesWarning
         With ``on_error="skip"``, if files were left out.
-    ~skfcdd.exceptions.UnclearDataWarning
+    UnclearDataWarning
         If masks or images are left over, no image is good, links lead elsewhere, or
         values of masks can be read in two ways.
 

@@ -76,7 +76,7 @@ def read_table(
     ------
     ValueError
         If it is no table, or it is not clear which images are good.
-    ~skfcdd.exceptions.ImageFileError
+    ImageFileError
         If a line names a file that is not there, unless files are skipped.
     """
     table = _open(path, unlabelled=unlabelled)

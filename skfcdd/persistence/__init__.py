@@ -104,7 +104,7 @@ def save(
 
     Warns
     -----
-    ~skfcdd.exceptions.NotStoredWarning
+    NotStoredWarning
         If parameters that matter to a further ``fit`` alone are code or data and are
         left out: callbacks, exposed outliers, own kinds of anomalies.
 
@@ -208,7 +208,7 @@ def load(
     ------
     FileNotFoundError
         If there is no such file.
-    ~skfcdd.exceptions.ModelFileError
+    ModelFileError
         If it is no such file, is damaged, comes from a newer version of the format,
         or needs `backbone`.
     ValueError
@@ -284,7 +284,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises
     ------
-    ~skfcdd.exceptions.ModelFileError
+    ModelFileError
         If it is no such file.
 
     Examples

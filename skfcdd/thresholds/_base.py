@@ -66,7 +66,7 @@ class Threshold:
 
         Raises
         ------
-        ~skfcdd.exceptions.CalibrationError
+        CalibrationError
             If there are no normal images, too few of them, or no anomalies where the
             rule needs some.
         """
@@ -95,7 +95,7 @@ class Threshold:
 
         Raises
         ------
-        ~skfcdd.exceptions.CalibrationError
+        CalibrationError
             If they are too few.
         """
         if n_normal == 0:
