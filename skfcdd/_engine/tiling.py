@@ -142,12 +142,12 @@ def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
     if not all(map(math.isfinite, field.extent)):
         raise ValueError(
             "A cell of this network sees the whole image, however large, so it cannot "
-            "be worked off in tiles. Choose a backbone without global pooling."
+            "be processed in tiles. Choose a backbone without global pooling."
         )
     if not field.regular:
         raise ValueError(
             "The cells of this network are not on a regular grid, so an image cannot "
-            "be worked off in tiles. Cut the image into pieces of the size of those of "
+            "be processed in tiles. Cut the image into pieces of the size of those of "
             "fit, and use explain."
         )
     if any(j < 1 or j != round(j) for j in field.stride):
@@ -357,7 +357,7 @@ def _find_period(
                 return period
     raise ValueError(
         "The cells of this network change with the place at which a window is cut out, "
-        "so an image cannot be worked off in tiles. Cut the image into pieces of the "
+        "so an image cannot be processed in tiles. Cut the image into pieces of the "
         "size of those of fit, and use explain."
     )
 

@@ -314,10 +314,9 @@ def _refuse_pages(paths: Sequence[Path], headers: Sequence[Header]) -> None:
     for path, header in zip(paths, headers, strict=True):
         if header.n_pages > 1:
             raise ImageFileError(
-                f"{str(path)!r} holds {header.n_pages} images (pages or frames), of "
-                f"which one is to be chosen: ImageFiles(paths, page=0) or "
-                f"load_images(..., page=0) takes the first of each file. To use all, "
-                f"save each as a file of its own."
+                f"{str(path)!r} holds {header.n_pages} images (pages or frames). "
+                f"Choose one: ImageFiles(paths, page=0) or load_images(..., page=0) "
+                f"takes the first of each file. To use all, save each as a file."
             )
 
 
@@ -370,7 +369,7 @@ def _common_dtype(
                 f"{str(path)!r} has values of {header.dtype}, but {dtype} is expected, "
                 f"{like}: these are two scales. Save all files with one type of "
                 f"values. If 8 and 16 bits both go from black to white, "
-                f"ImageFiles(paths, dtype='uint16', rescale=True) brings them to one."
+                f"ImageFiles(paths, dtype='uint16', rescale=True) converts them."
             )
     return dtype
 

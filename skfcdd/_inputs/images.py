@@ -269,7 +269,7 @@ def _as_array(X: Any) -> npt.NDArray[Any] | None:
         shapes = sorted({np.shape(x) for x in X}) if _all_have_shape(X) else None
         found = f"Got shapes {shapes}." if shapes else "Got a ragged list."
         raise ImageShapeError(
-            f"All images in X must have one shape. {found} Bring them to one size "
+            f"All images in X must have one shape. {found} Resize them to one size "
             f"first."
         ) from error
 
@@ -353,5 +353,5 @@ def _check_fitted_shape(
         of = "" if files is None else f" ({str(files.paths[0])!r} is the first)"
         raise ImageShapeError(
             f"X holds images of (h, w, c) = {found}{of}, but the estimator was fitted "
-            f"with {fitted_shape}. Bring them to {h}x{w} pixels with {c} channel(s)."
+            f"with {fitted_shape}. Convert them to {h}x{w} pixels with {c} channel(s)."
         )

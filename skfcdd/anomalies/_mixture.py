@@ -152,8 +152,8 @@ def resolve_synthetic(synthetic: Any) -> Planter | None:
     if made:
         raise ValueError(
             f"Got synthetic={synthetic!r}, but expected kinds that are planted in "
-            f"images: {made[0]} changes what a network makes of them. Leave it out "
-            f"here; the estimators take it in fit."
+            f"images: {made[0]} changes features of a network. Leave it out here; the "
+            f"estimators accept it in fit."
         )
     return mixture(planted)
 

@@ -112,7 +112,7 @@ def _tensors(found: Any, got: str) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise WeightsError(
                 f"{got}, which holds {type(value).__name__} under {key!r}, but "
-                f"expected a state dict: names and their tensors alone."
+                f"expected a state dict with only names and their tensors."
             )
     return dict(found)
 
@@ -169,8 +169,8 @@ def _from_url(url: str, got: str) -> dict[str, Tensor]:
             else f"was deleted ({path})"
         )
         raise WeightsError(
-            f"{error} The file {fate}. Call again to download it anew from {url}, or "
-            f"give weights=PATH of a copy."
+            f"{error} The file {fate}. Call again to download it from {url}, or give "
+            f"weights=PATH of a copy."
         ) from error
     return _tensors(found, got)
 

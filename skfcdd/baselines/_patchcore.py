@@ -249,7 +249,7 @@ class PatchCoreDetector(BaselineDetector):
         if self.n_neighbors is not None and self.score_pooling != "max":
             raise ValueError(
                 f"Got n_neighbors={self.n_neighbors} with score_pooling="
-                f"{self.score_pooling!r}; it weighs the greatest distance alone. "
+                f"{self.score_pooling!r}; it weights only the largest distance. "
                 f"Expected score_pooling='max' or n_neighbors=None."
             )
         return super()._judging()

@@ -68,7 +68,7 @@ def fetch_file(remote: RemoteFile, folder: Path, *, download_if_missing: bool) -
             # The user may have put it there, so do not delete it.
             raise DownloadError(
                 f"The file {path} is damaged or another one: {error}. Delete it to "
-                f"download it anew from {remote.url}, or put a good copy in its place."
+                f"download it again from {remote.url}, or put a good copy in its place."
             ) from error
         return path
     if not download_if_missing:
@@ -125,7 +125,7 @@ def download(
             error.close()
         raise DownloadError(
             f"{lead}{url} could not be downloaded into the folder {path.parent}: "
-            f"{error or type(error).__name__}. To go on without a connection, put the "
+            f"{error or type(error).__name__}. To work without a connection, put the "
             f"file into this folder under the name {path.name}{instead}."
         ) from error
 
@@ -276,7 +276,7 @@ def _telling(archive: Path) -> Iterator[None]:
     ) as error:
         raise DownloadError(
             f"The archive {archive} cannot be unpacked: {error or type(error).__name__}"
-            f". Delete it to download it anew, or put a good copy in its place."
+            f". Delete it to download it again, or put a good copy in its place."
         ) from error
 
 

@@ -291,7 +291,7 @@ def _install(
         if not (ready / "train").is_dir():
             raise DownloadError(
                 f"The archive {archive} holds no images of {folder.name!r}. Delete it "
-                f"to download it anew, or put a good copy in its place."
+                f"to download it again, or put a good copy in its place."
             )
         try:
             os.replace(ready, folder)

@@ -170,7 +170,7 @@ def _judge(report: ParityReport, rtol: float) -> None:
     shares = report.score_relative_difference, report.heatmap_relative_difference or 0.0
     if not finite or max(shares) > rtol or report.label_agreement < 1:
         raise ExportError(
-            f"The exported model does not give the answers of the estimator "
+            f"The exported model does not give the results of the estimator "
             f"(rtol={rtol:g}), so it was not written. Found on these images:\n{report}"
         )
 

@@ -329,7 +329,7 @@ def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
         if holds:
             raise ValueError(
                 f"dynamic_size=True is not possible with {reason}. Export with "
-                f"dynamic_size=False, and bring images to the size of fit."
+                f"dynamic_size=False, and resize images to the size of fit."
             )
     h, w = (
         max(n, math.ceil(r))

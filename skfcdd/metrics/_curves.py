@@ -79,7 +79,7 @@ def need_both(n_anomalous: int, n_pixels: int) -> None:
     """Raise if all pixels are of one kind."""
     if n_anomalous in (0, n_pixels):
         what = "no anomalous pixel" if n_anomalous == 0 else "anomalous pixels alone"
-        raise ValueError(f"masks hold {what}, so nothing can be told apart.")
+        raise ValueError(f"masks hold {what}, but both kinds are needed.")
 
 
 def roc_auc(pixels: PixelSample) -> float:
