@@ -103,7 +103,7 @@ class CounterfactualDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> CounterfactualDisplay:
-        """Replace a region for a fitted model, and plot the result.
+        """Compute the counterfactuals of a fitted model and plot them.
 
         Parameters
         ----------
