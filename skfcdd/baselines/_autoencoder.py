@@ -269,7 +269,7 @@ class AutoencoderDetector(BaselineDetector):
         "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
         "verbose": ["verbose"],
     }
-    net_ = of_model("runner", "The trained net of skorch.")
+    net_ = of_model("runner", "The trained skorch net.")
     history_ = of_model("epochs", "Loss and time of each epoch.")
 
     def __init__(

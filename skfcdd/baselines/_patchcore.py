@@ -181,8 +181,8 @@ class PatchCoreDetector(BaselineDetector):
         "device": [str],
         "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
     }
-    receptive_field_ = of_model("receptive_field", "What a cell sees.")
-    precision_ = of_model("runner.precision", "In which the network computes.")
+    receptive_field_ = of_model("receptive_field", "Receptive field of a patch.")
+    precision_ = of_model("runner.precision", "Precision of the network.")
     _cells_shape: tuple[int, int]
     _neighbors: int | None
 
