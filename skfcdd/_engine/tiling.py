@@ -38,7 +38,7 @@ _SAME = 1e-3
 
 
 def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> Any:
-    """See :meth:`skfcdd._base.BaseFCDD.explain_large`."""
+    """Explain a large image, see :meth:`skfcdd._base.BaseFCDD.explain_large`."""
     _check_can_tile(model, tile_size)
     source = _check_image(model, image)
     h, w, _ = source.image_shape

@@ -171,7 +171,7 @@ def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:
 
 
 def perlin_noise(draw: Draw, n: int, size: tuple[int, int]) -> Tensor:
-    """Gradient noise (n, 1, gh, gw) with 2 to 16 periods a side (Perlin, 1985)."""
+    """Create gradient noise (n, 1, gh, gw), 2 to 16 periods a side (Perlin, 1985)."""
     periods = [int(p) for p in draw.on_host().log_uniform(2, low=2, high=16)]
     py, px = (min(p, s) for p, s in zip(periods, size, strict=True))
     angles = draw.uniform(n, py + 1, px + 1, high=2 * math.pi)
