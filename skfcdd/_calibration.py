@@ -194,7 +194,8 @@ def pixel_threshold(
 
 def calibration_of(verge: Verge, rows: CalibrationRows, source: str) -> Calibration:
     """What a threshold rests on."""
-    found = Calibration(source, len(rows.normal), rows.n_units, verge.rate, None)
+    rate = None if verge.rate is None else float(verge.rate)
+    found = Calibration(source, len(rows.normal), rows.n_units, rate, None)
     if verge.normal is None:
         return found
     above = is_above(verge.normal, verge.threshold)

@@ -8,8 +8,8 @@ scores are distributed. It does not hold for images of another kind than those h
 out: other lighting, another camera, or photographs of parts that were trained on.
 
 Photographs of one part resemble each other and are not exchangeable one by one. With
-`groups`, whole groups are exchangeable instead, each counts as one, and its images share
-its weight [3]_. The number of groups then takes the place of the number of images.
+`groups`, whole groups are exchangeable instead, each counts as one, and its images
+share its weight [3]_. The number of groups then takes the place of that of images.
 
 References
 ----------

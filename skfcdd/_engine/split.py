@@ -233,9 +233,7 @@ def _part(
     return held, stop, rest[~np.isin(rest, stop)]
 
 
-def _first(
-    rows: Rows, count: int, apart: Rows | npt.NDArray[np.uint64]
-) -> Rows:
+def _first(rows: Rows, count: int, apart: Rows | npt.NDArray[np.uint64]) -> Rows:
     """The first `count` rows, or some more: what belongs together stays together."""
     _, first, image, sizes = np.unique(
         apart[rows], return_index=True, return_inverse=True, return_counts=True

@@ -373,6 +373,7 @@ def info(
 ) -> None:
     """Say what a model is, with what it was made, and how it decides."""
     from skfcdd.persistence import read_info
+    from skfcdd.persistence._calibration import told_calibration
 
     found = read_info(model)
     if as_json:
@@ -385,6 +386,7 @@ def info(
         "first weights": fitted["network"]["weights"] or "random",
         "image shape (h, w, c)": fitted["images"]["shape"]["tuple"],
         "threshold": fitted["threshold"],
+        "calibration": told_calibration(fitted),
         "numbers": found["n_numbers"],
         "note": found["note"],
         "metrics": found["metrics"],

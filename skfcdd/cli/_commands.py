@@ -161,9 +161,9 @@ def fit(
     say(f"{len(data.images)} images of {data.images.shape[1:]}: {data.summary}")
     started = time.perf_counter()
     if n_bad == 0:
-        estimator.fit(data.images)
+        estimator.fit(data.images, groups=data.groups)
     else:
-        estimator.fit(data.images, data.target, masks=data.masks)
+        estimator.fit(data.images, data.target, masks=data.masks, groups=data.groups)
     # Empty if it was stopped in the first epoch.
     if len(estimator.history_) < estimator.net_.max_epochs or (
         "train_loss" not in estimator.history_[-1]
@@ -180,6 +180,7 @@ def fit(
         "image_shape": list(estimator.image_shape_),
         "threshold": float(estimator.threshold_),
         "n_calibration": len(estimator.calibration_scores_),
+        "calibration": str(estimator.calibration_),
         "seconds": round(spent, 1),
     }
 

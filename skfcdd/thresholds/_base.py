@@ -140,7 +140,6 @@ class Threshold:
         """
         raise NotImplementedError
 
-
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:

@@ -109,8 +109,10 @@ class FalseAlarmRate(Threshold):
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
         """Take the score that keeps the promise for images of new groups."""
-        promised = {"confidence": self.confidence, "groups": groups}
-        return just_above(false_alarm_threshold(normal, self.rate, **promised))
+        lowest = false_alarm_threshold(
+            normal, self.rate, confidence=self.confidence, groups=groups
+        )
+        return just_above(lowest)
 
     def asked_rate(self, n_anomalous: int) -> float | None:
         """`rate`."""

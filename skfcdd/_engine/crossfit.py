@@ -1,0 +1,222 @@
+"""Scores of all normal images by networks that were not trained on them.
+
+As in cross-conformal prediction (Vovk 2015) and the jackknife+ (Barber, Candes, Ramdas
+and Tibshirani 2021), a network is trained for each of a few parts of the images, on the
+others. Its scores of the part it has not seen then stand for those of new images. The
+network that is kept is trained on all images. It scores on a scale of its own, which is
+found on images that both networks were trained on: the median of the ratios of their
+scores there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._engine.model import FittedModel
+from skfcdd._engine.settings import Settings
+from skfcdd._engine.split import Split
+from skfcdd._engine.training import Trained, train
+from skfcdd._inputs.groups import units
+from skfcdd._inputs.images import ImageArray
+from skfcdd._inputs.labels import Targets
+from skfcdd._utils.warnings import silenced
+
+__all__ = ["CrossFitted", "Fold", "cross_fit"]
+
+Rows = npt.NDArray[np.intp]
+Scores = npt.NDArray[np.float64]
+
+# Each network more takes as long as two thirds of the final training.
+_FOLDS = 3
+# So many images tell the scale of heatmaps.
+_SCALE_IMAGES = 32
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A network, and which images it has seen.
+
+    Parameters
+    ----------
+    model : FittedModel
+    held : ndarray of int
+        Rows of the images that it was not trained on.
+    normal : ndarray of int
+        Rows of the normal images that it was trained on.
+    """
+
+    model: FittedModel
+    held: Rows
+    normal: Rows
+
+
+def deal_folds(rows: Rows, together: Rows, rng: np.random.RandomState) -> list[Rows]:
+    """Deal out images to folds of nearly equal size, units of images as a whole.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        The images to deal out.
+    together : ndarray of int
+        The unit of each image of ``fit``.
+    rng : RandomState
+
+    Returns
+    -------
+    list of ndarray of int
+        As many as there are units, but at most three.
+    """
+    names, unit, sizes = np.unique(
+        together[rows], return_inverse=True, return_counts=True
+    )
+    if len(names) == 1:  # copies of one image: nothing else could be held out
+        unit, sizes = np.arange(len(rows)), np.ones(len(rows), dtype=int)
+    n_folds = min(_FOLDS, len(sizes))
+    filled, fold_of = np.zeros(n_folds, dtype=int), np.empty(len(sizes), dtype=int)
+    order = rng.permutation(len(sizes))
+    for k in order[np.argsort(-sizes[order], kind="stable")]:
+        fold_of[k] = filled.argmin()
+        filled[fold_of[k]] += sizes[k]
+    return [rows[fold_of[unit] == k] for k in range(n_folds)]
+
+
+def cross_fit(
+    settings: Settings,
+    images: ImageArray,
+    targets: Targets,
+    split: Split,
+    seed: int,
+    fitted: Callable[[Trained], FittedModel],
+) -> list[Fold]:
+    """Train a network for each fold, on the images of the others.
+
+    Parameters
+    ----------
+    settings : Settings
+    images : ImageArray
+    targets : Targets
+    split : Split
+        Its images are dealt out. Of anomalies only those that it holds out are.
+    seed : int
+        Of the deal, and of all trainings.
+    fitted : callable
+        Makes a model of what a training gives.
+
+    Returns
+    -------
+    list of Fold
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If a training was interrupted: without it there is no threshold.
+    """
+    own = replace(
+        settings,
+        callbacks=None,
+        checkpoint=None,
+        compile=False,
+        random_state=seed,
+        verbose=0,
+    )
+    together = units(images.digests(), targets.groups)
+    rng = np.random.RandomState(seed)
+    normal = deal_folds(split.held_normal, together, rng)
+    anomalous = [split.held_anomalous[:0]] * len(normal)
+    if len(split.held_anomalous):
+        dealt = deal_folds(split.held_anomalous, together, rng)
+        anomalous = (dealt + anomalous)[: len(normal)]
+    folds = []
+    for number, (good, bad) in enumerate(zip(normal, anomalous, strict=True), 1):
+        if settings.verbose:
+            print(f"calibration: training {number} of {len(normal)}", flush=True)
+        part = split.without(good, bad)
+        with silenced():  # the last training tells
+            trained = train(own, images, targets, given=part)
+            model = fitted(trained)
+        if trained.net.interrupted_:
+            raise KeyboardInterrupt
+        folds.append(Fold(model, np.concatenate([good, bad]), part.normal))
+    return folds
+
+
+class CrossFitted:
+    """Scores and heatmaps of images that a model was trained on, as if they were new.
+
+    Stands where calibration would ask the model itself.
+
+    Parameters
+    ----------
+    final : FittedModel
+        On whose scale they are; it also scores images that no fold holds out.
+    folds : list of Fold
+    images : ImageArray
+        Those of ``fit``.
+    """
+
+    def __init__(
+        self, final: FittedModel, folds: list[Fold], images: ImageArray
+    ) -> None:
+        self.final, self.folds, self.images = final, folds, images
+
+    def scores(self, images: ImageArray, rows: Rows) -> Scores:
+        """Scores of some rows of the images."""
+        found = np.empty(len(rows))
+        for model, places, (factor, _) in self._dealt(rows):
+            found[places] = factor * model.scores(images, rows[places])
+        return found
+
+    def heatmaps(
+        self, images: ImageArray, rows: Rows
+    ) -> Iterator[tuple[Rows, npt.NDArray[np.float32]]]:
+        """Heatmaps of some rows of the images, by batches, and which they are."""
+        for model, places, (_, factor) in self._dealt(rows):
+            for part, maps in model.heatmaps(images, rows[places]):
+                yield places[part], np.float32(factor) * maps
+
+    def _dealt(
+        self, rows: Rows
+    ) -> Iterator[tuple[FittedModel, Rows, tuple[float, float]]]:
+        """Who scores which of the rows, and the factors of scores and of heatmaps."""
+        rest = np.ones(len(rows), dtype=bool)
+        for fold, factors in zip(self.folds, self._factors, strict=True):
+            held = np.isin(rows, fold.held)
+            rest &= ~held
+            if held.any():
+                yield fold.model, np.flatnonzero(held), factors
+        if rest.any():
+            yield self.final, np.flatnonzero(rest), (1.0, 1.0)
+
+    @cached_property
+    def _factors(self) -> list[tuple[float, float]]:
+        """What brings scores and heatmaps of each fold to the scale of the model."""
+        every = np.unique(np.concatenate([fold.normal for fold in self.folds]))
+        own = self.final.scores(self.images, every)
+        found = []
+        for fold in self.folds:
+            seen = fold.model.scores(self.images, fold.normal)
+            some = fold.normal[:: -(-len(fold.normal) // _SCALE_IMAGES)]
+            hot = [_peaks(m, self.images, some) for m in (self.final, fold.model)]
+            shared = own[np.searchsorted(every, fold.normal)]
+            found.append((_ratio(shared, seen), _ratio(*hot)))
+        return found
+
+
+def _ratio(one: Scores, other: Scores) -> float:
+    """The median of the ratios of scores; 1 if there are none above 0."""
+    kept = (one > _TINY) & (other > _TINY)
+    if not kept.any():
+        return 1.0
+    return float(np.exp(np.median(np.log(one[kept] / other[kept]))))
+
+
+def _peaks(model: FittedModel, images: ImageArray, rows: Rows) -> Scores:
+    """The hottest pixel of each heatmap."""
+    parts = [maps.max(axis=(1, 2)) for _, maps in model.heatmaps(images, rows)]
+    return np.concatenate(parts).astype(np.float64)
