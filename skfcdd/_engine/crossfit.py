@@ -5,7 +5,8 @@ and Tibshirani 2021), a network is trained for each of a few parts of the images
 others. Its scores of the part it has not seen then stand for those of new images. The
 network that is kept is trained on all images. It scores on a scale of its own, which is
 found on images that both networks were trained on: the median of the ratios of their
-scores there.
+scores there. The map of a memory is in units of its own spread, in all trainings alike;
+it gets the weight that the kept one has.
 """
 
 from __future__ import annotations
@@ -168,44 +169,71 @@ class CrossFitted:
     def scores(self, images: ImageArray, rows: Rows) -> Scores:
         """Scores of some rows of the images."""
         found = np.empty(len(rows))
-        for model, places, (factor, _) in self._dealt(rows):
-            found[places] = factor * model.scores(images, rows[places])
+        for judge, places in self._dealt(rows, self._for_scores):
+            found[places] = judge.ratio * judge.model.scores(images, rows[places])
         return found
 
     def heatmaps(
         self, images: ImageArray, rows: Rows
     ) -> Iterator[tuple[Rows, npt.NDArray[np.float32]]]:
         """Heatmaps of some rows of the images, by batches, and which they are."""
-        for model, places, (_, factor) in self._dealt(rows):
-            for part, maps in model.heatmaps(images, rows[places]):
-                yield places[part], np.float32(factor) * maps
+        for judge, places in self._dealt(rows, self._for_heatmaps):
+            for part, maps in judge.model.heatmaps(images, rows[places]):
+                yield places[part], np.float32(judge.ratio) * maps
 
-    def _dealt(
-        self, rows: Rows
-    ) -> Iterator[tuple[FittedModel, Rows, tuple[float, float]]]:
-        """Who scores which of the rows, and the factors of scores and of heatmaps."""
+    def _dealt(self, rows: Rows, judges: list[_Judge]) -> Iterator[tuple[_Judge, Rows]]:
+        """Who judges which of the rows."""
         rest = np.ones(len(rows), dtype=bool)
-        for fold, factors in zip(self.folds, self._factors, strict=True):
+        for fold, judge in zip(self.folds, judges, strict=True):
             held = np.isin(rows, fold.held)
             rest &= ~held
             if held.any():
-                yield fold.model, np.flatnonzero(held), factors
+                yield judge, np.flatnonzero(held)
         if rest.any():
-            yield self.final, np.flatnonzero(rest), (1.0, 1.0)
+            yield _Judge(self.final, 1.0), np.flatnonzero(rest)
 
     @cached_property
-    def _factors(self) -> list[tuple[float, float]]:
-        """What brings scores and heatmaps of each fold to the scale of the model."""
+    def _for_scores(self) -> list[_Judge]:
         every = np.unique(np.concatenate([fold.normal for fold in self.folds]))
-        own = self.final.scores(self.images, every)
+        own = _bare(self.final).scores(self.images, every)
         found = []
         for fold in self.folds:
-            seen = fold.model.scores(self.images, fold.normal)
-            some = fold.normal[:: -(-len(fold.normal) // _SCALE_IMAGES)]
-            hot = [_peaks(m, self.images, some) for m in (self.final, fold.model)]
+            seen = _bare(fold.model).scores(self.images, fold.normal)
             shared = own[np.searchsorted(every, fold.normal)]
-            found.append((_ratio(shared, seen), _ratio(*hot)))
+            found.append(_judge(fold.model, self.final, _ratio(shared, seen)))
         return found
+
+    @cached_property
+    def _for_heatmaps(self) -> list[_Judge]:
+        found = []
+        for fold in self.folds:
+            rows = fold.normal[:: -(-len(fold.normal) // _SCALE_IMAGES)]
+            hot = [
+                _peaks(_bare(m), self.images, rows) for m in (self.final, fold.model)
+            ]
+            found.append(_judge(fold.model, self.final, _ratio(*hot)))
+        return found
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """A model, and what brings its scores to the scale of another one."""
+
+    model: FittedModel
+    ratio: float
+
+
+def _judge(model: FittedModel, final: FittedModel, ratio: float) -> _Judge:
+    """A model of a fold, with the weight of the memory that the final model has."""
+    if model.memory is None or final.memory is None:
+        return _Judge(model, ratio)
+    memory = model.memory.with_factor(final.memory.factor / ratio)
+    return _Judge(replace(model, memory=memory), ratio)
+
+
+def _bare(model: FittedModel) -> FittedModel:
+    """The model without its memory, which gives 0 where it has seen an image."""
+    return model if model.memory is None else replace(model, memory=None)
 
 
 def _ratio(one: Scores, other: Scores) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -179,6 +180,19 @@ class NormalMemory(nn.Module):
         """Squared excess of distances (n, u, v), as wide as what is compared."""
         squared = ((distances - level) / spread).clamp_min(0).square()
         return average_cells(squared[:, None], self.width)[:, 0]
+
+    @property
+    def factor(self) -> float:
+        """What the map is multiplied by."""
+        return float(self.units[2])
+
+    def with_factor(self, factor: float) -> NormalMemory:
+        """The same memory with another factor; it shares all other numbers."""
+        memory = copy.copy(self)
+        memory._buffers = dict(memory._buffers)
+        level, spread, _ = self.units
+        memory.units = torch.stack([level, spread, torch.full_like(level, factor)])
+        return memory
 
     @property
     def width(self) -> int:

@@ -14,9 +14,9 @@ __all__ = ["Calibration"]
 _CONFIDENCE = 0.95
 
 _SOURCES = {
-    "held-out": "that were held out of training",
-    "out-of-fold": "each scored by a network that was not trained on it",
-    "given": "that calibrate was given",
+    "held-out": " that were held out of training",
+    "out-of-fold": ", each scored by a network that was not trained on it",
+    "given": " that calibrate was given",
 }
 _HELD = {
     "held-out": "holds on average for images of the same kind, whatever their scores",
@@ -116,7 +116,7 @@ class Calibration:
         images = f"{self.n_images} normal image{'s' * (self.n_images != 1)}"
         if self.grouped:
             images += f" in {self.n_groups} group{'s' * (self.n_groups != 1)}"
-        text = f"The threshold rests on {images}, {_SOURCES[self.source]}."
+        text = f"The threshold rests on {images}{_SOURCES[self.source]}."
         if self.warning is not None:
             return f"{text} {self.warning}"
         if self.rate is None:
