@@ -18,7 +18,7 @@ Groups = npt.NDArray[np.intp]
 
 
 def normal_threshold(scores: Scores, rate: float, groups: Groups | None) -> float:
-    """The score that a share `rate` of normal images exceeds.
+    r"""The score that a share `rate` of normal images exceeds.
 
     Parameters
     ----------
@@ -32,14 +32,17 @@ def normal_threshold(scores: Scores, rate: float, groups: Groups | None) -> floa
     Returns
     -------
     float
-        A quantile of the scores. If they are so few that not even the greatest one is
-        exceeded as rarely as asked, :func:`log_normal_quantile` of them.
+        The quantile of the scores at the place :math:`(n + 1)(1 - \alpha)`, between two
+        of them if that is no whole number; of groups, the next score. If they are so
+        few that not even the greatest one is exceeded as rarely as asked,
+        :func:`log_normal_quantile` of them.
     """
     n = len(scores) if groups is None else len(np.unique(groups))
     if rate > 0 and n < n_calibration_required(rate):
         return log_normal_quantile(scores, rate, groups)
     if groups is None:
-        return float(np.quantile(scores, 1 - rate, method="higher"))
+        # One more image exceeds it with a probability of `rate`, if scores are uniform.
+        return float(np.quantile(scores, 1 - rate, method="weibull"))
     if rate == 0:
         return float(scores.max())
     return false_alarm_threshold(scores, rate, groups=groups)
