@@ -9,6 +9,7 @@ ORDER = (
     "plot_few_labelled_defects",
     "plot_masks_and_segmentation",
     "plot_report",
+    "plot_twenty_good_images",
     "plot_threshold_with_a_guarantee",
     "plot_can_the_heatmap_be_trusted",
     "plot_grid_search",
