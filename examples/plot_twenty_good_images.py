@@ -7,7 +7,7 @@ detector, and for a threshold that one may believe?
 """
 
 # %%
-# ``fit`` takes the twenty images as they are. With fewer than 200 good ones, all are
+# ``fit`` takes the twenty images as they are. With fewer than 100 good ones, all are
 # trained on, and none is held out:
 import warnings
 

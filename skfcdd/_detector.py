@@ -126,10 +126,10 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Share of the normal images, and of the anomalies if there are ten or more, to
         hold out for the threshold. Images that were trained on never set it, also by
         ``warm_start``; but fewer than ten anomalies do, for want of others. "auto"
-        holds out a tenth of 200 normal images or more; of fewer, all are trained on,
-        and each is scored for the threshold by one of three more networks, trained on
-        the others, which makes ``fit`` take three times as long. With `early_stopping`
-        or `accelerate`, it holds out a tenth of any number.
+        holds out a tenth of 100 normal images or more, at least 20; of fewer, all are
+        trained on, and each is scored for the threshold by one of three more networks,
+        trained on the others, which makes ``fit`` take three times as long. With
+        `early_stopping` or `accelerate`, it holds out a tenth of fewer images too.
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     lr : "auto" or float, default="auto"

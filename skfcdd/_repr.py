@@ -179,7 +179,7 @@ def _pair(values: Any) -> str:
 
 
 def _scores(estimator: Any) -> str:
-    """The scores of the normal images that were held out, and the threshold."""
+    """The scores of the normal images that set the threshold, and the threshold."""
     from skfcdd.display import ScoreDistributionDisplay
 
     scores = estimator.calibration_scores_
@@ -191,13 +191,13 @@ def _scores(estimator: Any) -> str:
             np.zeros(len(scores)),
             scores,
             threshold=threshold,
-            score_name="anomaly score of held-out images",
+            score_name="anomaly score of these images",
             ax=ax,
             bins=20,
             normal_kw={"alpha": 1},
         )
 
-    return _figure(draw, "Scores of the normal images that were held out")
+    return _figure(draw, "Scores of the normal images that set the threshold")
 
 
 def _curves(estimator: Any) -> str:

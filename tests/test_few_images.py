@@ -128,8 +128,10 @@ def test_too_few_images_are_told_of():
 
 def test_what_decides_on_holding_out():
     assert resolve_validation(0.3, 10, once=False) == 0.3
-    assert resolve_validation("auto", 199, once=False) is None
-    assert resolve_validation("auto", 200, once=False) == 0.1
+    assert resolve_validation("auto", 99, once=False) is None
+    for n, n_held in ((100, 20), (150, 20), (200, 20), (300, 30)):
+        for once in (False, True):
+            assert n * resolve_validation("auto", n, once=once) == pytest.approx(n_held)
     assert resolve_validation("auto", 20, once=True) == 0.1
     model = quick(early_stopping=True, **EVERY).fit(GOOD)
     assert model.calibration_.source == "held-out"

@@ -13,8 +13,9 @@ Rows = npt.NDArray[np.intp]
 
 # Anomalies are held out too where there are at least this many of them.
 _MIN_ANOMALIES_TO_SPLIT = 10
-# "auto" holds out this share of as many normal images or more.
-_SHARE, _MANY = 0.1, 200
+# "auto" holds out this share of as many normal images or more, and no fewer than it
+# takes for 5 % of false alarms.
+_SHARE, _MANY, _LEAST = 0.1, 100, 20
 
 
 def resolve_validation(
@@ -31,7 +32,9 @@ def resolve_validation(
     """
     if not isinstance(fraction, str):
         return float(fraction)
-    return _SHARE if once or n_normal >= _MANY else None
+    if n_normal >= _MANY:
+        return max(_SHARE, _LEAST / n_normal)
+    return _SHARE if once else None
 
 
 def _nothing() -> npt.NDArray[np.uint64]:
