@@ -5,6 +5,11 @@ fabric that lies anyhow, and a round part with holes that always lies alike. Det
 are fitted on good images alone and see good images under other light, or shifted and
 turned, and defects; among these are large ones, which differ little from a change of
 light. Writes results/position_and_light.json.
+
+    python benchmarks/position_and_light.py --positions 0 1 3
+
+compares weights of the position in the memory of normal features instead, on the part,
+and writes results/position.json.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from sklearn.metrics import roc_auc_score
 from skfcdd import FCDDDetector
 from skfcdd.datasets._flaws import FLAWS, Scene
 from skfcdd.datasets._textures import fabric
+from skfcdd.memory_bank import MemoryBank
 
 SIDE = 128
 FORMS = ("auto", "contrast", "flat-field", "local")
@@ -117,7 +123,9 @@ def with_defects(
     return np.stack([DEFECTS[kind](chance, scene) for scene in scenes])
 
 
-def run(draw: Draw, form: str, seed: int, n_test: int) -> dict[str, object]:
+def run(
+    draw: Draw, form: str, seed: int, n_test: int, position: float = 0.0
+) -> dict[str, object]:
     """Fit on 200 good images, and score what has changed."""
     chance = np.random.RandomState(seed)
     train = photograph(draw(chance, 200, 0, 0), chance)
@@ -131,9 +139,10 @@ def run(draw: Draw, form: str, seed: int, n_test: int) -> dict[str, object]:
         name: photograph(surfaces, chance, *light) for name, light in LIGHT.items()
     }
     if draw is draw_part:
-        for name, position in POSITION.items():
-            changed[name] = photograph(draw(chance, n_test, *position), chance)
-    model = FCDDDetector(normalize=form, random_state=seed)
+        for name, moved in POSITION.items():
+            changed[name] = photograph(draw(chance, n_test, *moved), chance)
+    bank = MemoryBank(position=position) if position else "auto"
+    model = FCDDDetector(normalize=form, memory_bank=bank, random_state=seed)
     started = time.perf_counter()
     model.fit(train)
     fit_s = time.perf_counter() - started
@@ -143,6 +152,7 @@ def run(draw: Draw, form: str, seed: int, n_test: int) -> dict[str, object]:
     return {
         "data": draw.__name__.removeprefix("draw_"),
         "normalize": form,
+        "position": position,
         "seed": seed,
         "n_test": n_test,
         "fit_s": round(fit_s, 1),
@@ -158,11 +168,19 @@ def run(draw: Draw, form: str, seed: int, n_test: int) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=40, help="Good images to test.")
+    parser.add_argument("--positions", nargs="*", type=float, default=[])
     options = parser.parse_args()
     rows = []
+    for position in options.positions:
+        row = run(draw_part, "auto", options.seed, options.images, position)
+        rows.append(row)
+        print(row, flush=True)
+    if rows:
+        record("position", rows)
+        return
     for draw in (draw_fabric, draw_part):
         for form in FORMS:
             rows.append(run(draw, form, options.seed, options.images))

@@ -38,7 +38,7 @@ class MemoryBank:
     weight : float, default=1.0
         Standard deviation of this part of the score on normal images, as a multiple of
         that of FCDD's part; greater than 0.
-    n_patches : int, default=1000
+    n_patches : int, default=2000
         Number of feature vectors to keep. Time of scoring and size of the model are
         proportional to it.
     max_patches : int, default=40_000
@@ -61,12 +61,12 @@ class MemoryBank:
     --------
     >>> from skfcdd import FCDDDetector
     >>> from skfcdd.memory_bank import MemoryBank
-    >>> FCDDDetector(memory_bank=MemoryBank(n_patches=2000, position=1.0))
-    FCDDDetector(memory_bank=MemoryBank(n_patches=2000, position=1.0))
+    >>> FCDDDetector(memory_bank=MemoryBank(n_patches=500, position=1.0))
+    FCDDDetector(memory_bank=MemoryBank(n_patches=500, position=1.0))
     """
 
     weight: float = 1.0
-    n_patches: int = 1000
+    n_patches: int = 2000
     max_patches: int = 40_000
     n_components: int | None = 64
     patch_size: int = 3

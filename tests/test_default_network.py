@@ -343,7 +343,9 @@ def test_a_large_image_of_the_size_of_fit_is_one_of_fit(model):
         assert_allclose(found, heatmap, rtol=0.02, atol=0.01 * heatmap.max())
 
 
-@pytest.mark.parametrize("dynamic_size", [False, True])
+@pytest.mark.parametrize(
+    "dynamic_size", [False, pytest.param(True, marks=pytest.mark.nightly)]
+)
 def test_exported_answers_are_those_of_the_estimator(dynamic_size, exact, tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")

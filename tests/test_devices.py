@@ -84,6 +84,7 @@ def test_a_model_goes_from_device_to_device(tmp_path):
         assert_array_equal(copied.anomaly_score(IMAGES), scores)
 
 
+@pytest.mark.nightly
 def test_every_fit_of_a_process_is_compiled(monkeypatch):
     """torch allows a network so many compilations, not all networks together."""
     counter = CompileCounter()

@@ -169,7 +169,7 @@ NETWORKS = {
     "flat field": {"backbone": "squeezenet1_1", "normalize": "flat-field"},
     "local": {"backbone": "squeezenet1_1", "normalize": "local"},
 }
-SOME_NETWORKS = ("resnet18", "squeezenet1_1", "flat field", "local")
+SOME_NETWORKS = ("resnet18", "local")
 
 
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.ReceptiveFieldWarning")
@@ -270,7 +270,14 @@ def test_outputs_of_the_graph_agree_with_each_other(data, tmp_path):
     assert_array_equal(answers["label"], answers["probability"] > 0.5)
 
 
-@pytest.mark.parametrize("labels", [("bad", "good"), (-1, 1), (False, True)])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("bad", "good"),
+        pytest.param((-1, 1), marks=pytest.mark.nightly),
+        pytest.param((False, True), marks=pytest.mark.nightly),
+    ],
+)
 def test_labels_come_back(labels, data, tmp_path):
     anomaly, normal = labels if labels[0] is not False else labels[::-1]
     y = np.where(data.target == 1, anomaly, normal)
@@ -292,8 +299,15 @@ def test_labels_without_a_form_in_json(data, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("estimator", [FCDDClassifier, FCDDDetector])
-@pytest.mark.parametrize("loss", ["hsc", "dsvdd"])
+@pytest.mark.parametrize(
+    ("estimator", "loss"),
+    [
+        (FCDDClassifier, "hsc"),
+        (FCDDDetector, "dsvdd"),
+        pytest.param(FCDDClassifier, "dsvdd", marks=pytest.mark.nightly),
+        pytest.param(FCDDDetector, "hsc", marks=pytest.mark.nightly),
+    ],
+)
 def test_objectives_without_a_map(estimator, loss, images, tmp_path):
     model = quick(estimator, loss=loss).fit(images)
     with pytest.warns(UserWarning, match="explains by gradients") as caught:
@@ -353,7 +367,11 @@ SIZES = [(40, 48), (41, 77), (130, 64), (64, 65)]
 
 @pytest.mark.parametrize(
     ("estimator", "pooling"),
-    [(FCDDClassifier, "mean"), (FCDDDetector, "max"), (FCDDSegmenter, 0.1)],
+    [
+        (FCDDClassifier, "mean"),
+        pytest.param(FCDDDetector, "max", marks=pytest.mark.nightly),
+        pytest.param(FCDDSegmenter, 0.1, marks=pytest.mark.nightly),
+    ],
 )
 def test_any_size(estimator, pooling, images, tmp_path):
     model = quick(estimator, score_pooling=pooling).fit(images)
@@ -370,7 +388,9 @@ def test_any_size(estimator, pooling, images, tmp_path):
     assert_same_answers(model, served, images)
 
 
-@pytest.mark.parametrize("normalize", ["standard", "local"])
+@pytest.mark.parametrize(
+    "normalize", [pytest.param("standard", marks=pytest.mark.nightly), "local"]
+)
 def test_any_size_with_channels_first(normalize, images, tmp_path):
     X = np.stack([images, 255 - images], axis=1)
     model = quick(channels="first", normalize=normalize).fit(X)

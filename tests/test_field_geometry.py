@@ -538,7 +538,9 @@ def test_stored_fields_say_no_more_than_they_must():
     assert Decoder().decode(Encoder().encode(placed, "field")) == placed
 
 
-@pytest.mark.parametrize("size", [(128, 128), (91, 110)])
+@pytest.mark.parametrize(
+    "size", [pytest.param((128, 128), marks=pytest.mark.nightly), (91, 110)]
+)
 def test_no_false_alarm_without_padding(size):
     """Spots are near the border of what cells see in the middle."""
     module = nn.Sequential(*(conv(1, 1, 1, 11, padding=0) for _ in range(7)))

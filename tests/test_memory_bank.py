@@ -46,12 +46,26 @@ def slow_novelty(model, images):
     )
     with torch.no_grad():
         *_, kept = module.backbone.head(module.preprocess(unit), module.split)
-        cells = memory.cells(kept).double()
-    vectors = (cells - memory.mean.double()) @ memory.axes.double()
+        features = memory.features(kept).double()
+    blocks = slow_blocks(features.numpy(), memory.patch_size, memory.block)
+    vectors = (torch.from_numpy(blocks) - memory.mean.double()) @ memory.axes.double()
     apart = (vectors[:, :, :, None] - memory.points.double()).norm(dim=-1)
     level, spread, factor = memory.units.tolist()
     excess = np.maximum((apart.amin(dim=3).numpy() - level) / spread, 0) ** 2
+    excess = excess.repeat(memory.block, axis=1).repeat(memory.block, axis=2)
     return factor * slow_average(excess, memory.width)
+
+
+def slow_blocks(features, patch_size, block):
+    """Means (n, u, v, d) of blocks of cells, each a mean of its neighbours."""
+    n, d, u, v = features.shape
+    cells = slow_average(features.reshape(n * d, u, v), patch_size)
+    cells = cells.reshape(n, d, u, v)
+    found = np.empty((n, d, -(-u // block), -(-v // block)))
+    for i, j in np.ndindex(found.shape[2:]):
+        rows, columns = (slice(k * block, (k + 1) * block) for k in (i, j))
+        found[:, :, i, j] = cells[:, :, rows, columns].mean(axis=(2, 3))
+    return np.moveaxis(found, 1, 3)
 
 
 def slow_average(maps, size):
@@ -77,7 +91,9 @@ def test_the_default_has_a_memory_and_parts_add_up(model, data):
 def test_the_map_is_the_formula(good, data):
     model = FCDDClassifier(max_epochs=1, precision="float32", random_state=0).fit(good)
     images = data.images[:3]
-    assert model._fitted.memory.width == 7  # a standard deviation of 2 cells
+    memory = model._fitted.memory
+    assert memory.width == 7  # a standard deviation of 2 cells
+    assert memory.block == 2  # of which the features of the coarser stage are one
     expected = slow_novelty(model, images).mean(axis=(1, 2))
     found = model.explain_parts(images).novelty.mean(axis=(1, 2))
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5)

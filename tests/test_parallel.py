@@ -35,6 +35,7 @@ def search(n_jobs, scoring):
     )
 
 
+@pytest.mark.nightly
 def test_grid_search_does_not_oversubscribe():
     X, y = LABELLED.images, LABELLED.target
     with joblib.parallel_config(backend="loky", n_jobs=2):
@@ -122,7 +123,7 @@ def run(tmp_path, n_processes, seed=0):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.parametrize("seed", [0, pytest.param(None, marks=pytest.mark.nightly)])
 def test_two_processes_train_one_model(seed, tmp_path):
     (first, second), printed = run(tmp_path, 2, seed)
     assert_array_equal(first[1], second[1])

@@ -241,7 +241,8 @@ def test_a_report_holds_both_parts(remembering, data, tmp_path):
     found = remembering.explain_parts(data.images)
     assert page.data["model"]["parts"] == list(look.PARTS)
     assert page.data["model"]["level"] == remembering.pixel_threshold_
-    assert_array_equal(page.data["scores"], found.score)
+    # Read in batches of other sizes.
+    assert_allclose(page.data["scores"], found.score, rtol=1e-5)
     levels = np.array(page.data["levels"])
     for row in range(len(data.images)):
         share = page.data["novelty"][str(row)]

@@ -274,7 +274,13 @@ def remember(
         assert features is not None
         nothing = torch.empty(0, 0, dtype=dtype)
         blank = NormalMemory(
-            features, bank.patch_size, nothing, nothing, nothing, stages=stages
+            features,
+            bank.patch_size,
+            nothing,
+            nothing,
+            nothing,
+            block=features.finest,
+            stages=stages,
         )
     fast = lean(module, runner.precision, (h, w), blank)
     assert fast.memory is not None
@@ -312,6 +318,7 @@ def remember(
         torch.as_tensor(axes, dtype=dtype),
         candidates[kept],
         position,
+        blank.block,
         blank.stages,
     )
     some = np.unique(np.linspace(0, len(rows) - 1, _MEASURED).astype(int))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +21,10 @@ def average_cells(maps: Tensor, size: int) -> Tensor:
     """Means over `size` x `size` cells; at the border, over those that are there."""
     if size == 1:
         return maps
-    return F.avg_pool2d(maps, size, 1, size // 2, count_include_pad=False)
+    for kernel in ((size, 1), (1, size)):
+        beside = (kernel[0] // 2, kernel[1] // 2)
+        maps = F.avg_pool2d(maps, kernel, 1, beside, count_include_pad=False)
+    return maps
 
 
 def places(cells: Tensor) -> Tensor:
@@ -137,6 +141,8 @@ class NormalMemory(nn.Module):
         What is kept.
     position : float
         What moving across the image counts for; 0 leaves the position out.
+    block : int
+        Number of cells per side that are compared as one, by their mean features.
     stages : tuple of int or None
         Numbers of the stages that the features come from; None for the output of the
         backbone itself.
@@ -155,11 +161,13 @@ class NormalMemory(nn.Module):
         axes: Tensor,
         points: Tensor,
         position: float = 0.0,
+        block: int = 1,
         stages: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.features = features
         self.stages = stages
+        self.block = block
         self.patch_size = patch_size
         self.position = position
         self.register_buffer("mean", mean)
@@ -168,18 +176,34 @@ class NormalMemory(nn.Module):
         # Level and spread of the distances of normal cells, and the factor of the map.
         self.register_buffer("units", torch.tensor([0.0, 1.0, 0.0]))
 
-    def forward(self, kept: Tensor) -> Tensor:
-        """Anomaly map (n, u, v), float32, from the output of the frozen stages."""
+    def forward(self, kept: Tensor, size: Sequence[int]) -> Tensor:
+        """Anomaly map (n, u, v), float32, from the output of the frozen stages.
+
+        Parameters
+        ----------
+        kept : Tensor
+            The output of the frozen stages.
+        size : (int, int)
+            Rows and columns of FCDD's map.
+        """
         with torch.autocast(kept.device.type, enabled=False):
             level, spread, factor = self.units
-            return factor * self.excess(self.distances(kept), level, spread)
+            excess = self.excess(self.distances(kept), level, spread)
+            return factor * excess[:, : size[0], : size[1]]
 
     def excess(
         self, distances: Tensor, level: Tensor | float, spread: Tensor | float
     ) -> Tensor:
-        """Squared excess of distances (n, u, v), as wide as what is compared."""
-        squared = ((distances - level) / spread).clamp_min(0).square()
-        return average_cells(squared[:, None], self.width)[:, 0]
+        """Squared excess of the distances of blocks (n, u, v), as wide as features.
+
+        As many rows and columns as the blocks have cells: the last blocks may have more
+        than the map.
+        """
+        squared = ((distances - level) / spread).clamp_min(0).square()[:, None]
+        if self.block > 1:
+            enlarged = float(self.block)
+            squared = F.interpolate(squared, scale_factor=enlarged, mode="nearest")
+        return average_cells(squared, self.width)[:, 0]
 
     @property
     def factor(self) -> float:
@@ -206,13 +230,18 @@ class NormalMemory(nn.Module):
         return 1 if finest == 1 else math.isqrt(12 * finest**2 + 1) // 2 * 2 + 1
 
     @property
+    def breadth(self) -> int:
+        """Number of cells per side that the map takes in, beside those of features."""
+        return self.patch_size + self.width + 2 * (self.block - 1)
+
+    @property
     def period(self) -> int:
         """By how many cells a window may be moved to have the same cells."""
         factors = getattr(self.features, "factors", [])
         return math.lcm(*(round(f) for pair in factors for f in pair))
 
     def distances(self, kept: Tensor) -> Tensor:
-        """Distances (n, u, v) of cells to the nearest kept features."""
+        """Distances (n, u, v) of blocks of cells to the nearest kept features."""
         vectors = self.vectors(kept)
         n, u, v, k = vectors.shape
         return nearest_distance(vectors.reshape(-1, k), self.points).view(n, u, v)
@@ -228,10 +257,15 @@ class NormalMemory(nn.Module):
             return torch.cat([vectors, grid.expand(len(cells), -1, -1, -1)], dim=-1)
 
     def cells(self, kept: Tensor) -> Tensor:
-        """Features (n, u, v, d) averaged over neighbouring cells."""
+        """Features (n, u, v, d) of blocks, averaged over neighbouring cells."""
         maps = self.features(kept.to(self._dtype())).to(self.mean.dtype)
         with torch.autocast(kept.device.type, enabled=False):
-            return average_cells(maps, self.patch_size).permute(0, 2, 3, 1)
+            maps = average_cells(maps, self.patch_size)
+            if self.block > 1:  # the last block may be cut off by the border
+                more = self.block - 1
+                maps = F.pad(maps, (0, more, 0, more), mode="replicate")
+                maps = F.avg_pool2d(maps, self.block)
+            return maps.permute(0, 2, 3, 1)
 
     def _dtype(self) -> Any:
         weight = next(self.features.parameters(), self.mean)

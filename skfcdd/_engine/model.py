@@ -169,7 +169,7 @@ class FittedModel:
         deep = measure_backbone(network, (h, w), self.images.shape[2])
         # Coarse cells are interpolated, and all are averaged with their neighbours.
         rows, columns = (
-            max(r, far + j + (self.memory.patch_size + self.memory.width) * k)
+            max(r, far + j + self.memory.breadth * k)
             for r, far, j, k in zip(
                 own.extent, deep.extent, deep.stride, own.stride, strict=True
             )

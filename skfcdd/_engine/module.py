@@ -163,7 +163,8 @@ class FCDDModule(nn.Module):
             return [self.objective(self.features_of(normalized))]
         kept = self._head(normalized)
         tail = self.backbone.tail(kept, self.split)  # type: ignore[operator]
-        return [self.objective(tail), self.memory(kept[-1])]
+        own = self.objective(tail)
+        return [own, self.memory(kept[-1], own.shape[1:])]
 
     def parts(self, images: Tensor) -> Tensor:
         """What adds up to the anomaly maps (k, n, u, v) of images in the unit range."""

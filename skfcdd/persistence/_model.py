@@ -124,6 +124,7 @@ def _describe_memory(model: FittedModel) -> dict[str, Any] | None:
         "stages": None if memory.stages is None else list(memory.stages),
         "patch_size": int(memory.patch_size),
         "position": float(memory.position),
+        "block": int(memory.block),
     }
 
 
@@ -461,6 +462,7 @@ def _memory(
         own["axes"],
         own["points"],
         position=described["position"],
+        block=described.get("block", 1),  # not in format 5
         stages=None if stages is None else tuple(stages),
     )
     memory.to(own["points"].dtype).load_state_dict(own)
@@ -470,6 +472,7 @@ def _memory(
 def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> None:
     """Refuse what cannot have come from ``fit``."""
     size, position = described["patch_size"], described["position"]
+    block = described.get("block", 1)
     shapes = [tuple(own[name].shape) for name in ("mean", "axes", "points", "units")]
     mean, axes, points, units = shapes
     agree = (
@@ -481,6 +484,8 @@ def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> No
     )
     if not (type(size) is int and size % 2 == 1 and 0 < size < 100):
         raise ModelFileError(f"The file has a memory with patch_size={size!r}.")
+    if not (type(block) is int and 0 < block < 100):
+        raise ModelFileError(f"The file has a memory with block={block!r}.")
     if not (_is_number(position, -1e-9) and agree):
         raise ModelFileError(f"The file has a memory with impossible shapes {shapes}.")
 
