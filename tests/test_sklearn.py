@@ -43,7 +43,7 @@ _BY_CHANCE = "repeated rows are split and shuffled otherwise than weighted ones"
 @pytest.mark.filterwarnings("ignore::skfcdd.exceptions.RandomFeaturesWarning")
 @parametrize_with_checks(
     [
-        FCDDClassifier(max_epochs=15),
+        FCDDClassifier(),
         FCDDDetector(validation_fraction=0.1),
         FCDDSegmenter(validation_fraction=0.1),
         PCADetector(),

@@ -132,7 +132,7 @@ def test_a_calibration_says_what_images_support():
     unknown = Calibration("held-out", 9, 9, rate=None, n_above=None)
     assert unknown.supported and unknown.range == (0, 1)
     assert str(unknown) == (
-        "The threshold rests on 9 normal images that were held out of training."
+        "Calibrated on 9 normal images that were held out of training."
     )
 
 

@@ -116,7 +116,7 @@ class Calibration:
         images = f"{self.n_images} normal image{'s' * (self.n_images != 1)}"
         if self.grouped:
             images += f" in {self.n_groups} group{'s' * (self.n_groups != 1)}"
-        text = f"The threshold rests on {images}{_SOURCES[self.source]}."
+        text = f"Calibrated on {images}{_SOURCES[self.source]}."
         if self.warning is not None:
             return f"{text} {self.warning}"
         if self.rate is None:
