@@ -11,13 +11,14 @@ import sklearn
 from _small import make_images, quick
 from numpy.testing import assert_array_equal
 from sklearn.model_selection import cross_val_score
+from skorch.callbacks import Callback
 
 from skfcdd import FCDDDetector, FCDDSegmenter
 from skfcdd._engine.crossfit import CrossFitted, Fold, deal_folds
 from skfcdd._engine.split import Split, resolve_validation
 from skfcdd._inputs.groups import check_groups, units
 from skfcdd.conformal import conformal_p_values, false_alarm_threshold
-from skfcdd.exceptions import CalibrationError, FewImagesWarning
+from skfcdd.exceptions import CalibrationError, CheckpointError, FewImagesWarning
 from skfcdd.persistence import load, save
 from skfcdd.thresholds import FalseAlarmRate, Quantile
 
@@ -199,6 +200,35 @@ def test_names_of_groups_are_numbered():
     names = np.array(["b", "a", "b"])
     assert_array_equal(check_groups(names, 3), [1, 0, 1])
     assert_array_equal(check_groups(names.astype(object), 3), [1, 0, 1])
+
+
+def test_an_interrupted_fold_leaves_no_model():
+    def stop(images, generator):
+        raise KeyboardInterrupt
+
+    model = quick(**EVERY, synthetic=stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(GOOD)
+    assert not hasattr(model, "threshold_")
+
+
+def test_a_checkpoint_goes_on_to_the_same_threshold(grouped, tmp_path):
+    class PowerCut(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 2:
+                raise RuntimeError("cut")
+
+    path = tmp_path / "training.ckpt"
+    model = quick(**EVERY, checkpoint=path, callbacks=[PowerCut()])
+    with pytest.raises(RuntimeError, match="cut"):
+        model.fit(GOOD, groups=PARTS)
+    again = quick(**EVERY, checkpoint=path)
+    with pytest.raises(CheckpointError):
+        again.fit(GOOD, groups=PARTS[::-1] // 2)
+    again.fit(GOOD, groups=PARTS)
+    assert not path.exists()
+    assert_array_equal(again.calibration_scores_, grouped.calibration_scores_)
+    assert again.threshold_ == grouped.threshold_
 
 
 @pytest.mark.parametrize("n", [1, 2])
