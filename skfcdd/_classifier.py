@@ -215,7 +215,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         broken off, by a power cut say, is called again in the same way and goes on from
         there, to the same model; then the file is deleted. None keeps none.
     callbacks : list of skorch callbacks, default=None
-        Called in training.
+        Called in training; not in those that only score images for the threshold.
     skorch_params : dict, default=None
         Further arguments of `skorch.NeuralNet`. Those for which there is a parameter
         here (lr, max_epochs, batch_size, callbacks, ...) take its place; those that

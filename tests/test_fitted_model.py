@@ -31,7 +31,12 @@ FRESH = make_defects(40, image_size=32, random_state=1)
 
 
 def quick(estimator=FCDDClassifier, **params):
-    defaults = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
+    defaults = {
+        "max_epochs": 1,
+        "random_state": 0,
+        "validation_fraction": 0.1,
+        "device": "cpu",
+    }
     return estimator(**defaults | {"precision": "float32"} | params)
 
 

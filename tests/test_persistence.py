@@ -37,7 +37,9 @@ STORED = Path(__file__).parent / "data"
 
 
 def quick(estimator=FCDDClassifier, **params):
-    return estimator(**{"max_epochs": 1, "random_state": 0} | params)
+    return estimator(
+        **{"max_epochs": 1, "random_state": 0, "validation_fraction": 0.1} | params
+    )
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,7 @@ def cross_fit(
     Parameters
     ----------
     settings : Settings
+        Of its callbacks, only those with the attribute `every_training` take part.
     images : ImageArray
     targets : Targets
     split : Split
@@ -120,7 +121,11 @@ def cross_fit(
     """
     own = replace(
         settings,
-        callbacks=None,
+        callbacks=[
+            callback
+            for callback in settings.callbacks or ()
+            if getattr(callback, "every_training", False)
+        ],
         checkpoint=None,
         compile=False,
         random_state=seed,

@@ -190,6 +190,8 @@ def progress_callback(progress: Callable[[int], Any]) -> Any:
     from skorch.callbacks import Callback
 
     class Epochs(Callback):  # type: ignore[misc]
+        every_training = True  # also those that only set the threshold
+
         def on_train_begin(self, net: Any, **kwargs: Any) -> None:
             self.step = progress(net.max_epochs)
 
