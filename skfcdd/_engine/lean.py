@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from skfcdd._engine.fused import can_fuse, fuse
 from skfcdd._engine.memory import NormalMemory
 from skfcdd._engine.module import FCDDModule
 from skfcdd._utils.random import undisturbed
@@ -106,7 +107,8 @@ def _sample(module: FCDDModule, size: tuple[int, int]) -> Tensor:
 def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     """A copy of a network with batch normalisation folded into convolutions.
 
-    Activations overwrite the outputs of these, which spares a pass over memory.
+    Activations are computed along with these, or overwrite their outputs, which spares
+    a pass over memory.
 
     Parameters
     ----------
@@ -134,7 +136,7 @@ def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     plain = copy.deepcopy(network).eval()
     pairs, activations, expected = _pairs(plain, sample)
     # An output that is used elsewhere too must not be overwritten.
-    for names in (activations, set[str]()):
+    for names in (activations, dict[str, set[str]]()):
         try:
             folded = _folded(plain, pairs, names)
             with undisturbed(folded, str(sample.device)):
@@ -148,15 +150,14 @@ def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
 
 
 def _folded(
-    network: nn.Module, pairs: dict[str, str], activations: set[str]
+    network: nn.Module, pairs: dict[str, str], activations: dict[str, set[str]]
 ) -> nn.Module:
     """A copy without the normalisation layers that `pairs` names.
 
-    `activations` overwrite what they take.
+    `activations`, by name with the convolutions ahead of each, are fused with these, or
+    overwrite what they take.
     """
     folded = copy.deepcopy(network)
-    for name in activations:
-        folded.get_submodule(name).inplace = True  # type: ignore[assignment]
     for norm_name, name in pairs.items():
         convolution: Any = folded.get_submodule(name)
         norm: Any = folded.get_submodule(norm_name)
@@ -165,24 +166,33 @@ def _folded(
             *(norm.running_var, norm.eps, norm.weight, norm.bias),
         )
         folded.set_submodule(norm_name, nn.Identity())
+    for activation_name, names in activations.items():
+        activation: Any = folded.get_submodule(activation_name)
+        activation.inplace = True
+        convolutions = [folded.get_submodule(name) for name in names]
+        if convolutions and all(can_fuse(c, activation) for c in convolutions):
+            for convolution in convolutions:
+                fuse(convolution, activation)
+            folded.set_submodule(activation_name, nn.Identity())
     return folded
 
 
 def _pairs(
     network: nn.Module, sample: Tensor
-) -> tuple[dict[str, str], set[str], Tensor]:
+) -> tuple[dict[str, str], dict[str, set[str]], Tensor]:
     """What follows the convolutions of a network.
 
     Normalisation layers by name, with the convolution whose output each takes;
-    activations that take nothing but outputs of convolutions and normalisation layers;
-    and the output of the network.
+    activations that take nothing but outputs of convolutions and normalisation layers,
+    with the convolutions ahead of each, or none if these run several times; and the
+    output of the network.
     """
     runs: dict[str, int] = {}
     # Tensors are kept, so that no id recurs.
     made: dict[int, tuple[str, Tensor]] = {}
-    normed: dict[int, Tensor] = {}
+    normed: dict[int, tuple[str, Tensor]] = {}
     pairs: dict[str, str] = {}
-    inner: dict[str, bool] = {}
+    inner: dict[str, set[str | None]] = {}
     handles = []
 
     def after(name: str, layer: nn.Module) -> Any:
@@ -192,9 +202,10 @@ def _pairs(
             if isinstance(layer, nn.Conv2d):
                 made[id(output)] = name, output
             elif isinstance(layer, _ACTIVATIONS):
-                inner[name] = inner.get(name, True) and (key in made or key in normed)
+                found = made.get(key) or normed.get(key)
+                inner.setdefault(name, set()).add(found[0] if found else None)
             else:
-                normed[id(output)] = output
+                normed[id(output)] = made[key][0] if key in made else "", output
                 if key in made:
                     pairs[name] = made[key][0]
 
@@ -209,4 +220,10 @@ def _pairs(
     for handle in handles:
         handle.remove()
     once = {n: c for n, c in pairs.items() if runs[n] == runs[c] == 1}
-    return once, {name for name, within in inner.items() if within}, output
+    activations = {}
+    for name, ahead in inner.items():
+        if None not in ahead:
+            known = {c for c in ahead if c}
+            alone = len(known) == runs[name] and all(runs[c] == 1 for c in known)
+            activations[name] = known if alone else set()
+    return once, activations, output
