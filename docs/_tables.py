@@ -548,6 +548,20 @@ def defects_by_light() -> Rows:
 
 
 @table
+def flagged_by_position() -> Rows:
+    """Share of moved good parts that are flagged, and AUROC of defects, by position."""
+    runs = read("position")
+    moved = [n for n in runs[0]["flagged"] if n.startswith(("as in", "shift", "turn"))]
+    rows = [
+        [name, *(share(run["flagged"][name], 2) for run in runs)] for name in moved
+    ] + [
+        [f"image AUROC, {kind}", *(share(run["image_auroc"][kind], 3) for run in runs)]
+        for kind in runs[0]["image_auroc"]
+    ]
+    return [["part", *(f"`position={run['position']:g}`" for run in runs)], *rows]
+
+
+@table
 def receptive_fields() -> Rows:
     """What a cell sees behind every stage."""
     rows = []

@@ -170,14 +170,23 @@ def find_images(
     normal: str | None = None,
     on_error: str = "raise",
     unlabelled: bool = False,
+    whole: bool | None = None,
 ) -> Found:
-    """The files of a folder or a table, and what is known of them; none is opened."""
+    """The files of a folder or a table, and what is known of them; none is opened.
+
+    If `whole` is given, all images of a folder are good (False) or defects (True).
+    """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Got on_error={on_error!r}, but expected 'raise' or 'skip'.")
     place = Path(source)
     if not place.exists():
         raise FileNotFoundError(f"There is no {str(source)!r}.")
     if place.is_file():
+        if whole is not None:
+            raise ValueError(
+                f"A label of all images is for folders, but {str(source)!r} is a "
+                f"table. Write labels into its column 'label'."
+            )
         for name, given in (("anomalous", anomalous), ("masks", masks)):
             if given is not None:
                 raise ValueError(
@@ -198,6 +207,7 @@ def find_images(
         masks=None if masks is None else Path(masks),
         normal=normal,
         unlabelled=unlabelled,
+        whole=whole,
     )
 
 

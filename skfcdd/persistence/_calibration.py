@@ -12,7 +12,7 @@ from skfcdd._engine.model import FittedModel
 from skfcdd.exceptions import ModelFileError
 from skfcdd.thresholds import Calibration
 
-__all__ = ["describe_calibration", "read_calibration", "told_calibration"]
+__all__ = ["describe_calibration", "read_calibration"]
 
 
 def describe_calibration(calibration: Calibration | None) -> dict[str, Any] | None:
@@ -52,9 +52,3 @@ def read_calibration(
     ):
         raise ModelFileError(f"The file has an impossible calibration: {known!r}.")
     return found
-
-
-def told_calibration(described: Mapping[str, Any]) -> str | None:
-    """What a file says of its calibration, in words; None for former formats."""
-    known = described.get("calibration")
-    return None if known is None else str(Calibration(**known))
