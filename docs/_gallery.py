@@ -10,6 +10,8 @@ ORDER = (
     "plot_masks_and_segmentation",
     "plot_report",
     "plot_twenty_good_images",
+    "plot_learning_from_marks",
+    "plot_drift",
     "plot_threshold_with_a_guarantee",
     "plot_can_the_heatmap_be_trusted",
     "plot_grid_search",

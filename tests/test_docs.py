@@ -22,6 +22,7 @@ PUBLIC = [
     "skfcdd.backbones",
     "skfcdd.baselines",
     "skfcdd.cli",
+    "skfcdd.comparison",
     "skfcdd.conformal",
     "skfcdd.datasets",
     "skfcdd.display",
@@ -33,11 +34,13 @@ PUBLIC = [
     "skfcdd.inspection",
     "skfcdd.metrics",
     "skfcdd.model_selection",
+    "skfcdd.monitoring",
     "skfcdd.objectives",
     "skfcdd.onnx",
     "skfcdd.persistence",
     "skfcdd.receptive_field",
     "skfcdd.report",
+    "skfcdd.serving",
     "skfcdd.thresholds",
 ]
 

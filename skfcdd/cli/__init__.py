@@ -12,6 +12,8 @@ import typer
 from skfcdd.cli import _console as console
 from skfcdd.cli import _options as options
 from skfcdd.cli.commands.calibrate import calibrate
+from skfcdd.cli.commands.card import card
+from skfcdd.cli.commands.compare import compare
 from skfcdd.cli.commands.demo import demo
 from skfcdd.cli.commands.evaluate import evaluate
 from skfcdd.cli.commands.export import export
@@ -19,7 +21,11 @@ from skfcdd.cli.commands.fit import fit
 from skfcdd.cli.commands.info import info
 from skfcdd.cli.commands.predict import predict
 from skfcdd.cli.commands.report import report
+from skfcdd.cli.commands.select import select
+from skfcdd.cli.commands.serve import serve
 from skfcdd.cli.commands.split import split
+from skfcdd.cli.commands.update import update
+from skfcdd.cli.commands.watch import watch
 
 __all__ = ["main"]
 
@@ -31,11 +37,17 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     split,
     fit,
     evaluate,
+    compare,
     predict,
+    watch,
+    serve,
     report,
+    select,
+    update,
     calibrate,
     export,
     info,
+    card,
 )
 
 app = typer.Typer(
@@ -66,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 if all went well; 1 if a file could not be read, written or used; 2 if the
-        arguments are wrong; 130 if the user stopped it. Nothing half-written is left.
+        arguments are wrong; 3 if a comparison did not show what was asked for; 130 if
+        the user stopped it. Nothing half-written is left.
 
     Examples
     --------
