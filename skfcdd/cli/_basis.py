@@ -47,8 +47,8 @@ def basis(estimator: Any) -> list[str]:
             f"{percent(high)} false alarms (95 % interval)."
         ]
     if found is not None and found.warning is not None:
-        lines.append(found.warning)
-    elif len(held) < FEW:
+        lines.append(found.warning.partition(" Add good images")[0])
+    if len(held) < FEW:
         lines.append(
             "These are few, so the threshold is uncertain: calibrate on more good "
             "images with skfcdd calibrate."
