@@ -43,7 +43,8 @@ from skfcdd.persistence._model import (
 __all__ = ["load", "read_info", "save"]
 
 # Grows with changes that older versions of skfcdd cannot read.
-# 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters.
+# 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters; up to 5,
+# images were always held out to calibrate.
 FORMAT = 6
 # Attributes that an estimator has beside its fitted model.
 _STATE = ("n_features_in_", "feature_names_in_")
