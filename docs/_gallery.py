@@ -9,6 +9,7 @@ ORDER = (
     "plot_few_labelled_defects",
     "plot_masks_and_segmentation",
     "plot_report",
+    "plot_twenty_good_images",
     "plot_learning_from_marks",
     "plot_drift",
     "plot_threshold_with_a_guarantee",

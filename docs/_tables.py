@@ -26,6 +26,7 @@ PAGES = (
     "benchmarks",
     "backbones",
     "baselines",
+    "guide/few_images",
     "guide/images",
     "guide/marks",
     "guide/monitoring",
@@ -276,6 +277,42 @@ def few_masks() -> Rows:
         for number, runs in _by_masks().items()
     ]
     return [["masks of each kind", *_MASK_FIGURES], *rows]
+
+
+@table
+def few_images() -> Rows:
+    """What came of 5 % with few good images, over draws."""
+    ways = {"tiles": "whole tiles", "images": "single photographs"}
+    rules = {"auto": "out of fold", 0.1: "a tenth held out"}
+    found = read("few_images")
+    rows = []
+    for way, fraction, n in sorted(
+        {(r["drawn_by"], r["validation_fraction"], r["n_images"]) for r in found},
+        key=lambda key: (list(ways).index(key[0]), str(key[1]) != "auto", key[2]),
+    ):
+        runs = [
+            r
+            for r in found
+            if (r["drawn_by"], r["validation_fraction"], r["n_images"])
+            == (way, fraction, n)
+        ]
+        alarms = [r["false_alarms"] for r in runs]
+        rows.append(
+            [
+                str(n),
+                ways[way],
+                rules[fraction],
+                str(len(runs)),
+                share(mean(alarms)),
+                share(max(alarms)),
+                *(
+                    share(mean(r[name] for r in runs))
+                    for name in ("found", "found_at_best", "image_auroc")
+                ),
+            ]
+        )
+    header = ["good images", "drawn as", "threshold", "draws", "false alarms", "most"]
+    return [[*header, "found", "found at best", "image AUROC"], *rows]
 
 
 @table

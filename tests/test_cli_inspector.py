@@ -40,7 +40,7 @@ def parts(tmp_path_factory):
 
 
 def fit(folder, model, *options):
-    usual = ["--size", SEEN, "--epochs", "2", "-q"]
+    usual = ["--size", SEEN, "--epochs", "2", "-q", "--validation-fraction", "0.1"]
     return main(["fit", str(folder), "-o", str(model), *usual, *options])
 
 

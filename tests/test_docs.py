@@ -247,7 +247,9 @@ def test_code_of_the_start_page_runs(tmp_path, monkeypatch):
     assert len(commands) == 6
     for long, short in {
         "make_defects(300, image_size=96": "make_defects(60, image_size=32",
-        "FCDDClassifier(random": "FCDDClassifier(max_epochs=1, random",
+        "FCDDClassifier(random": (
+            "FCDDClassifier(max_epochs=1, contamination=0.4, random"
+        ),
     }.items():
         assert long in code
         code = code.replace(long, short)

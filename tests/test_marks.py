@@ -84,6 +84,8 @@ def line(tmp_path_factory):
             str(root / "model.skfcdd"),
             "--epochs",
             "2",
+            "--validation-fraction",
+            "0.1",
             "-q",
         ]
     )

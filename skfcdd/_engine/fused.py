@@ -1,4 +1,4 @@
-"""Convolutions that apply the activation after them in the same pass over memory."""
+"""Convolutions fused with the activation that follows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skfcdd.backbones._efficientnet_lite import SameConv2d
 
 __all__ = ["can_fuse", "fuse"]
 
-# Names and arguments of the activations in oneDNN.
+# oneDNN names and arguments of the activations.
 _ACTIVATIONS: dict[type, tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
@@ -21,12 +21,12 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 
 def can_fuse(convolution: nn.Module, activation: nn.Module) -> bool:
-    """Whether both can be computed in one pass on this machine.
+    """Whether both layers can be fused on this machine.
 
     Parameters
     ----------
     convolution, activation : torch.nn.Module
-        The second takes the output of the first.
+        `activation` takes the output of `convolution`.
     """
     if type(convolution) not in _FUSED or type(activation) not in _ACTIVATIONS:
         return False
@@ -42,14 +42,14 @@ def can_fuse(convolution: nn.Module, activation: nn.Module) -> bool:
 
 
 def fuse(convolution: nn.Module, activation: nn.Module) -> None:
-    """Let a convolution apply an activation, for which :func:`can_fuse` holds.
+    """Fuse an activation into a convolution; requires :func:`can_fuse`.
 
     Parameters
     ----------
     convolution : torch.nn.Module
-        Changed in place.
+        Modified in place.
     activation : torch.nn.Module
-        Which then must no longer be run.
+        Must not be run separately afterwards.
     """
     layer: Any = convolution
     layer.activation = activation
@@ -57,7 +57,7 @@ def fuse(convolution: nn.Module, activation: nn.Module) -> None:
 
 
 def _in_one(layer: Any, input: Tensor, padding: tuple[int, ...]) -> Tensor:
-    """Convolve and activate; in two steps where oneDNN has no word for it."""
+    """Convolve and activate; in two steps if oneDNN does not support the input."""
     weight, bias = layer.weight, layer.bias
     rest = layer.stride, padding, layer.dilation, layer.groups
     if (

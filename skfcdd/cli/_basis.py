@@ -30,7 +30,11 @@ def basis(estimator: Any) -> list[str]:
         what += ", as was asked for"
     if not len(held):
         return [f"{what}."]
-    good = f"{many(len(held), 'good image')} that took no part in training"
+    good, found = many(len(held), "good image"), estimator.calibration_
+    if found is not None and found.source == "out-of-fold":
+        good += ", each scored by a network that was not trained on it"
+    else:
+        good += " that took no part in training"
     if pixels:
         lines = [f"{what}." if given else f"{what}. This rests on {good}."]
     else:
@@ -42,6 +46,8 @@ def basis(estimator: Any) -> list[str]:
             f"{what}. {rests} {above} {verb} above: expect {100 * low:.1f} to "
             f"{percent(high)} false alarms (95 % interval)."
         ]
+    if found is not None and found.warning is not None:
+        lines.append(found.warning.partition(" Add good images")[0])
     if len(held) < FEW:
         lines.append(
             "These are few, so the threshold is uncertain: calibrate on more good "

@@ -64,7 +64,8 @@ def calibrate(
         data = _load(estimator, source)
         summary, n_images = data.summary, len(data.images)
         say(summary)
-        estimator.calibrate(data.images, _labels(estimator, data))
+        labels = _labels(estimator, data)
+        estimator.calibrate(data.images, labels, groups=data.groups)
     save(estimator, output, note=note)
     record = {
         "model": str(output),

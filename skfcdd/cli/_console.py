@@ -97,6 +97,7 @@ def progress(label: str, quiet: bool) -> Iterator[Callable[[int], Callable[[], N
         def begin(length: int) -> Callable[[], None]:
             if quiet:
                 return lambda: None
+            stack.close()  # the bar of an earlier training, which has ended
             bar = stack.enter_context(
                 typer.progressbar(length=length, label=label, file=sys.stderr)
             )

@@ -59,9 +59,10 @@ def fit(
         # It speaks of Python; here it is said in other words.
         warnings.simplefilter("ignore", InterruptedTrainingWarning)
         if data.target.any():
-            estimator.fit(data.images, data.target, masks=data.masks)
+            given = {"masks": data.masks, "groups": data.groups}
+            estimator.fit(data.images, data.target, **given)
         else:
-            estimator.fit(data.images)
+            estimator.fit(data.images, groups=data.groups)
     n_epochs = len(estimator.history_)
     if stopped() and n_epochs == 0:
         say("Nothing was learned before the first epoch was complete.")
@@ -92,6 +93,7 @@ def _outcome(
         "image_shape": [h, w, c],
         "threshold": float(estimator.threshold_),
         "n_calibration": len(estimator.calibration_scores_),
+        "calibration": str(estimator.calibration_),
         "n_epochs": n_epochs,
         "interrupted": stopped_in is not None,
         "seconds": round(spent, 1),
@@ -125,6 +127,8 @@ def progress_callback(progress: Callable[[int], Any]) -> Any:
     from skorch.callbacks import Callback
 
     class Epochs(Callback):  # type: ignore[misc]
+        every_training = True  # also those that only set the threshold
+
         def on_train_begin(self, net: Any, **kwargs: Any) -> None:
             self.step = progress(net.max_epochs)
 

@@ -227,9 +227,9 @@ def compare_models(
     ------
     TypeError
         If one of the models is none of these.
-    ~sklearn.exceptions.NotFittedError
+    NotFittedError
         If one is not fitted.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If the models take images of different shapes and there is no `X_second`.
     ValueError
         If y holds other values or not as many, or there are fewer than two images of a

@@ -102,7 +102,7 @@ class DriftDisplay:
         ------
         ImportError
             If matplotlib is missing.
-        ~sklearn.exceptions.NotFittedError
+        NotFittedError
             If the monitor is not fitted.
         """
         matplotlib()

@@ -146,7 +146,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
         Raises
         ------
-        ~skfcdd.exceptions.CalibrationError
+        CalibrationError
             If images are so few that not even the greatest change would be found; the
             message says how many it takes.
         ValueError

@@ -53,7 +53,7 @@ def select_images(estimator: Any, X: Any, n: int) -> npt.NDArray[np.intp]:
     ------
     TypeError
         If `estimator` is none of these.
-    ~sklearn.exceptions.NotFittedError
+    NotFittedError
         If it is not fitted.
     ValueError
         If `n` is below 1, or there is no image.

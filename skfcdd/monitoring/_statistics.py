@@ -43,9 +43,9 @@ def image_statistics(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
     ------
     TypeError
         If `estimator` has no ``anomaly_score``.
-    ~sklearn.exceptions.NotFittedError
+    NotFittedError
         If it is not fitted.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If the images have another shape than those of ``fit``.
 
     Examples

@@ -182,7 +182,7 @@ def model_card(
     ------
     TypeError
         If `estimator` is none of these.
-    ~sklearn.exceptions.NotFittedError
+    NotFittedError
         If it is not fitted.
     ValueError
         If there is X without y, or y does not go with X.

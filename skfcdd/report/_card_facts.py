@@ -131,6 +131,11 @@ def _from_normal_only(model: Any) -> bool:
     rule, held = model.judging.threshold, model.calibration_scores
     if isinstance(rule, Real):  # who knows how it was chosen
         return False
+    found = model.calibration
+    if found is not None and (
+        found.source == "out-of-fold" or found.grouped or not found.supported
+    ):  # what is said of these stands beside
+        return False
     share = model.judging.contamination
     if not isinstance(rule, (FalseAlarmRate, Quantile)):
         rule = Quantile(0.05 if isinstance(share, str) else share)

@@ -149,9 +149,9 @@ def write_report(
     ------
     TypeError
         If `estimator` is none of these.
-    ~sklearn.exceptions.NotFittedError
+    NotFittedError
         If it is not fitted.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If images or masks have another shape than those of ``fit``.
     ValueError
         If there are not as many labels, masks, names or kinds as images, if names

@@ -48,7 +48,7 @@ def make_app(estimator: Any, *, limits: Limits | None = None) -> Any:
         If Starlette is missing.
     TypeError
         If `estimator` is none of these.
-    ~sklearn.exceptions.NotFittedError
+    NotFittedError
         If it is not fitted.
 
     Examples
