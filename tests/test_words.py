@@ -50,7 +50,6 @@ HABITS = {
 NOT_YET = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    "README.md",
     "docs/faq.md",
     "docs/guide/command_line.md",
     "docs/guide/comparing.md",
@@ -63,8 +62,6 @@ NOT_YET = {
     "docs/guide/security.md",
     "docs/guide/serving.md",
     "docs/guide/thresholds.md",
-    "docs/index.md",
-    "docs/start.md",
     "docs/user_guide.md",
     "examples/plot_drift.py",
     "examples/plot_learning_from_marks.py",
