@@ -56,7 +56,6 @@ NOT_YET = {
     "docs/guide/marks.md",
     "docs/guide/monitoring.md",
     "docs/guide/report.md",
-    "docs/guide/saving.md",
     "docs/guide/security.md",
     "docs/guide/serving.md",
     "docs/guide/thresholds.md",
