@@ -50,7 +50,6 @@ HABITS = {
 NOT_YET = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    "docs/guide/command_line.md",
     "docs/guide/comparing.md",
     "docs/guide/folders.md",
     "docs/guide/marks.md",
@@ -58,7 +57,6 @@ NOT_YET = {
     "docs/guide/report.md",
     "docs/guide/security.md",
     "docs/guide/serving.md",
-    "docs/guide/thresholds.md",
     "docs/user_guide.md",
     "examples/plot_drift.py",
     "examples/plot_learning_from_marks.py",
