@@ -50,9 +50,6 @@ HABITS = {
 NOT_YET = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    "docs/guide/comparing.md",
-    "docs/guide/marks.md",
-    "docs/guide/monitoring.md",
     "docs/guide/security.md",
     "docs/guide/serving.md",
     "examples/plot_drift.py",
