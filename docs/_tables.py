@@ -640,7 +640,7 @@ def serving() -> Rows:
     (run,) = read("serving")
     return [
         [
-            *("requests", "errors", "a second", "processor time each", "memory"),
+            *("requests", "errors", "per second", "CPU time each", "memory"),
             "load average",
         ],
         [

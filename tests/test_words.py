@@ -49,9 +49,6 @@ HABITS = {
 # only become shorter.
 NOT_YET = {
     "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "docs/guide/security.md",
-    "docs/guide/serving.md",
     "examples/plot_drift.py",
     "examples/plot_learning_from_marks.py",
     "examples/plot_threshold_with_a_guarantee.py",
