@@ -52,15 +52,16 @@ def quality(data: str) -> Rows:
     keys = ("image_ap", "image_f1_max", "pixel_auroc", "aupro")
     rows = []
     for row in rows_of(data):
-        figures = [row["status"], *[""] * len(keys)]
+        figures = [row["status"], *[""] * (len(keys) + 1)]
         if row["status"] == "done":
             figures = [
                 interval(row["image_auroc"]),
+                interval(row.get("image_auroc_above_default"), sign=True),
                 *(_optional(row[key]) for key in keys),
             ]
         rows.append([*name_of(row), *figures])
-    header = ["package", "method", "seed", "image AUROC", "AP", "F1-max"]
-    return [[*header, "pixel AUROC", "AUPRO"], *rows]
+    header = ["package", "method", "seed", "image AUROC", "above default"]
+    return [[*header, "AP", "F1-max", "pixel AUROC", "AUPRO"], *rows]
 
 
 @table
@@ -70,9 +71,15 @@ def peers_tiles128() -> Rows:
 
 
 @table
-def peers_tiles224() -> Rows:
-    """Quality on tiles of 224 pixels."""
-    return quality("tiles224")
+def peers_blurred() -> Rows:
+    """Pixel AUROC of heatmaps as they are, and blurred, tiles of 128 pixels."""
+    keys = ("pixel_auroc", "pixel_auroc_blurred")
+    rows = [
+        [*name_of(row), *(share(row[key]) for key in keys)]
+        for row in rows_of("tiles128")
+        if row.get("pixel_auroc_blurred") is not None
+    ]
+    return [["package", "method", "seed", "pixel AUROC", "blurred"], *rows]
 
 
 @table

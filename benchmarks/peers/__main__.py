@@ -7,6 +7,7 @@ figures are computed here. Runs are added to benchmarks/results/peers.json.
     python -m benchmarks.peers install anomalib pyod
     python -m benchmarks.peers run --data tiles128 --peers anomalib --methods padim dfm
     python -m benchmarks.peers run --budget 30 60 120 300 --methods default stfpm
+    python -m benchmarks.peers compare
     python -m benchmarks.peers footprint
 
 Seconds are time of the processor with one thread, so that other work on the machine
@@ -26,13 +27,14 @@ from typing import Any
 from benchmarks._common import RESULTS
 
 from ._data import DATA, load, write_images
-from ._figures import figures
+from ._figures import compare, figures
 from ._footprint import footprint
 from ._peers import PEERS, SCRIPTS, install, interpreter
-from ._records import merge, merge_footprint
+from ._records import earlier, merge, merge_footprint, name_of, scores_of, write
 from ._run import Job, Outcome, run, stamp
 
 PATH = RESULTS / "peers.json"
+REFERENCE = {"peer": "skfcdd", "method": "default"}
 
 
 def row_of(
@@ -100,6 +102,18 @@ def chosen(peers: list[str], methods: list[str] | None) -> list[tuple[str, str]]
     ]
 
 
+def compare_all() -> None:
+    """Write by how much each run exceeds the default with the same seed."""
+    document, scores = earlier(PATH), scores_of(PATH)
+    arrays = {data: load(data) for data in {row["data"] for row in document["rows"]}}
+    for row in document["rows"]:
+        ours = name_of({**row, **REFERENCE})
+        if row["status"] == "done" and ours in scores and ours != name_of(row):
+            gain = compare(scores[ours], scores[name_of(row)], arrays[row["data"]])
+            row["image_auroc_above_default"] = gain
+    write(PATH, document)
+
+
 def show(row: dict[str, Any]) -> None:
     """Print a row."""
     shown = ("image_auroc", "pixel_auroc", "aupro", "fit_cpu_s", "score_cpu_s")
@@ -115,6 +129,7 @@ def main() -> None:
         commands.add_parser(command).add_argument(
             "peers", nargs="*", default=list(PEERS), choices=[*PEERS, []]
         )
+    commands.add_parser("compare")
     runs = commands.add_parser("run")
     runs.add_argument("--data", nargs="*", default=["tiles128"], choices=DATA)
     runs.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
@@ -130,6 +145,8 @@ def main() -> None:
     elif arguments.command == "install":
         for name in arguments.peers:
             install(name)
+    elif arguments.command == "compare":
+        compare_all()
     else:
         for name in arguments.peers:
             merge_footprint(PATH, name, footprint(name))

@@ -16,7 +16,7 @@ __all__ = ["DATA", "load", "write_images"]
 
 TEXTURES = ("fabric", "brushed_metal", "wood", "tablets")
 # What of the network is pooled, as for PatchCore: maps of an eighth and a sixteenth.
-CUTS = (3, 4)
+STAGES = (3, 4)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 32
 
@@ -59,15 +59,14 @@ def write_images(arrays: Arrays, path: Path) -> None:
 def pooled_features(X: np.ndarray) -> np.ndarray:
     """Means over the cells (n, 152) of two stages of EfficientNet-Lite0."""
     h, w = X.shape[1:3]
-    networks = [
-        make_backbone("efficientnet_lite0", (h, w, 3), weights="imagenet", cut=c).eval()
-        for c in CUTS
-    ]
+    network = make_backbone(
+        "efficientnet_lite0", (h, w, 3), weights="imagenet", stages=STAGES
+    ).eval()
     mean, std = (torch.tensor(v)[:, None, None] for v in (MEAN, STD))
     rows = []
     for start in range(0, len(X), BATCH):
         batch = torch.from_numpy(X[start : start + BATCH]).float() / 255
         batch = batch[:, None] if batch.ndim == 3 else batch.movedim(-1, 1)
         batch = (batch.expand(-1, 3, -1, -1) - mean) / std
-        rows.append(torch.cat([n(batch).mean(dim=(2, 3)) for n in networks], dim=1))
+        rows.append(network(batch).mean(dim=(2, 3)))
     return torch.cat(rows).numpy()

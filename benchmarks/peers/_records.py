@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["earlier", "key_of", "merge", "merge_footprint"]
+__all__ = [
+    "earlier",
+    "key_of",
+    "merge",
+    "merge_footprint",
+    "name_of",
+    "scores_of",
+    "write",
+]
 
 KEYS = ("data", "peer", "method", "seed", "budget_s", "clock")
 Row = dict[str, Any]
@@ -17,6 +25,11 @@ Row = dict[str, Any]
 def key_of(row: Row) -> tuple[Any, ...]:
     """What tells a row from the others."""
     return tuple(row[key] for key in KEYS)
+
+
+def name_of(row: Row) -> str:
+    """The same as a text."""
+    return "/".join(map(str, key_of(row)))
 
 
 def earlier(path: Path) -> dict[str, Any]:
@@ -38,6 +51,15 @@ def merge_footprint(path: Path, peer: str, found: Row) -> None:
     write(path, document)
 
 
+def scores_of(path: Path) -> dict[str, np.ndarray]:
+    """Image scores of the runs, by their keys."""
+    kept = path.with_name(f"{path.stem}_scores.npz")
+    if not kept.exists():
+        return {}
+    with np.load(kept, allow_pickle=False) as file:
+        return dict(file)
+
+
 def merge(path: Path, row: Row, scores: np.ndarray | None = None) -> None:
     """Add a row in place of an earlier one of the same run, and its image scores."""
     document = earlier(path)
@@ -46,10 +68,5 @@ def merge(path: Path, row: Row, scores: np.ndarray | None = None) -> None:
     write(path, document)
     if scores is None:
         return
-    kept = path.with_name(f"{path.stem}_scores.npz")
-    together: dict[str, np.ndarray] = {}
-    if kept.exists():
-        with np.load(kept, allow_pickle=False) as file:
-            together = dict(file)
-    together["/".join(map(str, key_of(row)))] = scores.astype(np.float32)
-    np.savez_compressed(kept, **together)
+    together = scores_of(path) | {name_of(row): scores.astype(np.float32)}
+    np.savez_compressed(path.with_name(f"{path.stem}_scores.npz"), **together)

@@ -223,7 +223,6 @@ def side_of(task: Task) -> int:
 
 
 METHODS = {
-    "patchcore": lambda task: patchcore(task, 0.1),
     "patchcore_1_percent": lambda task: patchcore(task, 0.01),
     "padim": padim,
     "dfm": lambda task: Memory(
