@@ -4,7 +4,7 @@ Every peer runs in an environment of its own, made from the package index, and i
 process of its own. It gets images without labels and writes scores and heatmaps; the
 figures are computed here. Runs are added to benchmarks/results/peers.json.
 
-    python -m benchmarks.peers install anomalib pyod
+    python -m benchmarks.peers install --peers anomalib pyod
     python -m benchmarks.peers run --data tiles128 --peers anomalib --methods padim dfm
     python -m benchmarks.peers run --budget 30 60 120 300 --methods default stfpm
     python -m benchmarks.peers compare
@@ -126,9 +126,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     for command in ("install", "footprint"):
-        commands.add_parser(command).add_argument(
-            "peers", nargs="*", default=list(PEERS), choices=[*PEERS, []]
-        )
+        named = commands.add_parser(command)
+        named.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     commands.add_parser("compare")
     runs = commands.add_parser("run")
     runs.add_argument("--data", nargs="*", default=["tiles128"], choices=DATA)

@@ -120,7 +120,8 @@ def interpreter(name: str) -> Path:
         return Path(sys.executable)
     python = environments() / name / "bin" / "python"
     if not python.exists():
-        sys.exit(f"{name} is not installed: python -m benchmarks.peers install {name}")
+        command = f"python -m benchmarks.peers install --peers {name}"
+        sys.exit(f"{name} is not installed: {command}")
     return python
 
 

@@ -19,6 +19,12 @@ __all__ = [
 ]
 
 KEYS = ("data", "peer", "method", "seed", "budget_s", "clock")
+ABOUT = (
+    "fit_cpu_s and score_cpu_s are seconds of the processor, of the process and those "
+    "that it started, with so many threads; fit_wall_s and score_wall_s are of the "
+    "clock, and tell something only on an idle machine, see load. clock says by which "
+    "a budget and the limit are counted. The time of features is included."
+)
 Row = dict[str, Any]
 
 
@@ -35,12 +41,13 @@ def name_of(row: Row) -> str:
 def earlier(path: Path) -> dict[str, Any]:
     """What earlier runs have written."""
     if not path.exists():
-        return {"rows": [], "footprints": {}}
+        return {"about": ABOUT, "rows": [], "footprints": {}}
     document: dict[str, Any] = json.loads(path.read_text())
     return document
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
+    document = {**document, "about": ABOUT}
     path.write_text(json.dumps(document, indent=1) + "\n")
 
 
