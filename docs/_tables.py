@@ -27,7 +27,11 @@ PAGES = (
     "benchmarks",
     "backbones",
     "baselines",
+    "guide/few_images",
     "guide/images",
+    "guide/marks",
+    "guide/monitoring",
+    "guide/serving",
     "how_good_is_it",
     "peers",
 )
@@ -278,6 +282,42 @@ def few_masks() -> Rows:
 
 
 @table
+def few_images() -> Rows:
+    """What came of 5 % with few good images, over draws."""
+    ways = {"tiles": "whole tiles", "images": "single photographs"}
+    rules = {"auto": "out of fold", 0.1: "a tenth held out"}
+    found = read("few_images")
+    rows = []
+    for way, fraction, n in sorted(
+        {(r["drawn_by"], r["validation_fraction"], r["n_images"]) for r in found},
+        key=lambda key: (list(ways).index(key[0]), str(key[1]) != "auto", key[2]),
+    ):
+        runs = [
+            r
+            for r in found
+            if (r["drawn_by"], r["validation_fraction"], r["n_images"])
+            == (way, fraction, n)
+        ]
+        alarms = [r["false_alarms"] for r in runs]
+        rows.append(
+            [
+                str(n),
+                ways[way],
+                rules[fraction],
+                str(len(runs)),
+                share(mean(alarms)),
+                share(max(alarms)),
+                *(
+                    share(mean(r[name] for r in runs))
+                    for name in ("found", "found_at_best", "image_auroc")
+                ),
+            ]
+        )
+    header = ["good images", "drawn as", "threshold", "draws", "false alarms", "most"]
+    return [[*header, "found", "found at best", "image AUROC"], *rows]
+
+
+@table
 def gain_of_masks() -> Rows:
     """What masks bring within a seed."""
     runs = _by_masks()
@@ -514,6 +554,118 @@ def flagged_by_light() -> Rows:
 def defects_by_light() -> Rows:
     """Image AUROC of defects, by how light is taken out."""
     return _by_normalize("image_auroc")
+
+
+@table
+def drift_false_alarms() -> Rows:
+    """Streams without drift in which an alarm is ever raised."""
+    runs = [row for row in read("drift") if row["part"] == "no drift"]
+    rates = list(runs[0]["alarms"])
+    rows = [
+        [run["source"], *(f"{run['alarms'][r]} of {run['n_streams']}" for r in rates)]
+        for run in runs
+    ]
+    return [["stream", *(f"stated probability {rate}" for rate in rates)], *rows]
+
+
+@table
+def drift_found() -> Rows:
+    """How often, and how soon, another exposure of tiles is found."""
+    rows = []
+    runs = [row for row in read("drift") if row["part"] == "exposure"]
+    for other in dict.fromkeys(run["to"] for run in runs):
+        line = [f"from {runs[0]['from']} to {other}"]
+        for columns in dict.fromkeys(run["columns"] for run in runs):
+            chosen = [r for r in runs if (r["to"], r["columns"]) == (other, columns)]
+            delay = mean(r["median_delay"] or 51 for r in chosen)
+            found = mean(r["found"] for r in chosen)
+            line += [f"{found:.0%}", f"{delay:.0f}" if delay < 51 else "-"]
+        rows.append(line)
+    return [
+        [
+            "exposure",
+            "found, `image_statistics`",
+            "after images (median)",
+            "found, score only",
+            "after images (median)",
+        ],
+        *rows,
+    ]
+
+
+@table
+def watched_folder() -> Rows:
+    """What became of the files of a folder whose watcher is killed again and again."""
+    (run,) = read("watched_folder")
+    return [
+        ["files", "killed", "rows", "lost", "doubled", "seen by the monitor", "memory"],
+        [
+            *(f"{run[name]:,}" for name in ("files", "kills", "rows", "lost")),
+            *(f"{run[name]:,}" for name in ("doubled", "seen_by_monitor")),
+            f"{run['peak_memory_mb']} MB",
+        ],
+    ]
+
+
+_MARKED = {
+    (0, "before"): "before",
+    (0, "none"): "none, but further training",
+    (25, "random"): "25 drawn at random",
+    (50, "random"): "50 drawn at random",
+    (25, "chosen"): "25 chosen",
+}
+
+
+@table
+def marks() -> Rows:
+    """Image AUROC after marks of chosen images, and of images drawn at random."""
+    rows = []
+    runs = read("marks")
+    for data in dict.fromkeys(run["data"] for run in runs):
+        for (n, choice), label in _MARKED.items():
+            found = [
+                run
+                for run in runs
+                if (run["data"], run["marks"], run["choice"]) == (data, n, choice)
+            ]
+            if found:
+                defects = mean(run.get("defects", 0) for run in found)
+                areas = spread(run["auroc"] for run in found)
+                rows.append([data, label, f"{defects:.0f}", str(len(found)), areas])
+    header = ["images", "marked", "defects among them", "seeds", "image AUROC"]
+    return [header, *rows]
+
+
+@table
+def serving() -> Rows:
+    """Requests a second, times and memory of a server under load."""
+    (run,) = read("serving")
+    return [
+        [
+            *("requests", "errors", "a second", "processor time each", "memory"),
+            "load average",
+        ],
+        [
+            *(f"{run[name]:,}" for name in ("requests", "errors", "per_second")),
+            f"{run['server_ms_per_request']} ms",
+            f"{run['memory_before_mb']} to {run['memory_after_mb']} MB",
+            f"{run['load_average']}, on {run['processors']} cores",
+        ],
+    ]
+
+
+@table
+def flagged_by_position() -> Rows:
+    """Share of moved good parts that are flagged, and AUROC of defects, by position."""
+    runs = read("position")
+    moved = [n for n in runs[0]["flagged"] if n.startswith(("as in", "shift", "turn"))]
+    rows = [
+        [name, *(share(run["flagged"][name], 2) for run in runs)] for name in moved
+    ] + [
+        [f"image AUROC, {kind}", *(share(run["image_auroc"][kind], 3) for run in runs)]
+        for kind in runs[0]["image_auroc"]
+    ]
+    return [["part", *(f"`position={run['position']:g}`" for run in runs)], *rows]
 
 
 @table

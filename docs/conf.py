@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from numpydoc.xref import DEFAULT_LINKS
 from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -42,6 +43,14 @@ autosummary_generate = True
 autodoc_typehints = "none"
 # The template writes methods out, and leaves those of torch and scikit-learn away.
 numpydoc_show_class_members = False
+# In docstrings, the types of parameters, errors and warnings that are names of our
+# exceptions become links; all other words stay text.
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"
+numpydoc_xref_aliases = {
+    **{word: word for word in DEFAULT_LINKS},
+    **{name: f"skfcdd.exceptions.{name}" for name in skfcdd.exceptions.__all__},
+}
 templates_path = ["_templates"]
 
 # Names of other projects have no page here; every name of this one must have.

@@ -2,13 +2,14 @@
 Can the heatmap be trusted?
 ===========================
 
-A model that finds every defect may have learned nothing about defects. How to tell.
+A model that finds every defect may have learned nothing about defects. This example
+shows how to find out.
 """
 
 # %%
 # Photographs of wood. The good ones come from one camera; the defects were collected
-# over the years with another, which prints a mark into the corner. Nobody has noticed.
-# A horse named Clever Hans once answered sums like that: it watched its master's face.
+# over the years with another one, which prints a mark into the corner, unnoticed.
+# Clever Hans was a horse that seemed to do sums; in fact, it watched its master's face.
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
@@ -31,7 +32,7 @@ MARK = np.array([[1, 0, 1, 1, 1, 0], [1, 0, 1, 0, 0, 1], [1, 1, 1, 1, 1, 0]] * 2
 
 
 def stamp(images):
-    """Images with the mark of the other camera."""
+    """Add the mark of the other camera to images."""
     marked = images.copy()
     corner = marked[:, 2:8, 2:8]
     marked[:, 2:8, 2:8] = np.where(MARK == 1, 235, corner)
@@ -58,11 +59,9 @@ for name, images in {"as they came": marked, "without the mark": clean}.items():
     print(f"image AUROC {name}: {roc_auc_score(y[test], scores):.2f}")
 
 # %%
-# The first figure would have gone into the report. The second one would have shown
-# in the factory.
-#
-# Here the heatmap tells the truth. Its pixels add up to the score, so that it has to
-# show what the score is made of:
+# The first value would have gone into the report. The second one would have appeared in
+# the factory.  The heatmap reveals the problem. Its pixels add up to the score, so that
+# it has to show the cause of the score:
 print(f"error of the sum: {additivity_error(clever, marked[test]).max():.0e}")
 some = test[np.flatnonzero(y[test])[:6]]
 display = HeatmapDisplay.from_estimator(
@@ -70,23 +69,24 @@ display = HeatmapDisplay.from_estimator(
 )
 
 # %%
-# Who looks at heatmaps sees it in six images. Who does not look can ask. Each region is
-# held against its size, and then replaced by wood from elsewhere in the same image, to
-# see what becomes of the score. Images whose true defect lies in a region are left out.
+# A look at six heatmaps is enough. The audit finds the same without a look: the heat of
+# each region is compared with its size, and the region is then replaced by wood from
+# elsewhere in the same image, to measure the change of the score. Images whose true
+# defect lies in a region are excluded.
 audit = audit_regions(clever, marked[test], y[test], masks=masks[test])
 print(audit)
 RegionAuditDisplay.from_audit(audit)
 
 # %%
-# The same for a single image: what if the corner were normal? Score, verdict and
-# heatmap before and after. Look at the new content too, for the answer is as good as
+# The same for a single image: what if the corner were normal? Score, label and heatmap
+# before and after. Look at the new content too, because the result is only as good as
 # that.
 CounterfactualDisplay.from_estimator(clever, marked[some], "top_left")
 
 # %%
-# What to do? Crop the edge with the mark away, of all images. (To print the mark onto
+# The solution is to crop the edge with the mark from all images. (Printing the mark on
 # half of the good images is not enough: it would still be more likely on a defect. The
-# audit would flag that.) Now nothing is flagged, and the figure is an honest one.
+# audit would flag that.) Now nothing is flagged, and the metric is honest.
 CUT = 10
 cropped, outlines = marked[:, :, CUT:], masks[:, :, CUT:]
 mended = FCDDClassifier(**settings).fit(cropped[train], y[train])
@@ -95,7 +95,7 @@ scores = mended.anomaly_score(cropped[test])
 print(f"image AUROC: {roc_auc_score(y[test], scores):.2f}")
 
 # %%
-# Is its heatmap any better? The pointing game asks whether the hottest pixel lies on
+# Is its heatmap any better? The pointing game tests whether the hottest pixel lies on
 # the true defect.
 games = {
     "clever": pointing_game(clever.explain(marked[test]), masks[test], tolerance=2),
@@ -109,15 +109,15 @@ for name, game in games.items():
     )
 
 # %%
-# And without masks: if the hottest pixels are what the score rests on, it falls when
-# they are replaced by normal content, and hardly when others are.
+# Without masks: if the score depends on the hottest pixels, it falls when they are
+# replaced by normal content, and hardly changes when others are.
 found = test[(y[test] == 1) & (scores > mended.threshold_)]
 PerturbationCurveDisplay.from_estimator(
     mended, cropped[found[:12]], n_random=2, random_state=0
 )
 
 # %%
-# For the record of a single part: by how much does each hot region raise the score, and
+# For the record of a single part: how much does each hot region raise the score, and
 # would the part pass without it?
 for effect in explain_regions(mended, cropped[found[:1]])[0]:
     print(

@@ -1,14 +1,14 @@
 """
-A backbone of one's own
-=======================
+A custom backbone
+=================
 
-Any module that maps images to maps can be the network. As stages with names, it can be
-cut, frozen and found by its name.
+Any module that maps images to feature maps can be the network. If it has named stages,
+it can be cut, frozen and registered under a name.
 """
 
 # %%
-# An architecture whose stages are named. It keeps places where they are: convolutions
-# alone, nothing is flattened.
+# An architecture with named stages. It preserves positions: it has only convolutions,
+# and nothing is flattened.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -45,8 +45,8 @@ def build(n_channels: int) -> Stages:
 register_backbone("four_convolutions", build)
 
 # %%
-# What its cells see is measured on the network in ``fit``, never typed in. So a network
-# that is cut behind another stage needs no further word.
+# Its receptive field is measured in ``fit``, never entered by hand, so a network that
+# is cut after another stage needs no further settings.
 data = make_defects(300, image_size=64, texture="wood", random_state=0)
 good = data.images[data.target == 0][:120]
 test = slice(150, None)
@@ -62,8 +62,7 @@ for cut in (2, 3):
     )
 
 # %%
-# A module that was made beforehand works as well; it is copied, and the copy is
-# trained.
+# An existing module works as well; it is copied, and the copy is trained.
 plain = nn.Sequential(
     nn.Conv2d(1, 16, 3, stride=2, padding=1),
     nn.BatchNorm2d(16),
@@ -74,9 +73,9 @@ models["plain"] = FCDDClassifier(plain, max_epochs=15, random_state=0).fit(good)
 print(models["plain"].receptive_field_)
 
 # %%
-# A cell that sees 13 pixels tells hardly any defect from the grain. The field must be
-# large enough to understand, and no larger than need be: it also is how blurred a
-# heatmap is.
+# A cell with a field of 13 pixels can hardly distinguish a defect from the grain. The
+# field must be large enough to recognise a defect, but no larger, because it also
+# determines how blurred heatmaps are.
 row = np.flatnonzero(data.defect == "missing")[0]
 figure, axes = plt.subplots(2, 3, figsize=(8, 5.4), layout="constrained")
 for column, model in zip(axes.T, models.values(), strict=True):

@@ -2,13 +2,13 @@
 Scoring with Dask
 =================
 
-Scoring is a function of blocks of images, so a Dask array of any size is scored where
-its blocks lie: by threads here, by the machines of a cluster elsewhere.
+Scoring is a function of blocks of images, so a Dask array of any size is scored block
+by block: by threads here, or by the machines of a cluster.
 """
 
 # %%
-# A model, and images as a Dask array. These come out of memory;
-# ``dask.array.from_zarr`` or ``from_delayed`` takes them from wherever they are.
+# A model, and images as a Dask array. These come from memory; use
+# ``dask.array.from_zarr`` or ``from_delayed`` to read them from elsewhere.
 import dask
 import dask.array as da
 import matplotlib.pyplot as plt
@@ -25,24 +25,24 @@ images = da.from_array(data.images, chunks=(50, -1, -1))
 images
 
 # %%
-# Nothing is computed yet. ``drop_axis`` says that of each block of images a vector of
-# scores is left; heatmaps keep their axes.
+# Nothing is computed yet. ``drop_axis`` declares that each block of images is reduced
+# to a vector of scores; heatmaps keep their axes.
 scores = images.map_blocks(model.anomaly_score, dtype=float, drop_axis=(1, 2))
 heatmaps = images.map_blocks(model.explain, dtype="float32")
 hottest = heatmaps.max(axis=(1, 2))
 scores
 
 # %%
-# Now it is. Only scores and the hottest value of each heatmap come back, not the
-# heatmaps.
+# Now scores are computed. Only scores and the hottest value of each heatmap are
+# returned, not the heatmaps.
 with dask.config.set(scheduler="threads", num_workers=2):
     scores, hottest = dask.compute(scores, hottest)
 print("as without Dask:", np.allclose(scores, model.anomaly_score(data.images)))
 
 # %%
-# Then keep heatmaps of what is above the threshold alone. On a cluster the same lines
-# run after ``client = distributed.Client("scheduler:8786")``; a grid search goes there
-# with ``joblib.parallel_backend("dask")``. See :doc:`Large data </scaling>`.
+# Then keep only the heatmaps of images above the threshold. On a cluster, the same
+# lines run after ``client = distributed.Client("scheduler:8786")``; a grid search runs
+# there with ``joblib.parallel_backend("dask")``. See :doc:`Large data </scaling>`.
 found = np.flatnonzero(scores > model.threshold_)
 print(f"{len(found)} of {len(scores)} images are above the threshold")
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")

@@ -2,14 +2,13 @@
 A few labelled defects
 ======================
 
-Some defects have come in, and somebody has labelled them, or even outlined them. What
-does that bring?
+A few defects have been found and labelled, or even outlined. This example measures how
+much they improve detection.
 """
 
 # %%
-# Tablets from which a piece is missing. That looks like none of the anomalies that are
-# planted, so labels should help. Fifteen defects are for training; all others are kept
-# to see what was learned.
+# Tablets with a missing piece. This defect resembles none of the synthetic anomalies,
+# so labels should help. Fifteen defects are used for training; all others are held out.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import RocCurveDisplay, roc_auc_score
@@ -24,8 +23,9 @@ good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
 test = np.r_[good[180:], bad[15:]]
 
 # %%
-# First none of them, then with labels, then with masks. Real anomalies come first in
-# every batch, and planted ones fill up, so that few real ones are enough.
+# First without any of them, then with labels, then with masks. Real anomalies come
+# first in every batch, and synthetic ones fill it up, so that a few real ones are
+# enough.
 few = np.r_[good[:180], bad[:15]]
 settings = {"max_epochs": 8, "random_state": 0}
 models = {
@@ -37,8 +37,8 @@ models = {
 }
 
 # %%
-# Of what looks like nothing that was planted, a few labels are enough here, and masks
-# do no better than labels.
+# For a defect that no synthetic anomaly resembles, a few labels are enough here, and
+# masks do no better than labels.
 figure, ax = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
 for name, model in models.items():
     scores = model.anomaly_score(data.images[test])
@@ -50,8 +50,8 @@ for name, model in models.items():
 ax.set(xlabel="good images called anomalous", ylabel="defects found")
 
 # %%
-# This is one kind of defect, of which fifteen show nearly all. Where there are many
-# kinds, fifteen labels in all may bring nothing, as they take the places of planted
-# anomalies: measure before you keep them. On real parts, ten masked defects of each
-# kind brought a good deal, and twenty-five no more than ten: see :doc:`the figures for
-# magnetic tiles </benchmarks>`.
+# This is a single kind of defect, and fifteen images show nearly all of it. If there
+# are many kinds, fifteen labels in total may not help at all, because they replace
+# synthetic anomalies: measure before you use them. On real parts, ten masked defects of
+# each kind improved the result considerably, and twenty-five no more than ten: see
+# :doc:`the results for magnetic tiles </benchmarks>`.

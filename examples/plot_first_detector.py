@@ -2,13 +2,13 @@
 A first detector
 ================
 
-Train on good images alone; then score, judge and explain new ones.
+Train only on good images; then score, classify and explain new ones.
 """
 
 # %%
-# Images of wood, as a camera would take them: light, pose and scale vary. In training
-# there are good ones alone, as on a line where nothing has gone wrong yet. Images of
-# this size take a network that has been trained on photographs before.
+# Images of wood with varying light, pose and scale. The training images are all good,
+# as on a production line without defects so far. For images of this size, the default
+# network is pretrained on photographs.
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
@@ -25,8 +25,8 @@ model.fit(data.images[train])
 print(f"network: {model.backbone_}, its first weights: {model.weights_}")
 
 # %%
-# Three answers: the score ranks images, the label judges them, and the heatmap, whose
-# mean is the score, says where.
+# Three results: the score ranks images, the label classifies them, and the heatmap,
+# whose mean is the score, localises the anomaly.
 images, masks = data.images[test], data.masks[test]
 scores = model.anomaly_score(images)
 labels = model.predict(images)
@@ -36,25 +36,25 @@ print(f"pixel AUROC {roc_auc_score(masks.ravel(), heatmaps.ravel()):.3f}")
 print("mean of the heatmap is the score:", np.allclose(heatmaps.mean((1, 2)), scores))
 
 # %%
-# The threshold was set on good images that were held out of training: about 5 % of good
-# images are called anomalous, which is the default of ``contamination``. Each kind of
-# defect is found as far as it stands out from the grain.
+# The threshold was set on good images held out of training: about 5 % of good images
+# are labelled as anomalous, the default of ``contamination``. Each kind of defect is
+# detected as far as it differs from the grain.
 kinds = data.defect[test]
 for kind in np.unique(kinds):
     rows = kinds == kind
     print(f"{kind:8s} called anomalous: {labels[rows].mean():4.0%} of {rows.sum()}")
 
 # %%
-# One image of each kind. All heatmaps have one scale of colours, fixed in ``fit``, so
-# that good images look calm and defects can be compared. The white line is the
-# true outline, the dashed one what the model marks.
+# One image of each kind. All heatmaps share one colour scale, fixed in ``fit``, so that
+# good images look calm and defects can be compared. The white line is the true outline,
+# the dashed one marks the prediction.
 shown = [np.flatnonzero(kinds == kind)[0] for kind in np.unique(kinds)]
 HeatmapDisplay.from_estimator(
     model, images, data.target[test], masks=masks, names=kinds, rows=shown
 )
 
 # %%
-# Where the threshold lies among the scores; and how the loss fell in training.
+# The threshold among the scores, and the loss during training.
 ScoreDistributionDisplay.from_estimator(model, images, data.target[test])
 
 # %%

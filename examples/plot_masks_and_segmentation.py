@@ -2,14 +2,14 @@
 Masks and segmentation
 ======================
 
-From a few masks to marked defects, with a limit on false alarms, and what to say of
-each defect that was found.
+From a few masks to predicted defects, with a limit on false alarms, and a description
+of each defect.
 """
 
 # %%
-# Boards of which a few have masked defects. The threshold of the segmenter is a value
-# of the heatmap; here it is set so that at most one good board in twenty gets any mark,
-# which takes at least 19 good images that were held out.
+# Boards, a few of them with masked defects. The threshold of the segmenter is a heatmap
+# value; here it is set so that at most one good board in twenty has any marked pixel,
+# which requires at least 19 held-out good images.
 import numpy as np
 
 from skfcdd import FCDDSegmenter
@@ -33,8 +33,8 @@ model.set_params(validation_fraction=0.2).fit(data.images[train], data.masks[tra
 model.calibrate(data.images[held])
 
 # %%
-# How well do heatmaps lie on the defects? An interval says how far the figure can be
-# trusted with so many images.
+# How well do heatmaps localise the defects? The interval shows how reliable the metric
+# is for this number of images.
 images, masks = data.images[test], data.masks[test]
 heatmaps, found = model.explain(images), model.predict(images)
 auroc = bootstrap_interval(
@@ -61,8 +61,8 @@ print(
 )
 
 # %%
-# True outlines, and with dashes the predicted ones, which are wider: a cell answers to
-# everything it sees.
+# True outlines, and dashed the predicted ones, which are wider: a cell responds to
+# everything in its receptive field.
 kinds = data.defect[test]
 shown = [np.flatnonzero(kinds == kind)[0] for kind in ("crack", "spot", "missing")]
 HeatmapDisplay.from_estimator(model, images, masks=masks, names=kinds, rows=[*shown, 0])
@@ -71,5 +71,5 @@ for row, regions in zip(shown, model.regions(images[shown]), strict=True):
         print(f"{kinds[row]}: {region}")
 
 # %%
-# How much of a defect is covered at which share of good pixels marked wrongly:
+# The fraction of a defect that is covered, against the fraction of good pixels marked:
 RegionOverlapDisplay.from_estimator(model, images, masks)

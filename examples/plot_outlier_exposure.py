@@ -2,12 +2,12 @@
 Outlier exposure
 ================
 
-Images of anything else as anomalies: what they teach, and what they do not.
+Images of anything else as anomalies, and their effect on detection.
 """
 
 # %%
-# Wood is normal. Images of fabric and tablets lie about, and may serve as exposed
-# outliers. Brushed metal, and wood with a defect, are for testing alone.
+# Wood is normal. Images of fabric and tablets are available, and may serve as exposed
+# outliers. Brushed metal, and wood with a defect, are used only for testing.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -25,8 +25,8 @@ train, held = good[:180], good[180:]
 tests = {"another surface": metal, "wood with a defect": wood.images[wood.target == 1]}
 
 # %%
-# ``oe_limit`` takes at most so many of them. For comparison, planted anomalies alone,
-# and both: what is exposed comes first in a batch, and planted anomalies fill up.
+# ``oe_limit`` limits their number. For comparison, only synthetic anomalies, and both:
+# exposed outliers come first in a batch, and synthetic anomalies fill it up.
 settings = {"max_epochs": 10, "random_state": 0}
 exposed = {"synthetic": None, "outlier_exposure": others}
 models = {
@@ -46,9 +46,9 @@ for name, model in models.items():
         print(f"{name:12s} {kind:18s} AUROC {figures[name, kind]:.3f}")
 
 # %%
-# Another surface is told from wood by any of them. Of exposed outliers, two teach as
-# much as two hundred here: what is learned is what wood looks like, and that serves for
-# flaws as well. Which anomalies serve best depends on the images, so compare them on
+# All of them distinguish another surface from wood. Here, two exposed outliers are as
+# good as two hundred: the model learns the appearance of wood, which also helps to
+# detect flaws. The best choice of anomalies depends on the images, so compare them on
 # yours.
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 places = np.arange(len(models))

@@ -2,13 +2,13 @@
 Pipelines and cross-validation
 ==============================
 
-Steps of scikit-learn in front, and folds that train on good images alone.
+Preprocessing with scikit-learn, and folds that train only on good images.
 """
 
 # %%
-# A pipeline. Steps such as scalers want flat rows, so the images are flattened, and
-# ``image_shape`` says what they are. Here each pixel has a gain and an offset of its
-# own, as in a camera with a dirty sensor; ``StandardScaler`` takes them out again.
+# A pipeline. Transformers such as scalers take flat rows, so the images are flattened,
+# and ``image_shape`` states their shape. Here each pixel has its own gain and offset,
+# as in a camera with a dirty sensor; ``StandardScaler`` removes them.
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict, cross_val_score
@@ -31,24 +31,24 @@ scaled = make_pipeline(StandardScaler(), detector)
 scaled
 
 # %%
-# :class:`~skfcdd.model_selection.AnomalyKFold` trains on normal images alone, and tests
-# each image once, the anomalies too. With ``groups=`` photographs of one part stay on
-# one side.
+# :class:`~skfcdd.model_selection.AnomalyKFold` trains only on normal images, and tests
+# each image once, including the anomalies. With ``groups=``, photographs of one part
+# stay on one side.
 folds = AnomalyKFold(2, random_state=0)
 for name, estimator in {"as it is": detector, "scaled": scaled}.items():
     scores = cross_val_score(estimator, X, data.target, cv=folds, scoring="roc_auc")
     print(f"{name:9s} AUROC {scores.mean():.3f} ± {scores.std():.3f}")
 
 # %%
-# ``cross_val_predict`` gives each image the answer of a model that has not seen it: the
-# honest way to look at all of them.
+# ``cross_val_predict`` returns for each image the prediction of a model that has not
+# seen it, which gives an unbiased view of all images.
 probability = cross_val_predict(
     scaled, X, data.target, cv=folds, method="predict_proba"
 )[:, 1]
 print(f"over all images: AUROC {roc_auc_score(data.target, probability):.3f}")
 
 # %%
-# A display of the scores takes predictions as they are.
+# A display of the scores can be created from predictions.
 ScoreDistributionDisplay.from_predictions(
     data.target, probability, threshold=0.5, score_name="probability of an anomaly"
 )

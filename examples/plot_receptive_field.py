@@ -1,13 +1,13 @@
 """
-What a cell sees
-================
+The receptive field
+===================
 
-The receptive field decides what can be recognised and how exactly it can be placed. It
-is measured on the network.
+The receptive field determines which defects can be recognised, and how precisely they
+are localised. It is measured on the network.
 """
 
 # %%
-# What a cell of some networks sees behind each stage, for images of 96 pixels.
+# Receptive fields of some networks after each stage, for images of 96 pixels.
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -27,8 +27,8 @@ for name in ("efficientnet_lite0", "squeezenet1_1", "resnet18"):
         )
 
 # %%
-# A network of the paper, cut behind two of its stages. The rectangle is what the
-# hottest cell sees, over which its heat is spread.
+# A network of the paper, cut after two of its stages. The rectangle is the receptive
+# field of the hottest cell, over which its heat is spread.
 data = make_defects(240, image_size=96, texture="wood", random_state=0)
 good = data.images[data.target == 0][:100]
 row = np.flatnonzero(data.defect == "scratch")[0]
@@ -51,7 +51,7 @@ for ax in axes.flat:
     ax.set_axis_off()
 
 # %%
-# ``cut="auto"`` takes the deepest stage of which a cell sees at most half of each side
-# of the image. A :class:`~skfcdd.exceptions.ReceptiveFieldWarning` tells when a cell
-# sees nearly everything; then the heatmap cannot tell places apart. :doc:`The table
-# </backbones>` has all architectures and stages.
+# ``cut="auto"`` uses the deepest stage whose receptive field covers at most half of
+# each side of the image. A :class:`~skfcdd.exceptions.ReceptiveFieldWarning` is raised
+# if a cell sees nearly everything; the heatmap can then not localise anything.
+# :doc:`The table </backbones>` lists all architectures and stages.

@@ -2,12 +2,12 @@
 A report to review
 ==================
 
-Defects went unnoticed into the training images. Hand out a report, take in the marks
-that come back, and fit again.
+Some training images contain unnoticed defects. Share a report, collect the marks made
+in it, and fit again.
 """
 
 # %%
-# Tablets that were all taken for good, though from fifteen a piece is missing.
+# Tablets that were all assumed to be good, although fifteen have a missing piece.
 import json
 import tempfile
 from pathlib import Path
@@ -31,23 +31,23 @@ names = [f"tablet {number:03d}" for number in train]
 model = FCDDClassifier(max_epochs=6, random_state=0).fit(images)
 
 # %%
-# The report is one file, which opens in any browser, without a network.
+# The report is a single file, which opens in any browser, without a network connection.
 folder = tempfile.TemporaryDirectory()
 page = Path(folder.name, "report.html")
 info = write_report(model, images, page, names=names)
 print(f"{info.n_images} images, {info.n_bytes / 1e6:.1f} MB")
 
 # %%
-# It shows the most anomalous images first. But this kind of defect looks like none of
-# the anomalies that are planted, and the highest scores do not hold it:
+# It shows the most anomalous images first. But this kind of defect resembles none of
+# the synthetic anomalies, and the highest scores do not contain it:
 scores = model.anomaly_score(images)
 hidden = data.target[train] == 1
 highest = np.argsort(-scores)[:30]
 print(f"{hidden[highest].sum()} of {hidden.sum()} among the 30 highest scores")
 
 # %%
-# So somebody looks through all of them, and exports the marks. That file is written
-# here by the example, with the marks of one who knows the truth.
+# An expert therefore looks through all of them, and exports the marks. In this example,
+# the file is written from the known truth.
 marked = [
     {"name": name, "score": score, "mark": "defect" if is_defect else "good"}
     for name, score, is_defect in zip(names, scores.tolist(), hidden, strict=True)
@@ -64,8 +64,8 @@ review_file = Path(folder.name, "review.json")
 review_file.write_text(json.dumps(exported))
 
 # %%
-# Read back, the marks correct the labels, and the defects become examples of what to
-# find. Both models are measured on other images.
+# The marks correct the labels, and the defects become training examples. Both models
+# are evaluated on other images.
 corrected = read_review(review_file).apply(names, y)
 again = FCDDClassifier(max_epochs=6, random_state=0).fit(images, corrected)
 
@@ -75,17 +75,17 @@ for name, fitted in (("before", model), ("after", again)):
 folder.cleanup()
 
 # %%
-# What the second model sees in images that are new to it:
+# Heatmaps of the second model for new images:
 shown = [*np.flatnonzero(data.target[test])[:3], 0, 1]
 HeatmapDisplay.from_estimator(
     again, data.images[test], data.target[test], masks=data.masks[test], rows=shown
 )
 
 # %%
-# Where their scores lie:
+# The distribution of their scores:
 ScoreDistributionDisplay.from_estimator(again, data.images[test], data.target[test])
 
 # %%
-# Marks bring most where the defects are of one kind. Of many kinds, a few labels may
-# bring nothing: measure before you keep them, as in
+# Marks help most if the defects are of one kind. For many kinds, a few labels may not
+# help at all: measure before you use them, as in
 # :doc:`/auto_examples/plot_few_labelled_defects`.

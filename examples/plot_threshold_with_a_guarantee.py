@@ -22,11 +22,16 @@ print("good images to hold out:", n_calibration_required(RATE))
 print("... with a confidence of 0.95:", n_calibration_required(RATE, confidence=0.95))
 
 # %%
-# With fewer images ``fit`` refuses before it trains, and says how many it takes.
+# The promise is exact for images that are held out of training, a tenth of them here.
+# With fewer than it takes, ``fit`` refuses before it trains, and says how many.
 data = make_defects(600, texture="wood", image_size=48, random_state=0)
 good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
 model = FCDDClassifier(
-    threshold=FalseAlarmRate(RATE), max_epochs=8, score_pooling=0.1, random_state=0
+    threshold=FalseAlarmRate(RATE),
+    validation_fraction=0.1,
+    max_epochs=8,
+    score_pooling=0.1,
+    random_state=0,
 )
 try:
     model.fit(data.images[good[:100]])

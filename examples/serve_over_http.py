@@ -1,9 +1,10 @@
 """
-A model behind HTTP
-===================
+Serving over HTTP
+=================
 
-A fitted model becomes one ONNX file, and a small server answers with its scores: images
-go in as PNG, scores come out as JSON. What serves needs neither torch nor scikit-learn.
+A fitted model is exported to one ONNX file, and a small server returns its scores:
+images are sent as PNG, scores returned as JSON. The server needs neither torch nor
+scikit-learn.
 
 Needs ``pip install 'skfcdd[onnx]' starlette uvicorn``.
 """
@@ -57,7 +58,7 @@ def make_app(model):
 @contextlib.contextmanager
 def serving(app):
     """Serve from a thread, on a free port of this machine; yields the port."""
-    # Named as TCP, or asyncio leaves small answers waiting for an acknowledgement.
+    # Named as TCP, or asyncio leaves small responses waiting for an acknowledgement.
     tcp = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
     with socket.socket(*tcp) as listener:
         listener.bind(("127.0.0.1", 0))
@@ -83,7 +84,7 @@ def as_png(image):
 
 
 def ask(port, pictures):
-    """Answers, and the seconds that each took."""
+    """Return the responses, and the seconds that each took."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     answers, seconds = [], []
     for picture in pictures:
@@ -110,7 +111,7 @@ def ask_from_threads(port, pictures, n_threads):
 # %%
 # Fit, export, serve. The export has been compared with the model before it is written.
 def main():
-    """Serve a model for some seconds, and compare its answers with the library's."""
+    """Serve a model for some seconds, and compare its results with the library's."""
     data = make_defects(120, image_size=96, random_state=0)
     normal = data.images[data.target == 0]
     model = FCDDClassifier(max_epochs=3, precision="float32", random_state=0).fit(

@@ -3,7 +3,7 @@ Runs in MLflow
 ==============
 
 skorch's own callback logs the losses of each epoch to an MLflow run; parameters,
-figures and the saved model go beside them.
+metrics and the saved model are logged to the same run.
 
 Needs ``pip install mlflow-skinny`` or ``mlflow``. Not run when this page is built.
 """
@@ -13,8 +13,8 @@ Needs ``pip install mlflow-skinny`` or ``mlflow``. Not run when this page is bui
 # needs: mlflow
 
 # %%
-# Runs are kept in a folder here, which MLflow wants to be asked for; with a server or a
-# database, set its address instead.
+# Runs are stored in a local folder, which MLflow requires to be enabled explicitly;
+# with a server or a database, set its URL instead.
 import os
 import tempfile
 from pathlib import Path
@@ -34,8 +34,8 @@ os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
 mlflow.set_tracking_uri((folder / "runs").as_uri())
 
 # %%
-# ``create_artifact=False``, because skorch would write pickles: the model is kept in a
-# file that runs no code.
+# ``create_artifact=False``, because skorch would write pickles: the model is stored in
+# a file that runs no code.
 with mlflow.start_run(run_name="wood") as run:
     model = FCDDClassifier(
         max_epochs=5,
@@ -51,7 +51,7 @@ with mlflow.start_run(run_name="wood") as run:
     mlflow.log_artifact(str(folder / "wood.skfcdd"))
 
 # %%
-# What was logged:
+# The logged data:
 client = mlflow.MlflowClient()
 logged = client.get_run(run.info.run_id).data
 print(logged.params, {name: round(value, 3) for name, value in logged.metrics.items()})

@@ -35,13 +35,13 @@ with SummaryWriter(folder) as writer:
         random_state=0,
     ).fit(good)
 
-    # Heatmaps of good images, to be looked at beside the curves.
+    # Heatmaps of good images, to be viewed next to the curves.
     low, high = model.heatmap_scale_
     heatmaps = model.explain(good[:8])[:, None]
     writer.add_images("heatmaps", ((heatmaps - low) / (high - low)).clip(0, 1))
 
 # %%
-# Look at them with ``tensorboard --logdir FOLDER``. What was written can also be read:
+# View them with ``tensorboard --logdir FOLDER``. The files can also be read:
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 events = EventAccumulator(str(folder)).Reload()

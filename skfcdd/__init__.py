@@ -32,6 +32,7 @@ _MODULES = {
     "anomalies",
     "backbones",
     "baselines",
+    "comparison",
     "conformal",
     "datasets",
     "display",
@@ -42,9 +43,11 @@ _MODULES = {
     "memory_bank",
     "metrics",
     "model_selection",
+    "monitoring",
     "objectives",
     "receptive_field",
     "report",
+    "serving",
     "thresholds",
 }
 

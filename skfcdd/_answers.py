@@ -1,4 +1,4 @@
-"""What a fitted estimator, or an exported model, says of images."""
+"""Scores, heatmaps and labels of any fitted estimator or exported model."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = [
     "take",
 ]
 
-# Images that are looked at together, where an estimator has no batches of its own.
+# Number of images per batch for estimators without batches of their own.
 _SLICE = 64
 
 
 def check_model(estimator: Any, *methods: str) -> None:
-    """Refuse what is no fitted model of this package.
+    """Check that `estimator` is a fitted model of this package.
 
     Raises
     ------
     TypeError
         If it lacks one of `methods`.
-    ~sklearn.exceptions.NotFittedError
+    NotFittedError
         If it is not fitted.
     """
     missing = [name for name in methods if not hasattr(estimator, name)]
@@ -54,19 +54,19 @@ def check_model(estimator: Any, *methods: str) -> None:
 
 
 def has_memory(estimator: Any) -> bool:
-    """Whether heatmaps are the sum of two parts, one of them from a memory."""
+    """Whether heatmaps are the sum of two parts, one of them from a memory bank."""
     model = getattr(estimator, "_fitted", None)
     return getattr(model, "memory", None) is not None
 
 
 def count(X: Any) -> int:
-    """Number of images."""
+    """Return the number of images."""
     shape = getattr(X, "shape", None)
     return int(shape[0]) if shape else len(X)
 
 
 def take(X: Any, rows: npt.NDArray[np.intp]) -> Any:
-    """Some images of whatever an estimator takes for X."""
+    """Select rows of any accepted form of X."""
     if hasattr(X, "iloc"):
         return X.iloc[rows]
     if isinstance(X, (list, tuple)):
@@ -81,7 +81,7 @@ def _slices(X: Any) -> Iterator[Any]:
 
 
 def iter_heatmaps(estimator: Any, X: Any) -> Iterator[npt.NDArray[np.float32]]:
-    """Heatmaps of all images in order, in batches."""
+    """Yield the heatmaps of all images in order, batch by batch."""
     if hasattr(estimator, "iter_explain"):
         yield from estimator.iter_explain(X)
     else:
@@ -92,7 +92,7 @@ def iter_heatmaps(estimator: Any, X: Any) -> Iterator[npt.NDArray[np.float32]]:
 def judge(
     estimator: Any, X: Any, scores: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """Which images are called anomalous; of a segmenter, have an anomalous pixel."""
+    """Predict which images are anomalous; for masks, any anomalous pixel counts."""
     if not convention_of(estimator).judges_pixels:
         above: npt.NDArray[np.bool_] = is_above(scores, estimator.threshold_)
         return above
@@ -101,12 +101,12 @@ def judge(
 
 
 def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
-    """Which images are anomalies, in the labels that `estimator` speaks.
+    """Convert labels or masks to one boolean per image.
 
     Parameters
     ----------
     estimator : estimator
-        Knows which label means what.
+        Fitted estimator, which defines the meaning of the labels.
     y : array-like of shape (n,) or (n, h, w), or None
         Labels or masks.
     n : int
@@ -115,12 +115,12 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
     Returns
     -------
     ndarray of shape (n,), bool, or None
-        None where y is.
+        True for anomalies; None if `y` is None.
 
     Raises
     ------
     ValueError
-        If there are not as many, or labels that the estimator does not know.
+        If the length is not `n`, or the estimator does not know a label.
     """
     if y is None:
         return None
@@ -144,9 +144,9 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
 
 
 def _labels(estimator: Any) -> tuple[list[Any], Any]:
-    """Both labels, and the one that means anomaly."""
+    """Return both labels, and the one that means anomaly."""
     convention = getattr(estimator, "convention_", None)
-    if convention is None:  # another's estimator
+    if convention is None:  # an estimator of another package
         classes = getattr(estimator, "classes_", None)
         if classes is None:
             return [-1, 1], -1  # scikit-learn's convention of outlier detectors
@@ -158,14 +158,14 @@ def _labels(estimator: Any) -> tuple[list[Any], Any]:
 def pick_masks(
     masks: Any, rows: npt.NDArray[np.intp], n: int, size: tuple[int, int]
 ) -> npt.NDArray[np.bool_] | None:
-    """Masks of some of `n` images of `size`; empty where an image has none.
+    """Select the masks of some of `n` images; images without a mask get an empty one.
 
     Raises
     ------
     ImageShapeError
-        If there are not as many, or they are of another size.
+        If there are not `n` masks, or their size is not `size`.
     ValueError
-        If they hold other values than 0 and 1 (or 255).
+        If they contain values other than 0 and 1 (or 255).
     """
     if masks is None:
         return None
@@ -187,7 +187,7 @@ def pick_masks(
 
 
 def named_axes(estimator: Any) -> tuple[str | None, tuple[int, ...] | None]:
-    """Order of the axes and layout of flat rows that were named in ``fit``."""
+    """Return the axis order and the layout of flat rows that ``fit`` was given."""
     model = getattr(estimator, "_fitted", None)
     if model is not None:
         return model.images.channels, model.images.layout

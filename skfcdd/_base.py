@@ -16,10 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
 from skfcdd._callbacks import CallbackBridge
+from skfcdd._engine.crossfit import CrossFitted, Fold, cross_fit
 from skfcdd._engine.evidence import find_evidence
 from skfcdd._engine.light import LIGHTS
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.settings import Settings
+from skfcdd._engine.split import Split
 from skfcdd._engine.tiling import explain_large
 from skfcdd._engine.training import Trained, train
 from skfcdd._inputs.images import ImageArray
@@ -103,7 +105,10 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             StrOptions({"auto"}),
             Interval(Real, 0, 0.5, closed="right"),
         ],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, 1, closed="neither"),
+        ],
         "optimizer": [StrOptions({"adam", "adamw", "sgd"}), type],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -151,7 +156,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         heatmap_sigma: float | None = None,
         threshold: str | float = "auto",
         contamination: str | float = "auto",
-        validation_fraction: float = 0.1,
+        validation_fraction: float | str = "auto",
         optimizer: Any = "adamw",
         lr: float | str = "auto",
         weight_decay: float = 1e-4,
@@ -189,6 +194,8 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             self._parameter_constraints,
             type(self).__name__,
         ).for_images(images.image_shape)
+        n_normal = int((~targets.anomalous & targets.kept).sum())
+        settings = settings.for_rows(n_normal)
         if settings.pixel_loss is not None and not convention.judges_pixels:
             _check_pixel_loss(settings.network.loss)
         digests = settings.network.digests()
@@ -203,10 +210,23 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             versions=library_versions(),
         )
 
+        folds: list[Fold] = []
+
+        def prepare(split: Split, seed: int) -> None:
+            self._check_split(split, targets)
+            if settings.validation_fraction is None:
+                made = lambda trained: trained.model(blank, None, images)  # noqa: E731
+                folds.extend(cross_fit(settings, images, targets, split, seed, made))
+
         def fitted(trained: Trained) -> FittedModel:
             model = trained.model(blank, previous, images)
             rows = self._rows(trained.split, targets)
-            return self._calibrated(model, images, targets, rows)
+            if not folds:
+                return self._calibrated(model, images, targets, rows)
+            scorer = CrossFitted(model, folds, images)
+            return self._calibrated(
+                model, images, targets, rows, scorer=scorer, source="out-of-fold"
+            )
 
         def listeners(trained: Trained) -> list[Any]:
             if not hasattr(self, "_init_callback_context"):
@@ -214,15 +234,9 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             present = lambda: vars(self) | {"_fitted": fitted(trained)}  # noqa: E731
             return [CallbackBridge(self, X, y, present)]
 
-        trained = train(
-            settings,
-            images,
-            targets,
-            previous,
-            lambda split: self._check_split(split, targets),
-            listeners,
-        )
+        trained = train(settings, images, targets, previous, prepare, listeners)
         self._fitted = fitted(trained)
+        self._warn_of_few_images()
         if settings.checkpoint is not None and not trained.net.interrupted_:
             Path(settings.checkpoint).unlink(missing_ok=True)
 
@@ -281,7 +295,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageShapeError
+        ImageShapeError
             If the images have another shape than those of ``fit``.
 
         Examples

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from numbers import Real
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +16,24 @@ from skfcdd._engine.inference import in_batches
 from skfcdd._engine.model import FittedModel, Judging
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
+from skfcdd._verdicts import is_above
 from skfcdd.anomalies import mixed
 from skfcdd.metrics import PixelHistogram
-from skfcdd.thresholds import Auto, MaxF1, Quantile, Threshold, resolve_threshold
+from skfcdd.thresholds import (
+    Auto,
+    Calibration,
+    MaxF1,
+    Quantile,
+    Threshold,
+    resolve_threshold,
+)
 
 __all__ = [
     "CalibrationRows",
     "NormalHeat",
+    "Scorer",
+    "Verge",
+    "calibration_of",
     "check_rule",
     "heatmap_scale",
     "image_threshold",
@@ -51,11 +64,33 @@ class CalibrationRows:
         Images that set the threshold.
     every : ndarray of int
         Images of which `contamination` is a share, for outlier detectors.
+    groups : ndarray of int, or None
+        Number of the group of each of `normal`, from 0 on.
     """
 
     normal: Rows
     anomalous: Rows
     every: Rows
+    groups: npt.NDArray[np.intp] | None = None
+
+    @property
+    def n_units(self) -> int:
+        """Number of normal images, or of groups of them."""
+        if self.groups is None:
+            return len(self.normal)
+        return int(self.groups.max()) + 1
+
+
+class Scorer(Protocol):
+    """Who scores the images of calibration: the model, or its folds."""
+
+    def scores(self, images: ImageArray, rows: Rows) -> npt.NDArray[np.float64]:
+        """Scores of some rows of images."""
+
+    def heatmaps(
+        self, images: ImageArray, rows: Rows
+    ) -> Iterator[tuple[Any, npt.NDArray[np.float32]]]:
+        """Heatmaps of some rows of images, batch by batch, and which they are."""
 
 
 def _rule(judging: Judging) -> Threshold | float:
@@ -76,46 +111,99 @@ def check_rule(judging: Judging, n_normal: int, n_anomalous: int) -> None:
 
 
 def with_calibration_scores(
-    model: FittedModel, images: ImageArray, normal: Rows
+    model: FittedModel, images: ImageArray, rows: CalibrationRows, scorer: Scorer
 ) -> FittedModel:
     """The model with the scores of the normal images that set its threshold."""
-    scores = np.sort(model.scores(images, normal))
+    scores, groups = scorer.scores(images, rows.normal), rows.groups
+    order = np.argsort(scores, kind="stable")
+    scores = scores[order]
     scores.setflags(write=False)
-    return replace(model, calibration_scores=scores)
+    if groups is not None:
+        groups = groups[order].astype(np.int64)
+        groups.setflags(write=False)
+    return replace(model, calibration_scores=scores, calibration_groups=groups)
 
 
-def image_threshold(model: FittedModel, images: ImageArray, anomalous: Rows) -> float:
+@dataclass(frozen=True)
+class Verge:
+    """A threshold, and what it was chosen by.
+
+    Parameters
+    ----------
+    threshold : float
+    normal : ndarray of float64, or None
+        What is compared with it, of each normal image; None if pixels are.
+    groups : ndarray of int, or None
+        The group of each.
+    rate : float or None
+        Share of normal images that may exceed it, if the rule states one.
+    """
+
+    threshold: float
+    normal: npt.NDArray[np.float64] | None = None
+    groups: npt.NDArray[np.integer] | None = None
+    rate: float | None = None
+
+
+def image_threshold(
+    model: FittedModel, images: ImageArray, rows: CalibrationRows, scorer: Scorer
+) -> Verge:
     """Threshold of image scores."""
-    rule = _rule(model.judging)
+    rule, normal = _rule(model.judging), model.calibration_scores
+    own = groups = model.calibration_groups
     if not isinstance(rule, Threshold):
-        return rule
-    scores = [model.calibration_scores, model.scores(images, anomalous)]
+        return Verge(rule, normal, own)
+    scores = [normal, scorer.scores(images, rows.anomalous)]
     labels = np.repeat([0, 1], [len(part) for part in scores])
-    return rule(labels, np.concatenate(scores))
+    if own is not None:  # those of anomalies do not matter
+        groups = np.concatenate([own, np.zeros(len(scores[1]), dtype=int)])
+    threshold = rule(labels, np.concatenate(scores), groups=groups)
+    return Verge(threshold, normal, own, rule.asked_rate(len(scores[1])))
 
 
 def pixel_threshold(
-    model: FittedModel, images: ImageArray, targets: Targets, found: CalibrationRows
-) -> float:
+    model: FittedModel,
+    images: ImageArray,
+    targets: Targets,
+    found: CalibrationRows,
+    scorer: Scorer,
+) -> Verge:
     """Threshold of heatmaps.
 
     On pixels for rules that need anomalies, else on the hottest pixel of an image.
     """
     rule, normal, masked = _rule(model.judging), found.normal, found.anomalous
     if not isinstance(rule, Threshold):
-        return rule
+        return Verge(rule)
     if isinstance(rule, Auto):
         rule = MaxF1() if len(masked) else Quantile(rule.contamination)
     if not rule.needs_anomalies:
-        peaks = [h.max(axis=(1, 2)) for _, h in model.heatmaps(images, normal)]
-        return rule(np.zeros(len(normal)), np.concatenate(peaks))
+        peaks = np.empty(len(normal))
+        for part, heatmaps in scorer.heatmaps(images, normal):
+            peaks[part] = heatmaps.max(axis=(1, 2))
+        threshold = rule(np.zeros(len(normal)), peaks, groups=found.groups)
+        return Verge(threshold, peaks, found.groups, rule.asked_rate(0))
     rule.check(len(normal), len(masked))
     rows = np.concatenate([normal, masked])
     histogram = PixelHistogram(regions=False)
-    for part, heatmaps in model.heatmaps(images, rows):
+    for part, heatmaps in scorer.heatmaps(images, rows):
         histogram.update(targets.mask_of(rows[part], heatmaps.shape[1:]), heatmaps)
     pixels = histogram.sample()
-    return rule(pixels.truth, pixels.score, sample_weight=pixels.weight)
+    return Verge(rule(pixels.truth, pixels.score, sample_weight=pixels.weight))
+
+
+def calibration_of(verge: Verge, rows: CalibrationRows, source: str) -> Calibration:
+    """What a threshold rests on."""
+    rate = None if verge.rate is None else float(verge.rate)
+    found = Calibration(source, len(rows.normal), rows.n_units, rate, None)
+    if verge.normal is None:
+        return found
+    above = is_above(verge.normal, verge.threshold)
+    n_above = float(above.sum())
+    if verge.groups is not None:
+        shares = np.bincount(verge.groups, above) / np.bincount(verge.groups)
+        n_above = float(shares.sum())
+    return replace(found, n_above=n_above)
 
 
 @dataclass(frozen=True)
@@ -165,13 +253,13 @@ def _planted_peak(model: FittedModel, images: ImageArray, rows: Rows) -> float:
     return float(np.median(np.concatenate(parts)))
 
 
-def normal_heat(model: FittedModel, images: ImageArray, normal: Rows) -> NormalHeat:
+def normal_heat(scorer: Scorer, images: ImageArray, normal: Rows) -> NormalHeat:
     """Heatmaps of some of the rows `normal`, in short."""
     rows = normal[:: -(-len(normal) // _SCALE_IMAGES)]
     h, w = images.image_shape[:2]
     step = max(1, math.isqrt(h * w // _SCALE_PIXELS))
     found = [
         (maps[:, ::step, ::step].ravel(), maps.max(axis=(1, 2)))
-        for _, maps in model.heatmaps(images, rows)
+        for _, maps in scorer.heatmaps(images, rows)
     ]
     return NormalHeat(*(np.concatenate(parts) for parts in zip(*found, strict=True)))

@@ -1,4 +1,4 @@
-"""Callbacks of scikit-learn (1.9 and later), told of the epochs of ``fit``."""
+"""Bridge to scikit-learn callbacks (1.9 and later)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["CallbackBridge"]
 
 
 class CallbackBridge(Listener):
-    """Hands what skorch tells on to the callbacks that were set by ``set_callbacks``.
+    """Forward skorch events to the callbacks registered with ``set_callbacks``.
 
     Parameters
     ----------
     estimator : estimator
-        Which is fitted.
+        The estimator being fitted.
     X, y : array-like
-        What ``fit`` was given, for callbacks that score.
+        The data passed to ``fit``, for callbacks that score.
     present : callable
-        Learned attributes as if training had ended now; called only for callbacks
-        that ask.
+        Returns the learned attributes as if training had just ended; called only for
+        callbacks that request them.
     """
 
     reports = True
@@ -35,7 +35,7 @@ class CallbackBridge(Listener):
         self.part: Any = None
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Open the context of the whole training."""
+        """Open the context of the fit."""
         self.whole = self.estimator._init_callback_context(max_subtasks=net.max_epochs)
         self._begin(self.whole)
 
@@ -50,19 +50,19 @@ class CallbackBridge(Listener):
         )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Close it; a callback may end the training.
+        """Close the context of the epoch; a callback may stop the training.
 
         Raises
         ------
         KeyboardInterrupt
-            Which is how callbacks of skorch end a training.
+            The way in which skorch callbacks stop a training.
         """
         part, self.part = self.part, None
         if part.call_on_fit_task_end(estimator=self.estimator, **self.given):
             raise KeyboardInterrupt
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Close the context of the whole training."""
-        if self.part is not None:  # an epoch that was broken off
+        """Close the context of the fit."""
+        if self.part is not None:  # the epoch was interrupted
             self.part.call_on_fit_task_end(estimator=self.estimator)
         self.whole.call_on_fit_task_end(estimator=self.estimator, **self.given)

@@ -14,6 +14,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfcdd._base import BaseFCDD
+from skfcdd._inputs.groups import with_groups
 from skfcdd._inputs.images import ImageArray, check_images
 from skfcdd._inputs.labels import (
     Labels,
@@ -165,10 +166,14 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     contamination : float, default=0.05
         Share of normal images that "auto" and "quantile" may call anomalous, in
         [0, 0.5).
-    validation_fraction : float, default=0.1
+    validation_fraction : float or "auto", default="auto"
         Share of the normal images, and of the anomalies if there are ten or more, to
         hold out for the threshold. Images that were trained on never set it, also by
-        ``warm_start``; but fewer than ten anomalies do, for want of others.
+        ``warm_start``; but fewer than ten anomalies do, for want of others. "auto"
+        holds out a tenth of 100 normal images or more, at least 20; of fewer, all are
+        trained on, and each is scored for the threshold by one of three more networks,
+        trained on the others, which makes ``fit`` take three times as long. With
+        `early_stopping` or `accelerate`, it holds out a tenth of fewer images too.
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     lr : "auto" or float, default="auto"
@@ -210,7 +215,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         broken off, by a power cut say, is called again in the same way and goes on from
         there, to the same model; then the file is deleted. None keeps none.
     callbacks : list of skorch callbacks, default=None
-        Called in training.
+        Called in training; not in those that only score images for the threshold.
     skorch_params : dict, default=None
         Further arguments of `skorch.NeuralNet`. Those for which there is a parameter
         here (lr, max_epochs, batch_size, callbacks, ...) take its place; those that
@@ -238,7 +243,11 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     threshold_ : float
         An image with a greater score is an anomaly.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
-        Scores of the normal images that were held out, in increasing order.
+        Scores of the normal images that set the threshold, in increasing order: those
+        held out, or all, by networks that were not trained on them.
+    calibration_ : Calibration
+        What the threshold rests on, see :class:`skfcdd.thresholds.Calibration`; None
+        for models from files of former versions. ``print`` it to read it.
     heatmap_scale_ : tuple of float (low, high)
         Where the colours of heatmaps begin and end, one scale for all images: 99 % of
         the pixels of held-out normal images lie below the first; the hottest pixels of
@@ -323,7 +332,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         heatmap_sigma: float | None = None,
         threshold: str | float = "auto",
         contamination: float = 0.05,
-        validation_fraction: float = 0.1,
+        validation_fraction: float | str = "auto",
         optimizer: Any = "adamw",
         lr: float | str = "auto",
         weight_decay: float = 1e-4,
@@ -352,6 +361,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         y: Any = None,
         masks: Any = None,
         sample_weight: Any = None,
+        groups: Any = None,
     ) -> FCDDClassifier:
         """Train on normal images, and on anomalies where there are some.
 
@@ -370,6 +380,10 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             How much each image counts: one of weight 2 is shown in training twice as
             often as one of weight 1 of its kind, and one of weight 0 plays no part. The
             threshold looks at held-out images one by one, whatever their weight.
+        groups : array-like of shape (n,), default=None
+            Which images belong together, such as photographs of one part or of one
+            lot: the threshold is set on images of other groups than those trained on,
+            and each group of normal images counts as one.
 
         Returns
         -------
@@ -382,11 +396,13 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
 
         Warns
         -----
-        ~skfcdd.exceptions.AnomalyLabelWarning
+        AnomalyLabelWarning
             If the label of anomalies was taken from the sort order, or most images
             have the label 1, which may mean "good" where labels were encoded.
-        ~skfcdd.exceptions.CollapseWarning
+        CollapseWarning
             If the trained network gives all images nearly the same score.
+        ~skfcdd.exceptions.FewImagesWarning
+            If the images are too few for the rate of false alarms that is asked for.
         """
         with self._all_or_nothing():
             images = check_images(
@@ -406,7 +422,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
                 targets = Targets(labels.anomalous, *known)
             factors = class_factors(self.class_weight, labels, self.anomaly_fraction)
             targets = replace(targets, class_weight=factors)
-            targets = with_weights(targets, sample_weight)
+            targets = with_groups(with_weights(targets, sample_weight), groups)
             sign = 1 if labels.anomaly_index == 1 else -1
             convention = Convention("classifier", labels.classes, sign)
             self._fit_images(images, targets, convention, X, y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skfcdd._base import BaseFCDD
+from skfcdd._inputs.groups import with_groups
 from skfcdd._inputs.images import check_images
 from skfcdd._inputs.weights import with_weights
 from skfcdd._outliers import DETECTOR, OutlierVerdicts
@@ -121,10 +122,14 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         A float is the share of outliers in the X of ``fit``, in (0, 0.5]: the
         threshold then calls as many of X outliers. "auto" sets it on held-out images,
         of which it may call 0.05 outliers. Other rules of `threshold` go before.
-    validation_fraction : float, default=0.1
+    validation_fraction : float or "auto", default="auto"
         Share of the normal images, and of the anomalies if there are ten or more, to
         hold out for the threshold. Images that were trained on never set it, also by
-        ``warm_start``; but fewer than ten anomalies do, for want of others.
+        ``warm_start``; but fewer than ten anomalies do, for want of others. "auto"
+        holds out a tenth of 100 normal images or more, at least 20; of fewer, all are
+        trained on, and each is scored for the threshold by one of three more networks,
+        trained on the others, which makes ``fit`` take three times as long. With
+        `early_stopping` or `accelerate`, it holds out a tenth of fewer images too.
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     lr : "auto" or float, default="auto"
@@ -166,7 +171,7 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         broken off, by a power cut say, is called again in the same way and goes on from
         there, to the same model; then the file is deleted. None keeps none.
     callbacks : list of skorch callbacks, default=None
-        Called in training.
+        Called in training; not in those that only score images for the threshold.
     skorch_params : dict, default=None
         Further arguments of `skorch.NeuralNet`. Those for which there is a parameter
         here (lr, max_epochs, batch_size, callbacks, ...) take its place; those that
@@ -194,7 +199,11 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
     feature_names_in_ : ndarray of str
         Names of the columns, where X was a table with names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
-        Scores of the normal images that were held out, in increasing order.
+        Scores of the normal images that set the threshold, in increasing order: those
+        held out, or all, by networks that were not trained on them.
+    calibration_ : Calibration
+        What the threshold rests on, see :class:`skfcdd.thresholds.Calibration`; None
+        for models from files of former versions. ``print`` it to read it.
     heatmap_scale_ : tuple of float (low, high)
         Where the colours of heatmaps begin and end, one scale for all images: 99 % of
         the pixels of held-out normal images lie below the first; the hottest pixels of
@@ -242,6 +251,7 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         X: Any,
         y: Any = None,
         sample_weight: Any = None,
+        groups: Any = None,
     ) -> FCDDDetector:
         """Train on images, nearly all of which are normal.
 
@@ -257,6 +267,10 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
             How much each image counts: one of weight 2 is shown in training twice as
             often as one of weight 1 of its kind, and one of weight 0 plays no part. The
             threshold looks at held-out images one by one, whatever their weight.
+        groups : array-like of shape (n,), default=None
+            Which images belong together, such as photographs of one part or of one
+            lot: the threshold is set on images of other groups than those trained on,
+            and each group of normal images counts as one.
 
         Returns
         -------
@@ -269,15 +283,18 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
 
         Warns
         -----
-        ~skfcdd.exceptions.AnomalyLabelWarning
+        AnomalyLabelWarning
             If y has several labels, but none of them is -1.
-        ~skfcdd.exceptions.CollapseWarning
+        CollapseWarning
             If the trained network gives all images nearly the same score.
+        ~skfcdd.exceptions.FewImagesWarning
+            If the images are too few for the rate of false alarms that is asked for.
         """
         with self._all_or_nothing():
             images = check_images(
                 self, X, channels=self.channels, image_shape=self.image_shape
             )
             targets = with_weights(self._read_targets(y, images), sample_weight)
+            targets = with_groups(targets, groups)
             self._fit_images(images, targets, DETECTOR, X, y)
         return self

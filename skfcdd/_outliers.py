@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import column_or_1d
 
-from skfcdd._calibration import CalibrationRows
+from skfcdd._calibration import CalibrationRows, Scorer, Verge
 from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
@@ -125,14 +125,16 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         images: ImageArray,
         targets: Targets,
         rows: CalibrationRows,
-    ) -> float:
+        scorer: Scorer,
+    ) -> Verge:
         """As many outliers among all given images as `contamination` says."""
         judging = model.judging
         if judging.threshold == "auto" and judging.contamination != "auto":
             share = 1 - float(judging.contamination)
             quantile = np.quantile(model.scores(images, rows.every), share)
-            return max(float(quantile), float(np.finfo(np.float32).tiny))
-        return super()._choose_threshold(model, images, targets, rows)
+            threshold = max(float(quantile), float(np.finfo(np.float32).tiny))
+            return Verge(threshold, model.calibration_scores, model.calibration_groups)
+        return super()._choose_threshold(model, images, targets, rows, scorer)
 
 
 def _known_outliers(

@@ -1,4 +1,4 @@
-"""Connected regions of masks, for a whole batch at once."""
+"""Connected regions of masks, for whole batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 __all__ = ["Region", "drop_small", "find_regions", "label_regions"]
 
-# Neighbours within an image, the diagonal ones too, and none in the next image.
+# Neighbours within an image, including diagonal ones, and none in the next image.
 _NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
 _NEIGHBOURS[1] = True
 
@@ -22,14 +22,13 @@ class Region:
     Parameters
     ----------
     bbox : tuple of int (top, left, bottom, right)
-        Smallest box around it in pixels; bottom and right are the first row and
-        column outside.
+        Bounding box in pixels; bottom and right are exclusive.
     area : int
-        Number of its pixels.
+        Number of pixels.
     peak : float
-        Greatest value of the heatmap in it.
+        Maximum of the heatmap in the region.
     peak_at : tuple of int (row, column)
-        Where that is.
+        Position of the maximum.
 
     Examples
     --------
@@ -45,15 +44,15 @@ class Region:
 
 
 def label_regions(masks: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
-    """Number the regions of masks (n, h, w) from 1, connected also at corners."""
-    from scipy import ndimage  # late: exported models are served without it
+    """Label the regions of masks (n, h, w) from 1, with 8-connectivity."""
+    from scipy import ndimage  # imported late: not needed to serve exported models
 
     labels, count = ndimage.label(masks, structure=_NEIGHBOURS)
     return labels, int(count)
 
 
 def drop_small(masks: npt.NDArray[np.bool_], min_area: int) -> npt.NDArray[np.bool_]:
-    """Masks (n, h, w) without the regions of fewer than `min_area` pixels."""
+    """Remove regions of fewer than `min_area` pixels from masks (n, h, w)."""
     if min_area <= 1:
         return masks
     labels, _ = label_regions(masks)
@@ -66,7 +65,7 @@ def drop_small(masks: npt.NDArray[np.bool_], min_area: int) -> npt.NDArray[np.bo
 def find_regions(
     masks: npt.NDArray[np.bool_], heatmaps: npt.NDArray[np.floating]
 ) -> list[list[Region]]:
-    """Regions of each image, the highest peak first."""
+    """Find the regions of each image, sorted by decreasing peak."""
     from scipy import ndimage
 
     found: list[list[Region]] = [[] for _ in masks]

@@ -127,32 +127,48 @@ def facts(estimator: Any) -> dict[str, str]:
 def _threshold_facts(estimator: Any) -> dict[str, str]:
     """The threshold, and what is known of its false alarms."""
     held, threshold = estimator.calibration_scores_, float(estimator.threshold_)
+    found = estimator.calibration_
+    images = f"{len(held)} normal images"
+    if found is not None and found.grouped:
+        images += f" in {found.n_groups} groups"
+    if found is not None and found.source == "out-of-fold":
+        images += ", scored out of fold"
     if convention_of(estimator).judges_pixels:
-        return {
-            "threshold of pixels": f"{threshold:.4g}",
-            "calibrated on": f"{len(held)} normal images",
-        }
-    above = int(is_above(held, threshold).sum())
-    rows = {
-        "threshold": f"{threshold:.4g}",
-        "calibrated on": f"{len(held)} normal images, {above} of them above",
-    }
-    rule = estimator._fitted.judging.threshold
-    promise = _promise(rule, held, threshold)
-    return rows | ({"false alarms": promise} if promise else {})
+        rows = {"threshold of pixels": f"{threshold:.4g}", "calibrated on": images}
+    else:
+        above = int(is_above(held, threshold).sum())
+        images += f", {above} of them above"
+        rows = {"threshold": f"{threshold:.4g}", "calibrated on": images}
+        promise = _promise(estimator._fitted)
+        if promise:
+            rows["false alarms"] = promise
+    if found is not None and not found.supported:
+        low, high = (100 * end for end in found.range)
+        rows["false alarms"] = (
+            f"between {low:.0f} and {high:.0f} %: {100 * found.rate:.3g} % needs at "
+            f"least {found.n_required} images, there are {found.n_groups}"
+        )
+    return rows
 
 
-def _promise(rule: Any, held: Any, threshold: float) -> str | None:
+def _promise(model: Any) -> str | None:
     """The rate that is guaranteed; None where this threshold is not of that rule."""
+    rule, held, found = (
+        model.judging.threshold,
+        model.calibration_scores,
+        model.calibration,
+    )
     if not isinstance(rule, FalseAlarmRate):
         return None
     try:
-        expected = rule(np.zeros(len(held)), held)
+        expected = rule(np.zeros(len(held)), held, groups=model.calibration_groups)
     except CalibrationError:
         return None
-    if expected != threshold:  # of a file that did not keep them together
+    if expected != model.threshold:  # of a file that did not keep them together
         return None
     share = f"at most {100 * rule.rate:.3g} % of good images"
+    if found is not None and found.source == "out-of-fold":
+        share = f"about {share}"
     if rule.confidence is None:
         return f"{share}, on average"
     return f"{share}, with {100 * rule.confidence:.3g} % confidence"
@@ -163,7 +179,7 @@ def _pair(values: Any) -> str:
 
 
 def _scores(estimator: Any) -> str:
-    """The scores of the normal images that were held out, and the threshold."""
+    """The scores of the normal images that set the threshold, and the threshold."""
     from skfcdd.display import ScoreDistributionDisplay
 
     scores = estimator.calibration_scores_
@@ -175,13 +191,13 @@ def _scores(estimator: Any) -> str:
             np.zeros(len(scores)),
             scores,
             threshold=threshold,
-            score_name="anomaly score of held-out images",
+            score_name="anomaly score of these images",
             ax=ax,
             bins=20,
             normal_kw={"alpha": 1},
         )
 
-    return _figure(draw, "Scores of the normal images that were held out")
+    return _figure(draw, "Scores of the normal images that set the threshold")
 
 
 def _curves(estimator: Any) -> str:

@@ -16,6 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from skfcdd._calibration import (
     CalibrationRows,
     NormalHeat,
+    Scorer,
+    Verge,
+    calibration_of,
     check_rule,
     heatmap_scale,
     image_threshold,
@@ -24,13 +27,14 @@ from skfcdd._calibration import (
 )
 from skfcdd._engine.model import FittedModel, ImageFormat, Judging
 from skfcdd._engine.split import Split
+from skfcdd._inputs.groups import check_groups
 from skfcdd._inputs.images import ImageArray, check_images
 from skfcdd._inputs.labels import Targets
 from skfcdd._inputs.lazy_arrays import check_out
 from skfcdd._repr import ReprMixin
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.conformal import conformal_p_values, select_discoveries
-from skfcdd.exceptions import CalibrationError
+from skfcdd.exceptions import CalibrationError, FewImagesWarning
 
 if TYPE_CHECKING:
     from typing import Self
@@ -74,6 +78,7 @@ class AnomalyScorer(ReprMixin):
     calibration_scores_ = of_model(
         "calibration_scores", "Scores of held-out normal images, in increasing order."
     )
+    calibration_ = of_model("calibration", "What the threshold rests on.")
     heatmap_scale_ = of_model(
         "heatmap_scale", "Where colours of heatmaps begin and end."
     )
@@ -103,7 +108,7 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageShapeError
+        ImageShapeError
             If the images have another shape than those of ``fit``.
         """
         return self._scored(X)[0]
@@ -129,7 +134,7 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageShapeError
+        ImageShapeError
             If the images have another shape than those of ``fit``.
         ValueError
             If `out` has another shape, no floating type, or cannot be written to.
@@ -158,13 +163,13 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageShapeError
+        ImageShapeError
             If the images have another shape than those of ``fit``.
         """
         images = self._check_images(X)
         return (batch for _, batch in self._fitted.heatmaps(images))
 
-    def calibrate(self, X: Any, y: Any = None) -> Self:
+    def calibrate(self, X: Any, y: Any = None, groups: Any = None) -> Self:
         """Set the threshold anew, on other images, and leave the network as it is.
 
         The parameters `threshold`, `contamination`, `score_pooling`, `heatmap_sigma`
@@ -178,6 +183,9 @@ class AnomalyScorer(ReprMixin):
             Images as for ``fit``. Those that were trained on are left out.
         y : array-like, default=None
             Their labels (or masks), as for ``fit``. None means that all are normal.
+        groups : array-like of shape (n,), default=None
+            Which images belong together, such as photographs of one part. Each group
+            of normal images then counts as one.
 
         Returns
         -------
@@ -185,7 +193,7 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.CalibrationError
+        CalibrationError
             If all images are anomalies or were trained on, or they are too few, or of
             the wrong kind, for the rule. The threshold is left as it was.
 
@@ -193,10 +201,14 @@ class AnomalyScorer(ReprMixin):
         -----
         UserWarning
             If images were left out because they were trained on.
+        ~skfcdd.exceptions.FewImagesWarning
+            If the images are too few for the rate of false alarms that is asked for.
         """
         images = self._check_images(X)
         self._validate_params()  # type: ignore[attr-defined]
         targets = self._read_targets(y, images)
+        if groups is not None:
+            targets = replace(targets, groups=check_groups(groups, len(images)))
         new = self._new_to_the_network(images)
         normal, anomalous = (
             np.flatnonzero(new & (targets.anomalous == k)) for k in (0, 1)
@@ -215,9 +227,17 @@ class AnomalyScorer(ReprMixin):
             normal,
             np.intersect1d(anomalous, self._usable(targets)),
             np.flatnonzero(new),
+            targets.groups_of(normal),
         )
-        self._fitted = self._calibrated(model, images, targets, rows)
+        self._fitted = self._calibrated(model, images, targets, rows, source="given")
+        self._warn_of_few_images()
         return self
+
+    def _warn_of_few_images(self) -> None:
+        """Warn if the threshold rests on too few images for the rate asked for."""
+        found = self._fitted.calibration
+        if found is not None and found.warning is not None:
+            warn_caller(found.warning, FewImagesWarning)
 
     def _new_to_the_network(self, images: ImageArray) -> npt.NDArray[np.bool_]:
         """Which images were not trained on."""
@@ -242,7 +262,8 @@ class AnomalyScorer(ReprMixin):
         normal images that took no part in training have at least this score. For a
         new image of the same kind as those, a p-value of at most :math:`\alpha` has a
         probability of at most :math:`\alpha`, whatever the network has learned. See
-        :func:`skfcdd.conformal.conformal_p_values`.
+        :func:`skfcdd.conformal.conformal_p_values`. If the scores are out of fold, as
+        ``calibration_.source`` says, this holds approximately.
 
         Parameters
         ----------
@@ -262,6 +283,7 @@ class AnomalyScorer(ReprMixin):
         return conformal_p_values(
             self._fitted.calibration_scores,
             scores,
+            groups=self._fitted.calibration_groups,
             smoothed=smoothed,
             random_state=random_state,
         )
@@ -287,11 +309,12 @@ class AnomalyScorer(ReprMixin):
 
         Raises
         ------
-        ~skfcdd.exceptions.CalibrationError
+        CalibrationError
             If the calibration images are too few for anything to be selected.
         """
-        p = self.p_values(X)
-        return select_discoveries(p, len(self._fitted.calibration_scores), rate=rate)
+        p, groups = self.p_values(X), self._fitted.calibration_groups
+        n = len(self._fitted.calibration_scores if groups is None else set(groups))
+        return select_discoveries(p, n, rate=rate)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -364,13 +387,13 @@ class AnomalyScorer(ReprMixin):
     def _rows(self, split: Split, targets: Targets) -> CalibrationRows:
         """What sets the threshold in ``fit``."""
         every = np.flatnonzero(targets.kept)
-        held = self._held_anomalies(split, targets)
-        return CalibrationRows(split.held_normal, held, every)
+        held, normal = self._held_anomalies(split, targets), split.held_normal
+        return CalibrationRows(normal, held, every, targets.groups_of(normal))
 
     def _check_split(self, split: Split, targets: Targets) -> None:
         """Refuse a rule for the threshold that these images cannot support."""
         rows = self._rows(split, targets)
-        check_rule(self._judging(), len(rows.normal), len(rows.anomalous))
+        check_rule(self._judging(), rows.n_units, len(rows.anomalous))
 
     def _calibrated(
         self,
@@ -378,12 +401,20 @@ class AnomalyScorer(ReprMixin):
         images: ImageArray,
         targets: Targets,
         rows: CalibrationRows,
+        *,
+        scorer: Scorer | None = None,
+        source: str = "held-out",
     ) -> FittedModel:
-        """The model with all that rests on the images at `rows`."""
-        model = with_calibration_scores(model, images, rows.normal)
-        threshold = self._choose_threshold(model, images, targets, rows)
-        model = replace(model, threshold=threshold)
-        heat = normal_heat(model, images, rows.normal)
+        """The model with all that rests on the images at `rows`.
+
+        They are scored by `scorer`, or else by the model itself.
+        """
+        scorer = model if scorer is None else scorer
+        model = with_calibration_scores(model, images, rows, scorer)
+        verge = self._choose_threshold(model, images, targets, rows, scorer)
+        found = calibration_of(verge, rows, source)
+        model = replace(model, threshold=verge.threshold, calibration=found)
+        heat = normal_heat(scorer, images, rows.normal)
         scale = self._choose_scale(model, images, rows.normal, heat)
         return replace(model, heatmap_scale=scale, normal_peak=heat.calm)
 
@@ -393,8 +424,9 @@ class AnomalyScorer(ReprMixin):
         images: ImageArray,
         targets: Targets,
         rows: CalibrationRows,
-    ) -> float:
-        return image_threshold(model, images, rows.anomalous)
+        scorer: Scorer,
+    ) -> Verge:
+        return image_threshold(model, images, rows, scorer)
 
     def _scored(self, X: Any) -> tuple[npt.NDArray[np.float64], FittedModel]:
         """Scores of images, and the model that they are of."""

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from sklearn.utils import ClassifierTags
 
 from skfcdd._base import BaseFCDD
-from skfcdd._calibration import CalibrationRows, pixel_threshold
+from skfcdd._calibration import CalibrationRows, Scorer, Verge, pixel_threshold
 from skfcdd._engine.model import FittedModel
+from skfcdd._inputs.groups import with_groups
 from skfcdd._inputs.images import ImageArray, check_images
 from skfcdd._inputs.labels import (
     Targets,
@@ -144,10 +145,14 @@ class FCDDSegmenter(BaseFCDD):
         pixel, in [0, 0.5).
     min_area : int, default=1
         Drop predicted regions of fewer connected pixels.
-    validation_fraction : float, default=0.1
+    validation_fraction : float or "auto", default="auto"
         Share of the normal images, and of the anomalies if there are ten or more, to
         hold out for the threshold. Images that were trained on never set it, also by
-        ``warm_start``; but fewer than ten anomalies do, for want of others.
+        ``warm_start``; but fewer than ten anomalies do, for want of others. "auto"
+        holds out a tenth of 100 normal images or more, at least 20; of fewer, all are
+        trained on, and each is scored for the threshold by one of three more networks,
+        trained on the others, which makes ``fit`` take three times as long. With
+        `early_stopping` or `accelerate`, it holds out a tenth of fewer images too.
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     lr : "auto" or float, default="auto"
@@ -189,7 +194,7 @@ class FCDDSegmenter(BaseFCDD):
         broken off, by a power cut say, is called again in the same way and goes on from
         there, to the same model; then the file is deleted. None keeps none.
     callbacks : list of skorch callbacks, default=None
-        Called in training.
+        Called in training; not in those that only score images for the threshold.
     skorch_params : dict, default=None
         Further arguments of `skorch.NeuralNet`. Those for which there is a parameter
         here (lr, max_epochs, batch_size, callbacks, ...) take its place; those that
@@ -215,7 +220,11 @@ class FCDDSegmenter(BaseFCDD):
     feature_names_in_ : ndarray of str
         Names of the columns, where X was a table with names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
-        Scores of the normal images that were held out, in increasing order.
+        Scores of the normal images that set the threshold, in increasing order: those
+        held out, or all, by networks that were not trained on them.
+    calibration_ : Calibration
+        What the threshold rests on, see :class:`skfcdd.thresholds.Calibration`; None
+        for models from files of former versions. ``print`` it to read it.
     heatmap_scale_ : tuple of float (low, high)
         Where the colours of heatmaps begin and end, one scale for all images: 99 % of
         the pixels of held-out normal images lie below the first; the hottest pixels of
@@ -292,7 +301,7 @@ class FCDDSegmenter(BaseFCDD):
         threshold: str | float = "auto",
         contamination: float = 0.05,
         min_area: int = 1,
-        validation_fraction: float = 0.1,
+        validation_fraction: float | str = "auto",
         optimizer: Any = "adamw",
         lr: float | str = "auto",
         weight_decay: float = 1e-4,
@@ -321,6 +330,7 @@ class FCDDSegmenter(BaseFCDD):
         y: Any = None,
         masks: Any = None,
         sample_weight: Any = None,
+        groups: Any = None,
     ) -> FCDDSegmenter:
         """Train on images and masks, or on normal images alone.
 
@@ -339,6 +349,10 @@ class FCDDSegmenter(BaseFCDD):
             How much each image counts: one of weight 2 is shown in training twice as
             often as one of weight 1 of its kind, and one of weight 0 plays no part. The
             threshold looks at held-out images one by one, whatever their weight.
+        groups : array-like of shape (n,), default=None
+            Which images belong together, such as photographs of one part or of one
+            lot: the threshold is set on images of other groups than those trained on,
+            and each group of normal images counts as one.
 
         Returns
         -------
@@ -351,10 +365,12 @@ class FCDDSegmenter(BaseFCDD):
 
         Warns
         -----
-        ~skfcdd.exceptions.AnomalyLabelWarning
+        AnomalyLabelWarning
             If the label of anomalies was taken from the sort order.
-        ~skfcdd.exceptions.CollapseWarning
+        CollapseWarning
             If the trained network gives all images nearly the same score.
+        ~skfcdd.exceptions.FewImagesWarning
+            If the images are too few for the rate of false alarms that is asked for.
         """
         with self._all_or_nothing():
             images = check_images(
@@ -364,7 +380,7 @@ class FCDDSegmenter(BaseFCDD):
             targets = check_masks_and_labels(
                 y, masks, len(images), size, self.anomaly_label
             )
-            targets = with_weights(targets, sample_weight)
+            targets = with_groups(with_weights(targets, sample_weight), groups)
             convention = Convention(
                 "segmenter",
                 min_area=self.min_area,
@@ -492,5 +508,6 @@ class FCDDSegmenter(BaseFCDD):
         images: ImageArray,
         targets: Targets,
         rows: CalibrationRows,
-    ) -> float:
-        return pixel_threshold(model, images, targets, rows)
+        scorer: Scorer,
+    ) -> Verge:
+        return pixel_threshold(model, images, targets, rows, scorer)

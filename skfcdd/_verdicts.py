@@ -1,6 +1,7 @@
-"""How estimators judge: images or pixels, by which labels, with which sign.
+"""How estimators decide: for images or pixels, with which labels and sign.
 
-One protocol for estimators and exported models. Needs neither torch nor scikit-learn.
+One protocol for estimators and exported models. Depends neither on torch nor on
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ __all__ = [
 
 Scores = npt.NDArray[np.float64]
 
-# Scores of one image differ by rounding, with the images beside it in a batch and with
-# the library that computes them. By so much of a score they are the same.
+# The score of an image varies by rounding with the other images of the batch and with
+# the library that computes it. Scores that differ relatively by at most this are equal.
 SLACK = 3e-6
 
 
 def limit(threshold: float) -> float:
-    """The greatest score that is still on a threshold."""
+    """Return the greatest score that still counts as equal to a threshold."""
     return threshold + SLACK * abs(threshold)
 
 
 def is_above(scores: npt.ArrayLike, threshold: float) -> Any:
-    """Which scores are above a threshold by more than rounding."""
-    # Both in double precision: a plain number would be rounded to single.
+    """Compare scores with a threshold, ignoring differences due to rounding."""
+    # Both in double precision: a Python float would be rounded to single precision.
     return np.asarray(scores) > np.float64(limit(threshold))
 
 
 def settled(scores: npt.ArrayLike, threshold: float) -> Scores:
-    """Scores, with those that are above a threshold by rounding alone put on it."""
+    """Set scores that exceed a threshold only by rounding to the threshold."""
     values = np.asarray(scores, dtype=np.float64)
     on = (values > threshold) & ~is_above(values, threshold)
     return np.where(on, threshold, values)
@@ -54,22 +55,22 @@ def settled(scores: npt.ArrayLike, threshold: float) -> Scores:
 
 @dataclass(frozen=True, eq=False)
 class Convention:
-    """What the verdicts of an estimator look like.
+    """Form of an estimator's predictions.
 
-    An image or a pixel is anomalous exactly if its score is above the threshold, by
-    more than the scores of equal images differ (three millionths of it).
+    An image or a pixel is anomalous if and only if its score exceeds the threshold by
+    more than rounding (a relative difference of three millionths).
 
     Parameters
     ----------
     kind : {"classifier", "detector", "segmenter"}
     classes : ndarray of shape (2,)
-        The labels in sort order: -1 and 1 of a detector, 0 and 1 of a segmenter.
+        The sorted labels: -1 and 1 for a detector, 0 and 1 for a segmenter.
     anomaly_sign : {1, -1}, default=1
         1 if ``classes[1]`` means "anomaly", else -1.
     min_area : int, default=1
-        Least number of pixels that a segmenter marks together.
+        Minimum number of pixels of a region marked by a segmenter.
     image_anomaly_label : label, default=None
-        Of a segmenter: the label of anomalous images, where ``fit`` was given labels.
+        For a segmenter, the label of anomalous images if ``fit`` was given labels.
     """
 
     kind: str = "classifier"
@@ -85,7 +86,7 @@ class Convention:
 
     @property
     def judges_pixels(self) -> bool:
-        """Whether verdicts, and the threshold, are about pixels."""
+        """Whether predictions and the threshold refer to pixels."""
         return self.kind == "segmenter"
 
     @property
@@ -94,14 +95,14 @@ class Convention:
         return self.classes[1 if self.anomaly_sign > 0 else 0]
 
     def index(self, scores: Scores, threshold: float) -> npt.NDArray[np.int_]:
-        """Place in `classes` of each label."""
+        """Return the index in `classes` of each label."""
         above = is_above(scores, threshold)
         return (above == (self.anomaly_sign > 0)).astype(int)
 
     def decision(self, scores: Scores, threshold: float) -> Scores:
-        """Distance from the threshold, positive for ``classes[1]``.
+        """Return the signed distance from the threshold, positive for ``classes[1]``.
 
-        A score on the threshold is normal, so it counts as positive where
+        A score equal to the threshold is normal, so it counts as positive if
         ``classes[1]`` means "normal".
         """
         scores = settled(scores, threshold)
@@ -111,7 +112,7 @@ class Convention:
         return np.where(distance == 0, np.finfo(np.float64).tiny, distance)
 
     def probabilities(self, scores: Scores, threshold: float) -> Scores:
-        """Columns in the order of `classes`; 0.5 at the threshold."""
+        """Return probabilities in the order of `classes`; 0.5 at the threshold."""
         normal = np.exp2(-settled(scores, threshold) / threshold)
         columns = (normal, 1 - normal)
         return np.stack(columns[:: self.anomaly_sign], axis=1)
@@ -119,27 +120,28 @@ class Convention:
     def pixel_probabilities(
         self, heatmaps: npt.NDArray[np.float32], threshold: float
     ) -> Scores:
-        """Probability of each pixel that it is anomalous; 0.5 at the threshold."""
+        """Return the probability that each pixel is anomalous; 0.5 at the threshold."""
         ratio = settled(heatmaps, threshold) / threshold
         return np.asarray(-np.expm1(-np.log(2) * ratio))
 
     def masks(
         self, heatmaps: npt.NDArray[np.float32], threshold: float
     ) -> npt.NDArray[np.bool_]:
-        """Anomalous pixels, in regions of at least `min_area` of them."""
+        """Return masks of anomalous regions of at least `min_area` pixels."""
         return drop_small(is_above(heatmaps, threshold), self.min_area)
 
 
 def convention_of(estimator: Any) -> Convention:
-    """The convention of an estimator; one that states none judges images."""
+    """Return the convention of an estimator; by default, predictions are for images."""
     convention: Convention = getattr(estimator, "convention_", Convention())
     return convention
 
 
 def outline_level(estimator: Any) -> float:
-    """Pixels of heatmaps above it are outlined in pictures.
+    """Return the heatmap value above which pixels are outlined in plots.
 
-    ``pixel_threshold_``, or the middle of the scale of colours of a model without it.
+    This is ``pixel_threshold_``, or the middle of the colour scale of a model without
+    it.
     """
     if convention_of(estimator).judges_pixels:
         return float(estimator.threshold_)
@@ -148,18 +150,19 @@ def outline_level(estimator: Any) -> float:
 
 
 def middle_of(low: float, high: float) -> float:
-    """The middle of a scale of colours, in ratios if it begins above 0."""
+    """Return the middle of a colour scale; the geometric mean if it begins above 0."""
     return math.sqrt(low * high) if low > 0 else (low + high) / 2
 
 
 def decisive_scores(
     estimator: Any, X: Any, heatmaps: npt.NDArray[np.float32] | None = None
 ) -> Scores:
-    """Scores of images on the scale of the threshold of `estimator`.
+    """Return scores of images on the scale of the threshold of `estimator`.
 
-    An image is an anomaly exactly if its score is above, see :func:`is_above`. Of a
-    segmenter, whose threshold is one of pixels: the least threshold at which no defect
-    is marked in the image. With ``min_area=1`` this is the peak of the heatmap.
+    An image is an anomaly if and only if its score exceeds the threshold, see
+    :func:`is_above`. For a segmenter, whose threshold is for pixels, this is the least
+    threshold at which no defect is marked in the image: the peak of the heatmap with
+    ``min_area=1``.
     """
     convention = convention_of(estimator)
     if not convention.judges_pixels:
@@ -172,10 +175,10 @@ def decisive_scores(
 def silent_at(
     heatmaps: npt.NDArray[np.float32], min_area: int
 ) -> npt.NDArray[np.float64]:
-    """Least value above which there is no region of `min_area` pixels, by bisection.
+    """Find the least value above which no region has `min_area` pixels, by bisection.
 
-    Regions shrink as the threshold rises, so that there is one such value, and it is
-    one of the heatmap.
+    Regions shrink as the threshold rises, so there is exactly one such value, and it
+    occurs in the heatmap.
     """
     n, n_pixels = len(heatmaps), int(np.prod(heatmaps.shape[1:]))
     if min_area <= 1:
@@ -184,7 +187,7 @@ def silent_at(
         return np.zeros(n)
     values = np.sort(heatmaps.reshape(n, -1), axis=1)
     every = np.arange(n)
-    # Above the greatest value there is nothing.
+    # No pixel exceeds the maximum.
     first, last = np.zeros(n, dtype=int), np.full(n, n_pixels - 1)
     while (first < last).any():
         middle = (first + last) // 2

@@ -7,11 +7,17 @@ That alone gives what follows [1]_ [2]_, whatever the network has learned and ho
 scores are distributed. It does not hold for images of another kind than those held
 out: other lighting, another camera, or photographs of parts that were trained on.
 
+Photographs of one part resemble each other and are not exchangeable one by one. With
+`groups`, whole groups are exchangeable instead, each counts as one, and its images
+share its weight [3]_. The number of groups then takes the place of that of images.
+
 References
 ----------
 .. [1] Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005.
 .. [2] Bates, Candes, Lei, Romano and Sesia, "Testing for outliers with conformal
    p-values", Annals of Statistics 51, 2023.
+.. [3] Lee, Barber and Willett, "Distribution-free inference with hierarchical data",
+   2023.
 """
 
 from __future__ import annotations
@@ -42,6 +48,7 @@ def conformal_p_values(
     calibration_scores: npt.ArrayLike,
     scores: npt.ArrayLike,
     *,
+    groups: npt.ArrayLike | None = None,
     smoothed: bool = False,
     random_state: Any = None,
 ) -> npt.NDArray[np.float64]:
@@ -60,6 +67,10 @@ def conformal_p_values(
         Scores of held-out normal images; greater is more anomalous.
     scores : array-like of shape (n,)
         Scores to judge.
+    groups : array-like of shape (n_calibration,), default=None
+        Which calibration images belong together. Each group then counts as one image:
+        :math:`k` and :math:`n` are a sum over groups, of the share of their images
+        with at least this score, and the number of groups.
     smoothed : bool, default=False
         Break ties, that with the image itself among them, by chance. The p-values
         of normal images are then uniform exactly, but depend on `random_state`.
@@ -69,12 +80,13 @@ def conformal_p_values(
     Returns
     -------
     ndarray of shape (n,), float64
-        In [1 / (n_calibration + 1), 1]; in [0, 1] if `smoothed`.
+        In [1 / (n_calibration + 1), 1]; in [0, 1] if `smoothed`. Of groups, there are
+        as many as `n_calibration` says here.
 
     Raises
     ------
     ValueError
-        If scores are missing, or not finite.
+        If scores are missing, or not finite, or `groups` has another length.
 
     Examples
     --------
@@ -82,21 +94,24 @@ def conformal_p_values(
     >>> conformal_p_values([0.1, 0.2, 0.3, 0.4], [0.05, 0.3, 0.9])
     array([1. , 0.6, 0.2])
     """
-    calibration = np.sort(_check_scores(calibration_scores, "calibration_scores"))
+    calibration, above, n = _ranked(calibration_scores, groups)
     new = _check_scores(scores, "scores", may_be_empty=True)
-    n = len(calibration)
     slack = SLACK * np.abs(new)
-    at_least = n - np.searchsorted(calibration, new - slack, side="left")
+    at_least = above[np.searchsorted(calibration, new - slack, side="left")]
     if not smoothed:
         return (1 + at_least) / (n + 1)
-    greater = n - np.searchsorted(calibration, new + slack, side="right")
+    greater = above[np.searchsorted(calibration, new + slack, side="right")]
     chance = check_random_state(random_state).uniform(size=len(new))
     p: npt.NDArray[np.float64] = (greater + chance * (1 + at_least - greater)) / (n + 1)
     return p
 
 
 def false_alarm_threshold(
-    calibration_scores: npt.ArrayLike, rate: float, *, confidence: float | None = None
+    calibration_scores: npt.ArrayLike,
+    rate: float,
+    *,
+    confidence: float | None = None,
+    groups: npt.ArrayLike | None = None,
 ) -> float:
     r"""Lowest threshold that keeps a stated rate of false alarms.
 
@@ -117,6 +132,9 @@ def false_alarm_threshold(
         Share of normal images that may be called anomalous, in (0, 1).
     confidence : float, default=None
         In (0, 1).
+    groups : array-like of shape (n_calibration,), default=None
+        Which images belong together, as for :func:`conformal_p_values`. With
+        `confidence`, each group counts by its greatest score.
 
     Returns
     -------
@@ -125,7 +143,7 @@ def false_alarm_threshold(
 
     Raises
     ------
-    ~skfcdd.exceptions.CalibrationError
+    CalibrationError
         If there are too few calibration scores for such a promise; the message says
         how many it takes.
 
@@ -139,25 +157,31 @@ def false_alarm_threshold(
     >>> false_alarm_threshold(scores, 0.05, confidence=0.95)
     98.0
     """
-    calibration = np.sort(_check_scores(calibration_scores, "calibration_scores"))
-    n = len(calibration)
+    calibration, above, n = _ranked(calibration_scores, groups)
     needed = n_calibration_required(rate, confidence=confidence)
     if n < needed:
         promise = f"rate={rate:g}"
         if confidence is not None:
             promise += f" with confidence={confidence:g}"
+        kind = "images" if groups is None else "groups of images"
         raise CalibrationError(
             f"A false-alarm {promise} needs the scores of at least {needed} normal "
-            f"images that were not trained on. Got {n}. Hold out more images "
+            f"{kind} that were not trained on. Got {n}. Hold out more images "
             f"(validation_fraction=, or calibrate), or allow more false alarms."
         )
     if confidence is None:
-        above = math.floor((n + 1) * rate + _ROUNDING) - 1
+        most = (n + 1) * rate - 1
     else:
-        above = int(binom.ppf(1 - confidence, n, rate))
+        if groups is not None:  # a rate of groups is no less than that of their images
+            names, groups = np.unique(np.asarray(groups), return_inverse=True)
+            greatest = np.zeros(len(names))
+            np.maximum.at(greatest, groups, np.asarray(calibration_scores, dtype=float))
+            calibration, above, n = _ranked(greatest, None)
+        most = int(binom.ppf(1 - confidence, n, rate))
         # ppf gives the first count that reaches the probability.
-        above -= above > 0 and binom.cdf(above, n, rate) > 1 - confidence
-    return float(calibration[n - 1 - above])
+        most -= most > 0 and binom.cdf(most, n, rate) > 1 - confidence
+    # The first score above which no more than that lies.
+    return float(calibration[np.argmax(above[1:] <= most + n * _ROUNDING)])
 
 
 def n_calibration_required(rate: float, *, confidence: float | None = None) -> int:
@@ -219,7 +243,7 @@ def select_discoveries(
 
     Raises
     ------
-    ~skfcdd.exceptions.CalibrationError
+    CalibrationError
         If no p-value from so few calibration scores could ever be selected.
     ValueError
         If p-values are not in [0, 1].
@@ -243,6 +267,29 @@ def select_discoveries(
         return np.zeros(0, dtype=bool)
     selected: npt.NDArray[np.bool_] = false_discovery_control(p) <= rate + _ROUNDING
     return selected
+
+
+def _ranked(
+    scores: npt.ArrayLike, groups: npt.ArrayLike | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int]:
+    """Scores in order, how much lies from each place on, and how much there is.
+
+    Each image counts as 1, or each group.
+    """
+    checked = _check_scores(scores, "calibration_scores")
+    order = np.argsort(checked, kind="stable")
+    weights, n = np.ones(len(checked)), len(checked)
+    if groups is not None:
+        names = np.asarray(groups)
+        if names.shape != checked.shape:
+            raise ValueError(
+                f"groups must say for each of the {len(checked)} calibration scores "
+                f"where it belongs. Got the shape {names.shape}."
+            )
+        _, index, sizes = np.unique(names, return_inverse=True, return_counts=True)
+        weights, n = 1 / sizes[index], len(sizes)
+    above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
+    return checked[order], above, n
 
 
 def _check_scores(

@@ -12,6 +12,7 @@ __all__ = [
     "DivergedTrainingWarning",
     "DownloadError",
     "ExportError",
+    "FewImagesWarning",
     "ImageFileError",
     "ImageFileWarning",
     "ImageShapeError",
@@ -112,6 +113,17 @@ class CollapseWarning(UserWarning):
     --------
     >>> from skfcdd.exceptions import CollapseWarning
     >>> issubclass(CollapseWarning, UserWarning)
+    True
+    """
+
+
+class FewImagesWarning(UserWarning):
+    """The calibration images are too few for the rate of false alarms asked for.
+
+    Examples
+    --------
+    >>> from skfcdd.exceptions import FewImagesWarning
+    >>> issubclass(FewImagesWarning, UserWarning)
     True
     """
 

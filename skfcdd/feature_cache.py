@@ -1,10 +1,9 @@
-"""How the features of frozen stages are kept while a network is trained.
+"""Caching of the features of frozen stages during training.
 
-Where the first stages of a backbone are frozen and nothing changes the images ahead of
-them, their output for an image is the same in every epoch. It is kept, and an epoch
-costs only the stages that are trained. Synthetic anomalies come from a bank: images
-that are planted and kept as features too; a share of the bank is planted anew before
-each epoch, all of it unless one says otherwise.
+If the first stages of a backbone are frozen and images are not augmented, the output of
+these stages for an image is the same in every epoch. It is cached, so that an epoch
+costs only the trained stages. Synthetic anomalies come from a bank of cached features;
+a fraction of the bank is generated again before each epoch, by default all of it.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """How features of frozen stages are kept.
+    """Settings of the cache of features of frozen stages.
 
     Parameters
     ----------
     memory : int, default=2**31
-        Bytes of features that may be kept in memory. More of them are kept in a
-        temporary file, which is deleted after training.
+        Maximum number of bytes kept in memory. Larger caches are stored in a temporary
+        file, which is deleted after training.
     folder : str, default=None
-        Where the temporary file is made. None takes the system's folder for them.
+        Folder of the temporary file. None uses the system's temporary folder.
     dtype : {"auto", "float16", "bfloat16", "float32", "float64"}, default="auto"
-        How they are stored. "auto" takes bfloat16 or float64 where the frozen stages
-        compute in it, and float16 where they run in float32.
+        Storage data type. "auto" means bfloat16 or float64 if the frozen stages compute
+        in it, and float16 if they compute in float32.
     bank : float, default=1.0
-        Size of the bank of synthetic anomalies, as a multiple of the number that an
-        epoch takes; greater than 0.
+        Size of the bank of synthetic anomalies, as a multiple of the number used in an
+        epoch; greater than 0.
     refresh : float, default=1.0
-        Share of the bank that is planted anew before each epoch but the first, in
-        [0, 1]. Each epoch costs as many passes through the frozen stages. By default
-        no anomaly is seen twice, which finds more. Where frozen stages are slow,
-        ``FeatureCache(bank=2, refresh=0.1)`` shows each about five times.
+        Fraction of the bank generated again before each epoch except the first, in [0,
+        1]. Each of them costs a pass through the frozen stages. By default, no anomaly
+        is used twice, which improves detection. If the frozen stages are slow, use
+        ``FeatureCache(bank=2, refresh=0.1)``, which uses each about five times.
 
     Examples
     --------
@@ -55,12 +54,12 @@ class FeatureCache:
     refresh: float = 1.0
 
     def check(self) -> None:
-        """Raise where a setting is out of range.
+        """Check the parameters.
 
         Raises
         ------
         ValueError
-            The message names the setting.
+            If a parameter is out of range; the message names it.
         """
         for name, fits, expected in (
             ("memory", _is_number(self.memory, 0), "a number of bytes"),

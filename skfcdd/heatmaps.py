@@ -1,18 +1,19 @@
-r"""From the cells of a network to a heatmap over the image.
+r"""Upsampling of anomaly maps to heatmaps of the image size.
 
-The heatmap of an image with cells :math:`A` (u x v) is
+The heatmap of an image with anomaly map :math:`A` (u x v) is
 
 .. math:: A' = U_h \, A \, U_w^\top ,
 
 where column :math:`k` of :math:`U_h` (h x u) is a Gaussian over the pixel rows around
-the centre of the receptive field of cell row :math:`k`, cut off at the borders of that
-field, and likewise :math:`U_w` for columns. This is the transposed convolution with a
-fixed Gaussian kernel of Liznerski et al. (ICLR 2021, algorithm 1), written as two
-matrix products, for any image size and aspect ratio. The columns are scaled such that
+the centre of the receptive field of cell row :math:`k`, truncated at the borders of
+that field, and likewise :math:`U_w` for columns. This is the transposed convolution
+with a fixed Gaussian kernel of Liznerski et al. (ICLR 2021, algorithm 1), written as
+two matrix products, for any image size and aspect ratio. The columns are scaled such
+that
 
 .. math:: \operatorname{mean}(A') = \operatorname{mean}(A) = s :
 
-the pixels of the heatmap sum to the anomaly score, also at the borders of the image.
+the mean of the pixels equals the anomaly score, even for cells at the image border.
 """
 
 from __future__ import annotations
@@ -30,13 +31,12 @@ __all__ = ["GaussianUpsampler", "default_sigma", "gaussian_matrix", "heatmap_sig
 
 
 def default_sigma(extent: float, stride: float = 1.0) -> float:
-    r"""Width of the Gaussian for cells with receptive fields of `extent` pixels.
+    r"""Return the standard deviation of the Gaussian for a receptive field.
 
-    The rule of the authors of FCDD: :math:`\log_{10}(0.45 k + 1) + 0.25` for a field
-    of :math:`k < 32` pixels, else 10. For :math:`k \ge 64`, more than the networks have
-    for which they made it, 12, the greatest width that they tuned by hand. Never less
-    than half the distance between two cells, below which the single Gaussians show as a
-    grid of spots.
+    The rule of the authors of FCDD: :math:`\log_{10}(0.45 k + 1) + 0.25` for a field of
+    :math:`k < 32` pixels, otherwise 10. For :math:`k \ge 64`, which exceeds the fields
+    of their networks, 12, the largest value that they tuned manually. At least half the
+    distance between two cells, because smaller Gaussians appear as a grid of spots.
 
     Parameters
     ----------
@@ -68,17 +68,17 @@ def heatmap_sigmas(
     sigma: float | tuple[float, float] | None = None,
     scale: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[float, float]:
-    """Width of the Gaussians along the axes of a heatmap.
+    """Return the standard deviations of the Gaussians along both axes of a heatmap.
 
     Parameters
     ----------
     receptive_field : ReceptiveField
-        In pixels of the image that the network sees.
+        In pixels of the network input.
     sigma : float, tuple of float or None, default=None
-        Standard deviation in pixels of the heatmap, or one for each axis. None takes
-        :func:`default_sigma` along each axis.
+        Standard deviation in pixels of the heatmap, or one for each axis. None uses
+        :func:`default_sigma` for each axis.
     scale : tuple of float, default=(1.0, 1.0)
-        Pixels of the heatmap per pixel that the network sees.
+        Pixels of the heatmap per pixel of the network input.
 
     Returns
     -------
@@ -111,19 +111,19 @@ def gaussian_matrix(
     *,
     extent: float = math.inf,
 ) -> npt.NDArray[np.float64]:
-    """One Gaussian per cell over the pixels of an axis, as the columns of a matrix.
+    """Return a matrix whose columns are the Gaussians of cells along an axis.
 
     Parameters
     ----------
     n_pixels : int
         Number of pixels along the axis.
     centers : array-like of shape (n_cells,)
-        Centre of each cell's receptive field in pixels; 0 is the middle of the first
-        pixel.
+        Centre of the receptive field of each cell in pixels; 0 is the centre of the
+        first pixel.
     sigma : float
         Standard deviation in pixels, greater than 0.
     extent : float, default=inf
-        Pixels further than half of this from a centre get nothing from that cell.
+        The Gaussian of a cell is truncated at half this distance from its centre.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def gaussian_matrix(
         raise ValueError(f"Got sigma={sigma!r}, but expected a number greater than 0.")
     distance = np.arange(n_pixels)[:, None] - np.asarray(centers, dtype=np.float64)
     exponent = -0.5 * (distance / sigma) ** 2
-    # A cell paints at least its nearest pixel, however its field is cut.
+    # A cell affects at least its nearest pixel, however its field is truncated.
     nearest = np.abs(distance).min(axis=0)
     seen = np.abs(distance) <= np.maximum((extent - 1) / 2, nearest) + 1e-6
     exponent = np.where(seen, exponent, -np.inf)
@@ -160,22 +160,21 @@ def gaussian_matrix(
 
 
 class GaussianUpsampler(nn.Module):
-    """Heatmaps of full resolution from cells, for one image size.
+    """Module that upsamples anomaly maps to heatmaps of one image size.
 
     Parameters
     ----------
     image_shape : tuple of int (h, w)
         Size of the heatmaps.
     cells_shape : tuple of int (u, v)
-        Number of cells per axis.
+        Number of cells along each axis.
     receptive_field : ReceptiveField
-        In pixels of the image that the network sees.
+        In pixels of the network input.
     sigma : float, tuple of float or None, default=None
-        Standard deviation in pixels of the heatmap, or one for each axis; None takes
-        :func:`default_sigma` per axis.
+        Standard deviation in pixels of the heatmap, or one for each axis; None uses
+        :func:`default_sigma` for each axis.
     scale : tuple of float, default=(1.0, 1.0)
-        Pixels of the heatmap per pixel that the network sees, where images are
-        resized on their way in.
+        Pixels of the heatmap per pixel of the network input, if images are resized.
 
     Examples
     --------
@@ -219,7 +218,7 @@ class GaussianUpsampler(nn.Module):
             self.register_buffer(name, torch.from_numpy(matrix).float())
 
     def forward(self, cells: Tensor) -> Tensor:
-        """Heatmaps (n, h, w) of cells (n, u, v), in the precision of the cells."""
+        """Upsample cells (n, u, v) to heatmaps (n, h, w) of the same data type."""
         with torch.autocast(cells.device.type, enabled=False):
             rows, columns = self.rows.to(cells.dtype), self.columns.to(cells.dtype)
             return rows @ cells @ columns.T

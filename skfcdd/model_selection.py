@@ -1,4 +1,4 @@
-"""Splits that keep anomalies out of training, and photographs of one part together."""
+"""Splits with only normal images for training, which keep groups together."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def anomaly_split(
     anomaly_label: Any = None,
     random_state: Any = None,
 ) -> list[Any]:
-    """Split into normal images to train on, and the others to test with.
+    """Split images into a training set of normal images and a test set.
 
-    All anomalies are tested. So is every image of a group that has an anomaly, or
-    that is drawn for testing: no group is on both sides.
+    All anomalies are in the test set, together with all images of groups that have an
+    anomaly or are drawn for testing: no group is in both sets.
 
     Parameters
     ----------
@@ -42,26 +42,26 @@ def anomaly_split(
     y : array-like of shape (n,) or (n, h, w)
         Labels, or masks.
     *arrays : array-like of length n
-        Further arrays to be split alike: masks, kinds, names.
+        Further arrays to split in the same way: masks, kinds, names.
     groups : array-like of shape (n,), default=None
-        Part, lot or tile that an image shows.
+        Group of each image, such as a part or a lot.
     test_size : float, default=0.25
-        Share of the normal images (of the groups without an anomaly) to test with,
-        in (0, 1).
+        Fraction of the normal images (of groups without an anomaly) in the test set, in
+        (0, 1).
     anomaly_label : label, default=None
         As for :class:`skfcdd.FCDDClassifier`.
     random_state : int, RandomState instance or None, default=None
-        Chance of the split.
+        Controls the split.
 
     Returns
     -------
     list
-        Train and test part of X, of y, and of each further array, in this order.
+        Training and test part of X, of y, and of each further array, in this order.
 
     Raises
     ------
     ValueError
-        If lengths differ, or no normal image is left to train on or to test with.
+        If lengths differ, or a set would contain no normal images.
 
     Examples
     --------
@@ -91,22 +91,22 @@ def anomaly_split(
 
 
 class AnomalyKFold(BaseCrossValidator):  # type: ignore[misc]
-    """Cross-validation whose training folds hold normal images alone.
+    """Cross-validation whose training sets contain only normal images.
 
-    Every image is tested once, in folds that have equal shares of the anomalies.
-    Images are trained on where they are normal and neither their fold nor their group
-    is tested.
+    Every image is in one test set, and anomalies are distributed evenly over these. The
+    training set contains the normal images whose fold and group are not in the test
+    set.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds.
     shuffle : bool, default=True
-        Mix the images first.
+        Whether to shuffle the images first.
     anomaly_label : label, default=None
         As for :class:`skfcdd.FCDDClassifier`.
     random_state : int, RandomState instance or None, default=None
-        Chance of the folds, where `shuffle` is true.
+        Controls the folds if `shuffle` is True.
 
     Examples
     --------
@@ -133,12 +133,12 @@ class AnomalyKFold(BaseCrossValidator):  # type: ignore[misc]
         self.random_state = random_state
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Number of folds.
+        """Return the number of folds.
 
         Parameters
         ----------
         X, y, groups : object
-            Not used.
+            Ignored.
 
         Returns
         -------
@@ -149,7 +149,7 @@ class AnomalyKFold(BaseCrossValidator):  # type: ignore[misc]
     def split(
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-        """Yield rows to train on and to test with.
+        """Yield training and test indices.
 
         Parameters
         ----------
@@ -158,17 +158,17 @@ class AnomalyKFold(BaseCrossValidator):  # type: ignore[misc]
         y : array-like of shape (n,) or (n, h, w)
             Labels, or masks.
         groups : array-like of shape (n,), default=None
-            Part, lot or tile that an image shows.
+            Group of each image, such as a part or a lot.
 
         Yields
         ------
         train, test : ndarray of int
-            Rows.
+            Indices of the images.
 
         Raises
         ------
         ValueError
-            If y is missing, or there are fewer images (groups) than folds.
+            If y is None, or there are fewer images (groups) than folds.
         """
         if y is None:
             raise ValueError("y is needed to tell anomalies from normal images.")

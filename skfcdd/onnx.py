@@ -1,7 +1,7 @@
-"""Serve an exported model with NumPy and ONNX Runtime alone.
+"""Inference with exported models, using only NumPy and ONNX Runtime.
 
-Nothing here needs torch, scikit-learn or skorch: a process is ready for its first
-image in a fraction of a second.
+This module imports neither torch nor scikit-learn nor skorch, so a process can score
+its first image after a fraction of a second.
 """
 
 from __future__ import annotations
@@ -28,65 +28,64 @@ from skfcdd.exceptions import ValueRangeWarning
 
 __all__ = ["OnnxFCDD"]
 
-# A file says what its bytes hash to, with zeros in the place of the hash.
+# A file contains its own hash, computed with zeros in its place.
 _SEAL = b"skfcdd-sha256:%s"
 _BLANK = _SEAL % (b"0" * 64)
 BLANK_SEAL = _BLANK.decode()
 
-# Small images are run in batches of about this many values.
+# Small images are processed in batches of about this many values.
 _VALUES = 1 << 17
 _LEAST_BATCH = 16
 
 
 class OnnxFCDD:
-    r"""A model written by :func:`skfcdd.export.to_onnx`, with the methods it had.
+    r"""A model exported by :func:`skfcdd.export.to_onnx`, with the estimator's methods.
 
-    May be used from many threads at a time.
+    It can be used from several threads at the same time.
 
     Parameters
     ----------
     path : path-like
-        The file.
+        Path of the file.
     providers : sequence of str, default=None
-        Where to compute, as ONNX Runtime names it, the preferred first. None computes
-        on the CPU.
+        ONNX Runtime execution providers in order of preference. None uses the CPU.
     n_threads : int, default=None
-        Threads for one call. None takes one for each core; take 1 where many threads
-        or processes call.
+        Number of threads per call. None uses one per core; use 1 if several threads or
+        processes make calls.
     verify : bool, default=True
-        Compare the file with the hash that stands in it, before anything reads it: a
-        single flipped bit in its weights would give other scores and no error. False
-        opens files that other tools have changed on purpose, such as quantized ones.
+        Whether to compare the file with the hash that it contains before loading it: a
+        single flipped bit in its weights would change scores without an error. Use
+        False for files modified by other tools, such as quantised models.
 
     Attributes
     ----------
     classes_ : ndarray of shape (2,)
-        The labels; -1 and 1 of a detector, 0 and 1 of a segmenter.
+        The labels; -1 and 1 for a detector, 0 and 1 for a segmenter.
     threshold_ : float
-        An image with a greater score is an anomaly; of a segmenter, a pixel.
+        An image with a greater score is an anomaly; for a segmenter, a pixel.
     heatmap_scale_ : tuple of float (low, high)
-        Where the colours of heatmaps begin and end.
+        Values at which the colour scale of heatmaps begins and ends.
     pixel_threshold_ : float
-        Pixels of heatmaps above it are outlined in pictures.
+        Pixels of heatmaps above this value are outlined in plots.
     image_shape_ : tuple of int (h, w, c)
-        Shape of the images of ``fit``.
+        Image shape in ``fit``.
     channels : {"first", "last"}
-        Order of the axes that the model takes.
+        Position of the channel axis in the model input.
     reading_ : dict or None
-        How files became images in ``fit``; paths given as X are read alike.
+        How files were read in ``fit``; paths passed as X are read in the same way.
     convention_ : Convention
-        What verdicts look like.
+        Form of the predictions.
     metadata_ : dict of str
-        What else the file says about the model.
+        Further metadata of the file.
 
     Raises
     ------
     FileNotFoundError
-        If there is no file of this path.
+        If there is no file at this path.
     ImportError
         If onnxruntime is missing.
     ValueError
-        If the file is damaged, was changed, or was not written by
+        If the file is damaged, was modified, or was not written by
         :func:`skfcdd.export.to_onnx`.
 
     Examples
@@ -134,7 +133,7 @@ class OnnxFCDD:
         h, w, c = json.loads(metadata["image_shape"])
         self.image_shape_: tuple[int, int, int] = (h, w, c)
         self.threshold_ = float(metadata["threshold"])
-        # Files of before this was written had none.
+        # Files written by older versions have none.
         low, high = json.loads(
             metadata.get("heatmap_scale", f"[{self.threshold_}, {5 * self.threshold_}]")
         )
@@ -152,19 +151,19 @@ class OnnxFCDD:
         self.reading_ = json.loads(metadata.get("reading", "null"))
         self.channels = metadata["channels"]
         self._dtype = np.dtype(metadata["dtype"])
-        # Files of before this was written do not say what the images of fit were.
+        # Files written by older versions do not describe the images in fit.
         self._fitted_dtype = metadata.get("fitted_dtype")
         limits = json.loads(metadata.get("limits", "null"))
         self._limits = None if limits is None else (float(limits[0]), float(limits[1]))
         self._dynamic = bool(json.loads(metadata["dynamic_size"]))
 
     def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
-        """Anomaly score of each image; greater is more anomalous.
+        """Compute the anomaly score of each image; greater is more anomalous.
 
         Parameters
         ----------
         X : array-like of shape (n, h, w) or (n, h, w, c)
-            Images of the type and order of axes for which the model was exported.
+            Images of the data type and axis order for which the model was exported.
 
         Returns
         -------
@@ -173,17 +172,17 @@ class OnnxFCDD:
         return self._run("score", X).astype(np.float64)
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
-        """Label of each image, or the mask of each where a segmenter was exported.
+        """Predict the label of each image, or its mask if a segmenter was exported.
 
         Parameters
         ----------
         X : array-like of shape (n, h, w) or (n, h, w, c)
-            As for :meth:`anomaly_score`.
+            See :meth:`anomaly_score`.
 
         Returns
         -------
         ndarray of shape (n,), or (n, h, w), uint8
-            Of ``classes_``.
+            Values are in ``classes_``.
         """
         if self.convention_.judges_pixels:
             return self._masks(self._run("mask", X))
@@ -191,18 +190,18 @@ class OnnxFCDD:
         return labels if self.convention_.kind == "detector" else self.classes_[labels]
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        r"""Probability of each label, or of each pixel that it is anomalous.
+        r"""Predict the probability of each label, or that each pixel is anomalous.
 
         :math:`p = 1 - 2^{-s / t}` with the threshold :math:`t`.
 
         Parameters
         ----------
         X : array-like of shape (n, h, w) or (n, h, w, c)
-            As for :meth:`anomaly_score`.
+            See :meth:`anomaly_score`.
 
         Returns
         -------
-        ndarray of shape (n, 2), or (n, h, w) of a segmenter, float64
+        ndarray of shape (n, 2), or (n, h, w) for a segmenter, float64
             Columns in the order of ``classes_``.
         """
         if self.convention_.judges_pixels:
@@ -212,12 +211,12 @@ class OnnxFCDD:
         return self.convention_.probabilities(scores, self.threshold_)
 
     def explain(self, X: Any) -> npt.NDArray[np.float32]:
-        """Heatmap of each image: where it is anomalous, and how much.
+        """Compute the heatmap of each image.
 
         Parameters
         ----------
         X : array-like of shape (n, h, w) or (n, h, w, c)
-            As for :meth:`anomaly_score`.
+            See :meth:`anomaly_score`.
 
         Returns
         -------
@@ -237,7 +236,7 @@ class OnnxFCDD:
             )
         images = self._check(X)
         options = self._runtime.RunOptions()
-        # Who asks for scores shall not pay for heatmaps.
+        # Requests for scores must not compute heatmaps.
         options.only_execute_path_to_fetches = True
         parts = [
             self._session.run([output], {"images": batch}, options)[0]
@@ -255,7 +254,7 @@ class OnnxFCDD:
         return masks if area <= 1 else drop_small(masks > 0, area).astype(np.uint8)
 
     def _check(self, X: Any) -> npt.NDArray[Any]:
-        """Images as the graph takes them; files are read as in ``fit``."""
+        """Convert X to images as the graph takes them; files are read as in ``fit``."""
         if (paths := path_list(X)) is not None:
             from skfcdd._inputs.files import files_for
 
@@ -263,7 +262,7 @@ class OnnxFCDD:
             X = files_for(paths, self.reading_, self.image_shape_, known)
         images = np.asarray(X)
         if hasattr(X, "reading") and self.channels == "first" and images.ndim == 4:
-            images = np.moveaxis(images, 3, 1)  # files have their channels last
+            images = np.moveaxis(images, 3, 1)  # images from files have channels last
         images = self._check_type(self._with_channels(images))
         h, w, c = self.image_shape_
         expected: tuple[int, ...] = (
@@ -283,7 +282,7 @@ class OnnxFCDD:
         return np.ascontiguousarray(images)
 
     def _with_channels(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Images (n, h, w) with their axis of channels; single ones are refused."""
+        """Add a channel axis to images (n, h, w); raise for a single image."""
         h, w, c = self.image_shape_
         shape = (c, h, w) if (self.channels == "first") else (h, w, c)
         if images.ndim == 4:
@@ -315,10 +314,10 @@ class OnnxFCDD:
         return images
 
     def _warn_about_range(self, images: npt.NDArray[Any]) -> None:
-        """Say so where images are on another scale than those of ``fit``."""
+        """Warn if images have another scale than those of ``fit``."""
         if self._fitted_dtype is None or self._limits is None or not images.size:
             return
-        if images.dtype.kind not in "biuf":  # refused right after
+        if images.dtype.kind not in "biuf":  # raises an error later
             return
         problem = scale_problem(
             str(images.dtype),
@@ -371,7 +370,7 @@ def _open(
             )
     try:
         return runtime.InferenceSession(source, options, providers=providers)
-    # ONNX Runtime has many errors, without a common base but this one.
+    # The many errors of ONNX Runtime have no other common base class.
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as an ONNX model: it is damaged, cut off, or of "
@@ -380,7 +379,7 @@ def _open(
 
 
 def sealed(content: bytes) -> bytes | None:
-    """Bytes of a model with their hash in the place for it; None without a place."""
+    """Return a model's bytes with their hash inserted; None without a placeholder."""
     place = re.escape(_SEAL % b"") + rb"[0-9a-f]{64}"
     blank, n_places = re.subn(place, _BLANK, content)
     if n_places != 1:

@@ -28,8 +28,13 @@ def make_images(n=40, size=(16, 20), n_anomalous=0, seed=0, dtype=np.uint8):
 
 
 def quick(**params):
-    """A classifier that trains in a fraction of a second."""
-    defaults = {"max_epochs": 3, "random_state": 0, "device": "cpu"}
+    """A classifier that trains in a fraction of a second, once."""
+    defaults = {
+        "max_epochs": 3,
+        "random_state": 0,
+        "device": "cpu",
+        "validation_fraction": 0.1,
+    }
     return FCDDClassifier(**{**defaults, **params})
 
 

@@ -284,7 +284,7 @@ def test_training_on_normals_alone_is_seen_to_collapse():
     with pytest.warns(CollapseWarning, match="nearly the same score"):
         quick(synthetic=None, max_epochs=60, lr=1e-2).fit(images)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", CollapseWarning)
         quick(max_epochs=10).fit(images)
 
 

@@ -80,7 +80,7 @@ def test_fit_takes_the_part_for_training(parts, model, tmp_path, capsys):
             ["parts/" + p.relative_to(parts).as_posix(), p.parent.name, p.parts[-3]]
             for p in sorted(parts.glob("t*/*/*.png"))
         )
-    assert main([*arguments[:1], str(table), *arguments[2:]]) == 0
+    assert main([*arguments[:1], str(table), *arguments[2:], "--force"]) == 0
     assert "20 images of (24, 24): 20 good; 16 of 'test'" in capsys.readouterr().err
 
 

@@ -37,6 +37,36 @@ def test_p_values_are_counts(calibration, scores):
     assert (smoothed >= 0).all()
 
 
+@given(TIED, TIED, st.integers(1, 5), st.floats(0.05, 0.9))
+def test_groups_are_shares(calibration, scores, n_groups, rate):
+    """Against sums over groups, written out; one image a group is no group."""
+    groups = np.arange(len(calibration)) % n_groups
+    n = len(set(groups))
+
+    def above(s):
+        return sum((calibration[groups == g] > s).mean() for g in range(n))
+
+    def at_least(s):
+        return sum((calibration[groups == g] >= s).mean() for g in range(n))
+
+    p = conformal_p_values(calibration, scores, groups=groups)
+    assert_allclose(p, [(1 + at_least(s)) / (n + 1) for s in scores])
+    alone = conformal_p_values(calibration, scores, groups=np.arange(len(calibration)))
+    assert_allclose(alone, conformal_p_values(calibration, scores))
+    if n >= n_calibration_required(rate):
+        lowest = false_alarm_threshold(calibration, rate, groups=groups)
+        kept = [c for c in calibration if 1 + above(c) <= (n + 1) * rate + 1e-6]
+        assert lowest == min(kept)
+        sure = false_alarm_threshold(calibration, 0.9, confidence=0.5, groups=groups)
+        greatest = [calibration[groups == g].max() for g in range(n)]
+        assert sure == false_alarm_threshold(greatest, 0.9, confidence=0.5)
+
+
+def test_groups_of_another_length():
+    with pytest.raises(ValueError, match="each of the 3 calibration scores"):
+        conformal_p_values([1, 2, 3], [1], groups=[0, 1])
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_p_values_of_normal_images_are_valid(tied):
     """P(p <= a) <= a for every a; uniform exactly if smoothed, ties or none."""

@@ -19,7 +19,12 @@ from skfcdd.thresholds import FalseAlarmRate
 
 
 def quick(**params):
-    defaults = {"max_epochs": 6, "random_state": 0, "device": "cpu"}
+    defaults = {
+        "max_epochs": 6,
+        "random_state": 0,
+        "validation_fraction": 0.1,
+        "device": "cpu",
+    }
     return FCDDDetector(**{**defaults, **params})
 
 

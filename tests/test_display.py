@@ -39,7 +39,12 @@ from skfcdd.display import (
 from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
 X, Y, MASKS = make_images(40, n_anomalous=12)
-SMALL = {"max_epochs": 2, "random_state": 0, "device": "cpu"}
+SMALL = {
+    "max_epochs": 2,
+    "validation_fraction": 0.1,
+    "random_state": 0,
+    "device": "cpu",
+}
 
 
 @pytest.fixture(autouse=True)

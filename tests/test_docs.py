@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from skfcdd.cli import main
+
 ROOT = Path(__file__).parents[1]
 PUBLIC = [
     "skfcdd",
@@ -20,6 +22,7 @@ PUBLIC = [
     "skfcdd.backbones",
     "skfcdd.baselines",
     "skfcdd.cli",
+    "skfcdd.comparison",
     "skfcdd.conformal",
     "skfcdd.datasets",
     "skfcdd.display",
@@ -31,11 +34,13 @@ PUBLIC = [
     "skfcdd.inspection",
     "skfcdd.metrics",
     "skfcdd.model_selection",
+    "skfcdd.monitoring",
     "skfcdd.objectives",
     "skfcdd.onnx",
     "skfcdd.persistence",
     "skfcdd.receptive_field",
     "skfcdd.report",
+    "skfcdd.serving",
     "skfcdd.thresholds",
 ]
 
@@ -209,18 +214,32 @@ def test_every_example_has_its_place_in_the_gallery():
     assert sorted(_module("_gallery").ORDER) == sorted(names)
 
 
+@pytest.mark.filterwarnings("ignore:.*masks left out")
 def test_code_of_the_start_page_runs(tmp_path, monkeypatch):
     """With fewer and smaller images, and fewer epochs, than a reader would take."""
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "start.md").read_text()
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    commands = re.search(r"```console\n(.*?)```", text, re.S).group(1).splitlines()
+    assert len(commands) == 6
     for long, short in {
         "make_defects(300, image_size=96": "make_defects(60, image_size=32",
-        "FCDDClassifier(random": "FCDDClassifier(max_epochs=1, random",
+        "FCDDClassifier(random": (
+            "FCDDClassifier(max_epochs=1, contamination=0.4, random"
+        ),
     }.items():
         assert long in code
         code = code.replace(long, short)
     names: dict[str, object] = {}
-    exec(compile(code, "start.md", "exec"), names)
+    images, rest = code.split("from skfcdd import FCDDClassifier", 1)
+    exec(compile(images, "start.md", "exec"), names)
+    first, *others = [line.removeprefix("$ skfcdd ").split() for line in commands]
+    assert main(first) == 0
+    exec(compile(f"from skfcdd import FCDDClassifier{rest}", "start.md", "exec"), names)
+    for options in others:
+        more = {"fit": ["--epochs", "1"], "calibrate": ["--force"]}
+        assert main([*options, "-q", *more.get(options[0], [])]) == 0
+    for name in ("report.html", "scores.csv", "defects.csv"):
+        assert (tmp_path / name).is_file()
     assert names["heatmaps"].shape == (len(names["test"].target), 32, 32)
     assert (tmp_path / "parts.skfcdd").is_file()

@@ -38,7 +38,12 @@ ROOT = Path(__file__).parents[1]
 
 
 def quick(estimator=FCDDClassifier, **params):
-    defaults = {"max_epochs": 1, "random_state": 0, "precision": "float32"}
+    defaults = {
+        "max_epochs": 1,
+        "random_state": 0,
+        "validation_fraction": 0.1,
+        "precision": "float32",
+    }
     return estimator(**defaults | params)
 
 

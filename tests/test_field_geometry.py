@@ -504,7 +504,13 @@ IMAGES = np.random.RandomState(0).randint(0, 256, (12, 48, 48), dtype=np.uint8)
 
 
 def quick(**params):
-    params = {"max_epochs": 1, "weights": None, "random_state": 0, **params}
+    params = {
+        "max_epochs": 1,
+        "weights": None,
+        "random_state": 0,
+        "validation_fraction": 0.1,
+        **params,
+    }
     return FCDDClassifier(**params)
 
 

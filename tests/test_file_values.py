@@ -411,7 +411,12 @@ def test_a_file_that_changes_its_size(tmp_path):
 
 def quick(**params):
     # Compared with ONNX, which computes in float32.
-    params = {"backbone": "fcdd28", "precision": "float32", **params}
+    params = {
+        "backbone": "fcdd28",
+        "precision": "float32",
+        "validation_fraction": 0.1,
+        **params,
+    }
     return FCDDClassifier(max_epochs=1, random_state=0, batch_size=32, **params)
 
 

@@ -31,7 +31,12 @@ FRESH = make_defects(40, image_size=32, random_state=1)
 
 
 def quick(estimator=FCDDClassifier, **params):
-    defaults = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
+    defaults = {
+        "max_epochs": 1,
+        "random_state": 0,
+        "validation_fraction": 0.1,
+        "device": "cpu",
+    }
     return estimator(**defaults | {"precision": "float32"} | params)
 
 
@@ -102,7 +107,7 @@ def test_going_on_with_the_same_images_holds_out_the_same_ones():
 
 def test_going_on_needs_images_that_were_not_trained_on():
     seen = Seen()
-    model = exact(warm_start=True, augment=seen).fit(NORMAL)
+    model = exact(warm_start=True, augment=seen, validation_fraction=0.1).fit(NORMAL)
     trained = np.array([image.tobytes() in seen.images for image in NORMAL])
     scores = model.anomaly_score(NORMAL)
     with pytest.raises(ValueError, match="trained on"):

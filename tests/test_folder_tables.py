@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from _trees import put, put_masks
@@ -228,3 +230,34 @@ def test_a_table_of_pandas_and_of_a_bunch(folder):
     assert again.target.tolist() == data.target.tolist()
     assert again.kind.tolist() == data.kind.tolist()
     assert np.array_equal(again.filenames, data.filenames)
+
+
+def test_groups_of_a_table(folder):
+    lines = (
+        "img/0.png,good,a",
+        "img/1.png,good,",
+        "img/2.png,good,a",
+        "img/3.png,NG,b",
+    )
+    groups = load_images(table(folder, "path,label,Group", *lines)).groups
+    assert groups[0] == groups[2]
+    assert len(set(groups)) == 3
+    assert load_images(labelled(folder, "good", "good")).groups is None
+    twice = (*lines, "img/0.png,good,b")
+    with pytest.raises(ValueError, match="has two groups"):
+        load_images(table(folder, "path,label,group", *twice))
+
+
+def test_groups_by_names_of_files(tmp_path):
+    put(tmp_path, "good/p1_a.png", "good/p1_b.png", "good/p2_a.png", "good/x.png")
+    groups = load_images(tmp_path, groups=r"(p\d)_").groups
+    assert groups[0] == groups[1] and len(set(groups)) == 3
+    whole = load_images(tmp_path, groups=r"^(\w+)/").groups
+    assert set(whole) == {"good"}
+    for pattern, message in (
+        ("(", "no regular expression"),
+        ("p1", "expected parentheses"),
+        ("(q)", "fits none of 4 paths. The first is 'good/p1_a.png'"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            load_images(tmp_path, groups=pattern)

@@ -31,7 +31,12 @@ FRESH = make_defects(30, image_size=32, anomaly_fraction=0, random_state=7).imag
 
 
 def quick(estimator=FCDDClassifier, **params):
-    given = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
+    given = {
+        "max_epochs": 1,
+        "random_state": 0,
+        "validation_fraction": 0.1,
+        "device": "cpu",
+    }
     return estimator(**given | {"precision": "float32"} | params)
 
 

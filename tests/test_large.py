@@ -25,7 +25,9 @@ zarr = pytest.importorskip("zarr")
 
 
 def quick(estimator=FCDDClassifier, **params):
-    return estimator(**{"max_epochs": 1, "random_state": 0} | params)
+    return estimator(
+        **{"max_epochs": 1, "random_state": 0, "validation_fraction": 0.1} | params
+    )
 
 
 @pytest.fixture(scope="module")

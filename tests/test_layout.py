@@ -20,7 +20,7 @@ PARTS = (
     "backbones thresholds",
     "_answers",
     "inspection",
-    "display",
+    "display monitoring",
     "_repr",
     "_engine",
     "_calibration _callbacks",
@@ -30,6 +30,7 @@ PARTS = (
     "_classifier _detector _segmenter",
     "baselines persistence",
     "export report",
+    "comparison serving",
     "cli",
 )
 LEVELS = {name: i for i, names in enumerate(PARTS) for name in names.split()}

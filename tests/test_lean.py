@@ -171,17 +171,62 @@ def test_what_is_used_again_is_not_overwritten():
     assert_same_output(folded, network, (16, 16))
 
 
-def test_activations_overwrite_outputs_of_convolutions():
-    network = make_backbone("efficientnet_lite0", (64, 64, 3), weights=None)
-    folded = fold_norms(network, torch.rand(1, 3, 64, 64))
-    acts = [m for m in folded.modules() if isinstance(m, nn.ReLU6)]
+def plain_activations(network):
+    """Activations that are computed in a pass of their own."""
+    fused = [m.activation for m in network.modules() if hasattr(m, "activation")]
+    acts = [m for m in network.modules() if isinstance(m, (nn.ReLU, nn.ReLU6))]
+    return [m for m in acts if not any(m is other for other in fused)]
+
+
+ONEDNN = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="needs oneDNN"
+)
+
+
+@ONEDNN
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_are_computed_along_with_convolutions(dtype, monkeypatch):
+    """To the last bit as one after the other, one shared by two convolutions too."""
+    network = randomised(make_backbone("efficientnet_lite0", (64, 64, 3), weights=None))
+    sample = torch.rand(2, 3, 64, 64)
+    fused = fold_norms(network, sample)
+    assert not plain_activations(fused) and plain_activations(network)
+    monkeypatch.setattr(lean_module, "can_fuse", lambda *pair: False)
+    apart = fold_norms(network, sample)
+    acts = plain_activations(apart)
     assert acts and all(act.inplace for act in acts)
     assert not any(getattr(m, "inplace", False) for m in network.modules())
-    # An activation that comes first would overwrite what it is given.
-    first = fold_norms(
-        nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU()), torch.ones(1, 3, 9, 9)
-    )
-    assert not first[0].inplace and first[2].inplace
+    x = sample.to(dtype).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        found, expected = fused.to(dtype)(x), apart.to(dtype)(x)
+    rtol = 1e-5 if dtype == torch.float32 else 0.02
+    assert_allclose(found.float(), expected.float(), rtol=rtol, atol=rtol)
+    assert found.dtype == dtype and expected.abs().max() > 0.1
+
+
+@ONEDNN
+def test_fused_convolutions_have_gradients_and_other_types():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU6())
+    folded = fold_norms(network, torch.rand(1, 3, 9, 9))
+    assert not plain_activations(folded)
+    x = 20 * torch.rand(2, 3, 9, 9) - 10
+    for dtype in (torch.float32, torch.float64):
+        image = x.to(dtype)
+        expected = copy.deepcopy(network).to(dtype)(image)
+        found = copy.deepcopy(folded).to(dtype)(image).detach()
+        assert_allclose(found, expected.detach(), rtol=1e-5, atol=1e-6)
+    x.requires_grad_()
+    folded(x).sum().backward()
+    slope = x.grad.clone()
+    x.grad = None
+    network(x).sum().backward()
+    assert_allclose(slope, x.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_activations_that_come_first_overwrite_nothing():
+    layers = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU())
+    folded = fold_norms(layers, torch.ones(1, 3, 9, 9))
+    assert not folded[0].inplace and len(plain_activations(folded)) == 1
 
 
 # -- within a fitted model -------------------------------------------------------------

@@ -31,7 +31,15 @@ def images():
 
 
 def quick(estimator=FCDDDetector, **params):
-    return estimator(**{"max_epochs": 1, "random_state": 0, "weights": None} | params)
+    return estimator(
+        **{
+            "max_epochs": 1,
+            "random_state": 0,
+            "validation_fraction": 0.1,
+            "weights": None,
+        }
+        | params
+    )
 
 
 def learn(values, normalize, size=None, **params):

@@ -37,7 +37,9 @@ STORED = Path(__file__).parent / "data"
 
 
 def quick(estimator=FCDDClassifier, **params):
-    return estimator(**{"max_epochs": 1, "random_state": 0} | params)
+    return estimator(
+        **{"max_epochs": 1, "random_state": 0, "validation_fraction": 0.1} | params
+    )
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +247,7 @@ def rewritten(path, change=None, numbers=None, method=zipfile.ZIP_STORED):
 
 
 HOSTILE = {
-    "newer": (lambda d: d.update(format=6), "format 6 .*Install a newer"),
+    "newer": (lambda d: d.update(format=7), "format 7 .*Install a newer"),
     "class": (lambda d: d.update({"class": "os.system"}), "none of ours"),
     "checkpoint": (
         lambda d: d["parameters"].update(checkpoint="/somewhere"),

@@ -15,7 +15,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from _reports import HOSTILE, SIZE, Known, Page, edges_of, known_images
+from _reports import HOSTILE, SIZE, Known, Page, decoded, edges_of, known_images
 from _small import make_images, quick, with_threshold
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +30,7 @@ from skfcdd._regions import drop_small
 from skfcdd._verdicts import silent_at
 from skfcdd.cli import main
 from skfcdd.datasets import ImageFiles
-from skfcdd.exceptions import ImageShapeError, SkippedFilesWarning
+from skfcdd.exceptions import ImageFileError, ImageShapeError, SkippedFilesWarning
 from skfcdd.persistence import load, save
 from skfcdd.report import Review, read_review, write_report
 from skfcdd.report._pictures import heat_levels, outline
@@ -179,6 +179,7 @@ def test_size_is_told_and_can_be_chosen(tmp_path):
         pixels = page.picture(0).astype(int)
         if name == "small":
             assert page.data["picture_size"] == [15, 20] == list(pixels.shape)
+            assert page.data["heat_share"] == 1 / 16
             means = images[0].reshape(15, 4, 20, 4).mean(axis=(1, 3))
             assert np.abs(pixels - means).max() <= 1
         else:
@@ -580,7 +581,7 @@ def run(folder, source, *options):
 
 def test_command_takes_labels_from_folders(folder, capsys):
     code, page = run(folder, folder, "--title", "Parts <1>")
-    assert code == 0 and "12 images" in capsys.readouterr().out
+    assert code == 0 and json.loads(capsys.readouterr().out)["n_images"] == 12
     assert page.data["title"] == "Parts <1>"
     bad = [name.split("/")[1] == "flaw" for name in page.data["names"]]
     assert page.data["truth"] == bad and sum(bad) == 4
@@ -635,3 +636,105 @@ def test_command_that_fails_leaves_nothing(folder, tmp_path, capsys):
     assert run(folder, broken, "--on-error", "skip", "-o", "none/r.html") == (1, None)
     assert "no folder 'none'" in capsys.readouterr().err
     assert not [p for p in folder.iterdir() if p.name.startswith(".skfcdd")]
+
+
+# -- the pixels of the files ---------------------------------------------------------
+
+
+def write_files(folder, sizes, seed=0):
+    """Noise in files of these sizes."""
+    rng = np.random.RandomState(seed)
+    folder.mkdir()
+    paths = []
+    for i, size in enumerate(sizes):
+        paths.append(folder / f"{i}.png")
+        image = rng.randint(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(image).save(paths[-1])
+    return paths
+
+
+class Seen(Known):
+    """What it sees is smaller than the files, and has another aspect."""
+
+    image_shape_ = (*SIZE, 3)
+
+    def explain(self, X):
+        return super().explain(np.asarray(X).mean(axis=3))
+
+
+@pytest.mark.parametrize("keep_aspect", [False, True])
+def test_pictures_have_the_pixels_of_the_files(keep_aspect, tmp_path):
+    """They had those that the model sees: 128 x 154 of files of 608 x 227."""
+    sizes = [(23, 60), (23, 60), (40, 31)]
+    paths = write_files(tmp_path / "parts", sizes)
+    files = ImageFiles(paths, resize=SIZE, keep_aspect=keep_aspect)
+    model = Seen()
+    page = Page(write_report(model, files, tmp_path / "r.html"))
+    assert page.data["exact"] and page.data["of_files"]
+    assert page.data["sizes"] == [list(size) for size in sizes]
+    assert page.data["aspect"] == [23, 60] and page.data["size"] is None
+    assert page.data["heat_share"] == 1
+    heatmaps = model.explain(files[:])
+    whole = files.at_original_size(heatmaps)
+    for row, path in enumerate(paths):
+        with Image.open(path) as image:
+            assert_array_equal(page.picture(row), np.asarray(image))
+        # The heatmap lies on the image, without what was filled up around it.
+        shown = page.heatmap(row)
+        if not keep_aspect:
+            assert shown.shape == SIZE
+        else:
+            assert shown.shape[0] / shown.shape[1] == pytest.approx(
+                sizes[row][0] / sizes[row][1], rel=0.15
+            )
+        large = np.asarray(
+            Image.fromarray(shown.astype(np.float32)).resize(
+                sizes[row][::-1], Image.Resampling.BILINEAR
+            )
+        )
+        assert np.corrcoef(large.ravel(), whole[row].ravel())[0, 1] > 0.99
+        value, down, across = page.data["peaks"][str(row)]
+        assert value == pytest.approx(heatmaps[row].max(), rel=1e-5)
+        assert whole[row][down, across] >= 0.8 * whole[row].max()
+
+
+def test_a_file_of_any_number_of_images_stays_small(tmp_path):
+    paths = write_files(tmp_path / "parts", [(200, 300)] * 20)
+    files = ImageFiles(paths, resize=SIZE)
+    exact = write_report(Seen(), files, tmp_path / "e.html", max_bytes=None)
+    assert Page(exact).data["exact"] and exact.n_bytes > 4_000_000
+    sizes = []
+    for limit in (2_000_000, 1_000_000, 500_000):
+        info = write_report(Seen(), files, tmp_path / "r.html", max_bytes=limit)
+        page = Page(info)
+        assert 0.4 * limit < info.n_bytes <= limit
+        assert not page.data["exact"]
+        assert {page.picture(row).shape for row in range(20)} != {(*SIZE, 3)}
+        sizes.append(page.picture(0).shape[0])
+    assert sizes[0] == 200 > sizes[-1]
+    # Nor do a few large ones among them, which no sample shows.
+    paths += write_files(tmp_path / "more", [(600, 900)] * 3)
+    mixed = ImageFiles(paths, resize=SIZE)
+    info = write_report(Seen(), mixed, tmp_path / "r.html", max_bytes=1_500_000)
+    assert info.n_bytes < 2_000_000
+
+
+def test_large_pictures_have_small_ones_beside_them(tmp_path):
+    files = ImageFiles(write_files(tmp_path / "parts", [(500, 800)]), resize=SIZE)
+    page = Page(write_report(Seen(), files, tmp_path / "r.html"))
+    (text,) = [text for _, a, text in page.texts if a.get("id") == "t0"]
+    thumb = decoded(text)
+    assert thumb.shape == (160, 256, 3) and len(text) < len(page.pictures[0][0]) / 8
+    assert page.picture(0).shape == (500, 800, 3)
+    for limit in (0, 1.5, True):
+        with pytest.raises(ValueError, match="max_bytes"):
+            write_report(Seen(), files, tmp_path / "r.html", max_bytes=limit)
+
+
+def test_images_that_have_moved(tmp_path):
+    paths = write_files(tmp_path / "parts", [(20, 30)] * 3)
+    files = ImageFiles(paths, resize=SIZE)
+    paths[1].rename(tmp_path / "gone.png")
+    with pytest.raises(ImageFileError, match=r"1\.png.*no such file"):
+        write_report(Seen(), files, tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from skfcdd._regions import drop_small
 from skfcdd._verdicts import Convention, outline_level
 from skfcdd.display._look import ramp
 from skfcdd.report import Review, read_review, write_report
+from skfcdd.report._write import write_known
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -214,9 +216,17 @@ def test_nothing_that_comes_with_a_name_can_run(reader):
     reader.frame()
     assert reader.run("return document.querySelectorAll('[onerror], b').length") == 0
     names = reader.run(
-        "return [...document.querySelectorAll('.card .name')].map(n => n.textContent)"
+        "return [...document.querySelectorAll('.card .name')].map(n => n.title)"
     )
     assert [NAMES[row] for row in reader.rows()] == names
+    shown = reader.run(
+        "return [...document.querySelectorAll('.card .name')].map(n => n.textContent)"
+    )
+    for row, text in zip(reader.rows(), shown, strict=True):
+        kind, stem = text.split(" ", 1)
+        assert kind == KINDS[row] and stem and stem in NAMES[row]
+        if row >= len(HOSTILE):
+            assert stem == f"{row:03d}"
     reader.open_view(0)
     shown = reader.run("return document.getElementById('view-name').textContent")
     assert shown == HOSTILE[0] == "<img onerror=alert(1) src=x>.png"
@@ -397,7 +407,8 @@ def test_kinds(reader):
         assert number(share) == pytest.approx(
             100 * called[kinds == kind].mean(), abs=0.06
         )
-    assert [row[0] for row in rows] == sorted(set(KINDS))
+    # Good images are no kind of defect.
+    assert [row[0] for row in rows] == sorted({*KINDS} - {"good"})
 
 
 # -- the list --------------------------------------------------------------------------
@@ -796,3 +807,220 @@ def test_printing_waits_for_the_pictures(reader):
         document.getElementById("print").click();"""
     )
     assert printed == N
+
+
+# -- at first sight ------------------------------------------------------------------
+
+
+def test_the_worst_errors_stand_beside_the_rates(reader):
+    called = scores > MODEL.threshold_
+    missed = [i for i in np.argsort(scores) if Y[i] and not called[i]]
+    alarms = [i for i in RANKED if not Y[i] and called[i]]
+    n = len(missed) + len(alarms)
+    assert f"{n} wrong verdict" in reader.text("#errors-note")
+    titles = "return [...document.querySelectorAll('#errors .name')].map(n => n.title)"
+    shown = reader.run(titles)
+    assert len(shown) == min(n, 4) and shown[0] == NAMES[(missed or alarms)[0]]
+    assert {NAMES.index(name) for name in shown} <= {*missed, *alarms}
+    reader.run("document.querySelector('#errors .glance').click()")
+    reader.wait(lambda: reader.text("#view-name") == " ".join(shown[0].split()))
+    reader.keys(Keys.ESCAPE)
+    # They follow the threshold.
+    reader.put("threshold-value", 1e6)
+    worst = int(min(np.flatnonzero(Y == 1), key=lambda i: scores[i]))
+    assert reader.run(titles)[0] == NAMES[worst]
+
+
+def test_a_sentence_says_how_the_model_does(reader):
+    called = scores > MODEL.threshold_
+    found, alarms = int((called & (Y == 1)).sum()), int((called & (Y == 0)).sum())
+    told = reader.text("#verdict")
+    assert told.startswith("At the model\u2019s threshold, ")
+    assert f"{found} of {(Y == 1).sum()} defects" in told
+    assert f"{alarms} of {(Y == 0).sum()} good images" in told
+    reader.put("threshold", 0)
+    assert reader.text("#verdict").startswith(f"At this threshold, {(Y == 1).sum()} of")
+
+
+def test_a_threshold_that_rests_on_few_images(browser, folder):
+    class Calibrated(Known):
+        _fitted = SimpleNamespace(
+            judging=SimpleNamespace(threshold="auto"),
+            images=SimpleNamespace(channels=None, layout=None),
+        )
+
+    for n, warned in ((3, True), (80, False)):
+        model = Calibrated(threshold=0.75)
+        model.calibration_scores_ = np.arange(float(n))
+        place = folder / f"few{n}.html"
+        write_report(model, X, place, Y)
+        reader = Reader(browser, place.as_uri())
+        assert reader.find("#few").is_displayed() == warned
+        if warned:
+            assert "3 good images only" in reader.text("#few")
+            reader.put("threshold", 5)  # which the reader has chosen
+            assert not reader.find("#few").is_displayed()
+
+
+def test_what_few_images_say_is_held_back(browser, folder):
+    """After four marks the page spoke of an area of 1."""
+    place = folder / "unknown.html"
+    write_report(MODEL, X, place)
+    reader = Reader(browser, place.as_uri())
+    for row, key in ((0, "d"), (1, "d"), (-1, "n"), (-2, "n")):
+        card = f".card[data-row='{RANKED[row]}'] .open"
+        reader.run("document.querySelector(arguments[0]).focus()", card)
+        reader.keys(key)
+    assert reader.text("#roc-title") == "ROC curve"
+    assert "now there are 2 and 2" in reader.text("#roc-note")
+    assert not reader.find("#roc").is_displayed()
+    cells = reader.run(
+        "return [...document.querySelectorAll('#rates strong')].map(c => c.textContent)"
+    )
+    assert cells == ["2 of 2", "0 of 2", NOTHING, NOTHING, NOTHING]
+    assert reader.find("#review-said").text == ""
+    reader.find("#export-json").click()
+    reader.wait(lambda: "handed" in reader.text("#review-said"))
+    reader.run("window.confirm = () => true")
+    reader.find("#clear-marks").click()
+    reader.frame()
+    assert reader.text("#review-said") == ""
+
+
+def test_nothing_glows_where_nothing_is_wrong(reader):
+    kinds = (
+        "const cells = [...document.querySelectorAll('#confusion td[class]')];"
+        "return Object.fromEntries(cells.map("
+        "cell => [cell.textContent.replace(/^\\d+ /, ''), cell.className]))"
+    )
+    reader.put("threshold", 0)
+    found = reader.run(kinds)
+    assert found["missed"] == "right" and found["false alarms"] == "wrong"
+    reader.put("threshold-value", 1e6)
+    found = reader.run(kinds)
+    assert found["missed"] == "wrong" and found["false alarms"] == "right"
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_labels_of_charts_do_not_collide(browser, address, width):
+    reader = Reader(browser, address, width=width)
+    boxes = (
+        "return [...document.querySelectorAll(arguments[0] + ' text')].map(t => {"
+        "  const r = t.getBoundingClientRect();"
+        "  return [t.textContent, r.left, r.top, r.right, r.bottom] })"
+    )
+    edges = (
+        "const r = document.querySelector(arguments[0]).getBoundingClientRect();"
+        "return [r.left, r.right]"
+    )
+    for position in (0, N // 3, N):
+        reader.put("threshold", position)
+        for chart in ("#histogram", "#roc"):
+            texts = reader.run(boxes, chart)
+            low, high = reader.run(edges, chart)
+            for k, (name, left, top, right, bottom) in enumerate(texts):
+                assert low - 1 <= left and right <= high + 1, name
+                for other, l2, t2, r2, b2 in texts[:k]:
+                    apart = (
+                        right <= l2 or r2 <= left or bottom <= t2 + 2 or b2 <= top + 2
+                    )
+                    assert apart, (name, other, width, position)
+
+
+def test_bins_are_no_finer_than_the_images_are_many(browser, folder):
+    place = folder / "bins.html"
+    write_report(MODEL, X[:45], place)
+    reader = Reader(browser, place.as_uri(), width=1400)
+    path = reader.run(
+        "return document.querySelector('#histogram .area').getAttribute('d')"
+    )
+    assert 6 <= path.count("H") <= 15
+
+
+def test_filters_leave_a_phone_its_screen(browser, address):
+    reader = Reader(browser, address, width=400, height=800)
+    assert not reader.find("#filters").is_displayed()
+    height = "return document.getElementById('controls').getBoundingClientRect().height"
+    assert reader.run(height) < 60
+    reader.find("#controls summary").click()
+    assert reader.find("#filters").is_displayed()
+    wide = Reader(browser, address, width=1300)
+    assert wide.find("#filters").is_displayed()
+    assert not wide.find("#controls summary").is_displayed()
+
+
+def test_values_are_only_shown_where_something_is_pointed_at(reader):
+    reader.open_view(int(RANKED[0]))
+    assert reader.find("#pointer").is_displayed()
+    reader.run(
+        "document.getElementById('stage').dispatchEvent(new Event('pointerleave'))"
+    )
+    assert not reader.find("#pointer").is_displayed()
+    assert reader.find("#pointer-hint").is_displayed()
+    reader.keys(Keys.ESCAPE)
+
+
+def test_faint_heat_can_be_lifted(reader):
+    low, high = MODEL.heatmap_scale_
+
+    def of(row):
+        heatmap = MODEL.explain(X[[row]])[0]
+        faint = (heatmap > low * 1.1) & (heatmap < low + 0.3 * (high - low))
+        return faint, heatmap < low * 0.95
+
+    row = next(int(i) for i in RANKED if all(part.any() for part in of(i)))
+    faint, calm = of(row)
+    canvas = f"document.querySelector(\".card[data-row='{row}'] canvas\")"
+    reader.wait(lambda: reader.run(f"return {canvas}.width"))
+    alpha = (
+        f"const found = {canvas}; const {{ width, height }} = found;"
+        "return [...found.getContext('2d').getImageData(0, 0, width, height).data]"
+        ".filter((_, k) => k % 4 === 3)"
+    )
+    before = np.array(reader.run(alpha)).reshape(SIZE)
+    reader.put("faint", 100)
+
+    def shown():
+        return np.array(reader.run(alpha)).reshape(SIZE)
+
+    reader.wait(lambda: bool((shown()[faint] > before[faint] + 20).all()))
+    after = shown()
+    assert not after[calm].any()
+
+
+def test_commands_to_go_on_with(browser, folder, tmp_path):
+    place = folder / "next.html"
+    origin = {"model": "my parts.skfcdd", "folder": "parts"}
+    info = write_known(
+        MODEL,
+        X,
+        place,
+        Y == 1,
+        names=NAMES,
+        kinds=None,
+        title="Parts",
+        review=None,
+        n_images=None,
+        max_side=None,
+        quality=None,
+        max_bytes=None,
+        origin=origin,
+    )
+    assert info.n_images == N
+    reader = Reader(browser, place.as_uri())
+    assert not reader.find("#next").is_displayed()
+    reader.put("threshold", 20)
+    words = shlex.split(reader.text("#command-threshold"))
+    assert words[:3] == ["skfcdd", "calibrate", "my parts.skfcdd"]
+    assert words[-2:] == ["-o", "my parts-2.skfcdd"]
+    chosen = float(words[words.index("--threshold") + 1])
+    assert (scores > chosen).sum() == N - 20 and len(str(chosen)) < 8
+    assert not reader.find("#next-marks").is_displayed()
+    reader.run("document.querySelector('.open').focus()")
+    reader.keys("d")
+    words = shlex.split(reader.text("#command-marks"))
+    assert words[:4] == ["skfcdd", "fit", "parts", "--review"]
+    behaviour = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    reader.cdp("Browser.setDownloadBehavior", behaviour)
+    reader.find("#export-json").click()
+    reader.wait(lambda: (tmp_path / words[4]).is_file())

@@ -23,7 +23,13 @@ X, Y = DATA.images, DATA.target
 
 
 def quick(cls=FCDDClassifier, **params):
-    params = {"backbone": "fcdd28", "max_epochs": 1, "batch_size": 32, **params}
+    params = {
+        "backbone": "fcdd28",
+        "max_epochs": 1,
+        "batch_size": 32,
+        "validation_fraction": 0.1,
+        **params,
+    }
     return cls(random_state=0, **params)
 
 

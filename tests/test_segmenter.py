@@ -22,7 +22,12 @@ from skfcdd.thresholds import FalseAlarmRate
 
 
 def quick(**params):
-    defaults = {"max_epochs": 8, "random_state": 0, "device": "cpu"}
+    defaults = {
+        "max_epochs": 8,
+        "random_state": 0,
+        "validation_fraction": 0.1,
+        "device": "cpu",
+    }
     return FCDDSegmenter(**{**defaults, **params})
 
 

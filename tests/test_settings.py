@@ -35,7 +35,12 @@ STAGED = {"backbone": "squeezenet1_1", "cut": 2, "stages": None}
 
 
 def quick(estimator=FCDDClassifier, **params):
-    defaults = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
+    defaults = {
+        "max_epochs": 1,
+        "random_state": 0,
+        "validation_fraction": 0.1,
+        "device": "cpu",
+    }
     return estimator(**defaults | {"precision": "float32"} | params)
 
 

@@ -28,7 +28,12 @@ GOOD = DATA.images[DATA.target == 0]
 
 
 def quick(**params):
-    defaults = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
+    defaults = {
+        "max_epochs": 1,
+        "random_state": 0,
+        "validation_fraction": 0.1,
+        "device": "cpu",
+    }
     return FCDDClassifier(**defaults | params)
 
 

@@ -10,6 +10,7 @@ from _small import make_images, quick
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from skfcdd import thresholds
 from skfcdd.conformal import false_alarm_threshold, n_calibration_required
@@ -17,6 +18,7 @@ from skfcdd.exceptions import CalibrationError
 from skfcdd.thresholds import (
     THRESHOLDS,
     Auto,
+    Calibration,
     Closest,
     FalseAlarmRate,
     MaxF1,
@@ -46,10 +48,92 @@ def auto(normal, anomalous, contamination=0.05):
 )
 def test_quantile_of_normal_scores(normal, contamination):
     threshold = auto(normal, [], contamination)
-    quantile = np.quantile(normal, 1 - contamination, method="higher")
-    assert threshold > quantile
-    assert threshold <= np.nextafter(quantile, 9) or quantile < 1e-37
-    assert (normal > threshold).mean() <= contamination
+    if 0 < contamination < 1 / (len(normal) + 1) and normal.min() > 0:
+        return  # the scores have no such quantile, see below
+    place = (len(normal) + 1) * (1 - contamination) - 1
+    places = np.arange(len(normal))
+    quantile = float(np.interp(place, places, np.sort(normal)))
+    assert threshold > quantile - 1e-12
+    assert threshold <= np.nextafter(quantile, 9) + 1e-12 or quantile < 1e-37
+    assert (normal > threshold).sum() <= contamination * (len(normal) + 1)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 18])
+def test_few_scores_give_a_quantile_beyond_them(n):
+    """Of log-normal scores, as many exceed it as the distribution of Student says."""
+    rng = np.random.default_rng(0)
+    normal = np.exp(0.4 * rng.standard_normal((4000, n)))
+    chosen = np.array([Quantile(0.05).choose(x, x, None) for x in normal])
+    rates = stats.norm.sf(np.log(chosen) / 0.4)
+    expected = min(0.1, stats.t.sf(stats.norm.isf(0.05), n - 1))
+    assert rates.mean() == pytest.approx(expected, abs=4 * rates.std() / 4000**0.5)
+
+
+def test_the_plain_maximum_is_exceeded_more_often():
+    """Ten scores: one image in eleven is above the greatest of them."""
+    normal = np.exp(0.3 * np.random.default_rng(1).standard_normal((4000, 10)))
+    above = [
+        (Quantile(0.05).choose(x[:9], x, None) < x[9], x[:9].max() < x[9])
+        for x in normal
+    ]
+    estimated, plain = np.mean(above, axis=0)
+    assert plain == pytest.approx(0.1, abs=0.02)
+    assert 0.05 < estimated < 0.085
+
+
+def test_few_scores_without_a_spread():
+    assert Quantile(0.05).choose(np.array([0.3]), np.empty(0), None) > 0.3
+    zeros = np.array([0.0, 0.2, 0.1])
+    assert Quantile(0.05).choose(zeros, zeros, None) == np.nextafter(0.2, 1)
+    same = np.full(4, 0.7)
+    assert Quantile(0.05).choose(same, same, None) == pytest.approx(0.7)
+
+
+def test_groups_count_as_one_image():
+    """One photograph of each part, or many alike: the same threshold."""
+    rng = np.random.default_rng(2)
+    for n in (6, 40):
+        alone = rng.exponential(size=n) + 0.1
+        many, groups = np.repeat(alone, 3), np.repeat(np.arange(n), 3)
+        for rule in (Quantile(0.05), Auto(0.05), FalseAlarmRate(0.2)):
+            one = rule(np.zeros(n), alone, groups=np.arange(n))
+            assert rule(np.zeros(3 * n), many, groups=groups) == pytest.approx(one)
+    with pytest.raises(CalibrationError, match=r"at least 19 .*Got 8"):
+        FalseAlarmRate(0.05)(np.zeros(40), np.arange(1, 41), groups=np.arange(40) % 8)
+
+
+def test_rules_that_ask_for_a_rate():
+    assert Quantile(0.1).asked_rate(0) == Auto(0.1).asked_rate(0) == 0.1
+    assert FalseAlarmRate(0.02).asked_rate(3) == 0.02
+    for rule, n in (
+        (Auto(0.1), 3),
+        (Quantile(0.0), 0),
+        (MaxFPR(0.1), 3),
+        (Natural(), 0),
+    ):
+        assert rule.asked_rate(n) is None
+
+
+def test_a_calibration_says_what_images_support():
+    """Ranges after Clopper and Pearson: exact binomial probabilities of 5 %."""
+    few = Calibration("held-out", 4, 4, rate=0.05, n_above=0)
+    low, high = few.range
+    assert low == 0 and stats.binom.pmf(0, 4, high) == pytest.approx(0.05)
+    assert "at least 19 normal images" in few.warning and "53 %" in few.warning
+    many = Calibration("out-of-fold", 60, 60, rate=0.05, n_above=3.0)
+    low, high = many.range
+    assert stats.binom.cdf(3, 60, high) == pytest.approx(0.05)
+    assert stats.binom.sf(2, 60, low) == pytest.approx(0.05)
+    assert many.supported and many.warning is None and "approximate" in str(many)
+    parts = Calibration("given", 60, 12, rate=0.05, n_above=0.5)
+    assert (
+        not parts.supported and "groups" in parts.warning and "12 groups" in str(parts)
+    )
+    unknown = Calibration("held-out", 9, 9, rate=None, n_above=None)
+    assert unknown.supported and unknown.range == (0, 1)
+    assert str(unknown) == (
+        "Calibrated on 9 normal images that were held out of training."
+    )
 
 
 def best_balanced_accuracy(normal, anomalous):

@@ -1,4 +1,4 @@
-"""Synthetic anomalies that are made of features of frozen stages."""
+"""Synthetic anomalies made from the features of frozen stages."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Alteration", "spreads"]
 
 @dataclass(frozen=True)
 class Alteration:
-    """What makes anomalies of the features of normal images.
+    """Transform of the features of normal images into those of anomalies.
 
     Parameters
     ----------
     kinds : tuple of FeatureAnomaly
-        They take turns in random order.
+        Applied in turn, in random order.
     spread : tuple of Tensor of shape (d,)
-        Standard deviations of the channels of each map over normal images.
+        Standard deviation of each channel of each feature map over normal images.
     share : float, default=1.0
-        Of the synthetic anomalies that are made so; the others are planted in images.
+        Fraction of synthetic anomalies made this way; the others are drawn into images.
     """
 
     kinds: tuple[FeatureAnomaly, ...]
@@ -39,7 +39,7 @@ class Alteration:
         image_size: tuple[int, int],
         generator: Generator,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Changed features (n, d, u, v), in another order, and masks (n, 1, h, w)."""
+        """Return shuffled, altered features (n, d, u, v) and masks (n, 1, h, w)."""
         n, n_kinds = len(features[0]), len(self.kinds)
         turns = torch.randperm(n_kinds, generator=on_host(generator)).tolist()
         parts = [
@@ -62,15 +62,15 @@ def spreads(
     device: torch.device | str,
     features: Callable[[slice], tuple[Tensor, ...]],
 ) -> tuple[Tensor, ...]:
-    """Standard deviation of each channel of each map, over all cells of all images.
+    """Compute the standard deviation of each channel of each map over all cells.
 
     Parameters
     ----------
     n, size : int
-        Number of images, and of those that are worked off together.
+        Number of images, and of images processed together.
     device : torch.device or str
     features : callable
-        Gives the maps (k, d, u, v) of the images of a slice.
+        Returns the maps (k, d, u, v) of the images in a slice.
 
     Returns
     -------
@@ -87,7 +87,8 @@ def spreads(
     found = []
     for each in zip(*parts, strict=True):
         variance, mean = torch.cat(each, dim=1)
-        # All images have as many cells: within them, and from one to the other.
+        # All images have the same number of cells: add variance within and between
+        # images.
         found.append((variance.mean(dim=0) + mean.var(dim=0, correction=0)).sqrt())
     return tuple(found)
 

@@ -1,7 +1,8 @@
-"""Random changes that leave a normal image normal, for whole batches on the device.
+"""Random augmentations of whole batches that keep a normal image normal.
 
-Every augmentation takes images (n, c, h, w) in the unit range, masks (n, 1, h, w) and
-a generator, and gives images and masks back; each image draws for itself.
+Each augmentation takes images (n, c, h, w) in the unit range, masks (n, 1, h, w) and
+a generator, and returns images and masks; the images of a batch are augmented
+independently.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ __all__ = ["AUGMENTATIONS", "Augmentation", "resolve_augment"]
 
 Augmentation = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
-# Largest shift, as a share of the image's side.
+# Largest shift, as a fraction of the side of the image.
 _SHIFT = 1 / 16
-# Brightness moves by at most this much of the unit range, contrast by this share.
+# Largest change of brightness, in the unit range, and relative change of contrast.
 _BRIGHTNESS, _CONTRAST = 0.05, 0.1
 
 
@@ -42,21 +43,21 @@ def _flip(
 def horizontal_flip(
     images: Tensor, masks: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mirror left and right, with probability 1/2."""
+    """Flip horizontally with probability 1/2."""
     return _flip(images, masks, generator, 3)
 
 
 def vertical_flip(
     images: Tensor, masks: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mirror top and bottom, with probability 1/2."""
+    """Flip vertically with probability 1/2."""
     return _flip(images, masks, generator, 2)
 
 
 def transpose(
     images: Tensor, masks: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Swap rows and columns of square images, with probability 1/2."""
+    """Transpose square images with probability 1/2."""
     if images.shape[2] != images.shape[3]:
         return images, masks
     chosen = _draw(images, generator, len(images), 1, 1, 1) < 0.5
@@ -67,7 +68,7 @@ def transpose(
 
 
 def shift(images: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Move by up to 1/16 of each side; the border is filled by reflection."""
+    """Shift by up to 1/16 of each side, with reflection padding."""
     indices = []
     for n_pixels in images.shape[2:]:
         reach = int(n_pixels * _SHIFT)
@@ -101,10 +102,10 @@ AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
 
 
 def resolve_augment(augment: Any, *, frozen: bool = False) -> Sequence[Augmentation]:
-    """Augmentations that `augment` names, in order.
+    """Return the augmentations named by `augment`, in order.
 
-    "auto" takes "shift" and "jitter"; none where the first stages are `frozen`, so
-    that their features can be computed once.
+    "auto" means "shift" and "jitter", or none if the first stages are `frozen`, so that
+    their features can be computed once.
 
     Raises
     ------

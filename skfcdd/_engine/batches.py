@@ -1,9 +1,9 @@
-"""Batches on the device: mixed from normal images, real and synthetic anomalies.
+"""Training batches of normal images and of real and synthetic anomalies.
 
-An epoch shows every normal image once, or as often as its weight asks for. Each batch
-is filled up with anomalies to the asked share: real ones first, then exposed outliers,
-then synthetic anomalies made of the batch's own normal images or their features. All
-work is on whole tensors.
+In an epoch, every normal image appears once, or as often as its weight says. Each batch
+is filled up to `anomaly_fraction`: with real anomalies first, then exposed outliers,
+then synthetic anomalies made from the normal images of the batch or from their
+features. All operations are vectorised over the batch.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ __all__ = ["BatchTarget", "TrainingData"]
 
 T = TypeVar("T")
 
-# A real anomaly or an exposed outlier is shown at most this often in an epoch as long
-# as there are others to fill the batches.
+# Maximum number of times that a real anomaly or an exposed outlier is repeated in an
+# epoch if other anomalies can fill the batches.
 _MAX_REPEATS = 10
-# Batches of small images are made several at a time, of about this many values.
+# Batches of small images are made several at a time, with about this many values.
 _TOGETHER_CPU, _TOGETHER = 1 << 22, 1 << 25
-# Where an anomaly comes from: a mark in `y`, images of other things, or a generator,
-# which plants it in an image or makes it of the features of one.
+# Sources of an anomaly: a label in `y`, the outlier images, or a generator, which draws
+# it into an image or alters the features of one.
 _REAL, _EXPOSED, _PLANTED, _ALTERED = range(4)
 N_SOURCES = 4
 
 
 @dataclass(frozen=True)
 class BatchTarget:
-    """What is known of a batch.
+    """Labels and masks of a batch.
 
     Parameters
     ----------
     anomalous : Tensor of shape (n,), bool
-        Which images are anomalies.
+        True for anomalies.
     masks : Tensor of shape (n, 1, h, w), bool
         Their anomalous pixels.
     has_mask : Tensor of shape (n,), bool
-        Where `masks` is to be believed.
+        Whether the mask of an image is known.
     weight : float, default=1.0
-        Of their mean loss, where other processes have the rest of the batch.
+        Weight of the mean loss if the batch is shared with other processes.
     """
 
     anomalous: Tensor
@@ -63,13 +63,13 @@ class BatchTarget:
     weight: float = 1.0
 
     def take(self, index: Tensor) -> BatchTarget:
-        """What is known of some of the images."""
+        """Select some of the images."""
         parts = (self.anomalous, self.masks, self.has_mask)
         anomalous, masks, has_mask = (part.index_select(0, index) for part in parts)
         return replace(self, anomalous=anomalous, masks=masks, has_mask=has_mask)
 
     def with_anomalies(self, masks: Tensor, trusted: bool) -> BatchTarget:
-        """What is known of a batch with as many more anomalies as there are masks."""
+        """Append one anomaly for each mask."""
         flags = torch.ones_like(masks[:, 0, 0, 0])
         return replace(
             self,
@@ -88,36 +88,36 @@ class TrainingData(Dataset[Any]):
     images : ImageArray
         All images of ``fit``.
     normal, anomalous : ndarray of int
-        Rows of the normal images and the real anomalies to train on.
+        Rows of the normal images and of the real anomalies to train on.
     preprocess : Preprocess
         Maps raw images to the unit range.
     generator : torch.Generator
-        On the device; the only source of chance.
+        Generator on the device; the only source of randomness.
     masks, has_mask : ndarray or None
-        Masks of all images, and where they are known.
+        Masks of all images, and whether each is known.
     weights : ndarray or None
-        How often each image is shown beside others; None shows all alike.
+        Relative frequency of each image; None means equal frequencies.
     exposed : ImageArray or None
-        Images of other things.
+        Outlier images.
     exposed_index : ndarray of int
         The rows of `exposed` to use.
     exposed_range : tuple of float or None
-        Raw values of `exposed` that become 0 and 1; None for those of `images`.
+        Raw values of `exposed` that map to 0 and 1; None uses those of `images`.
     plant : callable or None
-        Plants synthetic anomalies in images.
+        Draws synthetic anomalies into images.
     alter : Alteration or None
-        Makes synthetic anomalies of what `encode` gives.
+        Makes synthetic anomalies from the output of `encode`.
     augment : sequence of callables
-        Applied to images that are normal or really anomalous.
+        Applied to normal images and real anomalies.
     anomaly_fraction : float
-        Share of anomalies in a batch.
+        Fraction of anomalies in a batch.
     trust_planted : bool
-        Whether the masks of synthetic anomalies and exposed outliers are to be learnt.
+        Whether to learn the masks of synthetic anomalies and exposed outliers.
     reseed : int or None
-        Seed for an own generator, so that every epoch is the same.
+        Seed of a separate generator, which makes all epochs equal.
     encode : callable or None
-        Maps images (n, c, h, w) to what is handed out in their place: the features of
-        frozen layers.
+        Maps images (n, c, h, w) to the features of frozen layers, which batches then
+        contain instead of images.
     """
 
     images: ImageArray
@@ -140,24 +140,24 @@ class TrainingData(Dataset[Any]):
     trust_planted: bool = False
     reseed: int | None = None
     encode: Callable[[Tensor], tuple[Tensor, ...]] | None = None
-    # Largest part of each kind of work that is known to fit in memory.
+    # Largest chunk size of each kind of work known to fit in memory.
     _fits: dict[str, int] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.normal)
 
     def n_batches(self, batch_size: int) -> int:
-        """Number of batches of an epoch.
+        """Return the number of batches per epoch.
 
-        None has more than `batch_size` images; all are of equal size within one.
+        Batches have at most `batch_size` images, and differ in size by at most one.
         """
         n_images = len(self.normal) + self._wanted_slots
         return max(1, min(len(self.normal), -(-n_images // batch_size)))
 
     def n_slots(self, batch_size: int) -> int:
-        """Number of anomalies in an epoch.
+        """Return the number of anomalies per epoch.
 
-        Fewer than the asked share where each batch has but one normal image.
+        Below `anomaly_fraction` if each batch has a single normal image.
         """
         room = self.n_batches(batch_size) * batch_size - len(self.normal)
         return min(self._wanted_slots, room)
@@ -165,14 +165,15 @@ class TrainingData(Dataset[Any]):
     def batches(
         self, batch_size: int, device: torch.device | str
     ) -> Iterator[tuple[Any, BatchTarget]]:
-        """Yield batches (n, c, h, w) in the unit range, encoded, and their targets."""
+        """Yield encoded batches (n, c, h, w) in the unit range, with their targets."""
         if self.reseed is not None:
             self.generator = Generator(device).manual_seed(self.reseed)
         n_batches = self.n_batches(batch_size)
         order = self._drawn(self.normal, len(self.normal))
         plan = self._plan(self.n_slots(batch_size))
         normals = np.array_split(order, n_batches)
-        # The larger parts come first there and last here, so that sizes are even.
+        # array_split puts larger parts first; reversing one of them evens out the
+        # sizes.
         anomalies = np.array_split(plan, n_batches)[::-1]
         step = self._batches_at_once(len(normals[0]) + len(anomalies[0]), device)
 
@@ -190,7 +191,7 @@ class TrainingData(Dataset[Any]):
         device: torch.device | str,
         compute: Callable[[slice], T],
     ) -> Iterator[T]:
-        """What `compute` makes of parts, which are made smaller once for all."""
+        """Apply `compute` to chunks, which shrink permanently if memory runs out."""
         size = min(size, self._fits.get(what, size))
         for place, result in in_parts(n, size, device, compute, what):
             if place.stop < n:
@@ -198,7 +199,7 @@ class TrainingData(Dataset[Any]):
             yield result
 
     def _batches_at_once(self, n_images: int, device: torch.device | str) -> int:
-        """How many batches to make together: a call costs as much as many pixels."""
+        """Return how many batches to make together, to amortise the cost of a call."""
         h, w, c = self.images.image_shape
         seen = self.preprocess.size or (0, 0)
         n_values = n_images * c * max(h * w, seen[0] * seen[1])
@@ -211,7 +212,7 @@ class TrainingData(Dataset[Any]):
         anomalies: list[npt.NDArray[np.intp]],
         device: torch.device | str,
     ) -> Iterator[tuple[Any, BatchTarget]]:
-        """Make some batches together, and hand out one after the other.
+        """Make some batches together and yield them one by one.
 
         A batch has the normal images of an entry of `normals`, and the anomalies of
         the slots in an entry of `anomalies`, ordered by their source.
@@ -245,7 +246,7 @@ class TrainingData(Dataset[Any]):
         n_normal: int,
         n_altered: int,
     ) -> tuple[tuple[Tensor, ...], BatchTarget]:
-        """A batch with anomalies made of the features of its first, normal images."""
+        """Add anomalies made from the features of the leading normal images."""
         if not n_altered:
             return features, target
         assert self.alter is not None
@@ -259,7 +260,7 @@ class TrainingData(Dataset[Any]):
 
     @property
     def _wanted_slots(self) -> int:
-        """Number of anomalies that an epoch needs for the asked share."""
+        """Return the number of anomalies per epoch needed for `anomaly_fraction`."""
         ratio = self.anomaly_fraction / (1 - self.anomaly_fraction)
         return round(len(self.normal) * ratio)
 
@@ -268,15 +269,15 @@ class TrainingData(Dataset[Any]):
         return rows[order.numpy()]
 
     def _recycle(self, rows: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
-        """`count` of `rows` in random order, each as often as the others (within 1)."""
+        """Draw `count` of `rows` in random order, in equal numbers (within 1)."""
         rounds = -(-count // max(1, len(rows)))
         parts = [self._permutation(rows) for _ in range(rounds)]
         return np.concatenate([rows[:0], *parts])[:count]
 
     def _drawn(self, rows: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
-        """`count` of `rows` in random order, each as its weight asks for (within 1).
+        """Draw `count` of `rows` in random order, in proportion to weight (within 1).
 
-        As if each row stood there that many times.
+        Equivalent to repeating each row as often as its weight says.
         """
         if self.weights is None or not len(rows):
             return self._recycle(rows, count)
@@ -288,10 +289,10 @@ class TrainingData(Dataset[Any]):
         return self._permutation(rows[np.minimum(found, len(rows) - 1)])
 
     def _plan(self, n_slots: int) -> npt.NDArray[np.intp]:
-        """Where each anomaly of an epoch comes from, in random order.
+        """Draw the source of each anomaly of an epoch, in random order.
 
-        Rows (source, index): `_REAL`, `_EXPOSED`, `_PLANTED` or `_ALTERED`, and which
-        of them.
+        Rows are (source, index), where source is `_REAL`, `_EXPOSED`, `_PLANTED` or
+        `_ALTERED`.
         """
         numbers = n_real, n_exposed, n_planted, n_altered = self._plan_sources(n_slots)
         index = np.concatenate(
@@ -307,7 +308,7 @@ class TrainingData(Dataset[Any]):
         return np.stack([source, index], axis=1)[order]
 
     def _plan_sources(self, n_slots: int) -> tuple[int, int, int, int]:
-        """Numbers of real, exposed, planted and altered anomalies among `n_slots`."""
+        """Split `n_slots` into real, exposed, drawn and altered anomalies."""
         available = len(self.exposed_index)
         synthetic = self.plant is not None or self.alter is not None
         n_real = _quota(len(self.anomalous), n_slots, available > 0 or synthetic)
@@ -317,7 +318,7 @@ class TrainingData(Dataset[Any]):
         return n_real, n_exposed, rest - n_altered, n_altered
 
     def _planted_index(self, count: int) -> npt.NDArray[np.intp]:
-        """Which synthetic anomalies; they are made for each batch, and all alike."""
+        """Return indices of synthetic anomalies, which are made for each batch."""
         return np.zeros(count, dtype=np.intp)
 
     def _sources(
@@ -327,12 +328,13 @@ class TrainingData(Dataset[Any]):
         sizes: npt.NDArray[np.intp],
         device: torch.device | str,
     ) -> list[tuple[Tensor, ...]]:
-        """Images, masks and whether to believe them, of some batches together.
+        """Return images, masks and whether to use the masks, for some batches together.
 
-        First of the normal images `rows`, then of the anomalies of each source in
-        `slots`; empty where a source gives none. `sizes` are the numbers of normal
-        images and synthetic anomalies of each batch: an anomaly is planted on an image
-        of its own batch, for the network learns best from the difference of the two.
+        The normal images `rows` come first, then the anomalies of each source in
+        `slots`, which is empty for unused sources. `sizes` are the numbers of normal
+        images and of synthetic anomalies of each batch. A synthetic anomaly is drawn
+        into an image of its own batch, because the network learns best from the
+        difference between the two.
         """
         real, exposed = (slots[slots[:, 0] == k, 1] for k in (_REAL, _EXPOSED))
         images, masks, has_mask = self._load(np.concatenate([rows, real]), device)
@@ -357,7 +359,7 @@ class TrainingData(Dataset[Any]):
         return sources
 
     def _planted(self, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images at `index` with anomalies planted, and the masks of these."""
+        """Draw anomalies into the images at `index`; return images and masks."""
 
         def some(part: slice) -> tuple[Tensor, Tensor]:
             assert self.plant is not None
@@ -373,7 +375,7 @@ class TrainingData(Dataset[Any]):
     def _load(
         self, rows: npt.NDArray[np.intp], device: torch.device | str
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Images of ``fit`` with their masks."""
+        """Load images of ``fit`` with their masks."""
         images = self.preprocess.unit(self.images.take(rows, device))
         h, w = images.shape[2:]
         return images, *self._masks(rows, (h, w), images.device)
@@ -384,20 +386,20 @@ class TrainingData(Dataset[Any]):
         size: tuple[int, int],
         device: torch.device | str,
     ) -> tuple[Tensor, Tensor]:
-        """Masks of images of ``fit`` at the network's size, and which are known."""
+        """Resize masks of images of ``fit`` to the network input; flag those known."""
         if self.masks is None or self.has_mask is None:
             masks = torch.zeros(len(rows), 1, *size, dtype=torch.bool, device=device)
             return masks, torch.zeros_like(masks[:, 0, 0, 0])
         masks = to_device(self.masks[rows] > 0, device)[:, None]
         if masks.shape[2:] != size:
-            # Any part of a pixel makes it anomalous.
+            # A pixel is anomalous if any part of it is.
             masks = F.adaptive_max_pool2d(masks.float(), size) > 0
         return masks, to_device(self.has_mask[rows], device)
 
     def _expose(
         self, index: npt.NDArray[np.intp], like: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Exposed outliers, brought to the size and channels of `like`."""
+        """Load exposed outliers with the size and channels of `like`."""
         assert self.exposed is not None
         raw = self.exposed.take(index, like.device)
         low, high = self.exposed_range or (self.preprocess.low, self.preprocess.high)
@@ -417,7 +419,7 @@ def _joined(
     first: npt.NDArray[np.intp],
     last: npt.NDArray[np.intp],
 ) -> tuple[Tensor, BatchTarget]:
-    """A batch of what lies from `first` to `last` in each of the sources."""
+    """Concatenate the slices `first` to `last` of all sources into a batch."""
     parts = [
         [each[i:j] for each in source]
         for source, i, j in zip(sources, first, last, strict=True)
@@ -436,10 +438,10 @@ def match_channels(images: Tensor, n_channels: int) -> Tensor:
 
 
 def _quota(n_available: int, n_slots: int, others: bool) -> int:
-    """How many slots a source fills: few images must not fill an epoch alone.
+    """Return the number of slots a source fills, so that few images do not fill all.
 
-    Where other sources can fill up, a source takes at most `_MAX_REPEATS` times its
-    size, and no more than half of the slots unless it has as many images.
+    If other sources can fill the rest, a source fills at most `_MAX_REPEATS` times its
+    size, and at most half of the slots unless it has that many images.
     """
     if n_available == 0:
         return 0

@@ -32,21 +32,21 @@ FORMAT = 2
 
 
 class Checkpoint(Listener):
-    """The state of a training in a file, after every epoch.
+    """Save the state of a training to a file after every epoch.
 
-    The file holds numbers and text; reading it runs no code.
+    The file contains only numbers and text, so reading it runs no code.
 
     Parameters
     ----------
     path : path
         The file.
     fingerprint : str
-        Of parameters and data: a file of another training is refused.
+        Identifies parameters and data; the file of another training is rejected.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or of another training.
+        If the file is damaged or belongs to another training.
     """
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: str) -> None:
@@ -61,14 +61,14 @@ class Checkpoint(Listener):
     def of(
         cls, settings: Settings, images: ImageArray, targets: Targets, begun: str
     ) -> Checkpoint | None:
-        """The checkpoint that the settings ask for.
+        """Create the checkpoint requested by the settings.
 
-        `begun` tells the weights that training goes on from.
+        `begun` identifies the initial weights of a warm start.
 
         Raises
         ------
         OSError
-            If there is no writing at the path; found out before any work is done.
+            If the path is not writable; checked before training starts.
         """
         if settings.checkpoint is None:
             return None
@@ -83,22 +83,22 @@ class Checkpoint(Listener):
 
     @property
     def n_done(self) -> int:
-        """Number of epochs that need not be trained again."""
+        """Number of epochs already trained."""
         return 0 if self.state is None else int(self.state["n_done"])
 
     def agree(self, seeds: list[int]) -> list[int]:
-        """The seeds of the training that goes on; `seeds` for a new one."""
+        """Return the seeds of the resumed training, or `seeds` for a new one."""
         self.seeds = seeds if self.state is None else list(self.state["seeds"])
         return self.seeds
 
     def follow(self, net: FCDDNet, source: TrainingData) -> None:
-        """Follow a training, and bring a source that remembers epochs to where it was.
+        """Attach to a training, and restore the state of a stateful batch source.
 
         Parameters
         ----------
         net : FCDDNet
         source : TrainingData
-            Its batches.
+            Source of its batches.
         """
         net.n_done_, self.data = self.n_done, source
         for _ in range(self.n_done if isinstance(source, CachedTrainingData) else 0):
@@ -106,7 +106,7 @@ class Checkpoint(Listener):
                 pass
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Take up the training where it was."""
+        """Restore the saved state."""
         if self.state is None:
             return
         state = self.state
@@ -121,7 +121,7 @@ class Checkpoint(Listener):
         _set_global(state["chance"], net.device)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Write the state."""
+        """Save the state."""
         callbacks = {name: _kept(callback) for name, callback in net.callbacks_}
         state = {
             "format": FORMAT,
@@ -177,7 +177,7 @@ class Checkpoint(Listener):
 
 
 def _kept(callback: Any) -> dict[str, Any]:
-    """The state of a callback of skorch as numbers."""
+    """Return the state of a skorch callback as numbers."""
     if not type(callback).__module__.startswith("skorch."):
         return {}
     state = {
@@ -201,14 +201,14 @@ def _restore(callback: Any, state: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """A number of NumPy as one of Python; text of what is no number."""
+    """Convert NumPy numbers to Python numbers, and anything else to text."""
     if isinstance(value, np.generic):
         return value.item()
     return value if isinstance(value, (bool, int, float)) else repr(value)
 
 
 def _check_readable(content: io.BytesIO) -> None:
-    """Find out at once whether the state could be read back."""
+    """Check at once that the state can be read back."""
     content.seek(0)
     try:
         torch.load(content, weights_only=True)
@@ -220,7 +220,7 @@ def _check_readable(content: io.BytesIO) -> None:
 
 
 def _get_global(device: str) -> list[torch.Tensor]:
-    """States of torch's global generators, from which dropout draws."""
+    """Return the states of torch's global generators, which dropout uses."""
     states = [torch.get_rng_state()]
     if torch.device(device).type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
@@ -235,7 +235,7 @@ def _set_global(states: list[torch.Tensor], device: str) -> None:
 
 @contextmanager
 def _explained(path: Path, n_done: int) -> Iterator[None]:
-    """Say which checkpoint could not be written, and what is left."""
+    """Add to an error which checkpoint was not written and what remains of it."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A few points that stand for many, and the nearest of them."""
+"""Coreset selection and nearest-neighbour distances."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from torch import Tensor
 
 __all__ = ["greedy_coreset", "nearest", "nearest_distance"]
 
-# Distances are compared in this many dimensions, which keeps them well enough.
+# Distances are compared in this many dimensions, which preserves them well enough.
 _DIMENSIONS = 128
-# So many distances are computed at a time: on a CPU, as many as stay in its cache.
+# Number of distances computed at a time; on a CPU, as many as fit in its cache.
 _MOST_DISTANCES, _MOST_DISTANCES_CPU = 1 << 24, 1 << 19
 
 
 def greedy_coreset(
     points: Tensor, size: int, *, seed: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Points that cover all others: the greedy solution of the k-centre problem.
+    """Select a coreset: the greedy solution of the k-centre problem.
 
-    Starting with one at random, takes again and again the point that is farthest from
-    all taken ones. The greatest distance of a point to the nearest taken one is then at
-    most twice as large as it must be (Gonzalez, 1985). Distances are measured behind a
-    sparse random projection (Achlioptas, 2003) where there are more than 128
-    dimensions.
+    Starting from a random point, the point farthest from all selected points is added
+    until there are `size`. The greatest distance of any point to the nearest selected
+    one is then at most twice the optimum (Gonzalez, 1985). If there are more than 128
+    dimensions, distances are measured after a sparse random projection (Achlioptas,
+    2003).
 
     Parameters
     ----------
     points : Tensor of shape (n, d)
     size : int
-        Number of points to take, at most n.
+        Number of points to select, at most n.
     seed : int
-        Chance of the first point and of the projection.
+        Seed of the first point and of the projection.
     device : torch.device or str, default="cpu"
-        Where to compute.
+        Device of the computation.
 
     Returns
     -------
     Tensor of shape (size,), int64
-        Rows of the points, in the order in which they were taken; all different.
+        Rows of the selected points, in the order of selection; all different.
 
     Examples
     --------
@@ -53,16 +53,16 @@ def greedy_coreset(
     points = _projected(points, seed).to(device)
     squares = points.square().sum(dim=1)
     generator = torch.Generator().manual_seed(seed)
-    # On the device all the way: to look at each index would wait for it every time.
+    # Indices stay on the device: reading each would synchronise it every time.
     taken = torch.empty(size, dtype=torch.int64, device=points.device)
     taken[0] = torch.randint(len(points), (1,), generator=generator).item()
     distance = torch.full_like(squares, torch.inf)
     for i in range(size):
         center = points[taken[i : i + 1]]
-        # Less the square of the center, which is the same for all.
+        # Without the squared norm of the centre, which is the same for all.
         new = torch.addmv(squares, points, center[0], alpha=-2)
         torch.minimum(distance, new + center.square().sum(), out=distance)
-        distance[taken[i]] = -torch.inf  # once is enough, however rounded
+        distance[taken[i]] = -torch.inf  # select each point once, whatever the rounding
         if i + 1 < size:
             taken[i + 1] = distance.argmax()
     return taken.cpu()
@@ -76,7 +76,7 @@ def _projected(points: Tensor, seed: int) -> Tensor:
 
 
 def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance to the nearest point of a memory, and which one it is.
+    """Return the distance to the nearest point of a memory bank, and its index.
 
     Parameters
     ----------
@@ -98,14 +98,14 @@ def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     """
     found = [squares.argmin(dim=1) for squares in _squares(points, memory)]
     index = torch.cat(found)
-    # The expanded square says which one is nearest, but loses the digits of how near.
+    # The expanded square finds the nearest point, but its distance loses digits.
     return torch.linalg.vector_norm(points - memory[index], dim=1), index
 
 
 def nearest_distance(points: Tensor, memory: Tensor) -> Tensor:
-    """Distance to the nearest point of a memory, in half of the time of `nearest`.
+    """Return the distance to the nearest point of a memory, twice as fast as `nearest`.
 
-    Distances below a thousandth of the norms of the points are rounded.
+    Distances below a thousandth of the norms of the points are subject to rounding.
 
     Parameters
     ----------
@@ -129,10 +129,10 @@ def nearest_distance(points: Tensor, memory: Tensor) -> Tensor:
 
 
 def _squares(points: Tensor, memory: Tensor) -> Iterator[Tensor]:
-    """Squared distances (k, m) less the square of the point, some points at a time."""
+    """Yield chunks of squared distances (k, m), less the squared norm of each point."""
     squares, doubled = memory.square().sum(dim=1), -2 * memory.T
     most = _MOST_DISTANCES_CPU if points.device.type == "cpu" else _MOST_DISTANCES
-    # A graph takes any number of points, and leaves memory to the runtime.
+    # An exported graph takes any number of points; the runtime manages its memory.
     whole = torch.compiler.is_compiling()
     step = max(1, most // len(memory))
     for part in (points,) if whole else torch.split(points, step):

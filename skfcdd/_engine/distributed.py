@@ -1,8 +1,8 @@
-"""Training in several processes, on one machine or on many, through Accelerate.
+"""Training in several processes, on one or more machines, through Accelerate.
 
-Each process makes the same batches, from the same seeds, and works on its share of
-each; their gradients are averaged. So there is nothing to be told apart from training
-in one process but the statistics of batch normalisation, which are of the shares.
+Each process makes the same batches from the same seeds and trains on its share of each;
+gradients are averaged. The result matches training in one process except for the batch
+statistics of batch normalisation, which are computed on the shares.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["ParallelFCDDNet", "own_device", "shared_seeds"]
 
 
 def own_device(device: str) -> str:
-    """Device of this process, where all together use devices of a kind.
+    """Return the device of this process if all processes use devices of one kind.
 
-    Also joins the processes together.
+    Also initialises the process group.
     """
     on_cpu = torch.device(device).type == "cpu"
     own = Accelerator(cpu=on_cpu).device
@@ -36,14 +36,14 @@ def own_device(device: str) -> str:
 
 
 def shared_seeds(seeds: list[int]) -> list[int]:
-    """The seeds of the first process, in all of them."""
+    """Broadcast the seeds of the first process to all processes."""
     shared: list[int] = broadcast_object_list(list(seeds))
     return shared
 
 
 @dataclass(frozen=True)
 class _Shares(Batches):
-    """The share that one process has in each batch."""
+    """Batches reduced to the share of one process."""
 
     process: int
     n_processes: int
@@ -51,35 +51,37 @@ class _Shares(Batches):
     def __iter__(self) -> Iterator[tuple[Any, BatchTarget]]:
         for x, target in super().__iter__():
             n = len(target.anomalous)
-            # Where there are fewer images than processes, several take the same one.
+            # If there are fewer images than processes, several processes take the same
+            # image.
             shared = max(n, self.n_processes)
             device = target.anomalous.device
             index = torch.arange(self.process, shared, self.n_processes, device=device)
             index %= n
-            # Shares may differ by an image, which is to count like any other.
+            # Shares may differ by one image; weight them so that all images count
+            # equally.
             weight = len(index) * self.n_processes / shared
             yield take(x, index), replace(target.take(index), weight=weight)
 
 
 class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
-    """An FCDDNet that is one of several processes while it trains."""
+    """FCDDNet that is one of several processes during training."""
 
     def __init__(self, module: Any, **kwargs: Any) -> None:
         on_cpu = torch.device(kwargs["device"]).type == "cpu"
         accelerator = Accelerator(cpu=on_cpu, device_placement=False)
-        # An empty module cannot be shared.
+        # An empty module cannot be wrapped.
         kwargs["criterion"] = object
         self.reports = accelerator.is_main_process
-        # Accelerate's mixin wants a log of skorch to redirect.
+        # Accelerate's mixin requires a skorch log to redirect.
         del kwargs["callbacks__print_log"]
         kwargs["callbacks__print_log__sink"] = noop
-        # Callbacks that end the training want the module as it was in training.
+        # Callbacks that stop the training need the module as it was during training.
         super().__init__(
             module, accelerator=accelerator, unwrap_after_train=False, **kwargs
         )
 
     def get_iterator(self, dataset: TrainingData, training: bool = False) -> Batches:
-        """Shares of batches that are already on the device."""
+        """Return the shares of batches that are already on the device."""
         accelerator = self.accelerator
         return _Shares(
             dataset,
@@ -90,17 +92,17 @@ class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
         )
 
     def infer(self, x: Tensor | tuple[Tensor, ...], **fit_params: Any) -> Tensor:
-        """Anomaly maps of a batch."""
+        """Compute the anomaly maps of a batch."""
         return FCDDNet.infer(self, x, **fit_params)
 
     def _fetch(self, losses: Tensor) -> list[float]:
-        """Losses of whole batches, so that all processes decide alike by them."""
+        """Return the losses of whole batches, so that all processes decide alike."""
         mean: Tensor = self.accelerator.reduce(losses, reduction="mean")
         return mean.tolist()
 
     def single(self) -> FCDDNet:
-        """A net with the same module and history that needs no Accelerate."""
-        with torch.no_grad():  # agree on the statistics of batch normalisation
+        """Return a net with the same module and history, without Accelerate."""
+        with torch.no_grad():  # synchronise the statistics of batch normalisation
             for buffer in self.module_.buffers():
                 buffer.copy_(broadcast(buffer))
         self._unwrap_accelerator()
@@ -108,7 +110,7 @@ class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
         params = self.get_params(deep=False)
         params = {name: value for name, value in params.items() if name not in left}
         params["train_split"] = None
-        # A schedule holds on to the optimiser of this process.
+        # A learning-rate schedule keeps a reference to the optimiser of this process.
         params["callbacks"] = [
             (name, callback)
             for name, callback in self.callbacks_

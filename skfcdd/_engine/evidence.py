@@ -1,4 +1,4 @@
-"""The parts of scores and heatmaps, in one inference."""
+"""Scores, heatmaps and their parts from a single forward pass."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Evidence", "find_evidence"]
 
 @dataclass
 class Evidence:
-    """Of a batch of images.
+    """Scores and heatmaps of a batch of images, with their parts.
 
     Parameters
     ----------
     score : ndarray of shape (n,), float64
     novelty_share : ndarray of shape (n,), float64
-        How much of the score comes from the memory, from 0 to 1.
+        Fraction of the score that comes from the memory bank, from 0 to 1.
     heatmap, defect, novelty : ndarray of shape (n, h, w), float32, or None
-        The heatmap, and the two parts that add up to it.
+        The heatmap, and the two parts that sum to it.
     """
 
     score: npt.NDArray[np.float64]
@@ -41,10 +41,10 @@ class Evidence:
 def find_evidence(
     model: FittedModel, images: ImageArray, heatmaps: bool
 ) -> Iterator[tuple[slice, Evidence]]:
-    """Evidence in images, batch by batch.
+    """Yield the evidence batch by batch.
 
-    Scores and heatmaps are those of ``model.scores`` and ``model.heatmaps`` to the last
-    bit, although the images go through the network once.
+    Scores and heatmaps equal those of ``model.scores`` and ``model.heatmaps`` to the
+    last bit, although the images pass through the network only once.
     """
     if not model.module.objective.spatial:
         yield from _of_gradients(model, images, heatmaps)
@@ -74,12 +74,12 @@ def find_evidence(
 
 
 def _sum(parts: Any) -> Any:
-    """Parts (p, ...) added in the order in which the network adds them."""
+    """Sum parts (p, ...) in the same order as the network."""
     return parts[0] + parts[1] if len(parts) == 2 else parts[0]
 
 
 def _scored(cells: npt.NDArray[Any], pooling: str | float) -> Evidence:
-    """Scores of cells (n, p, u, v), and how much of them comes from the memory."""
+    """Score cells (n, p, u, v), with the fraction of each score from the memory."""
     whole = _sum(cells.swapaxes(0, 1))
     score = pool_maps(whole, pooling)
     if cells.shape[1] == 1:
@@ -98,7 +98,7 @@ def _scored(cells: npt.NDArray[Any], pooling: str | float) -> Evidence:
 def _of_gradients(
     model: FittedModel, images: ImageArray, heatmaps: bool
 ) -> Iterator[tuple[slice, Evidence]]:
-    """Of objectives without a map, which have one part."""
+    """Return the evidence of objectives without a map, which have a single part."""
     scores = model.scores(images)
     if not heatmaps:
         yield slice(0, len(scores)), Evidence(scores, np.zeros(len(scores)))

@@ -1,4 +1,4 @@
-"""Heatmaps of a batch of images, from the map of the network or from gradients."""
+"""Heatmaps of a batch of images, from the anomaly map or from gradients."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["HeatmapMaker"]
 
 
 class HeatmapMaker(nn.Module):
-    """Heatmaps (n, h, w) at the size of the raw images, whose mean is the score.
+    """Heatmaps (n, h, w) at the raw image size, whose mean is the score.
 
     Parameters
     ----------
     module : FCDDModule
         The trained network.
     receptive_field : ReceptiveField
-        Of its cells.
+        Receptive field of its cells.
     image_shape : tuple of int (h, w)
         Size of the raw images.
     sigma : float, tuple of float or None
-        Standard deviation of the Gaussian in pixels of the heatmap, or one per axis.
+        Standard deviation of the Gaussian, in pixels of the heatmap, or one per axis.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class HeatmapMaker(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Heatmaps of images (n, c, h, w) in the unit range."""
+        """Compute heatmaps of images (n, c, h, w) in the unit range."""
         if self.module.objective.spatial:
             with torch.no_grad():
                 heatmaps: Tensor = self.upsample(self.module(images))
@@ -61,14 +61,14 @@ class HeatmapMaker(nn.Module):
         return self._from_gradient(images)
 
     def spread(self, parts: Tensor) -> Tensor:
-        """Heatmaps (n, p, h, w) of parts of the map of cells (p, n, u, v)."""
+        """Upsample parts of the anomaly map (p, n, u, v) to heatmaps (n, p, h, w)."""
         spread: Tensor = self.upsample(parts.flatten(0, 1))
         return spread.view(*parts.shape[:2], *self.image_shape).transpose(0, 1)
 
     def _from_gradient(self, images: Tensor) -> Tensor:
-        """Blurred size of the gradient of the score, scaled to sum to the score.
+        """Blur the magnitude of the gradient of the score, scaled to sum to the score.
 
-        The paper's heatmaps for objectives without a map.
+        The paper's heatmap for objectives without a map.
         """
         images = images.detach().requires_grad_()
         with torch.enable_grad():
@@ -79,7 +79,7 @@ class HeatmapMaker(nn.Module):
             size = resize(size[:, None], self.image_shape)[:, 0]
         heatmaps = self.upsample(size)
         mean = heatmaps.mean(dim=(1, 2), keepdim=True)
-        # Where the gradient vanishes, all pixels have an equal share in the score.
+        # If the gradient vanishes, all pixels contribute equally to the score.
         even = mean <= torch.finfo(mean.dtype).tiny
         shares = torch.where(even, torch.ones_like(heatmaps), heatmaps / (mean + even))
         return s.detach()[:, None, None] * shares
@@ -90,7 +90,7 @@ def _pixel_grid(
     scale: tuple[float, float],
     sigma: float | tuple[float, float] | None,
 ) -> tuple[ReceptiveField, float | tuple[float, float]]:
-    """Every pixel as a cell, blurred like a map of the network would be."""
+    """Treat every pixel as a cell, blurred like a map of the network."""
     if sigma is None:
         sigma = float(np.mean(heatmap_sigmas(field, None, scale)))
     unlimited = ReceptiveField((np.inf, np.inf), (1.0, 1.0), (0.0, 0.0))

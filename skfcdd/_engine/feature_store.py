@@ -23,7 +23,7 @@ __all__ = ["CachedTrainingData", "FeatureStore", "stored_dtype"]
 
 
 class FeatureStore:
-    """Features of many images, in memory or in a file.
+    """Feature maps of many images, in memory or in a file.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ class FeatureStore:
     like : tuple of Tensor of shape (1, d, u, v)
         Features of one image.
     dtype : torch.dtype
-        In which they are stored.
+        Storage type.
     device : torch.device or str
-        Where they are stored if they are in memory.
+        Where features are stored if kept in memory.
     path : Path or None, default=None
-        The file to make; None keeps them in memory.
+        The file to create; None keeps features in memory.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class FeatureStore:
         device: torch.device | str,
         path: Path | None = None,
     ) -> None:
-        # Channels last, as the layers behind want them.
+        # Channels last, as the following layers expect.
         shapes = [(n, x.shape[2], x.shape[3], x.shape[1]) for x in like]
         if path is None:
             self._parts = [torch.empty(s, dtype=dtype, device=device) for s in shapes]
@@ -72,12 +72,12 @@ class FeatureStore:
             start = stop
 
     def write(self, rows: Any, features: tuple[Tensor, ...]) -> None:
-        """Keep the features of some images.
+        """Store the features of some images.
 
         Raises
         ------
         ValueError
-            If they are too large for the type in which they are stored.
+            If values overflow the storage type.
         """
         for part, x in zip(self._parts, features, strict=True):
             stored = x.permute(0, 2, 3, 1).to(part.device, part.dtype)
@@ -92,7 +92,7 @@ class FeatureStore:
     def read(
         self, rows: npt.NDArray[np.intp], dtype: torch.dtype
     ) -> tuple[Tensor, ...]:
-        """Features of some images, (k, d, u, v) each."""
+        """Return the features of some images, each (k, d, u, v)."""
         index = to_device(rows, self._parts[0].device)
         return tuple(part[index].permute(0, 3, 1, 2).to(dtype) for part in self._parts)
 
@@ -104,11 +104,11 @@ class CachedTrainingData(TrainingData):
     Parameters
     ----------
     cache : FeatureCache
-        How they are kept.
+        How features are cached.
     stored : torch.dtype
-        The type in which they are kept.
+        Storage type.
     dtype : torch.dtype
-        The type in which they are handed out.
+        Type of the returned features.
 
     See Also
     --------
@@ -121,15 +121,15 @@ class CachedTrainingData(TrainingData):
 
     @classmethod
     def over(cls, data: TrainingData, **options: Any) -> CachedTrainingData:
-        """The same source, with features in place of images."""
+        """Create a source of features with the parameters of a source of images."""
         given = {f.name: getattr(data, f.name) for f in fields(data) if f.init}
         return cls(**given, **options)
 
     def __post_init__(self) -> None:
         self._store: FeatureStore | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._n_bank = 0  # synthetic anomalies that are kept
-        self._next = 0  # the oldest of them
+        self._n_bank = 0  # number of stored synthetic anomalies
+        self._next = 0  # index of the oldest of them
         self._bank_masks: Tensor | None = None
         known = np.concatenate([self.normal, self.anomalous])
         self._row_at = np.full(len(self.images), -1, dtype=np.intp)
@@ -139,7 +139,7 @@ class CachedTrainingData(TrainingData):
         self._first_planted = len(known) + len(self._exposed_at)
 
     def batches(self, batch_size: int, device: torch.device | str) -> Any:
-        """Yield features of batches and their targets."""
+        """Yield batches of features with their targets."""
         if self._store is None:
             self._fill(batch_size, device)
         else:
@@ -148,7 +148,7 @@ class CachedTrainingData(TrainingData):
         yield from super().batches(batch_size, device)
 
     def close(self) -> None:
-        """Forget the features, and delete their file."""
+        """Discard the features and delete their file."""
         self._store = None
         if self._folder is not None:
             self._folder.cleanup()
@@ -159,14 +159,14 @@ class CachedTrainingData(TrainingData):
         return self.encode(images)
 
     def _bank_size(self, batch_size: int) -> int:
-        """Number of synthetic anomalies to keep."""
+        """Return the number of synthetic anomalies to store."""
         if self.plant is None:
             return 0
         n_planted = self._plan_sources(self.n_slots(batch_size))[2]
         return math.ceil(self.cache.bank * n_planted)
 
     def _fill(self, batch_size: int, device: torch.device | str) -> None:
-        """Compute the features of everything that is trained on."""
+        """Compute the features of all training images."""
         self._n_bank = self._bank_size(batch_size)
         images = self._load(self.normal[:1], device)[0]
         like = self._encoded(images)
@@ -193,12 +193,12 @@ class CachedTrainingData(TrainingData):
         self._folder = tempfile.TemporaryDirectory(
             prefix="skfcdd-features-",
             dir=self.cache.folder,
-            # An open mapping keeps some systems from deleting the file at once.
+            # On some systems, an open mapping prevents deleting the file at once.
             ignore_cleanup_errors=True,
         )
         path = Path(self._folder.name) / "features"
         free = shutil.disk_usage(self._folder.name).free
-        if free < needed:  # writing to a mapped file without room would end the process
+        if free < needed:  # writing to a mapped file on a full disk is fatal
             raise OSError(
                 f"Features of the frozen stages take {needed / 2**20:,.0f} MiB, but "
                 f"{self._folder.name} has {free / 2**20:,.0f} MiB left. Name another "
@@ -239,7 +239,7 @@ class CachedTrainingData(TrainingData):
         anomalies: list[npt.NDArray[np.intp]],
         device: torch.device | str,
     ) -> Iterator[tuple[Any, BatchTarget]]:
-        """Features of batches; nothing is made any more."""
+        """Read batches of features; nothing is computed at this point."""
         pairs = zip(normals, anomalies, strict=True)
         return (self._read(rows, slots, device) for rows, slots in pairs)
 
@@ -249,7 +249,7 @@ class CachedTrainingData(TrainingData):
         slots: npt.NDArray[np.intp],
         device: torch.device | str,
     ) -> tuple[Any, BatchTarget]:
-        """Features of the normal images `rows` and of the anomalies of `slots`."""
+        """Read the features of the images `rows` and of the anomalies in `slots`."""
         assert self._store is not None
         real, exposed, planted, altered = (
             slots[slots[:, 0] == k, 1] for k in range(N_SOURCES)
@@ -292,7 +292,7 @@ class CachedTrainingData(TrainingData):
 
 
 def stored_dtype(cache: FeatureCache, precision: str) -> torch.dtype:
-    """The type in which features are kept where training has a precision."""
+    """Return the storage type for a cache and a training precision."""
     name = cache.dtype
     if name == "auto":
         name = {"float32": "float16", "mixed": "bfloat16"}.get(precision, precision)

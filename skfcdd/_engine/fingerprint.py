@@ -70,6 +70,8 @@ def fingerprint(
     told["anomalous"] = _told_array(targets.anomalous)
     if targets.weight is not None:
         told["weight"] = _told_array(targets.weight)
+    if targets.groups is not None:
+        told["groups"] = _told_array(targets.groups)
     if targets.masks is not None:
         told["masks"] = _told_array(targets.masks, whole=0)
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()

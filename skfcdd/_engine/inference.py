@@ -1,4 +1,4 @@
-"""Scoring: batch after batch through a network, within the memory of the device."""
+"""Batch-wise inference within the memory of the device."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ __all__ = [
 
 # Small images are scored in batches of about this many values.
 _VALUES_CPU, _VALUES = 100_000, 1 << 22
-# Of large ones no more values than this are taken at once.
+# Upper limit for large images.
 _MOST_VALUES = 1 << 25
 
 
 class Runner(Protocol):
-    """A network with all that running it takes; a net of skorch is one.
+    """Network with everything needed to run it; skorch nets satisfy this protocol.
 
     Attributes
     ----------
     module_ : torch.nn.Module
-        Has a :class:`~skfcdd._engine.preprocessing.Preprocess` as `preprocess`.
+        Has a :class:`~skfcdd._engine.preprocessing.Preprocess` as attribute
+        `preprocess`.
     device : str
     precision : {"float64", "float32", "bfloat16", "mixed"}
     batch_size : int
@@ -53,7 +54,7 @@ class Runner(Protocol):
 
 @dataclass
 class FixedRunner:
-    """A module that is not trained any more, and how it is run.
+    """A trained module together with how to run it.
 
     Parameters
     ----------
@@ -69,14 +70,14 @@ class FixedRunner:
     batch_size: int
 
     def __getstate__(self) -> dict[str, Any]:
-        """Written such that it can be read on a machine without the device."""
+        """Return a state that can be loaded on a machine without the device."""
         state = dict(vars(self))
         if torch.device(self.device).type != "cpu":
             state["module_"] = copy.deepcopy(self.module_).cpu()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Go on with the device if it is there, and on the CPU if not."""
+        """Restore on the saved device if available, otherwise on the CPU."""
         vars(self).update(state)
         try:
             self.device = resolve_device(self.device)
@@ -92,22 +93,22 @@ def in_batches(
     rows: npt.NDArray[np.intp] | None,
     compute: Callable[[Tensor], Tensor],
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Yield the places of a batch and what `compute` makes of it.
+    """Yield the positions of each batch with the result of `compute`.
 
     Parameters
     ----------
     net : Runner
-        Says how many images to take at least, and where to compute.
+        Defines the minimum batch size and the device.
     images : ImageArray
     rows : ndarray of int or None
-        Which images; None takes all.
+        Which images; None means all.
     compute : callable
-        Maps images (k, c, h, w) in the unit range to a tensor of k entries.
+        Maps images (k, c, h, w) in the unit range to a tensor of length k.
 
     Warns
     -----
     OutOfMemoryWarning
-        Once, where batches had to be made smaller.
+        Once, if the batch size had to be reduced.
     """
     device, module = net.device, net.module_
     module.eval()
@@ -129,23 +130,23 @@ def _batch_size(net: Runner, images: ImageArray) -> int:
     few, many = _VALUES_CPU, _MOST_VALUES
     if torch.device(net.device).type != "cpu":
         few, many = _VALUES, 4 * _MOST_VALUES
-    # Raw images count, which are the larger ones where they are resized.
+    # Batches are sized by the raw images, which are larger than the resized ones.
     h, w, c = images.image_shape
     wanted = max(net.batch_size, few // (h * w * c))
     return min(wanted, max(1, many // (h * w * c)))
 
 
 def is_pooling(pooling: Any) -> bool:
-    """Whether it is "mean", "max" or a share in (0, 1]."""
+    """Whether `pooling` is "mean", "max" or a fraction in (0, 1]."""
     number = isinstance(pooling, (int, float)) and not isinstance(pooling, bool)
     return pooling in ("mean", "max") or (number and 0 < pooling <= 1)
 
 
 def n_pooled(pooling: str | float, n_cells: int) -> int:
-    """How many of the greatest cells make a score."""
+    """Return how many of the largest cells are averaged into a score."""
     if pooling == "mean":
         return n_cells
-    # 7 % of 100 cells are 7 cells, although 0.07 * 100 is a little more than 7.
+    # 7 % of 100 cells are 7 cells, although 0.07 * 100 is slightly greater than 7.
     count = 1 if pooling == "max" else math.ceil(float(pooling) * n_cells - 1e-9)
     return min(count, n_cells)
 
@@ -153,14 +154,14 @@ def n_pooled(pooling: str | float, n_cells: int) -> int:
 def pool_maps(
     maps: npt.NDArray[np.floating], pooling: str | float
 ) -> npt.NDArray[np.float64]:
-    """Scores (n,), float64, from anomaly maps (n, u, v).
+    """Pool anomaly maps (n, u, v) to scores (n,), float64.
 
     Parameters
     ----------
     maps : ndarray of shape (n, u, v)
         Non-negative.
     pooling : {"mean", "max"} or float
-        A float is the share of greatest cells to average, at least one cell.
+        A float is the fraction of the largest cells to average (at least one cell).
     """
     flat = maps.reshape(len(maps), -1).astype(np.float64)
     n_cells = flat.shape[1]
@@ -168,6 +169,6 @@ def pool_maps(
     if count == n_cells:
         return flat.mean(axis=1)
     top = np.partition(flat, n_cells - count, axis=1)[:, n_cells - count :]
-    # Summing in sort order makes the result independent of where the cells stand.
+    # Summing in sorted order makes the result independent of cell positions.
     scores: npt.NDArray[np.float64] = np.sort(top, axis=1).mean(axis=1)
     return scores

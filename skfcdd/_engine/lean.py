@@ -1,9 +1,9 @@
-"""A trained network in the form in which it answers fastest.
+"""Copies of trained networks that are optimised for inference.
 
-Normalisation is folded into the convolutions ahead of it, frozen layers compute in
-bfloat16 where the training run chose that, and images go through in groups that stay
-in the processor's cache. Which normalisation follows which convolution is found by
-running the network, so that any architecture can be folded.
+Normalisation is folded into the preceding convolutions, frozen layers compute in
+bfloat16 if the training run chose that, and images are processed in groups that stay in
+the CPU cache. Pairs of convolution and normalisation are found by running the network,
+so that any architecture can be folded.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from skfcdd._engine.fused import can_fuse, fuse
 from skfcdd._engine.memory import NormalMemory
 from skfcdd._engine.module import FCDDModule
 from skfcdd._utils.random import undisturbed
 
 __all__ = ["fold_norms", "lean"]
 
-# Relative to the largest output: folding changes nothing beyond rounding.
+# Relative to the largest output: folding may only change the result by rounding.
 _ROUNDING = 1e-3
-# Pixels of images that a processor takes at once. Measured with EfficientNet-Lite0: 32
-# images of 128 x 128 pixels take twice as long, each, as 8.
+# Number of pixels that a CPU processes at once. Measured with EfficientNet-Lite0: in
+# batches of 32 images of 128 x 128 pixels, each takes twice as long as in batches of 8.
 _AT_ONCE = 1 << 17
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6)
@@ -37,22 +38,22 @@ def lean(
     size: tuple[int, int],
     memory: NormalMemory | None = None,
 ) -> FCDDModule:
-    """A copy that gives the same answers faster.
+    """Return a copy that gives the same results faster.
 
     Parameters
     ----------
     module : FCDDModule
     precision : {"float64", "float32", "bfloat16", "mixed"}
-        In which the network computes; "mixed" takes bfloat16 for frozen layers alone.
+        Floating-point precision; "mixed" uses bfloat16 only for frozen layers.
     size : tuple of int (h, w)
-        Of the images that the network sees.
+        Size of the network input.
     memory : NormalMemory, default=None
-        Whose map the copy adds to its own.
+        Memory bank whose map the copy adds to its own.
 
     Returns
     -------
     FCDDModule
-        In evaluation mode; shares all but the backbone. The module itself where no
+        In evaluation mode; shares everything but the backbone. The module itself if no
         layer is frozen.
     """
     if not module.split:
@@ -60,7 +61,7 @@ def lean(
     fast = copy.copy(module)
     fast._modules = dict(module._modules)
     fast.backbone = fold_norms(module.backbone, _sample(module, size))
-    # What the frozen layers give is read by the memory too.
+    # The output of the frozen layers is also used by the memory bank.
     for path in fast.backbone.paths[fast.split : fast.split + 1]:  # type: ignore[index]
         if isinstance(fast.backbone.get_submodule(path), _ACTIVATIONS):
             fast.backbone.get_submodule(path).inplace = False  # type: ignore[assignment]
@@ -81,7 +82,7 @@ def lean(
 def _lean_memory(
     memory: NormalMemory, module: FCDDModule, precision: str, size: tuple[int, int]
 ) -> NormalMemory:
-    """The memory where the module is, its features as fast as the frozen layers'."""
+    """Move the memory bank to the module's device, with equally fast features."""
     reference = module.preprocess.mean
     fast = copy.deepcopy(memory).to(reference.device, reference.dtype)
     sample = _sample(module, size)
@@ -94,7 +95,7 @@ def _lean_memory(
 
 
 def _sample(module: FCDDModule, size: tuple[int, int]) -> Tensor:
-    """An image of varied values, as the backbone gets it."""
+    """Create an image of varied values, in the form the backbone takes."""
     mean = module.preprocess.mean
     n_channels = getattr(module.backbone, "n_channels", None) or len(mean)
     values = torch.arange(n_channels * size[0] * size[1], dtype=torch.float64)
@@ -104,20 +105,21 @@ def _sample(module: FCDDModule, size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
-    """A copy of a network with batch normalisation folded into convolutions.
+    """Return a copy of a network with batch normalisation folded into convolutions.
 
-    Activations overwrite the outputs of these, which spares a pass over memory.
+    Activations are fused with the preceding convolutions, or computed in place, which
+    saves a pass over memory.
 
     Parameters
     ----------
     network : torch.nn.Module
     sample : Tensor of shape (1, c, h, w)
-        Input to find out by what follows what, and whether the result is the same.
+        Input used to trace the order of layers, and to verify the result.
 
     Returns
     -------
     torch.nn.Module
-        In evaluation mode. As it was where folding would change its output.
+        In evaluation mode. Unmodified if folding would change its output.
 
     Examples
     --------
@@ -133,13 +135,14 @@ def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     """
     plain = copy.deepcopy(network).eval()
     pairs, activations, expected = _pairs(plain, sample)
-    # An output that is used elsewhere too must not be overwritten.
-    for names in (activations, set[str]()):
+    # An output that is also used elsewhere must not be overwritten.
+    for names in (activations, dict[str, set[str]]()):
         try:
             folded = _folded(plain, pairs, names)
             with undisturbed(folded, str(sample.device)):
                 error = (folded(sample) - expected).abs().max()
-        # Layers of a user may compute their weights, or need their normalisation's.
+        # Custom layers may compute their weights, or need the normalisation's
+        # attributes.
         except Exception:
             continue
         if error <= _ROUNDING * expected.abs().max():
@@ -148,15 +151,14 @@ def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
 
 
 def _folded(
-    network: nn.Module, pairs: dict[str, str], activations: set[str]
+    network: nn.Module, pairs: dict[str, str], activations: dict[str, set[str]]
 ) -> nn.Module:
-    """A copy without the normalisation layers that `pairs` names.
+    """Return a copy without the normalisation layers named in `pairs`.
 
-    `activations` overwrite what they take.
+    `activations` maps names to the preceding convolutions, with which they are fused;
+    without any, they are computed in place.
     """
     folded = copy.deepcopy(network)
-    for name in activations:
-        folded.get_submodule(name).inplace = True  # type: ignore[assignment]
     for norm_name, name in pairs.items():
         convolution: Any = folded.get_submodule(name)
         norm: Any = folded.get_submodule(norm_name)
@@ -165,24 +167,33 @@ def _folded(
             *(norm.running_var, norm.eps, norm.weight, norm.bias),
         )
         folded.set_submodule(norm_name, nn.Identity())
+    for activation_name, names in activations.items():
+        activation: Any = folded.get_submodule(activation_name)
+        activation.inplace = True
+        convolutions = [folded.get_submodule(name) for name in names]
+        if convolutions and all(can_fuse(c, activation) for c in convolutions):
+            for convolution in convolutions:
+                fuse(convolution, activation)
+            folded.set_submodule(activation_name, nn.Identity())
     return folded
 
 
 def _pairs(
     network: nn.Module, sample: Tensor
-) -> tuple[dict[str, str], set[str], Tensor]:
-    """What follows the convolutions of a network.
+) -> tuple[dict[str, str], dict[str, set[str]], Tensor]:
+    """Trace which layers follow the convolutions of a network.
 
-    Normalisation layers by name, with the convolution whose output each takes;
-    activations that take nothing but outputs of convolutions and normalisation layers;
-    and the output of the network.
+    Returns normalisation layers by name, with the convolution whose output each takes;
+    activations that take only outputs of convolutions and normalisation layers, with
+    the preceding convolutions, or none if these run several times; and the output of
+    the network.
     """
     runs: dict[str, int] = {}
-    # Tensors are kept, so that no id recurs.
+    # Tensors are kept alive, so that no id is reused.
     made: dict[int, tuple[str, Tensor]] = {}
-    normed: dict[int, Tensor] = {}
+    normed: dict[int, tuple[str, Tensor]] = {}
     pairs: dict[str, str] = {}
-    inner: dict[str, bool] = {}
+    inner: dict[str, set[str | None]] = {}
     handles = []
 
     def after(name: str, layer: nn.Module) -> Any:
@@ -192,9 +203,10 @@ def _pairs(
             if isinstance(layer, nn.Conv2d):
                 made[id(output)] = name, output
             elif isinstance(layer, _ACTIVATIONS):
-                inner[name] = inner.get(name, True) and (key in made or key in normed)
+                found = made.get(key) or normed.get(key)
+                inner.setdefault(name, set()).add(found[0] if found else None)
             else:
-                normed[id(output)] = output
+                normed[id(output)] = made[key][0] if key in made else "", output
                 if key in made:
                     pairs[name] = made[key][0]
 
@@ -209,4 +221,10 @@ def _pairs(
     for handle in handles:
         handle.remove()
     once = {n: c for n, c in pairs.items() if runs[n] == runs[c] == 1}
-    return once, {name for name, within in inner.items() if within}, output
+    activations = {}
+    for name, ahead in inner.items():
+        if None not in ahead:
+            known = {c for c in ahead if c}
+            alone = len(known) == runs[name] and all(runs[c] == 1 for c in known)
+            activations[name] = known if alone else set()
+    return once, activations, output

@@ -1,9 +1,9 @@
-"""What frees images of slow changes of light, ahead of any normalisation.
+"""Correction of slow variations of illumination, before any normalisation.
 
-Either of a lamp and a lens that never change, which good images tell, or of what
-changes from image to image, which each image tells itself. Light multiplies what it
-falls on, so that both divide; raw 0 is taken for darkness. Whole-batch tensor
-operations in the unit range.
+Illumination is either fixed, from a lamp and a lens that never change, and estimated
+from good images, or it varies from image to image, and is estimated from each image.
+Illumination is multiplicative, so both corrections divide; raw 0 is assumed to be dark.
+All operations are vectorised over the batch, in the unit range.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ __all__ = [
     "smooth",
 ]
 
-# Gaussians have this share of each side as standard deviation, and end after so many.
+# Standard deviation of Gaussians as a fraction of each side, and their truncation.
 _SIGMA_SHARE = 0.125
 _TRUNCATE = 3.0
 _RIDGE = 1e-9
-# Of larger images, pieces of so many pixels a side are smoothed, each with its margin.
+# Larger images are smoothed in tiles of this many pixels a side, each with its margin.
 _PIECE = 512
-# Where good images are darker than this share of their mean, no lens is to blame.
+# Below this fraction of the mean of good images, vignetting is not the cause.
 _LEAST_SHARE = 0.25
-# Below this share of the mean of good images, a level is darkness, not faint light.
+# Below this fraction of the mean of good images, a level is dark rather than dim.
 _LEAST_LEVEL = 0.1
-# Keeps the noise of an image without contrast from being blown up.
+# Keeps the noise of an image without contrast from being amplified.
 _LEAST_CONTRAST = 0.01
 
 
 class FlatField(nn.Module):
-    """Divides by the light of a fixed lamp and lens.
+    """Flat-field correction: divide by the illumination of a fixed lamp and lens.
 
     Parameters
     ----------
     gain : Tensor of shape (c, h, w)
-        What each pixel is multiplied by.
+        Factor by which each pixel is multiplied.
     dark : float
-        How far raw 0 lies below 0 of the unit range.
+        Distance of raw 0 below 0 of the unit range.
     """
 
     form: Literal["flat-field"] = "flat-field"
@@ -62,9 +62,9 @@ class FlatField(nn.Module):
 
     @classmethod
     def learn(cls, mean: Tensor, dark: float) -> FlatField:
-        """From the mean of good images (c, h, w) in the unit range.
+        """Estimate the gain from the mean of good images (c, h, w) in the unit range.
 
-        The mean of that image stays what it is.
+        The correction preserves the mean of that image.
         """
         seen = mean.double() + dark
         field = smooth(seen, sigmas_of(mean.shape[1:]))
@@ -75,30 +75,30 @@ class FlatField(nn.Module):
         return cls(torch.where(lit, middle / kept / field, 1.0), dark)
 
     def describe(self) -> dict[str, Any]:
-        """What the numbers do not say, for JSON."""
+        """Return the settings that are not tensors, for JSON."""
         return {"form": self.form}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, c, h, w) as even light would show them."""
+        """Correct images (n, c, h, w) to uniform illumination."""
         return images * self.gain + self.dark * (self.gain - 1)
 
 
 class LocalLevel(nn.Module):
-    """Divides each image by its own level around each pixel, then by its contrast.
+    """Divide each image by its local level around each pixel, then by its contrast.
 
-    The level is a gain, however it varies over the image. What was added to an image,
-    such as stray light, leaves a contrast that is too low or too high.
+    The level is a gain that varies over the image. An additive component, such as stray
+    light, changes the contrast, which is then corrected.
 
     Parameters
     ----------
     target : Tensor of shape (c,)
-        The level that all places get: the mean of good images.
+        The level that all pixels are set to: the mean of good images.
     dark : float
-        How far raw 0 lies below 0 of the unit range.
+        Distance of raw 0 below 0 of the unit range.
     sigmas : tuple of float
-        Standard deviations of the Gaussian in pixels, per axis.
+        Standard deviations of the Gaussian in pixels, one per axis.
     contrast : Tensor or float
-        What all images get: that of good ones.
+        The contrast that all images are set to: that of good images.
     """
 
     form: Literal["local"] = "local"
@@ -119,16 +119,16 @@ class LocalLevel(nn.Module):
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Pixels, per axis, from which on nothing changes the level of a pixel."""
+        """Distance in pixels, per axis, beyond which pixels do not affect a level."""
         return _reach(self.sigmas[0]), _reach(self.sigmas[1])
 
     def describe(self) -> dict[str, Any]:
-        """What the numbers do not say, for JSON."""
+        """Return the settings that are not tensors, for JSON."""
         return {"form": self.form, "sigmas": list(self.sigmas)}
 
     def changes(self, images: Tensor) -> Tensor:
-        """By which share pixels of images (n, c, h, w) differ from their level."""
-        # Smoothing leaves a constant as it is; without it, little is lost to rounding.
+        """Compute the relative difference of images (n, c, h, w) from their level."""
+        # Smoothing preserves constants; subtracting one first reduces rounding errors.
         middle = images.mean(dim=(2, 3), keepdim=True)
         centred = images - middle
         slow = smooth(centred, self.sigmas)
@@ -139,9 +139,10 @@ class LocalLevel(nn.Module):
     def window(
         self, load: Callable[[slice, slice], Tensor], rows: slice, columns: slice
     ) -> Tensor:
-        """The changes of a window of an image, which `load` reads window by window.
+        """Compute the relative differences in a window of an image.
 
-        Piece by piece, each with all that its level rests on.
+        `load` reads the image tile by tile, each with the margin that its level depends
+        on.
         """
         parts = [
             torch.cat([self._piece(load, y, x) for x in self._pieces(columns, 1)], 3)
@@ -169,16 +170,16 @@ class LocalLevel(nn.Module):
         return self.changes(wide)[..., dy : dy + h, dx : dx + w]
 
     def rebuilt(self, changes: Tensor, contrast: Tensor) -> Tensor:
-        """Images with the level and the contrast of good ones.
+        """Restore images with the level and the contrast of good images.
 
-        From `changes` (n, c, h, w) whose contrasts are (n,).
+        `changes` are relative differences (n, c, h, w) with contrasts (n,).
         """
         gain = (self.contrast + _LEAST_CONTRAST) / (contrast + _LEAST_CONTRAST)
         bright = self.target + self.dark
         return self.target + bright * gain.view(-1, 1, 1, 1) * changes
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, c, h, w) of any size with the same level everywhere."""
+        """Correct images (n, c, h, w) of any size to the same level everywhere."""
         changes = self.changes(images)
         return self.rebuilt(changes, contrast_of(changes))
 
@@ -188,24 +189,24 @@ LIGHTS = (FlatField.form, LocalLevel.form)
 
 
 def darkness(low: float, high: float) -> float:
-    """How far raw 0 lies below 0 of the unit range, in which `low` is 0.
+    """Return the distance of raw 0 below 0 of the unit range, in which `low` is 0.
 
-    Values below 0 are no brightness: there the least one is taken for darkness.
+    Negative values are not a brightness; the least value is then assumed to be dark.
     """
     return max(low, 0.0) / (high - low)
 
 
 def make_light(form: str, blocks: Callable[[], Iterable[Tensor]], dark: float) -> Light:
-    """Learn a form of correction.
+    """Estimate a correction of the given form.
 
     Parameters
     ----------
     form : {"flat-field", "local"}
     blocks : callable
-        Goes over good images (k, c, h, w) in the unit range, at the size that the
-        network sees.
+        Iterates over good images (k, c, h, w) in the unit range, at the size of the
+        network input.
     dark : float
-        How far raw 0 lies below 0 of the unit range.
+        Distance of raw 0 below 0 of the unit range.
     """
     mean = _mean(blocks())
     if form == FlatField.form:
@@ -217,7 +218,7 @@ def make_light(form: str, blocks: Callable[[], Iterable[Tensor]], dark: float) -
 
 
 def _mean(blocks: Iterable[Tensor]) -> Tensor:
-    """Mean over the first axis of all blocks, float64."""
+    """Compute the mean over the first axis of all blocks, in float64."""
     total, n = torch.zeros((), dtype=torch.float64), 0
     for block in blocks:
         total, n = total + block.sum(dim=0, dtype=torch.float64), n + len(block)
@@ -230,12 +231,12 @@ def restore_light(
     dark: float,
     shape: tuple[int, int, int],
 ) -> Light:
-    """A correction of images (c, h, w) from its description and its numbers.
+    """Restore a correction of images (c, h, w) from its settings and tensors.
 
     Raises
     ------
     KeyError, TypeError or ValueError
-        If they do not belong together.
+        If they are inconsistent.
     """
     c, h, w = shape
     if described["form"] == FlatField.form:
@@ -251,23 +252,23 @@ def restore_light(
 
 
 def sigmas_of(size: Any) -> tuple[float, float]:
-    """Standard deviations for images of this size (h, w)."""
+    """Return the standard deviations for images of this size (h, w)."""
     h, w = size
     return _SIGMA_SHARE * h, _SIGMA_SHARE * w
 
 
 def contrast_of(changes: Tensor) -> Tensor:
-    """Root mean square (n,) of images (n, c, h, w)."""
+    """Compute the root mean square (n,) of images (n, c, h, w)."""
     norm = torch.linalg.vector_norm(changes.flatten(1), dim=1)
     return norm / changes[0].numel() ** 0.5
 
 
 def smooth(images: Tensor, sigmas: tuple[float, float]) -> Tensor:
-    """Images (..., h, w), smoothed so that slopes stay what they are.
+    """Smooth images (..., h, w) while preserving linear gradients.
 
-    Up to the border, where a plain mean would lean to the inside: it is the value at
-    each pixel of a straight line that is fitted to its surroundings, one axis after the
-    other.
+    A local linear fit, one axis after the other: the value at each pixel is that of a
+    straight line fitted to its neighbourhood. Unlike a weighted mean, it is unbiased at
+    the border.
     """
     rows, columns = (
         _lines(images.shape[axis], sigma).to(images)
@@ -281,7 +282,7 @@ def _reach(sigma: float) -> int:
 
 
 def _lines(n_pixels: int, sigma: float) -> Tensor:
-    """Weights (n, n) with which pixels make the fitted value at each, float64."""
+    """Return weights (n, n) of a local linear fit at each of n pixels, in float64."""
     places = torch.arange(n_pixels, dtype=torch.float64)
     distance = places - places[:, None]
     weights = torch.exp(-0.5 * (distance / sigma) ** 2)

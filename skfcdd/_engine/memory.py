@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -203,6 +204,19 @@ class NormalMemory(nn.Module):
             enlarged = float(self.block)
             squared = F.interpolate(squared, scale_factor=enlarged, mode="nearest")
         return average_cells(squared, self.width)[:, 0]
+
+    @property
+    def factor(self) -> float:
+        """What the map is multiplied by."""
+        return float(self.units[2])
+
+    def with_factor(self, factor: float) -> NormalMemory:
+        """The same memory with another factor; it shares all other numbers."""
+        memory = copy.copy(self)
+        memory._buffers = dict(memory._buffers)
+        level, spread, _ = self.units
+        memory.units = torch.stack([level, spread, torch.full_like(level, factor)])
+        return memory
 
     @property
     def width(self) -> int:

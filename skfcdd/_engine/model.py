@@ -25,6 +25,7 @@ from skfcdd._verdicts import Convention, middle_of
 from skfcdd.backbones import measure_backbone
 from skfcdd.exceptions import ValueRangeWarning
 from skfcdd.receptive_field import ReceptiveField
+from skfcdd.thresholds import Calibration
 
 __all__ = ["MEMORY", "FittedModel", "ImageFormat", "Judging"]
 
@@ -93,6 +94,10 @@ class FittedModel:
     threshold : float
     calibration_scores : ndarray of float64
         Scores of the normal images that set the threshold, in increasing order.
+    calibration_groups : ndarray of int or None
+        Which of these images belong together.
+    calibration : Calibration or None
+        What the threshold rests on; files of former versions do not say.
     heatmap_scale : tuple of float (low, high)
         Where colours of heatmaps begin and end.
     normal_peak : float or None
@@ -122,6 +127,8 @@ class FittedModel:
     receptive_field: ReceptiveField | None = None
     threshold: float = float("nan")
     calibration_scores: Scores = field(default_factory=lambda: np.empty(0))
+    calibration_groups: npt.NDArray[np.int64] | None = None
+    calibration: Calibration | None = None
     heatmap_scale: tuple[float, float] = (0.0, 1.0)
     normal_peak: float | None = None
     network: NetworkSettings | None = None

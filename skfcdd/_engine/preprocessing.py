@@ -1,9 +1,9 @@
-"""What the network learns about the values of normal images, and applies to all.
+"""Preprocessing learned from the normal images and applied to all images.
 
-Raw images are first mapped to the unit range of the normal ones (`unit`), in which
-synthetic anomalies are planted, and resized; then freed of changes of light, where that
-is asked for, and normalised (`forward`). All steps are whole-batch tensor operations
-whose constants are learned in ``fit``.
+Raw images are first mapped to the unit range of the normal images (`unit`), in which
+synthetic anomalies are drawn, and resized; then optionally corrected for illumination,
+and normalised (`forward`). All steps are vectorised over the batch, with constants
+learned in ``fit``.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from skfcdd._inputs.images import ImageArray
 
 __all__ = ["Preprocess", "resize", "resolve_size"]
 
-# Images are read in blocks of about this many values to learn their statistics.
+# Statistics are computed in blocks of about this many values.
 _BLOCK = 1 << 22
-# Of values between the least and the greatest one that single precision must know.
+# Relative resolution that single precision must provide within the range of values.
 _LEAST_STEPS = 256
-# Images with a shorter side are rows of a table rather than pictures.
+# Images with a shorter side are treated as rows of a table rather than pictures.
 _LEAST_SIDE = 8
-# Of the channels of photographs, in the unit range: the values that torchvision
-# publishes with its weights. Those of EfficientNet-Lite were trained with 127/255 and
-# 128/255 for all channels, which on real tiles ranked no better.
+# Channel statistics of photographs in the unit range, as published by torchvision with
+# its weights. EfficientNet-Lite was trained with 127/255 and 128/255 for all channels,
+# which did not improve the ranking of real tiles.
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Preprocess(nn.Module):
-    """Range, size and normalisation of the images.
+    """Mapping of raw images to the unit range, resizing and normalisation.
 
     Parameters
     ----------
     low, high : float
-        Raw values that become 0 and 1.
+        Raw values that map to 0 and 1.
     mean, std : array-like of shape (c,)
-        Of the normal images' channels, in the unit range.
+        Statistics of the channels of the normal images, in the unit range.
     contrast : bool
-        Whether each image is brought to mean 0 and standard deviation 1 by itself
-        instead.
+        Whether to standardise each image to mean 0 and standard deviation 1 with its
+        own statistics instead.
     light : Light or None
-        What frees images of changes of light before.
+        Illumination correction applied before normalisation.
     size : tuple of int (h, w) or None
-        What images are resized to.
+        Size to which images are resized.
     """
 
     mean: Tensor
     std: Tensor
-    # Keeps the noise of an image without contrast from being blown up.
+    # Keeps the noise of an image without contrast from being amplified.
     least_contrast = 1e-3
 
     def __init__(
@@ -91,8 +91,9 @@ class Preprocess(nn.Module):
     ) -> Preprocess:
         """Learn the constants from the normal images at `index`, block by block.
 
-        `pretrained` says that the network has weights trained on other images, and
-        `n_inputs` how many channels it takes, if not those of the images.
+        `pretrained` states whether the network has weights trained on other images;
+        `n_inputs` is the number of channels it takes, if different from that of the
+        images.
         """
         n_channels = images.image_shape[2]
         n_inputs = n_inputs or n_channels
@@ -103,7 +104,7 @@ class Preprocess(nn.Module):
                 normalize = "imagenet"
         _check_resolution(images)
         ranges, moments = MinMaxScaler(), StandardScaler()
-        # Of bytes the range is known, and few ways to normalise ask for more.
+        # The range of bytes is known, and few normalisations need other statistics.
         unread = images.data.dtype == np.uint8 and normalize != "standard"
         for batch in () if unread else _blocks(images, index):
             ranges.partial_fit(_pixels(batch))
@@ -134,9 +135,9 @@ class Preprocess(nn.Module):
         *,
         photographs: bool,
     ) -> None:
-        """Learn the light of normal images, and normalise by what is left of them.
+        """Learn the illumination of normal images, and statistics after correction.
 
-        Or as photographs, which the network knows.
+        With ImageNet normalisation, the statistics of photographs are used instead.
         """
         h, w = self.size or images.image_shape[:2]
         if min(h, w) < _LEAST_SIDE:
@@ -161,7 +162,7 @@ class Preprocess(nn.Module):
         self.std = torch.as_tensor(std).float()[:, None, None]
 
     def unit(self, raw: Tensor) -> Tensor:
-        """Raw images (n, c, h, w) in the unit range, at the network's size."""
+        """Map raw images (n, c, h, w) to the unit range and the network's size."""
         images = (raw - self.low).div_(self.high - self.low)
         return images if self.size is None else resize(images, self.size)
 
@@ -170,8 +171,8 @@ class Preprocess(nn.Module):
         if self.light is not None:
             images = self.light(images)
         if self.contrast:
-            # From any pixel of its own, an image without contrast differs by 0, and
-            # not by what is rounded off a mean.
+            # Relative to one of its own pixels, an image without contrast is exactly 0,
+            # without the rounding error of a mean.
             centred = images - images[:, :1, :1, :1]
             centred = centred - centred.mean(dim=(1, 2, 3), keepdim=True)
             norm = torch.linalg.vector_norm(centred.flatten(1), dim=1)
@@ -182,12 +183,12 @@ class Preprocess(nn.Module):
         return self.standardized(images)
 
     def standardized(self, images: Tensor) -> Tensor:
-        """Images shifted and scaled by what was learned or given."""
+        """Standardise images with the learned or given statistics."""
         return (images - self.mean) / self.std
 
 
 def resolve_size(resize: Any) -> tuple[int, int] | None:
-    """The size (h, w) that ``resize=`` names."""
+    """Return the size (h, w) that ``resize=`` stands for."""
     if resize is None:
         return None
     sides = tuple(resize) if isinstance(resize, tuple) else (resize, resize)
@@ -200,26 +201,26 @@ def resolve_size(resize: Any) -> tuple[int, int] | None:
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resizing of a batch, with smoothing where it shrinks."""
+    """Resize a batch bilinearly, with antialiasing."""
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def _blocks(images: ImageArray, index: npt.NDArray[np.intp]) -> Iterator[Tensor]:
-    """Raw images (k, c, h, w) at `index`, block by block."""
+    """Yield raw images (k, c, h, w) at `index`, block by block."""
     step = max(1, _BLOCK // int(np.prod(images.data.shape[1:])))
     for start in range(0, len(index), step):
         yield images.take(index[start : start + step])
 
 
 def _pixels(batch: Tensor) -> npt.NDArray[Any]:
-    """Pixels (n, c) of images (k, c, h, w)."""
+    """Reshape images (k, c, h, w) to pixels (n, c)."""
     return batch.permute(0, 2, 3, 1).reshape(-1, batch.shape[1]).numpy()
 
 
 def _given_values(
     normalize: Any, n_channels: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and standard deviation (c,) that the user gave, for each channel or all."""
+    """Return the mean and standard deviation (c,) given by the user."""
     try:
         mean, std = (
             np.broadcast_to(np.asarray(values, dtype=float), n_channels).copy()
@@ -239,9 +240,9 @@ def _given_values(
 def _of_photographs(
     n_inputs: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and standard deviation for a network that takes `n_inputs` channels.
+    """Return ImageNet statistics for a network that takes `n_inputs` channels.
 
-    Three values bring a grey image to three channels.
+    Three values expand a grey image to three channels.
     """
     mean, std = np.array(_IMAGENET)
     if n_inputs == 1:
@@ -255,12 +256,12 @@ def _of_photographs(
 
 
 def _check_resolution(images: ImageArray) -> None:
-    """Refuse values that single precision does not tell apart.
+    """Raise if single precision cannot distinguish the values.
 
     Raises
     ------
     ValueError
-        If they lie far from 0 and close together.
+        If values are far from 0 and close together.
     """
     dtype = images.data.dtype
     if np.can_cast(dtype, np.float32):
@@ -277,7 +278,7 @@ def _check_resolution(images: ImageArray) -> None:
 
 
 def _value_range(dtype: np.dtype[Any], ranges: MinMaxScaler) -> tuple[float, float]:
-    """Raw values that become 0 and 1."""
+    """Return the raw values that map to 0 and 1."""
     if dtype == np.uint8:
         return 0.0, 255.0
     low, high = float(ranges.data_min_.min()), float(ranges.data_max_.max())

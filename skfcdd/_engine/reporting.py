@@ -1,4 +1,4 @@
-"""What training tells of itself: lines, collapse, interruption."""
+"""Messages of training: progress, collapse and interruption."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from skfcdd.exceptions import CollapseWarning, InterruptedTrainingWarning
 
 __all__ = ["CollapseWatch", "ProgressPrinter"]
 
-# Number of normal images whose scores are watched for collapse.
+# Number of normal images whose scores are monitored for collapse.
 _PROBE_SIZE = 32
-# Learning to tell anomalies apart spreads the scores; scores that end up with less
-# than this share of their spread before training are on the way to a constant.
+# Learning to separate anomalies increases the spread of the scores; if it falls below
+# this fraction of the spread before training, the scores are collapsing to a constant.
 _COLLAPSE_SHARE = 0.1
 
 
 class ProgressPrinter(Listener):
-    """Prints a line for each epoch, with the time that is left."""
+    """Print a line for each epoch, with the remaining time."""
 
     reports = True
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Note when training began, and how far an earlier run has come."""
+        """Record the start time, and the epochs done by an earlier run."""
         self.n_epochs, self.n_done = net.max_epochs, len(net.history)
         self.n_before = self.n_done
         self.started = time.perf_counter()
@@ -46,7 +46,7 @@ class ProgressPrinter(Listener):
             print(self._line(net.history[-1]), flush=True)
 
     def _line(self, row: dict[str, Any]) -> str:
-        """An epoch in a line: its losses, its time, and the time that is left."""
+        """Format an epoch as a line: losses, duration and remaining time."""
         spent = time.perf_counter() - self.started
         pace = spent / (self.n_done - self.n_before)
         left = round(pace * (self.n_epochs - self.n_done))
@@ -60,26 +60,26 @@ class ProgressPrinter(Listener):
 
 
 class CollapseWatch(Listener):
-    """Warns if the scores of varied images end up alike, or training was interrupted.
+    """Warn if the scores of varied images collapse, or training was interrupted.
 
     Parameters
     ----------
     data : TrainingData
     rows : ndarray of int
-        Normal images that are held out.
+        Held-out normal images.
     """
 
     def __init__(self, data: TrainingData, rows: npt.NDArray[np.intp]) -> None:
         self.data, self.rows = data, rows[:_PROBE_SIZE]
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Measure the spread of the scores before any training."""
+        """Measure the spread of the scores before training."""
         module = unwrapped(net)
         if module.initial_spread is None:
             module.initial_spread = self._spread(net, module)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Compare the spread with that before training.
+        """Compare the spread of the scores with that before training.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class CollapseWatch(Listener):
 
     @torch.no_grad()
     def _spread(self, net: FCDDNet, module: FCDDModule) -> float:
-        """Standard deviation of the scores of some images."""
+        """Compute the standard deviation of the scores of some images."""
         was_training = module.training
         probe = self._probe(net.device)
         module.eval()
@@ -121,7 +121,7 @@ class CollapseWatch(Listener):
         return float(spread)
 
     def _probe(self, device: Any) -> torch.Tensor:
-        """Some normal images, and the same with anomalies that are always alike."""
+        """Return some normal images, and copies with fixed synthetic anomalies."""
         parts = np.array_split(self.rows, -(-len(self.rows) // 4))
         unit, images = self.data.preprocess.unit, self.data.images
         probe = torch.cat([unit(images.take(part, device)) for part in parts])
@@ -130,10 +130,10 @@ class CollapseWatch(Listener):
 
 
 def _report_interruption(net: Any) -> None:
-    """Say how far training got, if it was broken off within an epoch.
+    """Report how far training got if it was interrupted within an epoch.
 
-    skorch takes a KeyboardInterrupt for a wish to end. Callbacks end a training so, but
-    after an epoch.
+    skorch treats a KeyboardInterrupt as a request to stop. Callbacks stop a training in
+    the same way, but at the end of an epoch.
     """
     if not net.history or "train_loss" in net.history[-1]:
         return

@@ -9,6 +9,7 @@ from typing import Any
 
 from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.preprocessing import resolve_size
+from skfcdd._engine.split import resolve_validation
 from skfcdd._utils.device import resolve_device
 from skfcdd._utils.sklearn import check_parameters
 from skfcdd.backbones import choose_backbone
@@ -130,7 +131,7 @@ class Settings:
     oe_limit: int | None
     anomaly_fraction: float
     pixel_loss: str | float | None
-    validation_fraction: float
+    validation_fraction: float | str | None
     optimizer: Any
     lr: Any
     weight_decay: float
@@ -219,6 +220,16 @@ class Settings:
             memory_bank=bank,
             head_factor=recipe.head_factor,
         )
+
+    def for_rows(self, n_normal: int) -> Settings:
+        """The same settings with what is held out of so many normal images.
+
+        Its `validation_fraction` is None if they are scored out of fold instead.
+        """
+        asked: Any = self.validation_fraction
+        once = self.early_stopping or self.accelerate
+        share = resolve_validation(asked, n_normal, once=once)
+        return replace(self, validation_fraction=share)
 
     def with_device(self, device: str) -> Settings:
         """The same settings on another device."""

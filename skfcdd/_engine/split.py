@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Split", "UsedImages"]
+__all__ = ["Split", "UsedImages", "resolve_validation"]
 
 Rows = npt.NDArray[np.intp]
 
 # Anomalies are held out too where there are at least this many of them.
 _MIN_ANOMALIES_TO_SPLIT = 10
+# "auto" holds out this share of as many normal images or more, and no fewer than it
+# takes for 5 % of false alarms.
+_SHARE, _MANY, _LEAST = 0.1, 100, 20
+
+
+def resolve_validation(
+    fraction: float | str, n_normal: int, *, once: bool
+) -> float | None:
+    """The share of normal images to hold out; None to score all of them out of fold.
+
+    Parameters
+    ----------
+    fraction : float or "auto"
+    n_normal : int
+    once : bool
+        Whether there can be one training only.
+    """
+    if not isinstance(fraction, str):
+        return float(fraction)
+    if n_normal >= _MANY:
+        return max(_SHARE, _LEAST / n_normal)
+    return _SHARE if once else None
 
 
 def _nothing() -> npt.NDArray[np.uint64]:
@@ -81,6 +103,7 @@ class Split:
         digests: npt.NDArray[np.uint64] | None = None,
         used: UsedImages | None = None,
         kept: npt.NDArray[np.bool_] | None = None,
+        together: Rows | None = None,
     ) -> Split:
         """Hold out a share of the normal images, at least one, and of the anomalies.
 
@@ -98,6 +121,8 @@ class Split:
             What an earlier training used, which is never held out again.
         kept : ndarray of shape (n,), bool, default=None
             Which images play a part. None means all.
+        together : ndarray of shape (n,), int, default=None
+            Equal for images that stay together. None takes `digests`.
         """
         if digests is None:
             digests = np.arange(len(anomalous), dtype=np.uint64)
@@ -108,22 +133,52 @@ class Split:
         bad = rng.permutation(np.flatnonzero(anomalous & kept))
         n_normal = _n_held(len(normal), fraction, stop_early, int(kept.sum()))
         n_bad = round(fraction * len(bad)) * (len(bad) >= _MIN_ANOMALIES_TO_SPLIT)
-        apart = digests
+        apart = digests if together is None else together
         if len(np.unique(digests[normal])) == 1:  # nothing else could be held out
-            apart = np.arange(len(anomalous), dtype=np.uint64)
+            apart = np.arange(len(anomalous))
         known = used.known(digests), np.isin(digests, used.trained)
         parts = [
             *_part(normal, n_normal, n_normal * stop_early, apart, known, least=1),
-            *_part(bad, n_bad, n_bad * stop_early, digests, known, least=0),
+            *_part(bad, n_bad, n_bad * stop_early, apart, known, least=0),
         ]
         held, stop, rest, bad_held, bad_stop, bad_rest = map(np.sort, parts)
         if not len(rest):
             raise ValueError(
-                f"Only {len(np.unique(digests[normal]))} of the {len(normal)} normal "
-                f"images are different, which leaves none to train on beside those "
-                f"held out. Give more images."
+                f"Only {len(np.unique(apart[normal]))} of the {len(normal)} normal "
+                f"images are different, or of different groups, which leaves none to "
+                f"train on beside those held out. Give more images."
             )
         return cls(rest, bad_rest, held, bad_held, stop, bad_stop)
+
+    @classmethod
+    def whole(
+        cls, anomalous: npt.NDArray[np.bool_], kept: npt.NDArray[np.bool_]
+    ) -> Split:
+        """Train on all images, and hold out all of them from one training or another.
+
+        Anomalies only if there are ten or more.
+
+        Parameters
+        ----------
+        anomalous : ndarray of shape (n,), bool
+        kept : ndarray of shape (n,), bool
+            Which images play a part.
+        """
+        normal, bad = (np.flatnonzero((anomalous == k) & kept) for k in (0, 1))
+        _n_held(len(normal), 0.0, False, int(kept.sum()))
+        dealt = bad if len(bad) >= _MIN_ANOMALIES_TO_SPLIT else bad[:0]
+        nothing = normal[:0]
+        return cls(normal, bad, normal, dealt, nothing, nothing)
+
+    def without(self, normal: Rows, anomalous: Rows) -> Split:
+        """Hold out these images, and train on all others that are trained on."""
+        return replace(
+            self,
+            normal=np.setdiff1d(self.normal, normal),
+            anomalous=np.setdiff1d(self.anomalous, anomalous),
+            held_normal=normal,
+            held_anomalous=anomalous,
+        )
 
 
 def _n_held(n: int, fraction: float, stop_early: bool, n_samples: int) -> int:
@@ -155,7 +210,7 @@ def _part(
     rows: Rows,
     n_held: int,
     n_stop: int,
-    digests: npt.NDArray[np.uint64],
+    apart: Rows | npt.NDArray[np.uint64],
     known: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
     *,
     least: int,
@@ -164,7 +219,7 @@ def _part(
 
     `known` tells which images the network knows, and which it was trained on.
     """
-    held = _first(rows[~known[0][rows]], n_held, digests)
+    held = _first(rows[~known[0][rows]], n_held, apart)
     if len(held) < least:
         raise ValueError(
             f"All {len(rows)} normal images were trained on before, and none of them "
@@ -172,7 +227,7 @@ def _part(
             f"anew with warm_start=False."
         )
     rest = rows[~np.isin(rows, held)]
-    stop = _first(rest[~known[1][rest]], n_stop, digests)
+    stop = _first(rest[~known[1][rest]], n_stop, apart)
     if len(stop) < min(least, n_stop):
         raise ValueError(
             "early_stopping=True needs normal images that were not trained on before. "
@@ -181,10 +236,10 @@ def _part(
     return held, stop, rest[~np.isin(rest, stop)]
 
 
-def _first(rows: Rows, count: int, digests: npt.NDArray[np.uint64]) -> Rows:
-    """The first `count` rows, or some more: copies of an image stay together."""
+def _first(rows: Rows, count: int, apart: Rows | npt.NDArray[np.uint64]) -> Rows:
+    """The first `count` rows, or some more: what belongs together stays together."""
     _, first, image, sizes = np.unique(
-        digests[rows], return_index=True, return_inverse=True, return_counts=True
+        apart[rows], return_index=True, return_inverse=True, return_counts=True
     )
     order = np.argsort(first)
     before = np.cumsum(sizes[order]) - sizes[order]

@@ -1,4 +1,4 @@
-"""One image of any size: its anomaly map tile by tile, its heatmap band by band."""
+"""Images of any size: the anomaly map by tiles, and the heatmap by bands."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["explain_large", "field_at"]
 
-# Rows of the heatmap that are computed together.
+# Number of heatmap rows computed together.
 _BAND = 512
-# Windows are moved by so many cells to find out by how many they may be.
+# Shifts, in cells, tried to find the period of a network.
 _PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-# Cells are the same if they differ by no more than this share of the largest.
+# Cells are equal if they differ by at most this fraction of the largest.
 _SAME = 1e-3
 
 
 def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> Any:
-    """See :meth:`skfcdd._base.BaseFCDD.explain_large`."""
+    """Explain a large image, see :meth:`skfcdd._base.BaseFCDD.explain_large`."""
     _check_can_tile(model, tile_size)
     source = _check_image(model, image)
     h, w, _ = source.image_shape
@@ -56,10 +56,10 @@ def _field(model: FittedModel) -> ReceptiveField:
 
 
 def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
-    """The field of cells in an image of another size (h, w) than those of ``fit``.
+    """Return the receptive field in an image of another size (h, w) than in ``fit``.
 
-    Networks that pad according to the size lay cells elsewhere. It is measured on a
-    small image that leaves the same remainder.
+    Cells are elsewhere in networks whose padding depends on the size. The field is
+    measured on a small image whose size leaves the same remainder.
     """
     known, c = _field(model), model.images.shape[2]
     rest = [n % ALIKE for n in size]
@@ -70,7 +70,7 @@ def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
         measure_backbone(model.module.backbone, _small(n, least), c).offset
         for n in (model.image_size, size)
     )
-    # What the cells look at lies as far from the middle of what they see.
+    # The centre of the effective field has the same offset from that of the full field.
     rows, columns = (
         offset + there - here
         for offset, here, there in zip(known.offset, own, other, strict=True)
@@ -79,7 +79,7 @@ def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
 
 
 def _small(size: tuple[int, int], least: list[int]) -> tuple[int, int]:
-    """A size of at least `least` that leaves the same remainder."""
+    """Return a size of at least `least` that leaves the same remainder."""
     floor = [max(ALIKE, n) for n in least]
     rows, columns = (m + (n - m) % ALIKE for n, m in zip(size, floor, strict=True))
     return rows, columns
@@ -87,15 +87,15 @@ def _small(size: tuple[int, int], least: list[int]) -> tuple[int, int]:
 
 @torch.no_grad()
 def _lie_alike(model: FittedModel, size: tuple[int, int]) -> bool:
-    """Whether cells lie in an image of this size where they lie in those of ``fit``.
+    """Whether cells have the same positions in an image of this size as in ``fit``.
 
-    Measured on noise of small sizes that leave the same remainders: cells that see
-    nothing of its borders must be the same.
+    Measured on noise of small sizes with the same remainders: cells whose receptive
+    field does not touch the border must be equal.
     """
     module, field = model.module.eval(), _field(model)
     pairs = list(zip(field.extent, field.stride, strict=True))
     margins = [math.ceil(r / j) + 1 for r, j in pairs]
-    # Networks without padding have no cells whose fields reach over the border.
+    # Without padding, no receptive field extends beyond the border.
     least = [
         math.ceil(r + (2 * m + 2) * j) for (r, j), m in zip(pairs, margins, strict=True)
     ]
@@ -142,12 +142,12 @@ def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
     if not all(map(math.isfinite, field.extent)):
         raise ValueError(
             "A cell of this network sees the whole image, however large, so it cannot "
-            "be worked off in tiles. Choose a backbone without global pooling."
+            "be processed in tiles. Choose a backbone without global pooling."
         )
     if not field.regular:
         raise ValueError(
             "The cells of this network are not on a regular grid, so an image cannot "
-            "be worked off in tiles. Cut the image into pieces of the size of those of "
+            "be processed in tiles. Cut the image into pieces of the size of those of "
             "fit, and use explain."
         )
     if any(j < 1 or j != round(j) for j in field.stride):
@@ -159,7 +159,7 @@ def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
 
 
 def _check_image(model: FittedModel, image: Any) -> ImageArray:
-    """The image as a batch of one; nothing is kept of what is read to check it."""
+    """Validate the image as a batch of one, without keeping the values read."""
     array = image if is_lazy(image) else np.asanyarray(image)
     n_channels = model.images.shape[2]
     first = model.images.channels == "first" and array.ndim == 3
@@ -182,7 +182,7 @@ def _check_image(model: FittedModel, image: Any) -> ImageArray:
 
 
 class _OneImage:
-    """An image as a batch of one, of which windows are read."""
+    """An image as a batch of one, read window by window."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -192,7 +192,7 @@ class _OneImage:
     def window(
         self, rows: slice, columns: slice, channels_first: bool
     ) -> npt.NDArray[Any]:
-        """A batch of one window."""
+        """Return a batch of one window."""
         if channels_first:
             return np.asarray(self.array[:, rows, columns])[None]
         part = np.asarray(self.array[rows, columns])
@@ -200,11 +200,12 @@ class _OneImage:
 
 
 class _Tiles:
-    """The anomaly map of an image, a tile at a time.
+    """Compute the anomaly map of an image tile by tile.
 
     A tile is a window that starts at a multiple of the network's period, so that its
-    cells lie where those of the whole image do, with a margin of a receptive field,
-    so that the cells of its core see nothing of its borders.
+    cells have the same positions as in the whole image. It has a margin of one
+    receptive field, so that the border of the window does not affect the cells of its
+    core.
     """
 
     def __init__(self, model: FittedModel, source: ImageArray, tile_size: int) -> None:
@@ -224,15 +225,15 @@ class _Tiles:
         self.normalize = self._normalizer()
 
     def _period(self, model: FittedModel) -> int:
-        """Number of cells by which a window may be moved to give the same cells.
+        """Find the shift, in cells, by which a window gives the same cells.
 
-        More than one where coarser maps are enlarged to the size of finer ones. It is
-        found by moving windows.
+        More than one if coarser maps are upsampled to the size of finer ones. It is
+        found by shifting windows.
 
         Raises
         ------
         ValueError
-            If there is none, or the image ends within one.
+            If there is none, or the image does not end at a multiple of it.
         """
         if len(getattr(self.module.backbone, "taken", ())) == 1:
             return 1 if model.memory is None else model.memory.period
@@ -250,7 +251,7 @@ class _Tiles:
         return period
 
     def anomaly_map(self) -> npt.NDArray[np.float32]:
-        """Cells (u, v) of the whole image."""
+        """Compute the cells (u, v) of the whole image."""
         return np.concatenate(
             [
                 np.concatenate([self._core(y, x) for x in self._windows(1)], axis=1)
@@ -259,16 +260,16 @@ class _Tiles:
         )
 
     def _windows(self, axis: int) -> Iterator[tuple[slice, slice]]:
-        """Pixels of each window of an axis, and which of its cells are the core."""
+        """Yield the pixels of each window along an axis, and the cells of its core."""
         n_pixels = self.source.image_shape[axis]
         core, margin = self.cores[axis], self.margins[axis]
         stride = self.strides[axis]
-        # Some networks pad according to the size, such that cells lie alike in sizes
+        # In some networks, padding depends on the size, but positions agree in sizes
         # that leave the same remainder.
         rest = n_pixels % (stride * self.period)
         first = 0
         while first * stride < n_pixels:
-            # What is left over behind the last core goes with it.
+            # The remainder after the last core is added to it.
             end = (first + core + margin) * stride + rest
             last = end >= n_pixels
             start = max(0, first - margin)
@@ -292,13 +293,13 @@ class _Tiles:
         return core
 
     def _map(self, images: Tensor) -> Tensor:
-        """Cells (n, u, v) of normalised images (n, c, h, w)."""
+        """Compute cells (n, u, v) of normalised images (n, c, h, w)."""
         images = images.contiguous(memory_format=torch.channels_last)
         with undisturbed(self.module, self.net.device):
             return self.module.maps_of(images)
 
     def _load(self, rows: slice, columns: slice) -> Tensor:
-        """A window (1, c, h, w) in the unit range."""
+        """Load a window (1, c, h, w) in the unit range."""
         first = self.source.channels_first
         part = ImageArray(self.source.data.window(rows, columns, first), first)
         preprocess = self.module.preprocess
@@ -307,7 +308,7 @@ class _Tiles:
         return unit
 
     def _normalizer(self) -> Callable[[Tensor], Tensor]:
-        """What normalises windows as the whole image would be."""
+        """Return the function that normalises windows like the whole image."""
         preprocess = self.module.preprocess
         light = preprocess.light
         if not preprocess.contrast and light is None:
@@ -337,11 +338,11 @@ def _find_period(
     strides: list[int],
     margins: list[int],
 ) -> int:
-    """Least of `_PERIODS` by which a window of noise may be moved."""
+    """Find the least of `_PERIODS` by which a window of noise may be shifted."""
     preprocess = model.module.preprocess
     generator = torch.Generator().manual_seed(0)
     for period in _PERIODS:
-        # Whole periods, of which a network without padding leaves some inner cells.
+        # Several periods, so that networks without padding have some inner cells.
         n_cells = [(3 * m // period + 3) * period for m in margins]
         size = [n * j for n, j in zip(n_cells, strides, strict=True)]
         noise = torch.rand(1, model.images.shape[2], *size, generator=generator)
@@ -356,13 +357,13 @@ def _find_period(
                 return period
     raise ValueError(
         "The cells of this network change with the place at which a window is cut out, "
-        "so an image cannot be worked off in tiles. Cut the image into pieces of the "
+        "so an image cannot be processed in tiles. Cut the image into pieces of the "
         "size of those of fit, and use explain."
     )
 
 
 class _Band(NamedTuple):
-    """Some pixels of an axis, the cells near them, and what each has of each."""
+    """Some pixels of an axis, the cells near them, and their weights."""
 
     pixels: slice
     near: slice
@@ -372,7 +373,7 @@ class _Band(NamedTuple):
 def _gaussians(
     n_pixels: int, centers: npt.NDArray[np.float64], sigma: float, extent: float
 ) -> list[_Band]:
-    """What :func:`~skfcdd.heatmaps.gaussian_matrix` gives, without most zeros."""
+    """Compute :func:`~skfcdd.heatmaps.gaussian_matrix` by bands, without most zeros."""
     blocks, n_cells = [], len(centers)
     for start in range(0, n_cells, _BAND):
         own = centers[start : start + _BAND]
@@ -398,7 +399,7 @@ def _gaussians(
 def _bands(
     model: FittedModel, anomaly_map: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Rows of the heatmap, a band at a time."""
+    """Yield rows of the heatmap, band by band."""
     field = field_at(model, size)
     sigmas = heatmap_sigmas(field, model.heatmap_sigmas)
     rows, columns = (

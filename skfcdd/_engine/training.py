@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator
 
 from skfcdd._engine.altered import Alteration, spreads
 from skfcdd._engine.augmentation import resolve_augment
 from skfcdd._engine.batches import TrainingData
 from skfcdd._engine.checkpoint import Checkpoint
+from skfcdd._engine.exposure import exposure
 from skfcdd._engine.feature_store import CachedTrainingData, stored_dtype
 from skfcdd._engine.fingerprint import weights_digest
 from skfcdd._engine.inference import FixedRunner
@@ -29,7 +30,8 @@ from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.reporting import CollapseWatch, ProgressPrinter
 from skfcdd._engine.settings import Settings
 from skfcdd._engine.split import Split, UsedImages
-from skfcdd._inputs.images import ImageArray, check_images
+from skfcdd._inputs.groups import units
+from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
 from skfcdd._utils.device import in_parts, lowered, resolve_precision
 from skfcdd._utils.random import draw_seeds, seeded
@@ -44,9 +46,6 @@ __all__ = ["Trained", "train"]
 
 # Above this share of both sides of an image, a cell sees nearly everything.
 _BLURRING_SHARE = 0.9
-# Values of exposed images are on the scale of X if their range has at least this
-# share of that of X, and reaches no further beyond it than its own width.
-_SAME_SCALE = 1 / 16
 # Normal images that tell the spread of features: at least so many, if there are.
 _SPREAD_IMAGES = 128
 
@@ -120,8 +119,9 @@ def train(
     images: ImageArray,
     targets: Targets,
     previous: FittedModel | None = None,
-    check: Callable[[Split], None] = lambda split: None,
+    prepare: Callable[[Split, int], None] = lambda split, seed: None,
     listeners: Callable[[Trained], Sequence[Listener]] = lambda trained: (),
+    given: Split | None = None,
 ) -> Trained:
     """Train a network.
 
@@ -134,10 +134,12 @@ def train(
         Which are anomalies, and their masks.
     previous : FittedModel, default=None
         What to go on from.
-    check : callable, default=no check
-        Looks at the split before any training.
+    prepare : callable, default=nothing
+        Called before any training, with the split and its seed.
     listeners : callable, default=none
         Makes callbacks that follow the training.
+    given : Split, default=None
+        What to train on. None draws a split.
 
     Returns
     -------
@@ -156,19 +158,11 @@ def train(
     if previous is not None:
         split_seed, used = previous.split_seed, previous.used
     digests = images.digests()
-    split = Split.draw(
-        targets.anomalous,
-        settings.validation_fraction,
-        np.random.RandomState(split_seed),
-        stop_early=settings.early_stopping,
-        digests=digests,
-        used=used,
-        kept=targets.kept,
-    )
-    check(split)
+    split = given or _split(settings, targets, split_seed, digests, used)
+    prepare(split, split_seed)
     anomalies = {
         "plant": mixture(resolve_kinds(settings.synthetic)[0]),
-        **_exposure(settings, images, seeds[3]),
+        **exposure(settings, images, seeds[3]),
     }
     with seeded(seeds[1], settings.device):
         module, field = _module(settings, images, split, previous)
@@ -204,6 +198,29 @@ def train(
             net.callbacks = [*net.callbacks, *own, *listeners(trained)]
             net = net.fit(source, None).single()
     return replace(trained, net=net)
+
+
+def _split(
+    settings: Settings,
+    targets: Targets,
+    seed: int,
+    digests: npt.NDArray[np.uint64],
+    used: UsedImages,
+) -> Split:
+    """What is trained on, and what is held out."""
+    fraction = settings.validation_fraction
+    if fraction is None:
+        return Split.whole(targets.anomalous, targets.kept)
+    return Split.draw(
+        targets.anomalous,
+        float(fraction),
+        np.random.RandomState(seed),
+        stop_early=settings.early_stopping,
+        digests=digests,
+        used=used,
+        kept=targets.kept,
+        together=units(digests, targets.groups),
+    )
 
 
 def _data(
@@ -258,44 +275,6 @@ def _join_processes(seeds: list[int], settings: Settings) -> tuple[list[int], Se
         ) from error
     settings = settings.with_device(own_device(settings.device))
     return shared_seeds(seeds), settings
-
-
-def _exposure(settings: Settings, images: ImageArray, seed: int) -> dict[str, Any]:
-    """Exposed outliers, the rows of them to use, and their range of values."""
-    if settings.outlier_exposure is None:
-        return {}
-    exposed = check_images(
-        BaseEstimator(),
-        settings.outlier_exposure,
-        channels=settings.channels,
-        image_shape=settings.image_shape,
-    )
-    rows = np.random.RandomState(seed).permutation(len(exposed))
-    return {
-        "exposed": exposed,
-        "exposed_index": rows[: settings.oe_limit],
-        "exposed_range": _exposed_range(exposed, images),
-    }
-
-
-def _exposed_range(
-    exposed: ImageArray, images: ImageArray
-) -> tuple[float, float] | None:
-    """Raw values of exposed outliers that become 0 and 1; None for those of X.
-
-    Images of another type, or with another range of values, are on a scale of their
-    own.
-    """
-    if exposed.data.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = exposed.limits()
-    if exposed.data.dtype.kind == images.data.dtype.kind:
-        least, most = (0, 255) if images.data.dtype == np.uint8 else images.limits()
-        width = most - least
-        within = least - width <= low and high <= most + width
-        if within and high - low >= _SAME_SCALE * width:
-            return None
-    return low, high if high > low else low + 1.0
 
 
 def _module(

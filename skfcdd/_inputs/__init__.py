@@ -1,1 +1,1 @@
-"""What comes in: images, labels, masks and files, checked once."""
+"""Validation and reading of images, labels, masks and files."""

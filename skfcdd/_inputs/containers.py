@@ -1,4 +1,4 @@
-"""Containers that X may come in, or that are refused by what they are."""
+"""Containers accepted as X, and helpful errors for those that are not."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _NARROW = 64
 
 
 def is_table(X: Any) -> bool:
-    """Whether X is a data frame, whose columns have names."""
-    # Frames of polars lack the first two from version 2 on.
+    """Whether X is a data frame with named columns."""
+    # Data frames of polars 2 and later lack the first two attributes.
     return (
         hasattr(X, "iloc")
         or hasattr(X, "__dataframe__")
@@ -33,7 +33,7 @@ def is_table(X: Any) -> bool:
 
 
 def column_names(X: Any) -> list[Any]:
-    """Names of the columns of a table; none if X is no table."""
+    """Return the column names of a table, or an empty list for anything else."""
     if not is_table(X):
         return []
     return list(getattr(X, "column_names", getattr(X, "columns", [])))
@@ -41,10 +41,10 @@ def column_names(X: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def named_columns(estimator: Any, X: Any, *, reset: bool) -> Iterator[None]:
-    """Remember, or compare, names of columns also if scikit-learn does not see them.
+    """Remember or compare column names, including those scikit-learn does not see.
 
-    Its versions differ in the frames that they know; columns in another order would
-    give other scores in silence.
+    Versions of scikit-learn support different data frames; columns in another order
+    would silently change the scores.
 
     Raises
     ------
@@ -69,12 +69,12 @@ def named_columns(estimator: Any, X: Any, *, reset: bool) -> Iterator[None]:
 
 
 def path_list(X: Any) -> list[str | os.PathLike[str]] | None:
-    """The paths in a list, an array or a column of a table; None if X is none of them.
+    """Return the paths in a list, an array or a table column; None for anything else.
 
     Parameters
     ----------
     X : object
-        Whatever an estimator was given.
+        Anything passed to an estimator.
 
     Returns
     -------
@@ -92,21 +92,21 @@ def is_paths(X: Any) -> bool:
 
 
 def _column(X: Any) -> list[Any] | None:
-    """Values of a sequence of one dimension that may hold texts; None of others."""
+    """Return the values of a one-dimensional sequence that may be text, or None."""
     if isinstance(X, (list, tuple)):
         return list(X) or None
     shape, dtype = getattr(X, "shape", None), getattr(X, "dtype", None)
-    # Texts are of many types in pandas and polars, but numbers have one of NumPy.
+    # pandas and polars have several text types, but numbers have a single NumPy type.
     if dtype is None or (isinstance(dtype, np.dtype) and dtype.kind not in "UO"):
         return None
     if not isinstance(shape, tuple) or len(shape) != 1 or not hasattr(X, "__iter__"):
         return None
-    # A table that is computed later does not know its length.
+    # A lazy table does not know its length.
     return list(X) or None if isinstance(shape[0], int) else None
 
 
 def refuse_container(X: Any) -> None:
-    """Say of what cannot be X what it is, and what to give instead.
+    """Raise a helpful error for containers that cannot be X.
 
     Raises
     ------
@@ -127,7 +127,8 @@ def refuse_container(X: Any) -> None:
             f"X is a {name} with the keys {list(X)[:8]}, but images are expected. Give "
             f"{given}."
         )
-    # What scores without torch shall not import it; whoever has such a thing, has.
+    # Scoring without torch must not import it; if X comes from torch, it is imported
+    # already.
     torch_data: Any = sys.modules.get("torch.utils.data")
     if torch_data and isinstance(X, (torch_data.Dataset, torch_data.DataLoader)):
         raise TypeError(
@@ -152,7 +153,7 @@ def _refuse_gaps(X: Any) -> None:
             f"path of an image for every row."
         )
     names = column_names(X)
-    # In a wide one, columns are pixels.
+    # In a wide table, columns are pixels.
     for name in names if len(names) <= _NARROW else []:
         if is_paths(X[name]):
             raise ValueError(

@@ -1,8 +1,8 @@
-"""What an image file holds: its header, and its values as they stand.
+"""Reading the header and the unmodified values of image files.
 
-Pillow decodes what it decodes without loss; TIFF files of other layouts are read by
-tifffile, and arrays by NumPy. Nothing is scaled, clipped or blended here, and the size
-is always that of the upright image.
+Pillow reads everything that it decodes without loss; tifffile reads other TIFF layouts,
+and NumPy reads arrays. Nothing is scaled, clipped or blended here, and the size is
+always that of the upright image.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 _ORIENTATION = 0x0112
 _GREY = {"1", "L", "LA", "La", "F"}
-# Parts of a PNG file that can hold the orientation.
+# PNG chunks that can contain the orientation.
 _NOTES = {
     b"eXIf": b"",
     b"iTXt": b"XML:com.adobe.xmp",
@@ -48,22 +48,22 @@ _NOTES = {
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its image, before the pixels are decoded.
+    """Properties of an image file, known before its pixels are decoded.
 
     Parameters
     ----------
     size : tuple of int (h, w)
-        As a person sees it: turned by the orientation that a camera has noted.
+        Upright size, after applying the orientation stored by the camera.
     n_channels : int
-        1 for grey, 3 for colours, or as many as there are; without transparency.
+        1 for grey, 3 for colour, or the actual number; transparency not counted.
     dtype : str
-        Type of the values; "uint8" for bits and palettes.
+        Data type of the values; "uint8" for bits and palettes.
     has_alpha : bool
-        Whether there is transparency beside.
+        Whether there is a transparency channel in addition.
     n_pages : int
         Number of images in the file.
     page : int
-        The one that the rest is about.
+        The image that the other fields describe.
     """
 
     size: tuple[int, int]
@@ -77,7 +77,7 @@ class Header:
 def read_headers(
     paths: Sequence[Path], n_jobs: int | None = None, page: int | None = None
 ) -> list[Header | ImageFileError]:
-    """Headers of files, or what is wrong with them."""
+    """Read the headers of files, or collect the errors."""
 
     def attempt(path: Path) -> Header | ImageFileError:
         try:
@@ -91,7 +91,7 @@ def read_headers(
 def map_in_threads(
     function: Callable[[Any], T], items: Sequence[Any], n_jobs: int | None
 ) -> list[T]:
-    """Pillow lets other threads run while it decodes."""
+    """Map in threads; Pillow releases the GIL while it decodes."""
     n_jobs = n_jobs or min(8, os.cpu_count() or 1)
     if n_jobs == 1 or len(items) < 2:
         return [function(item) for item in items]
@@ -116,18 +116,18 @@ def _header(path: Path, page: int) -> Header:
 
 
 def _is_for_tifffile(error: Exception, path: Path) -> bool:
-    """Whether Pillow has no mode for what a TIFF file holds."""
+    """Whether Pillow has no mode for the content of a TIFF file."""
     unknown = type(error).__name__ in ("UnidentifiedImageError", "SyntaxError")
     return unknown and tiff.is_tiff(path)
 
 
 def read_picture(path: Path, page: int | None = None) -> Picture:
-    """The values of a file, upright.
+    """Read the values of a file, upright.
 
     Raises
     ------
     ImageFileError
-        If it cannot be read, or holds NaN or infinity.
+        If it cannot be read, or contains NaN or infinity.
     """
     with naming(path):
         picture = _picture(path, page or 0)
@@ -151,14 +151,15 @@ def _picture(path: Path, page: int) -> Picture:
 
 
 class opened:  # noqa: N801
-    """A page of a file as an image of Pillow."""
+    """Context manager that opens a page of a file as a Pillow image."""
 
     def __init__(self, path: Path, page: int) -> None:
         self.path, self.page = path, page
 
     def __enter__(self) -> Any:
         with ExitStack() as stack:
-            # Of a path, Pillow may map the pixels, in the shape of the upright image.
+            # Given a path, Pillow may map the pixels, in the shape of the upright
+            # image.
             file = stack.enter_context(self.path.open("rb"))
             image = stack.enter_context(pillow("Image").open(file))
             try:
@@ -174,13 +175,13 @@ class opened:  # noqa: N801
 
 
 class naming:  # noqa: N801
-    """Whatever goes wrong names the file."""
+    """Context manager that adds the name of the file to any error."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __enter__(self) -> None:
-        pillow("Image")  # an error of its own where it is missing
+        pillow("Image")  # raises a helpful error if Pillow is missing
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, ImageFileError):
@@ -203,11 +204,11 @@ def _failure(path: Path, error: Exception) -> ImageFileError:
 
 
 def _of_pillow(image: Any, path: Path) -> Header | None:
-    """What Pillow would make of a file; None for a TIFF file that it would change."""
+    """Return Pillow's view of a file, or None for a TIFF file that it would alter."""
     if image.format == "TIFF" and not tiff.is_lossless(image):
         return None
     w, h = image.size
-    if image.format == "TIFF":  # of which versions of Pillow give different sizes
+    if image.format == "TIFF":  # versions of Pillow return different sizes
         h, w = tiff.upright_size(image)
     elif _orientation(image, path) in (5, 6, 7, 8):  # on its side
         h, w = w, h
@@ -224,7 +225,7 @@ def _of_pillow(image: Any, path: Path) -> Header | None:
         n_channels, alpha = 4, False
     deep = mode.startswith("I") or mode == "F"
     pages = 1
-    # Of several pictures in a photograph, all but the first are previews.
+    # In a photograph with several pictures, all but the first are previews.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         pages = tiff.n_pages(image) if image.format == "TIFF" else image.n_frames
     dtype = "uint16" if wide else _dtype(image)
@@ -241,14 +242,14 @@ def _dtype(image: Any) -> str:
 
 
 def _orientation(image: Any, path: Path) -> int:
-    # Pillow would decode a whole PNG file to see what stands behind its pixels.
+    # Pillow would decode a whole PNG file to find the chunks after its pixels.
     if image.format == "PNG" and not _has_notes(path):
         return 1
     return int(image.getexif().get(_ORIENTATION, 1))
 
 
 def _has_notes(path: Path) -> bool:
-    """Whether a PNG file has a part, anywhere, that can hold an orientation."""
+    """Whether a PNG file has any chunk that can contain an orientation."""
     with path.open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
@@ -261,7 +262,7 @@ def _has_notes(path: Path) -> bool:
 
 
 def _is_colourful(image: Any) -> bool:
-    """Whether a palette has colours that are not grey."""
+    """Whether a palette contains colours other than grey."""
     palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
     return bool((np.ptp(palette, axis=1) > 0).any())
 
@@ -272,12 +273,12 @@ def _is_wide(image: Any) -> bool:
 
 
 def _is_grey_in_colours(image: Any) -> bool:
-    """Whether it is grey of 16 bits with transparency, for which there is no mode."""
+    """Whether it is 16-bit grey with transparency, for which Pillow has no mode."""
     return image.mode == "RGBA" and tiff.raw_mode(image).startswith("LA;16")
 
 
 def _values(image: Any, header: Header, path: Path, page: int) -> Picture:
-    """The values of an opened file."""
+    """Return the values of an opened file."""
     if header.dtype == "uint16" and _is_wide(image):
         return _wide(image, path, page)
     doubtful = image.format == "TIFF" and header.has_alpha
@@ -304,7 +305,7 @@ def _upright(image: Any) -> Any:
 
 
 def _wide(image: Any, path: Path, page: int) -> Picture:
-    """Several channels of 16 bits, whose bytes Pillow gives one after the other."""
+    """Decode several channels of 16 bits, whose bytes Pillow returns in sequence."""
     alpha = image.mode == "RGBA"
     if _is_grey_in_colours(image):
         tiff.set_raw_mode(image, lambda raw: "RGBA")
@@ -325,10 +326,10 @@ def _wide(image: Any, path: Path, page: int) -> Picture:
 
 
 def decode(path: Path, *, grey: bool, page: int | None = 0) -> Any:
-    """An image of Pillow as a person sees it: upright, on white where transparent.
+    """Decode a file as a person sees it: upright, with transparency on white.
 
-    Modes "L" or "RGB". For masks and pictures; what a model sees is read by
-    :func:`read_picture`.
+    Returns a Pillow image of mode "L" or "RGB", for masks and plots; model inputs are
+    read by :func:`read_picture`.
     """
     with naming(path), opened(path, page or 0) as image:
         image = _upright(image)

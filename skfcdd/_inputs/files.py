@@ -1,7 +1,7 @@
-"""Image files as an array: decoded in parallel, at one size, when they are asked for.
+"""Image files as an array, decoded in parallel and resized on access.
 
-All files are read in one way: number of channels, type of the values, size and page are
-those of the first `fit` that saw such files, and a file that does not fit is named.
+All files are read in the same way: number of channels, data type, size and page are
+those of the first `fit` on files, and an error names any file that does not fit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from skfcdd.exceptions import ImageFileError, ImageFileWarning, ImageShapeError
 
 __all__ = ["ImageFiles", "files_for"]
 
-# Where models were fitted on arrays of these types, files must have them too.
+# Models fitted on arrays of these types require files of the same type.
 _OF_LIGHT = ("uint8", "uint16")
 
 
@@ -33,84 +33,85 @@ def files_for(
     image_shape: Sequence[int] | None,
     dtype: str | None = None,
 ) -> ImageFiles:
-    """Files as a model reads them.
+    """Create the array of files that a model takes as input.
 
     Parameters
     ----------
     paths : sequence of path
     reading : mapping or None
-        How the files of ``fit`` were read, if there were files.
+        How the files in ``fit`` were read, if there were files.
     image_shape : sequence of int (h, w, c) or None
-        What the model takes, if it says so.
+        Image shape of the model, if known.
     dtype : str, default=None
-        Type of the values of ``fit``, if it is known.
+        Data type in ``fit``, if known.
     """
     if reading is not None:
         return ImageFiles(paths, **reading)
-    # Grey files among coloured ones are fine; colours are never dropped unasked.
+    # Grey files among colour files are accepted; colours are never dropped by default.
     strict = dtype if dtype in _OF_LIGHT else None
     n_channels = None if image_shape is None else image_shape[2]
     return ImageFiles(paths, n_channels=n_channels, dtype=strict)
 
 
 class ImageFiles:
-    """Image files as an array (n, h, w) or (n, h, w, c) that is read when sliced.
+    """Array (n, h, w) or (n, h, w, c) of image files that are read when it is sliced.
 
-    The estimators take it as X. Only what is asked for is decoded, by several threads.
-    Values are those in the files, in their type. A file that does not go with the
-    others is named in an error.
+    Estimators accept it as X. Only the requested files are decoded, by several threads.
+    Values are those in the files, in their data type. An error names any file that does
+    not fit the others.
 
     Parameters
     ----------
     paths : sequence of path
-        The files, one for each image.
+        The files, one per image.
     resize : int or tuple of int (h, w), default=None
-        Common size. None asks for files of one size.
+        Common size. With None, all files must have the same size.
     keep_aspect : bool, default=False
-        Whether images keep the ratio of their sides: they are then made as large as
-        fits, in the middle, and their border pixels fill the rest.
+        Whether to preserve the aspect ratio: the image is made as large as fits,
+        centred, and padded by repeating its border pixels.
     mode : {"auto", "grey", "colour", "channels"}, default="auto"
-        "auto" is grey if all files are; three channels if some have colours; or all
-        channels of files with more, such as one of infrared. "channels" keeps
-        transparency as a channel too, where others are put on white.
+        "auto" means grey if all files are grey, three channels if any has colours, or
+        all channels of files with more, such as an infrared channel. "channels" keeps
+        transparency as a channel, whereas the other modes blend it with white.
     page : int, default=None
-        Which image of files with several. None refuses such files.
+        Which image to read from files with several. None raises an error for such
+        files.
     n_jobs : int, default=None
-        Number of threads that decode. None takes one a core, at most 8.
+        Number of decoding threads. None means one per core, at most 8.
     headers : sequence, default=None
-        Headers of the files where they were read before.
+        Headers of the files, if already read.
     dtype : str, default=None
-        Type that the values of all files must have, such as "uint16" or "float32".
-        None takes the one that they all have.
+        Required data type of the values of all files, such as "uint16" or "float32".
+        None infers it from the files, which must agree.
     rescale : bool, default=False
-        Whether files of 8 and of 16 bits are brought to one `dtype`, so that black and
-        white stay: 8 bits times 257, or 16 bits divided by it and rounded. Only right
-        where values of 16 bits reach up to 65535.
+        Whether to convert between files of 8 and 16 bits so that black and white are
+        preserved: 8-bit values are multiplied by 257, 16-bit values divided by 257 and
+        rounded. Only correct if 16-bit values extend to 65535.
     n_channels : int, default=None
-        Number of channels that the array must have. None finds it out.
+        Required number of channels. None infers it.
 
     Attributes
     ----------
     shape : tuple of int
-        (n, h, w) of grey files, else (n, h, w, c).
+        (n, h, w) for grey files, otherwise (n, h, w, c).
     dtype : numpy.dtype
-        Of the values.
+        Data type of the values.
     sizes : list of tuple of int (h, w)
-        Of the files, upright.
+        Original sizes of the files, upright.
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageFileError
-        If a file cannot be read, holds NaN, has several pages and there is no `page`,
-        or has another type of values or other channels than the others; when it is
-        sliced, if its header was sound.
-    ~skfcdd.exceptions.ImageShapeError
-        If the files have several sizes and there is no `resize`.
+    ImageFileError
+        If a file cannot be read, contains NaN, has several pages and `page` is None, or
+        has another data type or other channels than the others; raised on slicing if
+        the header was valid.
+    ImageShapeError
+        If the files have several sizes and `resize` is None.
 
     Warns
     -----
-    ~skfcdd.exceptions.ImageFileWarning
-        If a file is not read as it stands.
+    ImageFileWarning
+        If a file is modified in reading.
 
     Examples
     --------
@@ -165,7 +166,7 @@ class ImageFiles:
         grey = self.n_channels == 1
         self.shape = (len(self.paths), *self.size, *([] if grey else [self.n_channels]))
         self.ndim = len(self.shape)
-        # Where this is asked for, arrays are read in pieces.
+        # `chunks` marks this array as one to be read in pieces.
         self.chunks = (1, *self.shape[1:])
 
     def __len__(self) -> int:
@@ -173,7 +174,7 @@ class ImageFiles:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """The options with which other files are read alike."""
+        """Options to read other files in the same way."""
         return {
             "resize": None if self._resize is None else self.size,
             "keep_aspect": self.keep_aspect,
@@ -206,7 +207,7 @@ class ImageFiles:
         return values if dtype is None else values.astype(dtype)
 
     def _load(self, row: int) -> tuple[npt.NDArray[Any], str | None]:
-        """Values of a file, and what is to be said about them."""
+        """Read the values of a file, and a message about conversions."""
         path = self.paths[row]
         picture = read_picture(path, self.page)
         found = picture.values.shape[:2], picture.values.dtype.name
@@ -237,7 +238,7 @@ class ImageFiles:
         return can_become(found, self.dtype.name, rescale=self.rescale)
 
     def _inner(self, row: int) -> tuple[int, int]:
-        """Size of the picture itself within the common size."""
+        """Return the size of the image itself within the common size."""
         if not self.keep_aspect:
             return self.size
         h, w = self.sizes[row]
@@ -247,12 +248,12 @@ class ImageFiles:
     def at_original_size(
         self, heatmaps: npt.NDArray[Any], rows: Sequence[int] | slice | None = None
     ) -> list[npt.NDArray[np.float32]]:
-        """Heatmaps (n, h, w) of these files, each at the size of its file.
+        """Resize heatmaps (n, h, w) of these files to the original size of each file.
 
         Parameters
         ----------
         heatmaps : ndarray of shape (n, h, w)
-            At the common size, one for each file.
+            Heatmaps at the common size, one per file.
         rows : sequence of int or slice, default=None
             The files that they belong to. None means all.
 
@@ -299,7 +300,7 @@ def _sound_headers(
     n_jobs: int | None,
     page: int | None,
 ) -> list[Header]:
-    """Headers of a page of the files, read where they are not known."""
+    """Return the headers of a page of the files, and read missing ones."""
     found: Any = headers
     if headers is None or any(header.page != (page or 0) for header in headers):
         found = read_headers(paths, n_jobs, page)
@@ -313,17 +314,16 @@ def _refuse_pages(paths: Sequence[Path], headers: Sequence[Header]) -> None:
     for path, header in zip(paths, headers, strict=True):
         if header.n_pages > 1:
             raise ImageFileError(
-                f"{str(path)!r} holds {header.n_pages} images (pages or frames), of "
-                f"which one is to be chosen: ImageFiles(paths, page=0) or "
-                f"load_images(..., page=0) takes the first of each file. To use all, "
-                f"save each as a file of its own."
+                f"{str(path)!r} holds {header.n_pages} images (pages or frames). "
+                f"Choose one: ImageFiles(paths, page=0) or load_images(..., page=0) "
+                f"takes the first of each file. To use all, save each as a file."
             )
 
 
 def _common_channels(
     paths: Sequence[Path], headers: Sequence[Header], mode: str, wanted: int | None
 ) -> int:
-    """Number of channels of all images."""
+    """Determine the number of channels of all images."""
     found = [h.n_channels + (mode == "channels" and h.has_alpha) for h in headers]
     if mode in ("grey", "colour"):
         number = {"grey": 1, "colour": 3}[mode]
@@ -360,7 +360,7 @@ def _other_channels(
 def _common_dtype(
     paths: Sequence[Path], headers: Sequence[Header], wanted: str | None, rescale: bool
 ) -> str:
-    """Type of the values of all images."""
+    """Determine the data type of all images."""
     dtype = headers[0].dtype if wanted is None else wanted
     for path, header in zip(paths, headers, strict=True):
         if not can_become(header.dtype, dtype, rescale=rescale):
@@ -369,7 +369,7 @@ def _common_dtype(
                 f"{str(path)!r} has values of {header.dtype}, but {dtype} is expected, "
                 f"{like}: these are two scales. Save all files with one type of "
                 f"values. If 8 and 16 bits both go from black to white, "
-                f"ImageFiles(paths, dtype='uint16', rescale=True) brings them to one."
+                f"ImageFiles(paths, dtype='uint16', rescale=True) converts them."
             )
     return dtype
 

@@ -1,8 +1,8 @@
-"""What came in as X: shape, order of channels, type of the values.
+"""Validation of X: shape, order of axes and data type.
 
-`check_images` turns every accepted form of X into an `ImageArray`, a view of the
-images where and as they lie: nothing is converted or copied before a batch is taken.
-All errors about the shape of X are raised here.
+`check_images` wraps every accepted form of X as an `ImageArray`, a view of the images:
+nothing is converted or copied before a batch is taken. All errors about the shape of X
+are raised here.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
 __all__ = ["ImageArray", "check_images", "to_device"]
 
-# Images are read in blocks of about this many values to tell them apart.
+# Images are compared in blocks of about this many values.
 _BLOCK = 1 << 22
-# An axis of this length is taken for channels: grey, grey and alpha, RGB, RGBA.
+# An axis of this length is assumed to be channels: grey, grey + alpha, RGB, RGBA.
 _USUAL_CHANNELS = (1, 2, 3, 4)
-# Of the memory of a device, images may take this share and leave the rest to training.
+# Fraction of the device memory that images may use; the rest is left for training.
 _RESIDENT_SHARE = 0.4
 
 
 @dataclass(frozen=True)
 class ImageArray:
-    """Images as they lie in memory or in a file.
+    """View of images in memory or in a file.
 
     Parameters
     ----------
     data : array of shape (n, h, w, c), or (n, c, h, w) if `channels_first`
-        Any real type; of NumPy, or one that is read piece by piece.
+        Any real data type; a NumPy array, or a lazy one.
     channels_first : bool
-        How the axes lie.
+        Order of the axes.
     known_limits : tuple of float or None
-        Least and greatest value, where these are known.
+        Minimum and maximum, if known.
     reading : mapping or None
-        How files become images, where they are files.
+        How files are converted to images, if X is files.
     """
 
     data: Any
@@ -75,24 +75,24 @@ class ImageArray:
         return h, w, c
 
     def limits(self) -> tuple[float, float]:
-        """Least and greatest value of all images."""
+        """Minimum and maximum of all images."""
         if self.known_limits is not None:
             return self.known_limits
         ends = [(block.min(), block.max()) for block in blocks(self.data)]
         return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
     def take(self, index: Any, device: torch.device | str = "cpu") -> Tensor:
-        """Float32 batch (k, c, h, w) of the images at `index`, on `device`.
+        """Return a float32 batch (k, c, h, w) of the images at `index`, on `device`.
 
         Raises
         ------
         ValueError
-            If there are numbers that single precision cannot hold.
+            If values exceed the range of single precision.
         """
         if isinstance(self.data, Tensor):
             return self._arranged(self.data[to_device(np.asarray(index), device)])
         batch = np.ascontiguousarray(read(self.data, index))
-        if batch.dtype != np.uint8:  # torch knows few other types, and no byte orders
+        if batch.dtype != np.uint8:  # torch supports few other types, and no byte order
             batch = _single(batch)
         elif not batch.flags.writeable:
             batch = batch.copy()
@@ -104,25 +104,26 @@ class ImageArray:
         return images.float()
 
     def digests(self) -> npt.NDArray[np.uint64]:
-        """A number for each image that tells it from all others.
+        """Return a hash of each image.
 
-        Equal images have the same, whatever the type of their values and the order
-        of their axes.
+        Equal images have equal hashes, whatever the data type and the order of the
+        axes.
         """
         found = np.empty(len(self), dtype=np.uint64)
         step = max(1, _BLOCK // max(1, math.prod(self.data.shape[1:])))
         for start in range(0, len(self), step):
             values = self.take(slice(start, start + step)).cpu().numpy()
-            values += 0.0  # -0 and 0 are the same
+            values += 0.0  # make -0 and 0 equal
             for row, image in enumerate(values, start):
                 digest = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
                 found[row] = int.from_bytes(digest, "little")
         return found
 
     def resident(self, device: str, free: int) -> ImageArray:
-        """The images on `device`, if they take no more than a part of what is `free`.
+        """Copy the images to `device` if they fit in a part of the `free` memory.
 
-        As they lie: bytes stay bytes. A file mapped by NumPy is read block by block.
+        The data type is kept: bytes stay bytes. Memory-mapped files are read block by
+        block.
         """
         data = self.data
         fits = isinstance(data, np.ndarray) and data.nbytes <= _RESIDENT_SHARE * free
@@ -140,7 +141,7 @@ class ImageArray:
 
 
 def to_device(values: npt.NDArray[Any], device: torch.device | str) -> Tensor:
-    """An array as a tensor on `device`; the copy goes on beside the work of a GPU."""
+    """Copy an array to `device`, asynchronously on a GPU."""
     tensor = torch.from_numpy(values)
     if torch.device(device).type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -169,27 +170,27 @@ def check_images(
     reading: Mapping[str, Any] | None = None,
     fitted_dtype: str | None = None,
 ) -> ImageArray:
-    """Validate X and find out what its axes mean.
+    """Validate X and determine its axes.
 
     Parameters
     ----------
     estimator : estimator
-        Gets ``n_features_in_`` (and ``feature_names_in_``) where `fitted_shape` is
-        None; is asked for them otherwise.
+        Receives ``n_features_in_`` (and ``feature_names_in_``) if `fitted_shape` is
+        None; otherwise X is compared with them.
     X : array-like
         Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows.
     channels : {"first", "last"} or None
-        What a four-dimensional X holds, where the shape alone does not tell. Files
-        have their channels last.
+        Position of the channels of a four-dimensional X, if its shape is ambiguous.
+        Files have channels last.
     image_shape : tuple or None
-        Layout of flat rows: (h, w), or (h, w, c), or (c, h, w) if `channels` is
+        Shape of an image in flat rows: (h, w), (h, w, c), or (c, h, w) if `channels` is
         "first".
     fitted_shape : tuple (h, w, c) or None
-        The shape that ``fit`` saw.
+        Image shape in ``fit``.
     reading : mapping or None
-        How ``fit`` read files, which paths are read alike.
+        How files were read in ``fit``; used to read paths in the same way.
     fitted_dtype : str or None
-        Type of the values that ``fit`` saw.
+        Data type in ``fit``.
 
     Returns
     -------
@@ -198,9 +199,9 @@ def check_images(
     Raises
     ------
     ImageShapeError, ChannelOrderError
-        If the shape does not fit or has several readings.
+        If the shape does not fit or is ambiguous.
     ValueError
-        If X holds NaN or infinity, text, nothing, or is ragged.
+        If X contains NaN, infinity or text, is empty, or is ragged.
     """
     refuse_container(X)
     if (paths := path_list(X)) is not None:
@@ -235,14 +236,14 @@ def check_images(
 
 
 def _with_channels(array: Any) -> Any:
-    """Images (n, h, w) as (n, h, w, 1)."""
+    """Reshape images (n, h, w) to (n, h, w, 1)."""
     if array.ndim == 4:
         return array
     return GreyImages(array) if is_lazy(array) else array[..., None]
 
 
 class GreyImages:
-    """Images (n, h, w) of an array in chunks, read as (n, h, w, 1)."""
+    """Chunked array of images (n, h, w), read as (n, h, w, 1)."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -254,7 +255,7 @@ class GreyImages:
 
 
 def _as_array(X: Any) -> npt.NDArray[Any] | None:
-    """X as an array, or None where scikit-learn shall judge of it as a table."""
+    """Convert X to an array, or return None for tables, which scikit-learn checks."""
     if sparse.issparse(X) or is_table(X):
         return None
     if isinstance(X, Tensor):
@@ -268,7 +269,7 @@ def _as_array(X: Any) -> npt.NDArray[Any] | None:
         shapes = sorted({np.shape(x) for x in X}) if _all_have_shape(X) else None
         found = f"Got shapes {shapes}." if shapes else "Got a ragged list."
         raise ImageShapeError(
-            f"All images in X must have one shape. {found} Bring them to one size "
+            f"All images in X must have one shape. {found} Resize them to one size "
             f"first."
         ) from error
 
@@ -327,10 +328,10 @@ def _is_channels_first(
 def _refuse_single_image(
     shape: tuple[int, ...], fitted_shape: tuple[int, int, int]
 ) -> None:
-    """Say what to do with an image that comes without the axis of the samples."""
+    """Raise a helpful error for a single image without the axis of samples."""
     h, w, c = fitted_shape
     colour = c > 1 and shape in ((h, w, c), (c, h, w))
-    grey = shape == (h, w) and h * c > 1  # else it is one flat row
+    grey = shape == (h, w) and h * c > 1  # otherwise it is one flat row
     if colour or grey:
         raise ImageShapeError(
             f"X of shape {shape} is a single image. Give a batch of one: X[None]."
@@ -352,5 +353,5 @@ def _check_fitted_shape(
         of = "" if files is None else f" ({str(files.paths[0])!r} is the first)"
         raise ImageShapeError(
             f"X holds images of (h, w, c) = {found}{of}, but the estimator was fitted "
-            f"with {fitted_shape}. Bring them to {h}x{w} pixels with {c} channel(s)."
+            f"with {fitted_shape}. Convert them to {h}x{w} pixels with {c} channel(s)."
         )

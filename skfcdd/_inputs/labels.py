@@ -52,6 +52,8 @@ class Targets:
         How often each image is to be shown in training; None shows all alike.
     class_weight : (float, float) or None
         Factors of the losses of normal and of anomalous images; None is (1, 1).
+    groups : ndarray of shape (n,), int, or None
+        Equal for images that belong together.
     """
 
     anomalous: npt.NDArray[np.bool_]
@@ -60,6 +62,7 @@ class Targets:
     anomaly_label: Any = None
     weight: npt.NDArray[np.float64] | None = None
     class_weight: tuple[float, float] | None = None
+    groups: npt.NDArray[np.intp] | None = None
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -67,6 +70,15 @@ class Targets:
         if self.weight is None:
             return np.ones(len(self.anomalous), dtype=bool)
         return self.weight > 0
+
+    def groups_of(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp] | None:
+        """Numbers of the groups of some images, from 0 on; None without groups."""
+        if self.groups is None:
+            return None
+        index: npt.NDArray[np.intp] = np.unique(self.groups[rows], return_inverse=True)[
+            1
+        ]
+        return index.reshape(-1)
 
     def mask_of(
         self, rows: npt.NDArray[np.intp], shape: tuple[int, ...]

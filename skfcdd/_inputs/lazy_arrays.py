@@ -1,6 +1,6 @@
-"""Arrays that are read piece by piece: zarr, dask, HDF5, and files mapped by NumPy.
+"""Arrays that are read piece by piece: zarr, dask, HDF5 and memory-mapped NumPy files.
 
-Such an array has a shape, a dtype and slices; it is never turned into one in memory.
+Such an array has a shape, a data type and slices; it is never loaded as a whole.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from sklearn.utils import assert_all_finite
 
 __all__ = ["blocks", "by_parts", "check_out", "check_values", "is_lazy", "read"]
 
-# Values that are looked at together.
+# Number of values processed together.
 _BLOCK = 1 << 24
 
 
 def is_lazy(X: Any) -> bool:
-    """Whether X is an array with chunks, which does not lie in memory.
+    """Whether X is a chunked array outside memory.
 
-    Zarr, dask and HDF5 name the shape of their chunks ``chunks``; a table of dask has
-    no shape of numbers.
+    zarr, dask and HDF5 arrays have an attribute ``chunks``; the shape of a dask table
+    is not numeric.
     """
     return (
         not isinstance(X, np.ndarray)
@@ -33,33 +33,33 @@ def is_lazy(X: Any) -> bool:
 
 
 def read(data: Any, index: slice | npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    """Images of a slice or of some rows, as an array in memory.
+    """Read the images of a slice or of some rows into memory.
 
-    Rows of an array in chunks are read in increasing order, each once: HDF5 asks for
-    that, and it spares the others the second look into a chunk.
+    Rows of a chunked array are read once each, in increasing order: HDF5 requires this,
+    and other formats then read each chunk only once.
     """
     if isinstance(data, np.ndarray) or isinstance(index, slice):
         return np.asarray(data[index])
     rows, places = np.unique(index, return_inverse=True)
-    # zarr calls by this name what the others do with a list of rows.
+    # zarr's name for indexing by a list of rows.
     reader = getattr(data, "oindex", data)
     return np.asarray(reader[rows])[places]
 
 
 def blocks(data: Any) -> Iterator[npt.NDArray[Any]]:
-    """Parts of an array in order, of a bounded size."""
+    """Yield parts of an array in order, of bounded size."""
     step = max(1, _BLOCK // max(1, int(np.prod(data.shape[1:]))))
     for start in range(0, data.shape[0], step):
         yield np.asarray(data[start : start + step])
 
 
 def check_values(data: Any, name: str = "X") -> tuple[float, float] | None:
-    """Refuse text, complex numbers, and NaN or infinity, part by part.
+    """Raise for text, complex numbers, NaN or infinity, part by part.
 
     Returns
     -------
     tuple of float or None
-        Least and greatest value, where all had to be looked at.
+        Minimum and maximum, if all values were read.
 
     Raises
     ------
@@ -81,9 +81,10 @@ def check_values(data: Any, name: str = "X") -> tuple[float, float] | None:
 
 
 def by_parts(array: Any) -> bool:
-    """Whether an array is better read piece by piece than looked at as a whole.
+    """Whether to read an array piece by piece rather than as a whole.
 
-    Files mapped by NumPy, and arrays that would be copied to lie in one piece.
+    True for memory-mapped files, and arrays that would have to be copied to be
+    contiguous.
     """
     if not isinstance(array, np.ndarray):
         return is_lazy(array)
@@ -92,7 +93,7 @@ def by_parts(array: Any) -> bool:
 
 
 def _is_read_only(array: Any) -> bool:
-    """Whether an array of NumPy, zarr or HDF5 cannot be written to."""
+    """Whether an array of NumPy, zarr or HDF5 is read-only."""
     if isinstance(array, np.ndarray):
         return not array.flags.writeable
     mode = getattr(getattr(array, "file", None), "mode", None)
@@ -100,11 +101,11 @@ def _is_read_only(array: Any) -> bool:
 
 
 def check_out(out: Any, shape: tuple[int, ...]) -> None:
-    """Refuse a place that heatmaps do not fit into, or that cannot be written to."""
+    """Check that an output array for heatmaps has the right shape and is writable."""
     found = tuple(getattr(out, "shape", ()))
     try:
         kind = np.dtype(getattr(out, "dtype", object)).kind
-    except TypeError:  # a type that NumPy does not know, as those of torch
+    except TypeError:  # a data type unknown to NumPy, such as torch's
         kind = "O"
     if found != shape or kind != "f":
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Masks as arrays, whatever axes tools add to them: one plane an image."""
+"""Conversion of masks with additional axes to one plane per image."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy.typing as npt
 
 __all__ = ["as_plane", "as_planes", "known_rows"]
 
-# Grey images that a tool has saved in colours have this many equal channels.
+# Number of equal channels of a grey image saved in colour.
 _COLOURS = 3
-# Masks are compared in blocks of about this many values, so that a file stays a file.
+# Masks are compared in blocks of about this many values, so that files are not loaded.
 _BLOCK = 1 << 24
 
 
 def as_planes(masks: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
-    """Masks (n, h, w) out of (n, 1, h, w), (n, h, w, 1) or grey RGB; a view.
+    """Return masks (n, h, w) from (n, 1, h, w), (n, h, w, 1) or grey RGB, as a view.
 
     Parameters
     ----------
     masks : ndarray
     shape : sequence of int
-        What is expected: (n, h, w). Masks of other shapes are given back as they are.
+        Expected shape (n, h, w). Masks of other shapes are returned unchanged.
 
     Raises
     ------
     ValueError
-        If there are colours, whose meaning nobody has said.
+        If masks contain colours, whose meaning is unknown.
     """
     n, *size = shape
     if masks.ndim != len(shape) + 1:
@@ -41,7 +41,7 @@ def as_planes(masks: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[Any]
 
 
 def as_plane(mask: Any, size: Sequence[int]) -> npt.NDArray[Any]:
-    """One mask (h, w) out of (1, h, w), (h, w, 1) or grey RGB."""
+    """Return one mask (h, w) from (1, h, w), (h, w, 1) or grey RGB."""
     array = np.asarray(mask)
     return as_planes(array[None], (1, *size))[0] if array.ndim else array
 
@@ -61,7 +61,7 @@ def _plane(masks: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
 
 
 def known_rows(masks: Any) -> npt.NDArray[np.intp] | None:
-    """Rows of a list whose mask is known; None if it has no gaps."""
+    """Return the rows of a list whose mask is known; None if all are."""
     if isinstance(masks, (list, tuple)) and any(mask is None for mask in masks):
         return np.array([i for i, mask in enumerate(masks) if mask is not None], int)
     return None

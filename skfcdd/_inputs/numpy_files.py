@@ -1,4 +1,4 @@
-"""Files of NumPy: an image each, or a stack of them as pages."""
+"""NumPy files with one image, or with a stack of images as pages."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy.typing as npt
 
 __all__ = ["describe", "holds_arrays", "read"]
 
-# Up to so many channels are common in small images; more of them look like a stack.
+# Maximum number of channels of small images; more look like a stack.
 _FEW = 4
 
 
 def holds_arrays(path: Path) -> bool:
-    """Whether the name is that of a file of NumPy."""
+    """Whether the file name is that of a NumPy file."""
     return path.suffix.lower() in (".npy", ".npz")
 
 
 def describe(path: Path, page: int) -> dict[str, Any]:
-    """The header of a file."""
+    """Read the header of a file."""
     values, n_pages = _page(path, page)
     h, w, n_channels = values.shape
     return {
@@ -33,7 +33,7 @@ def describe(path: Path, page: int) -> dict[str, Any]:
 
 
 def read(path: Path, page: int) -> npt.NDArray[Any]:
-    """Values (h, w, c) of a page."""
+    """Read the values (h, w, c) of a page."""
     values, _ = _page(path, page)
     if values.dtype == bool:
         return np.asarray(values, dtype=np.uint8) * np.uint8(255)
@@ -49,7 +49,7 @@ def _plain(found: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _page(path: Path, page: int) -> tuple[npt.NDArray[Any], int]:
-    """A page (h, w, c), and how many there are."""
+    """Return a page (h, w, c), and the number of pages."""
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -81,7 +81,7 @@ def _image(pages: npt.NDArray[Any], page: int) -> npt.NDArray[Any]:
 
 
 def _pages(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """An array as images (n, h, w, c)."""
+    """Reshape an array to images (n, h, w, c)."""
     shape = stored.shape
     if stored.dtype.kind not in "buif":
         raise ValueError(

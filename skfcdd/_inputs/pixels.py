@@ -1,4 +1,4 @@
-"""What becomes of the values of a file: channels, type and size, and nothing else."""
+"""Conversion of the values of a file: channels, data type and size."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from skfcdd._utils.optional import pillow
 
 __all__ = ["Picture", "as_channels", "can_become", "resized", "retyped", "turned"]
 
-# How bright the primary colours are (ITU-R BT.601, as Pillow has it).
+# Luma weights of the primary colours (ITU-R BT.601, as in Pillow).
 _LUMINANCE = np.array([299, 587, 114]) / 1000
-# Types whose whole range is that of light, so that one can be brought to the other.
+# Data types whose full range is used, so that they can be converted to each other.
 _WHOLE = {"uint8": 255, "uint16": 65535}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The values of a file.
+    """Values of a file.
 
     Parameters
     ----------
     values : ndarray of shape (h, w, c)
     alpha : ndarray of shape (h, w) or None
-        Transparency, in the type of `values`: its greatest number is opaque.
+        Transparency, in the data type of `values`; the maximum is opaque.
     doubtful : bool
-        Whether `alpha` may be something else, such as a channel of infrared.
+        Whether `alpha` may be something else, such as an infrared channel.
     """
 
     values: npt.NDArray[Any]
@@ -37,7 +37,7 @@ class Picture:
 
 
 def turned(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Values (h, w, ...) upright, from the orientation that a camera has noted."""
+    """Turn values (h, w, ...) upright, given the orientation stored by the camera."""
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -50,20 +50,21 @@ def turned(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 def as_channels(
     picture: Picture, n_channels: int, *, keep_alpha: bool
 ) -> tuple[npt.NDArray[Any], str | None]:
-    """Values (h, w, c) with so many channels, and what there is to say about them.
+    """Convert values (h, w, c) to `n_channels`, with a message about the conversion.
 
     Parameters
     ----------
     picture : Picture
     n_channels : int
-        1 makes colours grey, 3 repeats grey.
+        1 converts colours to grey, 3 repeats grey.
     keep_alpha : bool
-        Whether transparency is a channel like others; else the image is put on white.
+        Whether transparency is kept as a channel; otherwise the image is blended with
+        white.
 
     Raises
     ------
     ValueError
-        If it has other channels.
+        If the image has other channels.
     """
     values, alpha, note = picture.values, picture.alpha, None
     if alpha is not None and keep_alpha:
@@ -86,7 +87,7 @@ def _on_white(
     opaque = np.iinfo(alpha.dtype).max
     if (alpha == opaque).all():
         return values, None
-    if not alpha.any():  # nobody would see anything: it is no transparency
+    if not alpha.any():  # nothing would be visible: it is not transparency
         return values, "is transparent all over; its transparency is ignored"
     if values.dtype == np.uint8:
         image = pillow("Image")
@@ -111,12 +112,12 @@ def _grey(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def can_become(found: str, wanted: str, *, rescale: bool) -> bool:
-    """Whether values of a type can be brought to another one."""
+    """Whether values of one data type can be converted to another."""
     return found == wanted or (rescale and found in _WHOLE and wanted in _WHOLE)
 
 
 def retyped(values: npt.NDArray[Any], wanted: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Values of 8 or 16 bits in the other of the two, black and white kept."""
+    """Convert between 8 and 16 bits, preserving black and white."""
     if values.dtype == wanted:
         return values
     factor = _WHOLE[wanted.name] / _WHOLE[values.dtype.name]
@@ -124,7 +125,7 @@ def retyped(values: npt.NDArray[Any], wanted: np.dtype[Any]) -> npt.NDArray[Any]
 
 
 def resized(values: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """Values (h, w, c) at another size, bilinear, smoothed where they shrink."""
+    """Resize values (h, w, c) bilinearly, with antialiasing."""
     if values.shape[:2] == size:
         return values
     image, n_channels = pillow("Image"), values.shape[2]
@@ -143,6 +144,6 @@ def resized(values: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]
     if new.dtype == values.dtype:
         return new
     if values.dtype.kind in "iu":
-        # The greatest numbers of 32 bits are not among those of single precision.
+        # The largest 32-bit integers have no exact equivalent in single precision.
         new = np.rint(new.astype(np.float64)).clip(values.min(), values.max())
     return new.astype(values.dtype)

@@ -1,6 +1,6 @@
-"""Whether images are on the scale of those that a model was fitted on.
+"""Check that images have the same scale as those the model was fitted on.
 
-Needs neither torch nor scikit-learn.
+Depends neither on torch nor on scikit-learn.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 
 __all__ = ["scale_problem"]
 
-# Brighter than the images of fit by so many times their range: another scale.
+# Images that exceed the range in fit by this factor have another scale.
 _FAR = 50
-# Of a range of at least this width, values from 0 to 1 are no part.
+# A range of at least this width is not compatible with values from 0 to 1.
 _WIDE = 100
 
 
@@ -23,16 +23,16 @@ def scale_problem(
     fitted_dtype: str,
     limits: tuple[float, float],
 ) -> str | None:
-    """Say what is wrong where images of one scale are now given on another.
+    """Describe the problem if the scale of images differs from that in ``fit``.
 
     Parameters
     ----------
     dtype, fitted_dtype : str
-        Type of the values, now and in ``fit``.
+        Data type, now and in ``fit``.
     largest : callable
-        Gives the largest value; not called if nothing depends on it.
+        Returns the largest value; called only if needed.
     limits : tuple of float (low, high)
-        What the images of ``fit`` ranged over.
+        Range of the images in ``fit``.
 
     Returns
     -------

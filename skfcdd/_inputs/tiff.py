@@ -1,6 +1,6 @@
-"""TIFF files: what their tags say, and the layouts that Pillow does not read.
+"""TIFF files: their tags, and the layouts that Pillow does not read.
 
-Those are numbers of any type in any number of channels, which tifffile reads.
+These are numbers of any type with any number of channels, which tifffile reads.
 """
 
 from __future__ import annotations
@@ -33,41 +33,41 @@ __all__ = [
     "upright_size",
 ]
 
-# Names of tags.
+# Numbers of tags.
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 256, 257, 258, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 274, 277, 284, 338, 339
 _INVERTED, _RGB, _PALETTE = 0, 2, 3
-# Channels of the kinds of colour that have more than one.
+# Number of channels of photometric interpretations with more than one.
 _COLOURS = {_RGB: 3, 5: 4, 6: 3, 8: 3}
 _UNASSOCIATED = 2
-# What Pillow calls the other order of bytes.
+# Pillow's raw modes with the opposite byte order.
 OTHER_ORDER = {"L": "B", "B": "L", "N": "B"}
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UNSIGNED, _SIGNED = 1, 2
 
 
 def is_tiff(path: Path) -> bool:
-    """Whether a file begins as a TIFF file does."""
+    """Whether a file begins with a TIFF signature."""
     with path.open("rb") as file:
         return file.read(4) in _MAGIC
 
 
 def _tag(image: Any, number: int, default: int) -> int:
-    """The first number of a tag."""
+    """Return the first number of a tag."""
     value = image.tag_v2.get(number, default)
     return int(value[0] if isinstance(value, tuple) else value)
 
 
 def raw_mode(image: Any) -> str:
-    """In which form the decoder of Pillow finds the pixels."""
+    """Return the raw mode in which Pillow decodes the pixels."""
     args = image.tile[0][3] if getattr(image, "tile", None) else ""
     raw = args if isinstance(args, str) else (args or ("",))[0]
     return raw if isinstance(raw, str) else ""
 
 
 def set_raw_mode(image: Any, change: Callable[[str], str]) -> None:
-    """Have the decoder of Pillow take the pixels for others."""
-    kind = type(image.tile[0])  # which newer versions of Pillow have named
+    """Change the raw mode in which Pillow decodes the pixels."""
+    kind = type(image.tile[0])  # a named tuple in newer versions of Pillow
     tiles = []
     for codec, extents, offset, args in image.tile:
         text = isinstance(args, str)
@@ -78,9 +78,9 @@ def set_raw_mode(image: Any, change: Callable[[str], str]) -> None:
 
 
 def correct_order(image: Any) -> None:
-    """Have 32 bits read in the order in which libtiff hands them over.
+    """Read 32-bit values in the byte order in which libtiff returns them.
 
-    That of this machine, while Pillow looks for that of the file.
+    That is the order of this machine, whereas Pillow assumes that of the file.
     """
     unpacked = image.tile and image.tile[0][0] == "libtiff"
     if unpacked and image.mode in ("I", "F"):
@@ -88,35 +88,35 @@ def correct_order(image: Any) -> None:
 
 
 def upright_size(image: Any) -> tuple[int, int]:
-    """Height and width of an image of Pillow once it is turned."""
+    """Return the height and width of a Pillow image after turning it upright."""
     h, w = _tag(image, _HEIGHT, 0), _tag(image, _WIDTH, 0)
     return (w, h) if _tag(image, _ORIENTATION, 1) in (5, 6, 7, 8) else (h, w)
 
 
 def says_alpha(image: Any) -> bool:
-    """Whether the channel after the colours is said to be transparency."""
+    """Whether the channel after the colours is declared as transparency."""
     extra = image.tag_v2.get(_EXTRA, ())
     return bool(extra) and extra[0] in (1, 2)
 
 
 def is_lossless(image: Any) -> bool:
-    """Whether Pillow gives all the values of an image that it has opened."""
+    """Whether Pillow decodes all values of an opened image without loss."""
     photometric = _tag(image, _PHOTOMETRIC, _INVERTED)
     samples, bits = _tag(image, _SAMPLES, 1), _tag(image, _BITS, 1)
     more = samples - _COLOURS.get(photometric, 1)
     if more < 0 or (_tag(image, _PLANAR, 1) == 2 and samples > 1 and bits > 8):
-        return more < 0  # subsampled colours, which are as they are
+        return more < 0  # subsampled colours, which are kept
     extra = tuple(image.tag_v2.get(_EXTRA, ()))
     if more == 0:
         return True
     if more > 1 or photometric not in (_RGB, 1, _PALETTE):
         return False
-    # Pillow takes off what colours were multiplied by, in 8 bits alone.
+    # Pillow undoes premultiplied alpha only in 8 bits.
     return extra in ((), (_UNASSOCIATED,)) or (extra == (1,) and bits == 8)
 
 
 def n_pages(image: Any) -> int:
-    """Number of pages that are no reduced copies of others."""
+    """Count the pages that are not reduced copies of others."""
     here, count = image.tell(), 0
     for page in range(image.n_frames):
         image.seek(page)
@@ -126,7 +126,7 @@ def n_pages(image: Any) -> int:
 
 
 def dtype(image: Any) -> str:
-    """Type of the values of an image of Pillow with one channel."""
+    """Return the data type of a Pillow image with one channel."""
     bits, kind = _tag(image, _BITS, 1), _tag(image, _FORMAT, _UNSIGNED)
     if image.mode == "F":
         return "float32"
@@ -138,7 +138,7 @@ def dtype(image: Any) -> str:
 
 
 def as_type(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-    """Values as what they are, which Pillow's modes do not tell apart."""
+    """View values in their data type, which Pillow's modes do not distinguish."""
     new = np.dtype(name)
     if new in (np.dtype(np.int8), np.dtype(np.uint32)):
         return values.view(new)
@@ -146,7 +146,7 @@ def as_type(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 
 def inversion(image: Any) -> Any:
-    """The value of white, where 0 is white and Pillow leaves it so; else None."""
+    """Return the value of white if 0 is white and Pillow keeps it; otherwise None."""
     if image.mode != "I;16" or _tag(image, _PHOTOMETRIC, 1) != _INVERTED:
         return None
     return np.uint16((1 << _tag(image, _BITS, 16)) - 1)
@@ -169,7 +169,7 @@ def _page(file: Any, number: int) -> Any:
 
 
 def describe(path: Path, page: int) -> dict[str, Any]:
-    """The header of a file, by tifffile."""
+    """Read the header of a file with tifffile."""
     with _tifffile().TiffFile(path) as file:
         own = _page(file, page)
         h, w, n = _layout(own)
@@ -187,7 +187,7 @@ def describe(path: Path, page: int) -> dict[str, Any]:
 
 
 def read(path: Path, page: int) -> Picture:
-    """The values of a file, by tifffile."""
+    """Read the values of a file with tifffile."""
     with _tifffile().TiffFile(path) as file:
         own = _page(file, page)
         h, w, n = _layout(own)
@@ -203,7 +203,7 @@ def read(path: Path, page: int) -> Picture:
 
 
 def _layout(page: Any) -> tuple[int, int, int]:
-    """Height, width and channels of a page, not yet turned."""
+    """Return the height, width and channels of a page, before rotation."""
     axes, shape = page.axes, page.shape
     if page.dtype is None or page.dtype.kind not in "buif":
         raise ValueError(f"its values are of type {page.dtype}, which are no numbers")
@@ -232,7 +232,7 @@ def _has_alpha(page: Any, n: int) -> bool:
 
 
 def _plain(found: np.dtype[Any]) -> np.dtype[Any]:
-    """The type to read values as: in the order of this machine, and no halves."""
+    """Return the data type to read values as: native byte order, no half precision."""
     if found.kind == "b":
         return np.dtype(np.uint8)
     return (

@@ -1,6 +1,7 @@
-"""Names that people give to good images and to defects, in folders, tables and y.
+"""Common names of good images and of defects in folders, tables and y.
 
-One list for all of them: a name that means "good" as a folder means it as a label too.
+One list for all of them, so that a name has the same meaning as a folder and as a
+label.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 __all__ = ["anomaly_of_pair", "is_missing", "label_text", "meaning", "same"]
 
-# Names that mean the same at any depth of a folder.
+# Names with the same meaning at any depth of a folder tree.
 _CLEARLY_GOOD = {
     "good",
     "normal",
@@ -35,7 +36,7 @@ _CLEARLY_GOOD = {
     "without defect",
     "without defects",
 }
-# These do so only beside their opposites or other kinds.
+# Names with this meaning only next to their opposites or to other kinds.
 _GOOD = _CLEARLY_GOOD | {"free", "negative", "false", "no", "inlier", "0"}
 _CLEARLY_BAD = {
     "bad",
@@ -65,46 +66,46 @@ _CLEARLY_BAD = {
     "not okay",
 }
 _BAD = _CLEARLY_BAD | {"positive", "true", "yes", "outlier", "1", "-1"}
-# Words that add nothing: "good parts" are good.
+# Words without meaning of their own: "good parts" are good.
 _FILLERS = {
     *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures"),
     *("part", "parts", "piece", "pieces", "sample", "samples", "item", "items"),
     *("product", "products", "unit", "units", "train", "test", "val"),
 }
 _MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>", "nat", "?"}
-# Letters apart from digits, and "GoodParts" as two words.
+# Separate letters from digits, and split "GoodParts" into two words.
 _WORDS = re.compile(r"[^\W\d_]+|\d+")
 _HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def label_text(value: Any) -> str:
-    """A label as a text: without blanks around it, whole numbers without a point."""
+    """Convert a label to text, without surrounding blanks or a decimal point."""
     text = str(value).strip()
     try:
         number = float(text)
     except ValueError:
         return text
-    # Digits of other scripts and "1_000" are numbers to Python alone.
+    # Only Python treats digits of other scripts and "1_000" as numbers.
     plain = text.isascii() and "_" not in text
     return str(int(number)) if plain and number.is_integer() else text
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: empty, or what tools write for nothing."""
+    """Whether a cell is empty or contains a marker of missing values."""
     return str(value).strip().casefold() in _MISSING
 
 
 def meaning(name: Any, *, clearly: bool = False) -> bool | None:
-    """True if a name means "good", False if "defect", None if it says neither.
+    """Return True if a name means "good", False for "defect", None if it is unclear.
 
     Parameters
     ----------
     name : str, number or bool
-        Of a folder, or a label. Capitals, separators and words such as "parts" do not
-        matter: "Good images", "OK_parts" and "defectFree" are good.
+        Name of a folder, or a label. Case, separators and words such as "parts" are
+        ignored: "Good images", "OK_parts" and "defectFree" mean good.
     clearly : bool, default=False
-        Whether to know only names that mean the same wherever they stand: not "0",
-        which may be the number of a lot.
+        Whether to accept only unambiguous names: not "0", for example, which may be the
+        number of a lot.
     """
     text = label_text(name)
     good, bad = (_CLEARLY_GOOD, _CLEARLY_BAD) if clearly else (_GOOD, _BAD)
@@ -118,27 +119,27 @@ def meaning(name: Any, *, clearly: bool = False) -> bool | None:
 
 def _phrase(text: str) -> str:
     words = [word.casefold() for word in _WORDS.findall(_HUMPS.sub(" ", text))]
-    # Numbers of lots stand beside other words.
+    # Lot numbers appear next to other words.
     return " ".join(w for w in words if w not in _FILLERS and not w.isdigit())
 
 
 def same(name: Any, other: Any) -> bool:
-    """Whether two names are equal, up to capitals and blanks; 1 and 1.0 are."""
+    """Whether two names are equal, ignoring case and blanks; 1 equals 1.0."""
     return label_text(name).casefold() == label_text(other).casefold()
 
 
 def anomaly_of_pair(labels: list[Any]) -> tuple[int, bool] | None:
-    """Position of the label that means "anomaly" among two, and whether that is sure.
+    """Return the index of the anomaly label among two, and whether it is certain.
 
-    It is if the other one means "good": beside "good", everything is a defect, but
-    beside "defect" there may be another kind of it. Of -1 and 1, as numbers or as
-    texts, -1 means an anomaly, as in scikit-learn's detectors. None if neither says
-    anything.
+    It is certain if the other label means "good": next to "good", anything is a defect,
+    whereas next to "defect" there may be another kind of defect. Of -1 and 1, as
+    numbers or as text, -1 is the anomaly, as in scikit-learn's detectors. None if
+    neither label is known.
     """
     texts = [label_text(label) for label in labels]
     if set(texts) == {"-1", "1"}:
         return texts.index("-1"), True
-    # Numbers other than these mean nothing by themselves.
+    # Other numbers are not known to mean anything.
     if not all(isinstance(label, (str, np.str_)) for label in labels):
         return None
     found = [meaning(text) for text in texts]

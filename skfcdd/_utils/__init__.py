@@ -1,1 +1,1 @@
-"""Small tools that know nothing of the method."""
+"""Utilities that are independent of the method."""

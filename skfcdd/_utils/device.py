@@ -39,7 +39,14 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.ones(1, device=torch.device(device)).item()
+        named = torch.device(device)
+    except RuntimeError as error:  # which lists all that any machine might have
+        raise ValueError(
+            f"Got device={device!r}, but no device is called so. Use 'cpu' or 'auto', "
+            f"or that of a GPU, such as 'cuda' or 'cuda:1'."
+        ) from error
+    try:
+        torch.ones(1, device=named).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"Got device={device!r}, which this machine or this build of torch does "

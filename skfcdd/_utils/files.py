@@ -1,4 +1,4 @@
-"""Files that are complete or not there."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ __all__ = ["check_writable", "written_at_once"]
 
 @contextmanager
 def written_at_once(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place in the end.
+    """Yield a temporary path next to `path`, which replaces it at the end.
 
     Raises
     ------
     OSError
-        If there is no writing at `path`; before anything else is done.
+        If `path` is not writable; raised before the body runs.
     """
     with _folder_beside(path) as name:
         temporary = Path(name) / path.name
         yield temporary
-        with temporary.open("r+b") as file:  # on the disk, before it takes the place
+        with temporary.open("r+b") as file:  # flush before replacing
             os.fsync(file.fileno())
         os.replace(temporary, path)
 
 
 def check_writable(path: Path) -> None:
-    """Find out whether a file could be put at `path`, before any work is done.
+    """Check early that a file can be written to `path`.
 
     Raises
     ------
     OSError
-        If not.
+        If it cannot.
     """
     with _folder_beside(path):
         pass

@@ -1,4 +1,4 @@
-"""Other packages: optional ones, imported when they are needed, and versions."""
+"""Imports of optional packages, and versions of libraries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["library_versions", "pillow", "require"]
 
 
 def require(module: str, package: str) -> Any:
-    """Import a module of a package that may be missing.
+    """Import a module of an optional package.
 
     Raises
     ------
@@ -27,12 +27,12 @@ def require(module: str, package: str) -> Any:
 
 
 def pillow(module: str) -> Any:
-    """A module of Pillow."""
+    """Import a module of Pillow."""
     return require(f"PIL.{module}", "pillow")
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what a model is made with."""
+    """Return the versions of the libraries that a model is made with."""
     names = ("skfcdd", "torch", "scikit-learn", "skorch", "numpy")
     versions = {name: metadata.version(name).split("+")[0] for name in names}
     return versions | {"python": platform.python_version()}

@@ -1,4 +1,4 @@
-"""torch's global generators: used by one thread at a time, and left as found."""
+"""torch's global generators: locked during use, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from torch import Generator, nn
 
 __all__ = ["draw_seeds", "on_host", "seeded", "undisturbed"]
 
-# Weights are drawn from the global generators, and so is dropout. Two trainings at a
-# time would draw from each other's chance.
+# Weight initialisation and dropout use the global generators. Concurrent trainings
+# would otherwise interfere with each other's random numbers.
 _turn = threading.RLock()
-# Packages whose layers draw nothing while they are evaluated.
+# Packages whose layers draw no random numbers in evaluation mode.
 _QUIET = {"skfcdd", "timm", "torch", "torchvision"}
 
 
 def _after_fork() -> None:
-    """A forked process has none of the threads of the one it comes from.
+    """Reset the lock in a forked process, and limit it to one thread.
 
-    Neither one that could give the lock back, nor those of OpenMP, for which it would
-    wait forever: it computes with one thread.
+    A forked process has none of its parent's threads: the one that would release the
+    lock is missing, and OpenMP would wait forever for its threads.
     """
     global _turn
     _turn = threading.RLock()
@@ -38,8 +38,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def draw_seeds(random_state: Any) -> list[int]:
-    """Four seeds: of the split, the weights, the batches and the exposed outliers."""
-    if random_state is None:  # the global generator of numpy is the caller's
+    """Draw four seeds: for the split, the weights, the batches and exposed outliers."""
+    if random_state is None:  # numpy's global generator belongs to the caller
         return [int(s) for s in np.random.SeedSequence().generate_state(4)]
     rng = check_random_state(random_state)
     return [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=4)]
@@ -47,9 +47,9 @@ def draw_seeds(random_state: Any) -> list[int]:
 
 @contextmanager
 def seeded(seed: int | None, device: str) -> Iterator[None]:
-    """Run with torch's global generators seeded, and leave them as they were.
+    """Seed torch's global generators temporarily, and restore them afterwards.
 
-    Other threads wait. With None the generators are restored, but not seeded.
+    Other threads wait. With None, the generators are restored but not seeded.
     """
     used = torch.device(device)
     devices = [used] if used.type == "cuda" else []
@@ -65,10 +65,10 @@ def seeded(seed: int | None, device: str) -> Iterator[None]:
 
 
 def on_host(generator: Generator) -> Generator:
-    """A generator on the CPU whose chance comes from that of `generator`.
+    """Create a generator on the CPU seeded from `generator`.
 
-    For numbers that Python must know: to fetch them from a device would stop its queue.
-    The state of `generator` says all there is to know of it.
+    For numbers needed in Python: reading them from a device would synchronise its
+    queue. The state of `generator` determines all results.
     """
     if generator.device.type == "cpu":
         return generator
@@ -79,10 +79,10 @@ def on_host(generator: Generator) -> Generator:
 
 
 def undisturbed(module: nn.Module, device: str) -> AbstractContextManager[None]:
-    """Evaluate a network such that the caller's chance is left as found.
+    """Evaluate a network without changing the caller's random state.
 
-    Only networks with code of others can draw while they are evaluated; for all else
-    threads need not wait for each other.
+    Only networks with third-party code can draw random numbers in evaluation mode; for
+    all others, threads need not wait for each other.
     """
     packages = {type(part).__module__.split(".")[0] for part in module.modules()}
     return nullcontext() if packages <= _QUIET else seeded(None, device)

@@ -1,4 +1,4 @@
-"""The only home of imports from private modules of scikit-learn."""
+"""All imports from private modules of scikit-learn."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ try:  # experimental, from 1.9 on
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """An estimator without callbacks of scikit-learn."""
+        """Estimator without support for scikit-learn callbacks."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Do without callbacks; a frame more, as with them, for warnings."""
+        """Wrap a method in one more frame, like the real decorator, for warnings."""
 
         @functools.wraps(method)
         def without_callbacks(*args: Any, **kwargs: Any) -> Any:
@@ -52,13 +52,13 @@ __all__ = [
 def check_parameters(
     values: Mapping[str, Any], constraints: Mapping[str, Any], owner: str
 ) -> None:
-    """Raise scikit-learn's error for values that a parameter may not have."""
+    """Raise scikit-learn's error for invalid parameter values."""
     known = {name: constraints[name] for name in values if name in constraints}
     validate_parameter_constraints(known, dict(values), owner)
 
 
 def check_sample_weight(sample_weight: Any, n: int) -> npt.NDArray[np.float64]:
-    """Weights of `n` samples: finite, and none below 0."""
+    """Validate the weights of `n` samples: finite and non-negative."""
     weight: npt.NDArray[np.float64] = _check_sample_weight(
         sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True
     )
@@ -66,6 +66,6 @@ def check_sample_weight(sample_weight: Any, n: int) -> npt.NDArray[np.float64]:
 
 
 def store_parameters(estimator: Any, given: Mapping[str, Any]) -> None:
-    """Store the arguments of ``__init__``, given as its ``locals()``, untouched."""
+    """Store the arguments of ``__init__``, passed as its ``locals()``, unchanged."""
     own = {n: v for n, v in given.items() if n not in ("self", "__class__")}
     vars(estimator).update(own)

@@ -1,4 +1,4 @@
-"""Images of a batch, each with its rows and columns in an order of its own."""
+"""Per-image rearrangement of rows and columns in a batch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["moved"]
 
 
 def moved(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Pixel (i, j) of each new image is pixel (rows[i], columns[j]) of the old one.
+    """Gather pixel (rows[i], columns[j]) of each image as pixel (i, j) of the result.
 
-    One axis after the other, by whole rows first: several times as fast as indexing
-    with both at once.
+    One axis after the other, whole rows first, which is several times as fast as
+    indexing both at once.
 
     Parameters
     ----------

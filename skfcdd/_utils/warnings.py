@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["warn_caller"]
+__all__ = ["silenced", "warn_caller"]
 
 _PACKAGE = str(Path(__file__).parents[1])
 # What stands between the user's code and ours, with the wrappers of `fit`.
 _BETWEEN = ("/sklearn/", "/skorch/", "/torch/", "/contextlib.py", "/functools.py")
 
 
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep our own warnings back, in this thread only.
+
+    The filters of Python are shared by all threads.
+    """
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Warn at the first line outside of this package and what it calls through."""
+    if _silent.get():
+        return
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None:
         name = frame.f_code.co_filename.replace("\\", "/")

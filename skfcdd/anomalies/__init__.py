@@ -1,13 +1,13 @@
-"""Synthetic anomalies, made of whole batches of normal images or of their features.
+"""Synthetic anomalies, made from batches of normal images or of their features.
 
-Every kind that is planted in images is a function of a batch of them (n, c, h, w),
-whose values lie in the unit range of the normal images, and a generator of random
-numbers on their device. It gives the changed images and their masks (n, 1, h, w): True
-at the pixels that were changed, everything else is left as it was. Sizes are relative
-to the image. Each image draws its own shapes, colours and contrasts.
+Kinds that are drawn into images are functions of a batch of images (n, c, h, w) in the
+unit range and a random generator on their device. They return the changed images and
+their masks (n, 1, h, w): True at the changed pixels; all other pixels are unchanged.
+Sizes are relative to the image. Shapes, colours and contrasts are drawn independently
+for each image.
 
-Kinds that are made of features, `FeatureNoise` and `FeatureMix`, change cells of what
-frozen stages of a network make of normal images, and leave the images alone.
+Kinds made from features, `FeatureNoise` and `FeatureMix`, change cells of the feature
+maps of a frozen network, and leave the images unchanged.
 """
 
 from __future__ import annotations

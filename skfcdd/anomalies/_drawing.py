@@ -1,4 +1,4 @@
-"""Random draws, soft shapes and painting, for whole batches."""
+"""Random numbers, soft shapes and painting, for whole batches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Generator, Tensor
 
 from skfcdd._utils.random import on_host
 
-# Shapes are drawn on grids of about this many cells along the shorter side and
-# enlarged smoothly, which is their blur.
+# Shapes are drawn on grids with about this many cells along the shorter side and
+# upsampled, which makes their edges soft.
 _GRID = 64
-# A pixel counts as changed where a channel moved by more than this.
+# A pixel counts as changed if any channel differs by more than this.
 _VISIBLE = 0.03
-# Images are worked off in parts of about this many values on the CPU.
+# On the CPU, images are processed in chunks of about this many values.
 _PART = 1 << 18
-# So many images share drawings, each with three others; fewer have one each.
+# From this many images on, each drawing is shared by four; fewer have one each.
 _SHARED = 128
-# The axes to mirror a drawing along, in the order of its uses.
+# The axes along which a drawing is mirrored for each of its uses.
 _MIRRORED: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 
 
@@ -31,41 +31,41 @@ class Draw:
         self.generator = generator
 
     def on_host(self) -> Draw:
-        """Draws on the CPU, of numbers that Python must know."""
+        """Return draws on the CPU, for numbers needed in Python."""
         return Draw(on_host(self.generator))
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Evenly between `low` and `high`."""
+        """Draw uniformly between `low` and `high`."""
         draws = torch.rand(
             *shape, generator=self.generator, device=self.generator.device
         )
         return low + (high - low) * draws
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal."""
+        """Draw from the standard normal distribution."""
         return torch.randn(
             *shape, generator=self.generator, device=self.generator.device
         )
 
     def log_uniform(self, *shape: int, low: float, high: float) -> Tensor:
-        """Evenly in the logarithm: as many small as large ones."""
+        """Draw log-uniformly between `low` and `high`."""
         return self.uniform(*shape, low=math.log(low), high=math.log(high)).exp()
 
     def chance(self, *shape: int, p: float | Tensor = 0.5) -> Tensor:
-        """True with probability `p`."""
+        """Draw True with probability `p`."""
         return self.uniform(*shape) < p
 
 
 def coarse_size(h: int, w: int) -> tuple[int, int]:
-    """Size of the grid on which to draw for images of h x w pixels."""
+    """Return the size of the drawing grid for images of h x w pixels."""
     factor = max(1, min(h, w) // _GRID)
     return -(-h // factor), -(-w // factor)
 
 
 def enlarge(shapes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring drawings (n, k, gh, gw) to the size of the images, linearly in between.
+    """Upsample drawings (n, k, gh, gw) to the image size by linear interpolation.
 
-    On the CPU one axis after the other, and whole rows at a time.
+    On the CPU, one axis after the other, by whole rows.
     """
     if shapes.shape[2:] == size:
         return shapes
@@ -84,16 +84,16 @@ def enlarge(shapes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def n_drawings(n: int) -> int:
-    """Number of drawings for `n` images.
+    """Return the number of drawings for `n` images.
 
-    To draw a shape takes several times as long as to paint it. Many images therefore
-    use each drawing in its four mirror images, with colours of their own.
+    Drawing a shape takes several times as long as painting it. Large batches therefore
+    use each drawing in its four mirror images, with different colours.
     """
     return n if n < _SHARED else -(-n // len(_MIRRORED))
 
 
 class Uses:
-    """Which drawings the images of a batch use, and how they are mirrored.
+    """Assignment of drawings, and of their mirror images, to the images of a batch.
 
     Image i uses drawing i modulo `n_drawn`.
 
@@ -107,25 +107,25 @@ class Uses:
         self.n_drawn = n_drawn
 
     def slices(self, n: int, step: int) -> Iterator[slice]:
-        """All of `n` images in parts of at most `step`, each mirrored in one way."""
+        """Yield chunks of at most `step` of `n` images, each mirrored in one way."""
         for first in range(0, n, self.n_drawn):
             last = min(n, first + self.n_drawn)
             for start in range(first, last, step):
                 yield slice(start, min(last, start + step))
 
     def source(self, rows: slice) -> slice:
-        """The drawings that these images use."""
+        """Return the drawings that these images use."""
         turn = rows.start // self.n_drawn * self.n_drawn
         return slice(rows.start - turn, rows.stop - turn)
 
     def mirror(self, drawings: Tensor, rows: slice) -> Tensor:
-        """Turn drawings over the way that these images use them."""
+        """Mirror drawings as these images use them."""
         axes = _MIRRORED[rows.start // self.n_drawn]
         return drawings.flip(axes) if axes else drawings
 
 
 def grid(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Coordinates of the middles of cells, as columns y (gh, 1) and rows x (1, gw)."""
+    """Return coordinates of cell centres, as columns y (gh, 1) and rows x (1, gw)."""
     gh, gw = size
     y = torch.arange(gh, device=device)[:, None] + 0.5
     x = torch.arange(gw, device=device)[None, :] + 0.5
@@ -138,7 +138,7 @@ def rectangles(
     extent: Tensor,
     angle: Tensor,
 ) -> Tensor:
-    """Soft coverage (n, k, gh, gw) of rotated rectangles.
+    """Compute the soft coverage (n, k, gh, gw) of rotated rectangles.
 
     Parameters
     ----------
@@ -163,9 +163,9 @@ def rectangles(
 
 
 def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tensor:
-    """Values (n, k, c) that stand out from the image by at least `least`.
+    """Draw values (n, k, c) that differ from the image mean by at least `least`.
 
-    Half of them are plain: they move all channels alike.
+    Half of them are grey: all channels change by the same amount.
     """
     n, c = images.shape[:2]
     mean = images.mean(dim=(2, 3))[:, None, :].clamp(0, 1)
@@ -175,16 +175,16 @@ def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tens
     signs = torch.where(plain, torch.where(signs[..., :1] < 0, -1.0, 1.0), signs)
     strongest = signs.abs().amax(dim=2, keepdim=True).clamp(min=1e-3)
     change = contrast * signs / strongest
-    # Where there is no room on one side of the mean, go to the other.
+    # If there is no room on one side of the mean, use the other.
     outside = ((mean + change) < 0) | ((mean + change) > 1)
     return (mean + torch.where(outside, -change, change)).clamp(0, 1)
 
 
 def paint(images: Tensor, coverage: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Blend values (n, k, c) into images under soft coverages (m, k, gh, gw).
+    """Blend values (n, k, c) into images with soft coverages (m, k, gh, gw).
 
-    Where shapes overlap, their colours mix. With fewer coverages than images, m of
-    :func:`n_drawings`, they are used several times, mirrored.
+    The colours of overlapping shapes mix. If there are fewer coverages than images, m
+    as in :func:`n_drawings`, they are reused with mirroring.
 
     Returns
     -------
@@ -212,22 +212,22 @@ def paint(images: Tensor, coverage: Tensor, values: Tensor) -> tuple[Tensor, Ten
 def finish(
     images: Tensor, change: Callable[[slice], Tensor], uses: Uses | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Keep visible changes alone, at least one pixel of them an image.
+    """Keep only the visible changes, with at least one changed pixel per image.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w)
     change : callable
-        Gives new values of the images of a slice. Large batches are worked off in
-        parts, whose temporary tensors stay in the cache of the processor.
+        Returns the new values of the images in a slice. Large batches are processed in
+        chunks whose temporary tensors fit in the CPU cache.
     uses : Uses or None, default=None
-        Slices do not reach over images that mirror their drawings in different ways.
+        Chunks do not mix images that mirror their drawings differently.
 
     Returns
     -------
     images : Tensor of shape (n, c, h, w)
-        As `images` outside the mask; inside, in the unit range unless `images` leave
-        it there.
+        Equal to the input outside the mask; inside, in the unit range unless the input
+        already was outside it.
     masks : Tensor of shape (n, 1, h, w), bool
     """
     changed = torch.empty_like(images)
@@ -241,12 +241,12 @@ def finish(
 
 
 def _keep_visible(images: Tensor, new: Tensor, changed: Tensor, masks: Tensor) -> None:
-    """Write what is kept of the `new` values into `changed` and `masks`."""
+    """Write the `new` values that are kept to `changed` and `masks`."""
     difference = new - images
     size = difference.abs().amax(dim=1, keepdim=True)
     torch.gt(size, _VISIBLE, out=masks)
     torch.addcmul(images, difference, masks.to(images.dtype), out=changed)
-    # Asking is cheap on the CPU alone; elsewhere it would stop the queue.
+    # This check is cheap only on the CPU; elsewhere it would synchronise the queue.
     if images.device.type == "cpu" and bool((size.flatten(1).amax(1) > _VISIBLE).all()):
         return
     strongest = size.flatten(1).argmax(dim=1, keepdim=True)
@@ -257,9 +257,9 @@ def _keep_visible(images: Tensor, new: Tensor, changed: Tensor, masks: Tensor) -
 
 
 def limited(new: Tensor, images: Tensor) -> Tensor:
-    """New values brought into the unit range, in place.
+    """Clip new values to the unit range, in place.
 
-    A pixel that was out of range before (augmentation does that) may stay so: bringing
-    it back would pass for a change.
+    A pixel that was out of range before (because of augmentation) may stay there:
+    clipping it would count as a change.
     """
     return new.clamp_(images.clamp(max=0), images.clamp(min=1))

@@ -1,6 +1,6 @@
-"""Anomalies that are made of the features of normal images.
+"""Synthetic anomalies made from the features of normal images.
 
-Nothing is planted in the images: cells of what frozen stages make of them are changed.
+Cells of the feature maps of frozen stages are changed; images are not.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ _SOURCES = ("both", "other", "same")
 
 @dataclass(frozen=True)
 class FeatureAnomaly(ABC):
-    """Base of the anomalies that are made of features, in a box of cells.
+    """Base class for synthetic anomalies in feature maps, within a box of cells.
 
-    The box of an image is drawn on the coarsest of the maps, and covers the same part
-    of all others. A subclass says in :meth:`change` what becomes of the cells in it.
+    The box of an image is drawn on the coarsest map, and covers the same region of all
+    maps. Subclasses implement :meth:`change`, which computes the new values of the
+    cells inside.
 
     Parameters
     ----------
-    size : float or tuple of float (least, greatest), default=(0.1, 0.6)
-        Length of the sides of the box, as shares of those of the map, in (0, 1]; drawn
-        evenly in the logarithm. 1 changes whole maps.
+    size : float or tuple of float (min, max), default=(0.1, 0.6)
+        Side lengths of the box as fractions of those of the map, in (0, 1], drawn
+        log-uniformly. 1 changes whole maps.
 
     Examples
     --------
@@ -64,18 +65,18 @@ class FeatureAnomaly(ABC):
         Parameters
         ----------
         features : tuple of Tensor of shape (n, d, u, v)
-            Maps of the frozen stages, each of its own size.
+            Maps of the frozen stages, each with its own size.
         spread : tuple of Tensor of shape (d,)
-            Standard deviations of their channels over normal images.
+            Standard deviations of the channels over normal images.
         image_size : tuple of int (h, w)
-            Of the images.
+            Size of the images.
         generator : torch.Generator
-            On the device of `features`.
+            Generator on the device of `features`.
 
         Returns
         -------
         features : tuple of Tensor of shape (n, d, u, v)
-            As before outside the box.
+            Unchanged outside the box.
         masks : Tensor of shape (n, 1, h, w), bool
             The pixels of the changed cells.
         """
@@ -99,17 +100,17 @@ class FeatureAnomaly(ABC):
         spread: Sequence[Tensor],
         generator: Generator,
     ) -> Sequence[Tensor]:
-        """New values of maps, which are taken inside the boxes alone.
+        """Compute new values of the maps, which are used only inside the boxes.
 
         Parameters
         ----------
         features : sequence of Tensor of shape (n, d, u, v)
         inside : sequence of Tensor of shape (n, 1, u, v), bool
-            The cells in the boxes.
+            The cells inside the boxes.
         spread : sequence of Tensor of shape (d,)
             Standard deviations of the channels over normal images.
         generator : torch.Generator
-            On the device of `features`.
+            Generator on the device of `features`.
 
         Returns
         -------
@@ -117,12 +118,12 @@ class FeatureAnomaly(ABC):
         """
 
     def check(self) -> None:
-        """Raise where a setting is out of range.
+        """Check the parameters.
 
         Raises
         ------
         ValueError
-            The message names the setting.
+            If a parameter is out of range; the message names it.
         """
         sides = self._sides()
         shares = len(sides) == 2 and all(_is_positive(side, 1) for side in sides)
@@ -140,14 +141,14 @@ class FeatureAnomaly(ABC):
         return tuple(size) if isinstance(size, (tuple, list)) else (size, size)
 
     def _boxes(self, n: int, size: tuple[int, int], draw: Draw) -> Tensor:
-        """A box of whole cells for each of `n` maps (n, 1, u, v), bool."""
+        """Draw a box of whole cells for each of `n` maps (n, 1, u, v), bool."""
         low, high = self._sides()
         sides = draw.log_uniform(n, 2, low=low, high=high)
         center = draw.uniform(n, 2)
         within = []
         for axis, middle in enumerate(grid(size, sides.device)):
             length = (sides[:, axis] * size[axis]).round().clamp_(1, size[axis])
-            # A box that would reach beyond the border lies at the border.
+            # A box that would extend beyond the border is moved inside.
             first = (center[:, axis] * size[axis] - length / 2).round().clamp_(min=0)
             first = first.minimum(size[axis] - length)[:, None, None, None]
             last = first + length[:, None, None, None]
@@ -159,18 +160,19 @@ class FeatureAnomaly(ABC):
 class FeatureNoise(FeatureAnomaly):
     """Add Gaussian noise to the features of normal images.
 
-    The noise of a channel is `strength` times its standard deviation over normal
-    images, and independent in each cell (after Liu et al., "SimpleNet", CVPR 2023, and
-    the global anomalies of Chen et al., "GLASS", ECCV 2024).
+    The noise of each channel has `strength` times the standard deviation of that
+    channel over normal images, and is independent for each cell (after Liu et al.,
+    "SimpleNet", CVPR 2023, and the global anomalies of Chen et al., "GLASS", ECCV
+    2024).
 
     Parameters
     ----------
     strength : float, default=1.0
-        Standard deviation of the noise, in units of that of each channel. Weak noise
-        is hard to tell from normal images, and teaches nothing below some strength.
-    size : float or tuple of float (least, greatest), default=(0.1, 0.6)
-        Length of the sides of the box that is changed, as shares of those of the map,
-        in (0, 1]; drawn evenly in the logarithm. 1 changes whole maps.
+        Standard deviation of the noise, relative to that of each channel. Below some
+        strength, anomalies are too similar to normal images to be useful.
+    size : float or tuple of float (min, max), default=(0.1, 0.6)
+        Side lengths of the changed box as fractions of those of the map, in (0, 1],
+        drawn log-uniformly. 1 changes whole maps.
 
     Examples
     --------
@@ -192,17 +194,17 @@ class FeatureNoise(FeatureAnomaly):
         spread: Sequence[Tensor],
         generator: Generator,
     ) -> list[Tensor]:
-        """Maps with noise, see :meth:`FeatureAnomaly.change`."""
+        """Add noise to the maps, see :meth:`FeatureAnomaly.change`."""
         draw, noisy = Draw(generator), []
         for x, deviation in zip(features, spread, strict=True):
             n, d, u, v = x.shape
-            # Channels last, as features lie.
+            # Channels last, like the features.
             noise = draw.normal(n, u, v, d) * (self.strength * deviation)
             noisy.append(x + noise.permute(0, 3, 1, 2).to(x.dtype))
         return noisy
 
     def check(self) -> None:
-        """Raise where a setting is out of range, see :meth:`FeatureAnomaly.check`."""
+        """Check the parameters, see :meth:`FeatureAnomaly.check`."""
         super().check()
         if not _is_positive(self.strength):
             self._refuse("strength", "a number greater than 0")
@@ -210,22 +212,22 @@ class FeatureNoise(FeatureAnomaly):
 
 @dataclass(frozen=True)
 class FeatureMix(FeatureAnomaly):
-    """Put cells of features of normal images where they do not belong.
+    """Move cells of the features of normal images to where they do not belong.
 
-    The features of each cell are real ones, but neighbours do not fit together.
+    The features of each cell are real, but neighbouring cells do not fit together.
 
     Parameters
     ----------
     source : {"both", "other", "same"}, default="both"
-        Where the cells come from. "other": the next image of the batch, moved round
-        its borders by a random distance. "same": the cells in the box change places
-        at random. "both" draws one of the two for each image.
+        Source of the cells. "other": the next image of the batch, shifted cyclically by
+        a random distance. "same": the cells in the box are permuted. "both" chooses one
+        of the two at random for each image.
     opacity : float, default=1.0
-        Share of the features from elsewhere in those of a changed cell, in (0, 1]; 1
-        replaces them.
-    size : float or tuple of float (least, greatest), default=(0.1, 0.6)
-        Length of the sides of the box that is changed, as shares of those of the map,
-        in (0, 1]; drawn evenly in the logarithm. 1 changes whole maps.
+        Weight of the new features in a changed cell, in (0, 1]; 1 replaces the old
+        ones.
+    size : float or tuple of float (min, max), default=(0.1, 0.6)
+        Side lengths of the changed box as fractions of those of the map, in (0, 1],
+        drawn log-uniformly. 1 changes whole maps.
 
     Examples
     --------
@@ -251,7 +253,7 @@ class FeatureMix(FeatureAnomaly):
         spread: Sequence[Tensor],
         generator: Generator,
     ) -> list[Tensor]:
-        """Maps with cells from elsewhere, see :meth:`FeatureAnomaly.change`."""
+        """Move cells of the maps, see :meth:`FeatureAnomaly.change`."""
         draw, n = Draw(generator), len(features[0])
         chance = {"both": 0.5, "other": 1.0, "same": 0.0}[self.source]
         moved = draw.chance(n, 1, p=chance)
@@ -267,7 +269,7 @@ class FeatureMix(FeatureAnomaly):
         return mixed
 
     def check(self) -> None:
-        """Raise where a setting is out of range, see :meth:`FeatureAnomaly.check`."""
+        """Check the parameters, see :meth:`FeatureAnomaly.check`."""
         super().check()
         if self.source not in _SOURCES:
             self._refuse("source", f"one of {_SOURCES}")
@@ -278,7 +280,7 @@ class FeatureMix(FeatureAnomaly):
 FEATURE_ANOMALIES: Mapping[str, FeatureAnomaly] = MappingProxyType(
     {"feature_noise": FeatureNoise(), "feature_mix": FeatureMix()}
 )
-"""Kinds that are made of features, by the name that ``synthetic=`` takes."""
+"""Kinds made from features, by the names that ``synthetic=`` accepts."""
 
 
 def _is_positive(value: object, most: float = 1e300) -> bool:
@@ -286,15 +288,15 @@ def _is_positive(value: object, most: float = 1e300) -> bool:
 
 
 def _brought_to(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cells (n, 1, u, v), bool, at another size: each covers its share of it."""
+    """Resize cells (n, 1, u, v), bool; each covers its proportional area."""
     return F.interpolate(cells.float(), size, mode="nearest") > 0
 
 
 def _elsewhere(offset: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cells (n, u * v) of the next image of n, moved round the borders by `offset`.
+    """Return cells (n, u * v) of the next image, shifted cyclically by `offset`.
 
-    Cells of all images are counted together. The offsets (n, 2) are shares of the
-    sides; all move by a cell at least, so that none stays in place in a batch of one.
+    Indices run over the cells of all images. Offsets (n, 2) are fractions of the sides;
+    the shift is at least one cell, so that none stays in place in a batch of one.
     """
     n, (u, v) = len(offset), size
     following = torch.arange(1, n + 1, device=offset.device) % n
@@ -308,10 +310,11 @@ def _elsewhere(offset: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _swapped(inside: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Cells (n, u * v) that change places among those inside; all others stay.
+    """Permute the cells (n, u * v) inside; all others stay.
 
-    Cells of all images are counted together. Each takes the place of the next one in a
-    random order, so that none stays; also whether there is but one (n, 1).
+    Indices run over the cells of all images. Each cell moves to the position of the
+    next in a random order, so that none stays in place. Also returns whether there is
+    only one (n, 1).
     """
     n, n_cells = inside.shape
     order = (draw.uniform(n, n_cells) + (~inside)).argsort(dim=1)

@@ -1,4 +1,4 @@
-"""Kinds by name, mixtures of kinds, and one's own kinds."""
+"""Kinds of synthetic anomalies by name, mixtures, and custom kinds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from skfcdd.anomalies._noise import gaussian, perlin, solid, uniform
 from skfcdd.anomalies._planted import blobs, confetti, cutpaste, scratches
 
 Planter = Callable[[Tensor, Generator], tuple[Tensor, Tensor]]
-"""What plants anomalies: (images, generator) -> (images, masks)."""
+"""Type of functions that draw anomalies: (images, generator) -> (images, masks)."""
 
 
 @dataclass(frozen=True)
 class _Mixture:
-    """A batch is shared out among several kinds, which take turns in random order."""
+    """Function that splits a batch among several kinds, in random order."""
 
     kinds: tuple[Planter, ...]
 
@@ -42,13 +42,13 @@ _MIXED = _Mixture((confetti, blobs, perlin, cutpaste, scratches))
 
 
 def mixed(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Share a batch out among confetti, blobs, perlin, cutpaste and scratches.
+    """Split a batch among confetti, blobs, perlin, cutpaste and scratches.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
         In the unit range.
-    generator : torch.Generator
+    Generator on the device of `images`.
         On the device of `images`.
 
     Returns
@@ -81,12 +81,12 @@ SYNTHETIC_ANOMALIES: Mapping[str, Planter] = MappingProxyType(
         "uniform": uniform,
     }
 )
-"""Kinds by the name that ``synthetic=`` takes."""
+"""Kinds by the names that ``synthetic=`` accepts."""
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """A kind of the user's, whose results are looked at."""
+    """Custom kind whose results are validated."""
 
     function: Planter
 
@@ -122,13 +122,13 @@ class _Checked:
 
 
 def resolve_synthetic(synthetic: Any) -> Planter | None:
-    """Make the function that plants in images what `synthetic` names.
+    """Create the function that draws the anomalies in `synthetic` into images.
 
     Parameters
     ----------
     synthetic : str, callable, sequence of these, or None
-        A name of `SYNTHETIC_ANOMALIES`; one's own (images, generator) -> (images,
-        masks); or several, among which each batch is shared out.
+        A name in `SYNTHETIC_ANOMALIES`; a custom function (images, generator) ->
+        (images, masks); or a sequence of these, among which each batch is split.
 
     Returns
     -------
@@ -137,8 +137,8 @@ def resolve_synthetic(synthetic: Any) -> Planter | None:
     Raises
     ------
     ValueError
-        If a name is unknown, the sequence empty, or a kind made of features, for which
-        there must be a network.
+        If a name is unknown, the sequence is empty, or a kind is made from features,
+        which requires a network.
     TypeError
         If an entry is neither a name nor callable.
 
@@ -152,14 +152,14 @@ def resolve_synthetic(synthetic: Any) -> Planter | None:
     if made:
         raise ValueError(
             f"Got synthetic={synthetic!r}, but expected kinds that are planted in "
-            f"images: {made[0]} changes what a network makes of them. Leave it out "
-            f"here; the estimators take it in fit."
+            f"images: {made[0]} changes features of a network. Leave it out here; the "
+            f"estimators accept it in fit."
         )
     return mixture(planted)
 
 
 def mixture(kinds: tuple[Planter, ...]) -> Planter | None:
-    """What shares a batch out among kinds; None if there are none."""
+    """Combine kinds into one function; None if there are none."""
     if not kinds:
         return None
     return kinds[0] if len(kinds) == 1 else _Mixture(kinds)
@@ -168,12 +168,12 @@ def mixture(kinds: tuple[Planter, ...]) -> Planter | None:
 def resolve_kinds(
     synthetic: Any,
 ) -> tuple[tuple[Planter, ...], tuple[FeatureAnomaly, ...]]:
-    """The kinds that `synthetic` names: planted in images, and made of features.
+    """Return the kinds in `synthetic`: those drawn into images, and those of features.
 
     Raises
     ------
     ValueError
-        If a name is unknown, the sequence empty, or a setting of a kind out of range.
+        If a name is unknown, the sequence is empty, or a parameter is out of range.
     TypeError
         If an entry is neither a name nor callable.
     """

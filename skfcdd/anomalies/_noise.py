@@ -1,4 +1,4 @@
-"""Anomalies of texture: whole images of noise, and noise-shaped regions."""
+"""Texture anomalies: whole images of noise, and noise-shaped regions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def solid(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     images : Tensor of shape (n, c, h, w), float32
         In the unit range.
     generator : torch.Generator
-        On the device of `images`.
+        Generator on the device of `images`.
 
     Returns
     -------
@@ -48,14 +48,14 @@ def solid(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def gaussian(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Replace each image by Gaussian noise around the middle of the range.
+    """Replace each image by Gaussian noise around the centre of the range.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
         In the unit range.
     generator : torch.Generator
-        On the device of `images`.
+        Generator on the device of `images`.
 
     Returns
     -------
@@ -78,14 +78,14 @@ def gaussian(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def uniform(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Replace each image by noise that is even over the range.
+    """Replace each image by noise that is uniform over the range.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
         In the unit range.
     generator : torch.Generator
-        On the device of `images`.
+        Generator on the device of `images`.
 
     Returns
     -------
@@ -109,17 +109,17 @@ def _everywhere(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Blend other content into regions that are shaped by Perlin noise.
+    """Blend other content into regions shaped by Perlin noise.
 
-    The content is an enlarged, turned and recoloured image of the batch, or noise
-    with structure (after Zavrtanik et al., "DRAEM", ICCV 2021).
+    The content is an enlarged, mirrored and recoloured image of the batch, or
+    structured noise (after Zavrtanik et al., "DRAEM", ICCV 2021).
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
         In the unit range.
     generator : torch.Generator
-        On the device of `images`.
+        Generator on the device of `images`.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     size = coarse_size(h, w)
     uses = Uses(n_drawings(n))
     noise = perlin_noise(draw, uses.n_drawn, size)
-    # The threshold sets the share of the image; some share is left in every image.
+    # The threshold determines the fraction of the image that is changed; never zero.
     share = draw.uniform(uses.n_drawn, 1, 1, 1, low=0.02, high=0.2)
     level = _upper_quantile(noise, share)
     coverage = ((noise - level) * 8).clamp_(0, 1)
@@ -161,9 +161,9 @@ def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:
-    """Value (n, 1, 1, 1) that about a share of each field exceeds.
+    """Compute the value (n, 1, 1, 1) that about a fraction `share` of a field exceeds.
 
-    A quarter of the cells is sorted: neighbours have nearly the same value.
+    Only a quarter of the cells is sorted: neighbours have nearly the same value.
     """
     flat = noise[..., ::2, ::2].flatten(1).sort(dim=1, descending=True).values
     index = (share.flatten(1) * flat.shape[1]).long().clamp(max=flat.shape[1] - 1)
@@ -171,11 +171,11 @@ def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:
 
 
 def perlin_noise(draw: Draw, n: int, size: tuple[int, int]) -> Tensor:
-    """Gradient noise (n, 1, gh, gw) with 2 to 16 periods a side (Perlin, 1985)."""
+    """Create gradient noise (n, 1, gh, gw), 2 to 16 periods a side (Perlin, 1985)."""
     periods = [int(p) for p in draw.on_host().log_uniform(2, low=2, high=16)]
     py, px = (min(p, s) for p, s in zip(periods, size, strict=True))
     angles = draw.uniform(n, py + 1, px + 1, high=2 * math.pi)
-    # The mean of the slopes at four corners, weighted by axis, is two products.
+    # The bilinear mean of the slopes at four corners is the sum of two products.
     (up, rows), (along, columns) = (
         _lattice(length, periods, angles.device)
         for length, periods in zip(size, (py, px), strict=True)
@@ -186,10 +186,10 @@ def perlin_noise(draw: Draw, n: int, size: tuple[int, int]) -> Tensor:
 
 
 def _lattice(length: int, periods: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Distance from lattice points, times their weight, and the weight alone.
+    """Compute distances from lattice points times their weights, and the weights.
 
-    Both (length, periods + 1): a place has the two points around it, whose weights go
-    smoothly from one to the other.
+    Both (length, periods + 1): each position lies between two lattice points, whose
+    weights blend smoothly.
     """
     position = (torch.arange(length, device=device) + 0.5) * (periods / length)
     distance = position[:, None] - torch.arange(periods + 1, device=device)
@@ -199,7 +199,7 @@ def _lattice(length: int, periods: int, device: torch.device) -> tuple[Tensor, T
 
 
 def _recolour(images: Tensor, draw: Draw) -> Callable[[slice], Tensor]:
-    """Make the next images of the batch, enlarged, turned over and recoloured."""
+    """Return enlarged, mirrored, recoloured copies of the next images in the batch."""
     n, c, h, w = images.shape
     gain = draw.uniform(n, 1, 1, 1, low=-1.5, high=1.5)
     offset = draw.uniform(n, c, 1, 1, low=-0.3, high=0.3)
@@ -213,7 +213,7 @@ def _recolour(images: Tensor, draw: Draw) -> Callable[[slice], Tensor]:
 
 
 def _grains(images: Tensor, draw: Draw) -> Tensor:
-    """Noise of one random grain and random colours, still small."""
+    """Create noise of one random grain size and random colours, at low resolution."""
     n, c, h, w = images.shape
     grain = max(1, int(draw.on_host().log_uniform(1, low=1, high=8)))
     return draw.uniform(n, c, -(-h // grain), -(-w // grain))

@@ -1,4 +1,4 @@
-"""Anomalies with a place: confetti, blobs, scratches, cut and paste."""
+"""Local anomalies: confetti, blobs, scratches, cut and paste."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from skfcdd.anomalies._drawing import (
     rectangles,
 )
 
-# Sizes are those at 224 pixels in the paper, relative to the shorter side.
+# Sizes are relative to the shorter side, and match the paper's at 224 pixels.
 _SIDES = (8 / 224, 54 / 224)
 
 
 def _centers(draw: Draw, n: int, k: int, size: tuple[int, int]) -> Tensor:
     center = draw.uniform(n, k, 2)
-    for axis in (0, 1):  # a tensor of both would be waited for on a GPU
+    for axis in (0, 1):  # a single tensor would synchronise a GPU
         center[..., axis] *= size[axis]
     return center
 
 
 def _first_and_some(draw: Draw, n: int, k: int) -> Tensor:
-    """Which of k shapes an image has (n, k): the first, and a random share."""
+    """Choose the shapes of each image (n, k): the first, and a random subset."""
     chosen = draw.chance(n, k, p=draw.uniform(n, 1, high=0.8))
     chosen[:, 0] = True
     return chosen
@@ -47,21 +47,21 @@ def confetti(
     max_shapes: int = 5,
     least_contrast: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
-    """Plant coloured and plain rectangles, rotated by up to 45 degrees, soft-edged.
+    """Draw coloured and grey rectangles, rotated by up to 45 degrees, with soft edges.
 
-    After the confetti noise of Liznerski et al. (ICLR 2021): sides of 8 to 54 pixels
-    at 224, scaled with the image.
+    After the confetti noise of Liznerski et al. (ICLR 2021): side lengths of 8 to 54
+    pixels at 224, scaled with the image.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
         In the unit range.
     generator : torch.Generator
-        On the device of `images`.
+        Generator on the device of `images`.
     max_shapes : int, default=5
-        Greatest number of rectangles in an image; there is at least one.
+        Maximum number of rectangles per image; there is at least one.
     least_contrast : float, default=0.1
-        Least distance of a rectangle's value from the mean of the image.
+        Minimum difference between the value of a rectangle and the image mean.
 
     Returns
     -------
@@ -99,18 +99,18 @@ def blobs(
     max_shapes: int = 3,
     least_contrast: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
-    """Plant spots and stains of irregular outline, from pin holes to patches.
+    """Draw spots and stains with irregular outlines, from pinholes to patches.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
         In the unit range.
     generator : torch.Generator
-        On the device of `images`.
+        Generator on the device of `images`.
     max_shapes : int, default=3
-        Greatest number of spots in an image; there is at least one.
+        Maximum number of spots per image; there is at least one.
     least_contrast : float, default=0.1
-        Least distance of a spot's value from the mean of the image.
+        Minimum difference between the value of a spot and the image mean.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def blobs(
 
 
 def _three_waves(sin: Tensor, cos: Tensor, turn: Tensor) -> Tensor:
-    """sin(3 a + turn) of the angle a with this sine and cosine.
+    """Compute sin(3 a + turn) from the sine and cosine of the angle a.
 
     Three waves along the circumference make an outline irregular.
     """
@@ -165,20 +165,20 @@ def scratches(
     least_contrast: float = 0.1,
     n_steps: int = 48,
 ) -> tuple[Tensor, Tensor]:
-    """Plant one thin line an image: a straight scratch or a winding crack.
+    """Draw one thin line per image: a straight scratch or a winding crack.
 
-    Up to four pixels wide at 224, from a twentieth to the whole of the side long.
+    Up to four pixels wide at 224, and between 1/20 and the whole of the side long.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
         In the unit range.
     generator : torch.Generator
-        On the device of `images`.
+        Generator on the device of `images`.
     least_contrast : float, default=0.1
-        Least distance of the line's value from the mean of the image.
+        Minimum difference between the value of the line and the image mean.
     n_steps : int, default=48
-        Number of turns that a winding line may make.
+        Maximum number of turns of a winding line.
 
     Returns
     -------
@@ -198,7 +198,7 @@ def scratches(
     h, w = images.shape[2:]
     side = min(h, w)
     points = _walk(draw, n, (h, w), n_steps)
-    # Several points a pixel, scattered over the width of the line.
+    # Several points per pixel, scattered over the width of the line.
     dense = F.interpolate(points, 6 * n_steps, mode="linear", align_corners=True)
     width = draw.uniform(n, 1, 1, low=0.0, high=4 / 224) * side
     dense = dense + (draw.uniform(n, 2, 6 * n_steps) - 0.5) * width
@@ -216,7 +216,7 @@ def scratches(
 
 
 def _box_sum(coverage: Tensor) -> Tensor:
-    """Sum over the 3x3 pixels around each."""
+    """Compute sums over the 3x3 neighbourhood of each pixel."""
     for axis in (2, 3):
         total = coverage.clone()
         rest = coverage.shape[axis] - 1
@@ -227,7 +227,7 @@ def _box_sum(coverage: Tensor) -> Tensor:
 
 
 def _walk(draw: Draw, n: int, size: tuple[int, int], n_steps: int) -> Tensor:
-    """Points (n, 2, n_steps), (y, x) in pixels, of a walk that winds or does not."""
+    """Draw points (n, 2, n_steps), (y, x) in pixels, of a straight or winding walk."""
     winding = draw.uniform(n, 1, high=0.6) * draw.chance(n, 1, p=0.7)
     angle = draw.uniform(n, 1, high=2 * math.pi)
     angle = angle + (winding * draw.normal(n, n_steps)).cumsum(dim=1)
@@ -240,15 +240,15 @@ def _walk(draw: Draw, n: int, size: tuple[int, int], n_steps: int) -> Tensor:
 def cutpaste(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     """Paste a part of the same image elsewhere: a rectangle, or a long thin scar.
 
-    With a change of brightness and contrast, and turned over (Li et al., "CutPaste",
-    CVPR 2021).
+    The pasted part is mirrored and changed in brightness and contrast (Li et al.,
+    "CutPaste", CVPR 2021).
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
         In the unit range.
     generator : torch.Generator
-        On the device of `images`.
+        Generator on the device of `images`.
 
     Returns
     -------
@@ -280,7 +280,8 @@ def cutpaste(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     rows, columns = _offsets((h, w), draw, n)
     gain = draw.uniform(n, 1, 1, 1, low=0.6, high=1.4)
     offset = draw.uniform(n, 1, 1, 1, low=-0.2, high=0.2)
-    # The mean of what is pasted is that of the image: it is moved round as a whole.
+    # The mean of the pasted content equals that of the image, which is shifted as a
+    # whole.
     offset = offset + images.mean(dim=(2, 3), keepdim=True) * (1 - gain)
 
     def change(part: slice) -> Tensor:
@@ -294,9 +295,9 @@ def cutpaste(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def _offsets(size: tuple[int, int], draw: Draw, n: int) -> list[Tensor]:
-    """Rows (n, h) and columns (n, w) to take, to move each image around its borders.
+    """Return rows (n, h) and columns (n, w) for a cyclic shift of each image.
 
-    By at least a quarter of its sides.
+    The shift is at least a quarter of each side.
     """
     index = []
     for length in size:

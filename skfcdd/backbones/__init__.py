@@ -1,8 +1,7 @@
 """Backbones: networks that map images (n, c, h, w) to features (n, d, u, v).
 
-The networks of the FCDD paper, the usual architectures with weights trained on
-ImageNet, and any module of one's own. An architecture runs in stages; it can be cut
-behind any of them, and frozen up to any of them.
+The networks of the FCDD paper, common architectures with ImageNet weights, and custom
+modules. An architecture runs in stages, after any of which it can be cut or frozen.
 """
 
 from __future__ import annotations

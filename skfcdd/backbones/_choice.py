@@ -1,4 +1,4 @@
-"""What "auto" stands for: the network, its weights, and how it is trained."""
+"""Resolution of "auto": the network, its weights, and the training recipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from skfcdd.backbones.paper import auto_name
 
 __all__ = ["choose_backbone", "choose_recipe"]
 
-# The network that "auto" takes for photographs and other images of some size.
+# The network used by "auto" for photographs and other images of sufficient size.
 _PRETRAINED = "efficientnet_lite0"
 _LEAST_SIDE = 64
 _CHANNELS = (1, 3)
@@ -18,23 +18,23 @@ _CHANNELS = (1, 3)
 def choose_backbone(
     backbone: Any, weights: Any, image_shape: tuple[int, int, int]
 ) -> tuple[Any, Any]:
-    """The network and weights that "auto" stands for.
+    """Resolve "auto" to a network and weights.
 
-    Grey and colour images whose shorter side has at least 64 pixels take
-    "efficientnet_lite0" with the weights of its package, all others a network of the
-    paper with random weights. The choice depends on nothing else.
+    For grey and colour images whose shorter side has at least 64 pixels, this is
+    "efficientnet_lite0" with the weights of its package; for all others, a network of
+    the paper with random weights. The choice depends on nothing else.
 
     Parameters
     ----------
     backbone : str, torch.nn.Module or callable
-        "auto" chooses by the images; with ``weights=None`` among the networks of the
-        paper alone (:func:`auto_name`), with other weights always the pretrained
+        "auto" chooses by the image size; with ``weights=None`` only among the networks
+        of the paper (:func:`auto_name`), with other weights always the pretrained
         network.
     weights : str, path, mapping or None
-        "auto" stands for "imagenet" where these weights come in a package, for the
-        networks efficientnet_lite0, 1 and 2, and else for None.
+        "auto" means "imagenet" if these weights come in a package, as for the networks
+        efficientnet_lite0, 1 and 2, and otherwise None.
     image_shape : tuple of int (h, w, c)
-        Size and channels of the images that the network sees.
+        Size and channels of the network input.
 
     Returns
     -------
@@ -62,13 +62,13 @@ def choose_backbone(
 
 
 def choose_recipe(backbone: Any, weights: Any) -> Recipe:
-    """How a network is trained: as its architecture asks for, with given weights.
+    """Return the training recipe of an architecture and its weights.
 
     Parameters
     ----------
     backbone : str, torch.nn.Module or callable
     weights : str, path, mapping or None
-        None has nothing worth to be kept.
+        With None, no weights need to be preserved.
 
     Returns
     -------

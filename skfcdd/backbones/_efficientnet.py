@@ -1,7 +1,7 @@
 """EfficientNet-B0 (Tan and Le, ICML 2019).
 
-Layers by the names under which torchvision stores their weights. Stochastic depth,
-which has no parameters and does nothing in evaluation, is left out.
+Layers have the names used in torchvision's weight files. Stochastic depth, which has no
+parameters and no effect in evaluation mode, is omitted.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ def _block(
 
 
 def efficientnet_b0(n_channels: int) -> Stages:
-    """Layers of EfficientNet-B0.
+    """Create the layers of EfficientNet-B0.
 
-    Its gates look at the whole image from the first stage on, so that every cell
-    depends on all pixels.
+    From the first stage on, its gates depend on the whole image, so that the receptive
+    field of every cell is infinite.
 
     Parameters
     ----------
     n_channels : int
         Number of channels of the images.
 
-    Returns
+    Number of image channels.
     -------
     Stages
 
@@ -87,7 +87,7 @@ def efficientnet_b0(n_channels: int) -> Stages:
 
 
 def _paths(group: int) -> list[str]:
-    """Paths of the blocks of a group; the first and the last layer are no groups."""
+    """Return the paths of the blocks of a group; other layers are not groups."""
     if not 1 <= group <= len(GROUPS):
         return [f"features.{group}"]
     return [f"features.{group}.{i}" for i in range(GROUPS[group - 1][4])]

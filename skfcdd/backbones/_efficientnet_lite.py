@@ -1,8 +1,8 @@
 """EfficientNet-Lite (Liu, "Higher accuracy on vision models", TensorFlow blog, 2020).
 
-EfficientNet (Tan and Le, ICML 2019) without gates on the channels and with ReLU6, so
-that the receptive field of its cells is finite. Layers by the names under which the
-weights are stored that were ported from TensorFlow, and padded as they were trained.
+EfficientNet (Tan and Le, ICML 2019) without channel gates and with ReLU6, so that the
+receptive field is finite. Layers have the names used in the weight files ported from
+TensorFlow, and the padding used in their training.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _STEM, _HEAD = 32, 1280
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with the padding that TensorFlow calls "same".
+    """Convolution with TensorFlow's "same" padding.
 
-    It gives ceil(n / stride) cells of n pixels. What padding this takes depends on n,
-    and where it is odd, the end gets one pixel more than the start. For odd kernels, no
-    smaller than the stride.
+    It maps n pixels to ceil(n / stride) cells. The padding depends on n; if it is odd,
+    the end gets one pixel more than the start. The kernel must be odd, and no smaller
+    than the stride.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class SameConv2d(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Features (n, d, ceil(h / stride), ceil(w / stride))."""
+        """Compute features (n, d, ceil(h / stride), ceil(w / stride))."""
         if self.stride == (1, 1):  # the same at every size
             half = [kernel // 2 for kernel in self.kernel_size]
             return self._convolved(input, half[0], half[1])
@@ -57,8 +57,8 @@ class SameConv2d(nn.Conv2d):
                 input.shape[2:], self.kernel_size, self.stride, strict=True
             )
         )
-        # Padding within the convolution is faster, but in a graph for all sizes one
-        # cannot ask whether both ends get the same.
+        # Padding within the convolution is faster, but a graph for all sizes cannot
+        # test whether both ends are equal.
         even = not torch.compiler.is_exporting() and all(
             start == end for start, end in (rows, columns)
         )
@@ -74,15 +74,15 @@ class SameConv2d(nn.Conv2d):
 
 
 def _same_padding(n_pixels: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Pixels to add at the start and at the end of an axis; no kernel < stride."""
-    # Of no negative number: runtimes round these otherwise than Python.
+    """Return the padding at the start and the end of an axis; kernel >= stride."""
+    # Avoid negative operands, which runtimes round differently from Python.
     n_cells = (n_pixels + stride - 1) // stride
     missing = (n_cells - 1) * stride + kernel - n_pixels
     return missing // 2, missing - missing // 2
 
 
 class _Block(nn.Module):
-    """Expand, filter each channel, project; with a shortcut where sizes agree."""
+    """Inverted residual block, with a shortcut if the sizes match."""
 
     def __init__(
         self, n_in: int, n_out: int, expansion: int, kernel: int, stride: int
@@ -122,16 +122,16 @@ def _norm(n_channels: int) -> nn.BatchNorm2d:
 
 
 def efficientnet_lite(n_channels: int, *, width: float, depth: float) -> Stages:
-    """Layers of an EfficientNet-Lite.
+    """Create the layers of an EfficientNet-Lite.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
     width, depth : float
-        By how much there are more channels and blocks than in EfficientNet-Lite0. The
-        first and the last layer, and the depth of the first and the last group, are
-        those of EfficientNet-Lite0.
+        Multipliers of the number of channels and blocks of EfficientNet-Lite0. The
+        first and the last layer, and the depth of the first and the last group, are not
+        scaled.
 
     Returns
     -------

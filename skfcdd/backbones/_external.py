@@ -1,4 +1,4 @@
-"""Architectures of torchvision and timm, where these are installed."""
+"""Architectures of torchvision and timm, if these are installed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["make_timm", "torchvision_architecture"]
 
 
 def torchvision_architecture(name: str) -> Architecture:
-    """The architecture behind "torchvision:NAME".
+    """Return the architecture for "torchvision:NAME".
 
-    Its stages are the layers of its ``features``, or the blocks of a ResNet; by
-    default it is cut behind the last one that halves the image for the third time, as
-    the built-in architectures are.
+    Its stages are the layers of its ``features``, or the blocks of a ResNet. Like the
+    built-in architectures, it is cut by default after the last stage with an eighth of
+    the image size.
     """
     try:
         from torchvision import models
-    except (ImportError, RuntimeError) as error:  # another torch breaks it at import
+    except (ImportError, RuntimeError) as error:  # fails with another torch version
         raise BackboneError(
             f"Got backbone={name!r}, but torchvision cannot be imported ({error}). "
             f"Install the torchvision that belongs to the installed torch, or take a "
@@ -78,7 +78,7 @@ def _is_used(name: str, parts: dict[str, list[str]]) -> bool:
 
 @torch.no_grad()
 def _third_halving(model: nn.Module, parts: dict[str, list[str]]) -> int:
-    """Number of the last stage whose map has at least an eighth of the image's side."""
+    """Return the last stage whose map has at least an eighth of the image side."""
     side, best = 128, 1
     x = torch.zeros(1, COLOURS, side, side)
     model.eval()
@@ -91,7 +91,7 @@ def _third_halving(model: nn.Module, parts: dict[str, list[str]]) -> int:
 
 
 class _TimmFeatures(nn.Module):
-    """A feature extractor of timm, whose maps are put together."""
+    """Feature extractor of timm whose maps are concatenated."""
 
     def __init__(self, model: nn.Module, n_channels: int) -> None:
         super().__init__()
@@ -111,10 +111,10 @@ def make_timm(
     cut: int | str | None,
     stages: Sequence[int] | None,
 ) -> nn.Module:
-    """The network behind "timm:NAME", given out after some of its reductions.
+    """Create the network for "timm:NAME", with the outputs of some of its reductions.
 
-    With ``weights={}`` it is made like that of ``weights="imagenet"``, without the
-    numbers, which the caller has.
+    With ``weights={}``, it has the same structure as with ``weights="imagenet"``, but
+    no weights are loaded; the caller provides them.
     """
     try:
         import timm

@@ -1,4 +1,4 @@
-"""The receptive field of a backbone, also of several maps put together."""
+"""Receptive fields of backbones, including those with several maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["measure_backbone"]
 def measure_backbone(
     network: nn.Module, image_shape: tuple[int, int], n_channels: int
 ) -> ReceptiveField:
-    """Receptive field of the cells of a backbone.
+    """Measure the receptive field of the cells of a backbone.
 
     Parameters
     ----------
@@ -25,14 +25,14 @@ def measure_backbone(
     image_shape : tuple of int (h, w)
         Size of the images.
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------
     ReceptiveField
-        Measured on the network. Where maps of several stages are put together, cells
-        lie where those of the first map lie, and see what the cells of the last one
-        see, with those next to it: from them the map is interpolated.
+        Measured on the network. If maps of several stages are concatenated, cells have
+        the positions of the first map, and their field is that of the cells of the last
+        map and of their neighbours, between which the map is interpolated.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def measure_backbone(
 
 
 def _only(network: StagedNetwork, end: int) -> StagedNetwork:
-    """The network with the map after `end` layers alone; layers are shared."""
+    """Return the network with only the map after `end` layers, sharing its layers."""
     shorter = copy.copy(network)
     shorter.paths, shorter.taken = network.paths[:end], (end,)
     return shorter

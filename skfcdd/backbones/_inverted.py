@@ -1,4 +1,4 @@
-"""What MobileNetV3, EfficientNet and EfficientNet-Lite are made of."""
+"""Building blocks of MobileNetV3, EfficientNet and EfficientNet-Lite."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def conv_norm(
     stride: int = 1,
     groups: int = 1,
 ) -> nn.Sequential:
-    """A convolution that keeps the position, normalisation, and an activation."""
+    """Create a convolution that preserves positions, normalisation and activation."""
     convolution = nn.Conv2d(
         n_in, n_out, kernel, stride, kernel // 2, groups=groups, bias=False
     )
@@ -31,13 +31,13 @@ def conv_norm(
 
 
 def divisible(channels: float) -> int:
-    """The nearest multiple of 8 that is not below nine tenths of `channels`."""
+    """Return the nearest multiple of 8 that is at least 90 % of `channels`."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
 
 
 class SqueezeExcitation(nn.Module):
-    """Gates on the channels, from their means over the image (Hu et al., CVPR 2018)."""
+    """Channel gates computed from channel means (Hu et al., CVPR 2018)."""
 
     def __init__(
         self, channels: int, squeezed: int, inner: nn.Module, gate: nn.Module
@@ -48,7 +48,7 @@ class SqueezeExcitation(nn.Module):
         self.activation, self.scale_activation = inner, gate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features times their gates."""
+        """Multiply features by their gates."""
         means = x.mean(dim=(2, 3), keepdim=True)
         gates = self.fc2(self.activation(self.fc1(means)))
         gated: Tensor = x * self.scale_activation(gates)
@@ -56,9 +56,9 @@ class SqueezeExcitation(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Layers in a row, with a shortcut around them where sizes agree.
+    """Sequence of layers with a shortcut connection if the sizes match.
 
-    The name under which the layers are stored differs between the architectures.
+    The attribute name of the layers differs between the architectures.
     """
 
     def __init__(self, layers: nn.Sequential, *, shortcut: bool) -> None:
@@ -67,6 +67,6 @@ class InvertedResidual(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of the layers, plus `x` behind a shortcut."""
+        """Apply the layers, and add `x` if there is a shortcut."""
         out: Tensor = self.block(x)
         return x + out if self.shortcut else out

@@ -1,4 +1,4 @@
-"""From what a user gives as backbone to a network that serves as one."""
+"""Creation of backbones from any form that users may pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skfcdd.receptive_field import measure_receptive_field
 
 __all__ = ["count_stages", "freeze_backbone", "make_backbone"]
 
-# cut="auto" takes the deepest stage whose cells see at most this share of the image.
+# cut="auto" uses the deepest stage whose field covers at most this part of the image.
 _FIELD_SHARE = 0.5
 
 
@@ -34,27 +34,27 @@ def make_backbone(
     cut: int | str | None = None,
     stages: Sequence[int] | None = None,
 ) -> nn.Module:
-    """Make the network that `backbone` names, and check that it serves.
+    """Create the network that `backbone` refers to, and check that it is suitable.
 
     Parameters
     ----------
     backbone : str, torch.nn.Module, or callable
-        A name of :func:`list_backbones`, "auto" (see :func:`choose_backbone`),
-        "torchvision:NAME" or "timm:NAME" where these libraries are installed, a
-        module (it is copied), or a callable without arguments that returns one.
+        A name in :func:`list_backbones`, "auto" (see :func:`choose_backbone`),
+        "torchvision:NAME" or "timm:NAME" if these libraries are installed, a module
+        (which is copied), or a callable without arguments that returns a module.
     image_shape : tuple of int (h, w, c)
         Size and channels of the images.
     weights : str, path, mapping or None, default="auto"
         As for :func:`load_weights`; "auto" as for :func:`choose_backbone`. Networks
-        with given weights take the channels that these were trained with, and repeat
-        grey images.
+        with pretrained weights take the number of channels they were trained with; grey
+        images are repeated.
     cut : int, "auto" or None, default=None
-        Number of the stage, from 1, behind which an architecture is cut. "auto"
-        takes the deepest one of which a cell sees at most half of each side of the
-        image. None takes the usual stage.
+        Number of the stage (from 1) after which an architecture is cut. "auto" uses the
+        deepest stage whose receptive field covers at most half of each side of the
+        image. None uses the default stage.
     stages : sequence of int, default=None
-        Numbers of several stages, whose features are brought to the size of the first
-        and put together; instead of `cut`.
+        Numbers of several stages whose features are resized to the size of the first
+        and concatenated; instead of `cut`.
 
     Returns
     -------
@@ -64,12 +64,12 @@ def make_backbone(
     Raises
     ------
     BackboneError
-        If the name is unknown, a stage does not exist, the weights do not fit, the
-        network cannot take such images, or its output has no spatial axes.
+        If the name is unknown, a stage does not exist, the weights do not match, the
+        network does not support such images, or its output has no spatial axes.
     ImportError
         If the weights come in a package that is not installed.
     TypeError
-        If `backbone` is of another type, or the callable returns no module.
+        If `backbone` has another type, or the callable does not return a module.
 
     Examples
     --------
@@ -86,14 +86,14 @@ def make_backbone(
         module = _from_architecture(name, image_shape, weights, cut, stages)
     else:
         module = _from_user(backbone, weights, cut, stages)
-    # Wherever and however precise it was, it is tried out here and moved in training.
+    # It is tested in float32 on the CPU, and moved to its device in training.
     module = module.cpu().float()
     _check_output(module, image_shape)
     return module
 
 
 def count_stages(backbone: Any) -> int | None:
-    """Number of stages of an architecture; None for modules, callables and timm."""
+    """Return the number of stages; None for modules, callables and timm networks."""
     if not isinstance(backbone, str) or backbone.startswith("timm:"):
         return None
     with torch.device("meta"):
@@ -103,7 +103,7 @@ def count_stages(backbone: Any) -> int | None:
 def _from_user(
     backbone: Any, weights: Any, cut: int | str | None, stages: Sequence[int] | None
 ) -> nn.Module:
-    """The user's own module, copied, or what the user's callable makes."""
+    """Copy the user's module, or call the user's callable."""
     if isinstance(backbone, nn.Module):
         module = copy.deepcopy(backbone)
     elif callable(backbone):
@@ -170,7 +170,7 @@ def _architecture(name: str) -> Architecture:
 def _n_channels(
     architecture: Architecture, state: Mapping[str, Tensor] | None, n_given: int
 ) -> int:
-    """Channels of the first layer: those of the images, unless weights say more."""
+    """Return the number of input channels: as the images, unless weights differ."""
     if state is None:
         return architecture.n_channels or n_given
     first = next(iter(state_keys(architecture)), "")
@@ -185,7 +185,7 @@ def _n_channels(
 
 
 def state_keys(architecture: Architecture) -> list[str]:
-    """Keys of an architecture's weights, in order."""
+    """Return the keys of an architecture's weights, in order."""
     with torch.device("meta"):
         layers = architecture.build(COLOURS).layers
     return [f"{n}.{key}" for n, layer in layers.items() for key in layer.state_dict()]
@@ -199,7 +199,7 @@ def _outputs(
     stages: Sequence[int] | None,
     image_shape: tuple[int, int, int],
 ) -> list[int]:
-    """Numbers of the stages to give out."""
+    """Return the numbers of the stages whose outputs are used."""
     names = list(layers.stages)
     known = dict(enumerate(names, start=1))
     if stages is not None:
@@ -223,17 +223,17 @@ def _outputs(
 def _deepest_within(
     layers: Stages, default: int, image_shape: tuple[int, int, int]
 ) -> int:
-    """Deepest stage of which a cell sees at most `_FIELD_SHARE` of each side."""
+    """Find the deepest stage whose field covers at most `_FIELD_SHARE` of each side."""
     best = None
     n_channels = next(iter(_first_layer(layers).parameters())).shape[1]
     for number in range(1, len(layers.stages) + 1):
         network = StagedNetwork(copy.deepcopy(layers), [number])
         try:
             field = measure_receptive_field(network, image_shape[:2], n_channels)
-        except (RuntimeError, ValueError):  # no cells are left
+        except (RuntimeError, ValueError):  # the map has no cells
             break
         if max(field.extent) == float("inf"):
-            # Behind a gate that sees everything, fields no longer tell.
+            # After a gate that depends on the whole image, fields are infinite.
             return default if best is None else best
         if max(field.share(image_shape[:2])) > _FIELD_SHARE:
             break
@@ -242,38 +242,37 @@ def _deepest_within(
 
 
 def _first_layer(layers: Stages) -> nn.Module:
-    """The first layer that has parameters."""
+    """Return the first layer with parameters."""
     return next(m for m in layers.layers.values() if any(True for _ in m.parameters()))
 
 
 def freeze_backbone(
     module: nn.Module, frozen: int | str | None
 ) -> tuple[nn.Module, int]:
-    """Take the first stages of a network out of training.
+    """Exclude the first stages of a network from training.
 
-    Their parameters get no gradient. That normalisation layers among them keep their
-    statistics is up to whoever trains.
+    Their parameters receive no gradient. The caller must keep the statistics of their
+    normalisation layers fixed.
 
     Parameters
     ----------
     module : torch.nn.Module
-        A :class:`StagedNetwork`, a `torch.nn.Sequential`, whose layers count as
-        stages, or any module, which counts as a single stage.
+        A :class:`StagedNetwork`, a `torch.nn.Sequential`, whose layers are its stages,
+        or any other module, which is a single stage.
     frozen : int, str or None
-        Number of stages; or the name of the last one, or of a layer; or "all".
+        Number of stages; the name of the last stage, or of a layer; or "all".
 
     Returns
     -------
     network : torch.nn.Module
-        The module; as a :class:`StagedNetwork` around the same layers if anything is
-        frozen.
+        The module; a :class:`StagedNetwork` with the same layers if anything is frozen.
     split : int
-        Number of layers, of ``network.paths``, that are frozen.
+        Number of frozen layers in ``network.paths``.
 
     Raises
     ------
     BackboneError
-        If there is no such stage.
+        If the stage does not exist.
 
     Examples
     --------
@@ -325,7 +324,7 @@ def _split_of(network: StagedNetwork, frozen: int | str) -> int:
 
 
 def _check_output(module: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    """Refuse a module that cannot make a map of such images."""
+    """Raise if a module does not return a map for such images."""
     h, w, c = image_shape
     was_training = module.training
     try:

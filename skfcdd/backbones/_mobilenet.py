@@ -1,6 +1,6 @@
 """MobileNetV3-small (Howard et al., ICCV 2019).
 
-Layers by the names under which torchvision stores their weights.
+Layers have the names used in torchvision's weight files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from skfcdd.backbones._staged import Stages
 
 __all__ = ["mobilenet_v3_small"]
 
-# Kernel, expanded and output channels, whether gated, whether hard-swish, stride.
+# Kernel, expanded and output channels, gated or not, hard-swish or not, stride.
 _BLOCKS = (
     (3, 16, 16, True, False, 2),
     (3, 72, 24, False, False, 2),
@@ -37,15 +37,15 @@ _norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 
 
 def mobilenet_v3_small(n_channels: int) -> Stages:
-    """Layers of MobileNetV3-small.
+    """Create the layers of MobileNetV3-small.
 
-    Its gates look at the whole image from the first stage but one on, so that every
-    cell depends on all pixels.
+    From the second stage on, its gates depend on the whole image, so that the receptive
+    field of every cell is infinite.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------

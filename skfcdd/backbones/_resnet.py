@@ -1,7 +1,7 @@
 """ResNet (He et al., CVPR 2016) and Wide ResNet (Zagoruyko and Komodakis, BMVC 2016).
 
-Layers by the names under which torchvision stores their weights. Bottlenecks stride in
-their 3x3 convolution, as there.
+Layers have the names used in torchvision's weight files. As in torchvision, the stride
+of a bottleneck is in its 3x3 convolution.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["resnet18", "resnet34", "resnet50", "wide_resnet50_2"]
 
 
 class _Residual(nn.Module):
-    """Base of the blocks: convolutions with a shortcut around them."""
+    """Base class of residual blocks: convolutions with a shortcut connection."""
 
     downsample: nn.Module | None
 
@@ -29,7 +29,7 @@ class _Residual(nn.Module):
 
 
 class BasicBlock(_Residual):
-    """Two 3x3 convolutions."""
+    """Residual block of two 3x3 convolutions."""
 
     expansion = 1
 
@@ -42,13 +42,13 @@ class BasicBlock(_Residual):
         self.downsample = _shortcut(n_in, width, stride)
 
     def residual(self, x: Tensor) -> Tensor:
-        """The path beside the shortcut."""
+        """Compute the residual branch."""
         out: Tensor = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
         return out
 
 
 class Bottleneck(_Residual):
-    """1x1, 3x3 and 1x1 convolutions, with four times as many channels at the end."""
+    """Residual block of 1x1, 3x3 and 1x1 convolutions with expansion 4."""
 
     expansion = 4
 
@@ -63,7 +63,7 @@ class Bottleneck(_Residual):
         self.downsample = _shortcut(n_in, width, stride)
 
     def residual(self, x: Tensor) -> Tensor:
-        """The path beside the shortcut."""
+        """Compute the residual branch."""
         x = self.bn1(self.conv1(x)).relu()
         x = self.bn2(self.conv2(x)).relu()
         out: Tensor = self.bn3(self.conv3(x))
@@ -111,12 +111,12 @@ def _resnet(
 
 
 def resnet18(n_channels: int) -> Stages:
-    """Layers of ResNet-18.
+    """Create the layers of ResNet-18.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------
@@ -132,12 +132,12 @@ def resnet18(n_channels: int) -> Stages:
 
 
 def resnet34(n_channels: int) -> Stages:
-    """Layers of ResNet-34.
+    """Create the layers of ResNet-34.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------
@@ -153,12 +153,12 @@ def resnet34(n_channels: int) -> Stages:
 
 
 def resnet50(n_channels: int) -> Stages:
-    """Layers of ResNet-50.
+    """Create the layers of ResNet-50.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------
@@ -174,12 +174,12 @@ def resnet50(n_channels: int) -> Stages:
 
 
 def wide_resnet50_2(n_channels: int) -> Stages:
-    """Layers of WideResNet-50-2: ResNet-50 with inner convolutions twice as wide.
+    """Create the layers of Wide ResNet-50-2, with inner convolutions twice as wide.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------

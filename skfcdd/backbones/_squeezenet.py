@@ -1,6 +1,6 @@
 """SqueezeNet 1.0 and 1.1 (Iandola et al., 2016).
 
-Layers by the names under which torchvision stores their weights.
+Layers have the names used in torchvision's weight files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["squeezenet1_0", "squeezenet1_1"]
 
 
 class Fire(nn.Module):
-    """A 1x1 convolution to few channels, then 1x1 and 3x3 ones side by side."""
+    """Squeezing 1x1 convolution, then 1x1 and 3x3 convolutions in parallel."""
 
     def __init__(self, n_in: int, squeezed: int, expanded: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Fire(nn.Module):
         self.expand3x3 = _conv(squeezed, expanded, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features with ``2 * expanded`` channels."""
+        """Compute features with ``2 * expanded`` channels."""
         x = self.squeeze(x).relu()
         return torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1).relu()
 
@@ -42,7 +42,7 @@ def _pool() -> nn.Module:
 
 
 def _stages(features: list[nn.Module], ends: tuple[int, ...]) -> Stages:
-    """Stages that end before the given layers; each halves the map once more."""
+    """Split layers into stages before the given layers; each halves the map."""
     starts = (0, *ends[:-1])
     names = {
         f"stride{2**number}": [f"features.{i}" for i in range(start, end)]
@@ -52,12 +52,12 @@ def _stages(features: list[nn.Module], ends: tuple[int, ...]) -> Stages:
 
 
 def squeezenet1_0(n_channels: int) -> Stages:
-    """Layers of SqueezeNet 1.0.
+    """Create the layers of SqueezeNet 1.0.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------
@@ -80,12 +80,12 @@ def squeezenet1_0(n_channels: int) -> Stages:
 
 
 def squeezenet1_1(n_channels: int) -> Stages:
-    """Layers of SqueezeNet 1.1, which pools earlier and takes half the time of 1.0.
+    """Create the layers of SqueezeNet 1.1, which is twice as fast as 1.0.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------

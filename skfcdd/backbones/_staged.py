@@ -1,4 +1,4 @@
-"""Networks that run in stages: cut behind any of them, frozen up to any of them."""
+"""Networks run stage by stage, which can be cut or frozen after any stage."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["StagedNetwork", "Stages", "join_maps"]
 
 @dataclass(frozen=True)
 class Stages:
-    """Layers of an architecture, and the order in which they are run.
+    """Layers of an architecture and the order in which they run.
 
     Parameters
     ----------
     layers : mapping of str to torch.nn.Module
-        By the names under which weights of the architecture are stored.
+        Layers by the names used in weight files of the architecture.
     stages : mapping of str to sequence of str
-        Dotted paths of the layers of each stage by its name, all in running order.
+        Dotted paths of the layers of each stage, by stage name, in execution order.
 
     Examples
     --------
@@ -40,31 +40,31 @@ class Stages:
 
 
 class StagedNetwork(nn.Module):
-    """Run the stages of an architecture up to the last one that is given out.
+    """Network that runs the stages of an architecture up to the last one requested.
 
-    Later layers are left away. Outputs of several stages are brought to the size of
-    the first of them and laid behind one another as channels.
+    Later layers are dropped. If several stages are requested, their outputs are resized
+    to the size of the first and concatenated along the channel axis.
 
     Parameters
     ----------
     architecture : Stages
-        The layers; they are taken over.
+        The layers; they are modified in place.
     outputs : sequence of int
-        Numbers of the stages to give out, from 1, in increasing order.
+        Numbers of the stages to return, from 1, in increasing order.
     n_channels : int or None, default=None
-        Channels that the first layer takes. Grey images are repeated where it takes
-        more; None hands images on as they are.
+        Number of image channels. Grey images are repeated if the first layer takes
+        more; None passes images on unchanged.
 
     Attributes
     ----------
     paths : tuple of str
-        The layers that are run, in order.
+        The layers that run, in order.
     taken : tuple of int
-        After how many of `paths` an output is taken.
+        Number of layers of `paths` run before each returned output.
     stage_names : tuple of str
-        Names of the stages that are run.
+        Names of the stages that run.
     stage_ends : tuple of int
-        After how many of `paths` each of these stages ends.
+        Number of layers of `paths` run at the end of each of these stages.
 
     Examples
     --------
@@ -95,11 +95,11 @@ class StagedNetwork(nn.Module):
         _prune(self, "", self.paths)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (n, d, u, v) of images (n, c, h, w)."""
+        """Compute features (n, d, u, v) of images (n, c, h, w)."""
         return self.tail(self.head(images, 0), 0)
 
     def head(self, images: Tensor, split: int) -> tuple[Tensor, ...]:
-        """What the layers behind the first `split` ones need of these.
+        """Compute what the layers after the first `split` take as input.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class StagedNetwork(nn.Module):
         Returns
         -------
         tuple of Tensor
-            Outputs taken on the way, and the last one.
+            Outputs collected on the way, followed by the output of the last layer run.
         """
         kept = []
         x = images
@@ -123,19 +123,19 @@ class StagedNetwork(nn.Module):
         return (*kept, x)
 
     def tail(self, kept: Sequence[Tensor], split: int) -> Tensor:
-        """Features (n, d, u, v) from what `head` gave.
+        """Compute features (n, d, u, v) from the result of `head`.
 
         Parameters
         ----------
         kept : sequence of Tensor
-            Output of `head` for the same `split`.
+            Result of `head` for the same `split`.
         split : int
-            Number of layers that were run.
+            Number of layers already run.
         """
         return join_maps(self.outputs(kept, split))
 
     def outputs(self, kept: Sequence[Tensor], split: int) -> list[Tensor]:
-        """The maps that `tail` puts together, each at its own size."""
+        """Return the maps that `tail` concatenates, each at its own size."""
         *maps, x = kept
         if split in self.taken:
             maps.append(x)
@@ -146,16 +146,16 @@ class StagedNetwork(nn.Module):
         return maps
 
     def without_head(self, split: int) -> StagedNetwork:
-        """A copy that has only the layers behind the first `split`."""
+        """Return a copy with only the layers after the first `split`."""
         behind = copy.deepcopy(self)
         _prune(behind, "", self.paths[split:])
         return behind
 
     def split_behind(self, stage: int) -> int:
-        """After how many layers the first `stage` stages, and all for free, are done.
+        """Return the number of layers up to `stage`, with parameter-free ones after it.
 
-        Layers without parameters that follow, such as a pooling, make what is handed
-        on smaller; they count in unless the output of the stage itself is given out.
+        Layers without parameters that follow, such as pooling, reduce the size of the
+        features; they are included unless the output of the stage itself is returned.
         """
         split = self.stage_ends[stage - 1] if stage else 0
         while split < len(self.paths) and split not in self.taken:
@@ -167,7 +167,7 @@ class StagedNetwork(nn.Module):
 
 
 def join_maps(maps: Sequence[Tensor]) -> Tensor:
-    """Maps at the size of the first of them, behind one another as channels."""
+    """Resize maps to the size of the first, and concatenate them along the channels."""
     first, *others = maps
     size = first.shape[2:]
     rest = [F.interpolate(m, size, mode="bilinear") for m in others]
@@ -175,7 +175,7 @@ def join_maps(maps: Sequence[Tensor]) -> Tensor:
 
 
 def _prune(module: nn.Module, prefix: str, paths: Sequence[str]) -> None:
-    """Delete all layers that are not on one of the paths."""
+    """Delete all layers that are not on any of the paths."""
     for name, child in list(module.named_children()):
         path = prefix + name
         if path in paths:

@@ -1,6 +1,6 @@
 """VGG with batch normalisation (Simonyan and Zisserman, ICLR 2015).
 
-Layers by the names under which torchvision stores their weights.
+Layers have the names used in torchvision's weight files.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ __all__ = ["vgg11_bn", "vgg16_bn"]
 
 
 def vgg11_bn(n_channels: int) -> Stages:
-    """Layers of VGG11-BN, the backbone of the FCDD paper for large photographs.
+    """Create the layers of VGG11-BN, the FCDD paper's backbone for large photographs.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------
@@ -36,12 +36,12 @@ def vgg11_bn(n_channels: int) -> Stages:
 
 
 def vgg16_bn(n_channels: int) -> Stages:
-    """Layers of VGG16-BN.
+    """Create the layers of VGG16-BN.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------
@@ -57,9 +57,9 @@ def vgg16_bn(n_channels: int) -> Stages:
 
 
 def _vgg(n_channels: int, blocks: Sequence[Sequence[int]]) -> Stages:
-    """Blocks of convolutions, each but the first behind a pooling.
+    """Create blocks of convolutions, with pooling before each block but the first.
 
-    So a network that is cut behind a block gives its features before they are pooled.
+    A network cut after a block therefore returns its features before pooling.
     """
     features: list[nn.Module] = []
     stages: dict[str, list[str]] = {}

@@ -1,9 +1,9 @@
-"""The networks of the FCDD paper, and the choice among them by image size.
+"""The networks of the FCDD paper, and a default choice by image size.
 
-Layers as in the authors' published code (Liznerski et al., ICLR 2021, appendix F):
-blocks of convolution, batch normalisation, leaky ReLU and max-pooling, all of which
-keep the position of what they see. The 1x1 convolution to a single channel that ends
-each network there belongs to the objective here.
+Layers follow the authors' published code (Liznerski et al., ICLR 2021, appendix F):
+blocks of convolution, batch normalisation, leaky ReLU and max-pooling, which all
+preserve spatial positions. The final 1x1 convolution to a single channel belongs to the
+objective in this package.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["PAPER_NETWORKS", "auto_name", "make_paper_network"]
 
 @dataclass(frozen=True)
 class _Block:
-    """A convolution, and what follows it."""
+    """A convolution and the layers that follow it."""
 
     channels: int
     kernel: int
     normalize: bool = True  # batch normalisation and activation
-    pool: int = 0  # kernel of the max-pooling with stride 2; 0 for none
+    pool: int = 0  # kernel size of the max-pooling with stride 2; 0 for none
 
 
 PAPER_NETWORKS: dict[str, Sequence[_Block]] = {
@@ -67,10 +67,10 @@ PAPER_NETWORKS: dict[str, Sequence[_Block]] = {
 
 
 def auto_name(image_shape: tuple[int, int]) -> str:
-    """Name of the network that suits images of (h, w) pixels.
+    """Return the name of the network that suits images of (h, w) pixels.
 
-    The shorter side decides: "tiny" (no pooling) below 8 pixels, "fcdd32_s" below 96,
-    else "fcdd224".
+    The shorter side decides: "tiny" (no pooling) below 8 pixels, "fcdd32_s" below 96
+    pixels, otherwise "fcdd224".
 
     Parameters
     ----------
@@ -94,13 +94,13 @@ def auto_name(image_shape: tuple[int, int]) -> str:
 
 
 def make_paper_network(name: str, n_channels: int) -> Stages:
-    """Layers of a network of the paper, with random weights; a block is a stage.
+    """Create the layers of one of the paper's networks; each block is a stage.
 
     Parameters
     ----------
     name : str
         A key of `PAPER_NETWORKS`.
-    n_channels : int
+    Number of image channels.
         Number of channels of the images.
 
     Returns
@@ -122,16 +122,16 @@ def make_paper_network(name: str, n_channels: int) -> Stages:
             block.channels,
             block.kernel,
             padding=block.kernel // 2,
-            bias=not block.normalize,  # batch normalisation would take it out again
+            bias=not block.normalize,  # batch normalisation would cancel it
         )
         if block.normalize:
             layers[f"norm{i}"] = batch_norm(block.channels, eps=1e-4)
         if block.pool:
-            # Windows of 3 reach one pixel over the border, windows of 2 do not.
+            # Windows of 3 extend one pixel beyond the border, windows of 2 do not.
             layers[f"pool{i}"] = nn.MaxPool2d(block.pool, 2, padding=block.pool - 2)
         if block.normalize:
-            # Behind the pooling there are fewer values, and the result is the same:
-            # the activation keeps their order.
+            # Pooling first leaves fewer values to activate, with the same result: the
+            # activation is monotonic.
             layers[f"act{i}"] = nn.LeakyReLU()
         stages[f"block{i}"] = list(layers)[before:]
         n_channels = block.channels

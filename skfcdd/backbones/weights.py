@@ -1,4 +1,4 @@
-"""Weights of a network: found in a file, at an address or in memory, and copied in."""
+"""Loading of pretrained weights from files, URLs or state dicts."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _EXPECTED = (
     "'imagenet', a state dict, an http(s) address or a path of a file that ends in "
     ".pth, .pt or .safetensors"
 )
-# torch's convention: the first digits of the SHA-256 end the name of the file.
+# torch's convention: file names end with the first digits of the SHA-256 hash.
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.-]+$")
-# A message names at most so many keys of each kind.
+# Maximum number of keys of each kind listed in an error message.
 _MAX_NAMED = 5
 
 
@@ -36,37 +36,37 @@ def load_weights(
     url: str | None = None,
     name: str = "the backbone",
 ) -> dict[str, Tensor]:
-    """State dict that `weights` names.
+    """Load the state dict that `weights` refers to.
 
     Parameters
     ----------
     weights : mapping, str or path
-        A state dict; "imagenet" for the official file at `url`; an http(s) address;
-        or the path of a file. Files end in .pth, .pt or .safetensors. Downloads are
-        kept in the folder ``checkpoints`` of :func:`torch.hub.get_dir`.
+        A state dict; "imagenet" for the official file at `url`; an http(s) URL; or the
+        path of a file. Files end in .pth, .pt or .safetensors. Downloads are cached in
+        the folder ``checkpoints`` of :func:`torch.hub.get_dir`.
     url : str or None, default=None
-        Address of the official file; None if there is none.
+        URL of the official file; None if there is none.
     name : str, default="the backbone"
-        What messages call the network.
+        Name of the network in messages.
 
     Returns
     -------
     dict of str to torch.Tensor
-        On the CPU if read from a file; of the data types that are stored.
+        Tensors in their stored data types, on the CPU if read from a file.
 
     Raises
     ------
     DownloadError
-        If the file cannot be fetched, or not be written to the cache.
+        If the file cannot be downloaded or written to the cache.
     WeightsError
-        If there is no official file, the hash is wrong, or what is found is not a
-        state dict that can be read without running code.
+        If there is no official file, the hash is wrong, or the content is not a state
+        dict that can be read without running code.
     FileNotFoundError
-        If there is no file of this path.
+        If there is no file at this path.
     ImportError
         If a .safetensors file is given and safetensors is not installed.
     TypeError
-        If `weights` is of another type.
+        If `weights` has any other type.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def load_weights(
 
 
 def _tensors(found: Any, got: str) -> dict[str, Tensor]:
-    """What was found, unwrapped, once it is known to be a state dict."""
+    """Unwrap the loaded object and check that it is a state dict."""
     for key in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
@@ -112,20 +112,20 @@ def _tensors(found: Any, got: str) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise WeightsError(
                 f"{got}, which holds {type(value).__name__} under {key!r}, but "
-                f"expected a state dict: names and their tensors alone."
+                f"expected a state dict with only names and their tensors."
             )
     return dict(found)
 
 
 def _read(path: Path, got: str) -> Any:
-    """What a file holds; no code in it is run."""
+    """Read a file without running any code in it."""
     try:
         if path.suffix.lower() == ".safetensors":
             return _read_safetensors(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError, ImportError):
         raise
-    # A damaged file raises nearly anything, from EOFError to AttributeError.
+    # A damaged file can raise nearly anything, from EOFError to AttributeError.
     except Exception as error:
         raise WeightsError(
             f"{got}, but the file {path} cannot be read: it is damaged or cut off, or "
@@ -135,7 +135,7 @@ def _read(path: Path, got: str) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file."""
+    """Read the tensors of a .safetensors file."""
     try:
         from safetensors.torch import load_file
     except ImportError as error:
@@ -146,7 +146,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _from_url(url: str, got: str) -> dict[str, Tensor]:
-    """State dict of an address, from the cache if it has been downloaded before."""
+    """Load the state dict at a URL, from the cache if it was downloaded before."""
     path = _cache_path(url, got)
     try:
         if not path.exists():
@@ -160,7 +160,7 @@ def _from_url(url: str, got: str) -> dict[str, Tensor]:
         _check_hash(path, path.name, got)
         found = _read(path, got)
     except WeightsError as error:
-        # It came from there, so nothing is lost; kept, it would fail forever.
+        # It can be downloaded again; if kept, it would fail every time.
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         fate = (
@@ -169,28 +169,29 @@ def _from_url(url: str, got: str) -> dict[str, Tensor]:
             else f"was deleted ({path})"
         )
         raise WeightsError(
-            f"{error} The file {fate}. Call again to download it anew from {url}, or "
-            f"give weights=PATH of a copy."
+            f"{error} The file {fate}. Call again to download it from {url}, or give "
+            f"weights=PATH of a copy."
         ) from error
     return _tensors(found, got)
 
 
 def _cache_path(url: str, got: str) -> Path:
-    """Where the file of an address is kept."""
+    """Return the path at which the file of a URL is cached."""
     parts = urlsplit(url)
     name = Path(os.path.basename(parts.path))
     if parts.scheme not in ("http", "https") or name.suffix.lower() not in _SUFFIXES:
         raise WeightsError(f"{got}, but expected {_EXPECTED}.")
     if not _HASH.search(name.name):
-        # Many networks are called "model.safetensors": the address tells them apart.
-        # Behind "_", so that nobody takes these digits for a hash of the contents.
+        # Many networks are called "model.safetensors": digits made from the URL tell
+        # them apart. They follow "_", so that they are not taken for a hash of the
+        # contents.
         digits = hashlib.sha256(url.encode()).hexdigest()[:12]
         name = Path(f"{name.stem}_{digits}{name.suffix}")
     return Path(torch.hub.get_dir()).expanduser() / "checkpoints" / name
 
 
 def _check_hash(path: Path, name: str, got: str) -> None:
-    """Refuse a file whose contents are not those that its name promises."""
+    """Raise if the contents of a file do not match the hash in its name."""
     match = _HASH.search(name)
     if match is None:
         return
@@ -205,22 +206,23 @@ def _check_hash(path: Path, name: str, got: str) -> None:
 
 
 def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
-    """Copy the weights of a (possibly longer) network into a module.
+    """Copy the weights of a network, which may have more layers, into a module.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Takes the weights, in its own data types. Unchanged if anything is wrong.
+        Receives the weights, in its own data types. Unchanged if an error is raised.
     state : mapping of str to torch.Tensor
-        Has every key of the state dict of `module`. Further keys, of layers that were
-        cut off, are left out; so is "module." or "backbone." before all keys.
+        Contains every key of the state dict of `module`. Other keys, of layers that
+        were cut off, are ignored; so is a prefix "module." or "backbone." shared by all
+        keys.
     name : str
-        What messages call the network.
+        Name of the network in messages.
 
     Raises
     ------
     WeightsError
-        If keys are missing or have other shapes, or a weight is NaN or infinite.
+        If keys are missing, shapes differ, or a weight is NaN or infinite.
 
     Examples
     --------
@@ -238,7 +240,8 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, name: str) ->
     for key, target in own.items():
         if key not in state:
             continue
-        # Cast first: a large number can be infinite in the type of the module alone.
+        # Cast first: a large number may be infinite only in the data type of the
+        # module.
         fitted[key] = state[key].detach().to(target.dtype)
         if not torch.isfinite(fitted[key]).all():
             raise WeightsError(
@@ -253,9 +256,9 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, name: str) ->
 def _without_prefix(
     state: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:
-    """The weights by the names of the module, if all stand behind one prefix."""
+    """Remove a prefix shared by all keys, if the module does not use it itself."""
     for prefix in ("module.", "backbone."):
-        # The module may itself have a part of this name.
+        # The module may itself have a submodule of this name.
         in_own = any(key.startswith(prefix) for key in own)
         if not in_own and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -265,17 +268,17 @@ def _without_prefix(
 def _check_same_architecture(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], name: str
 ) -> None:
-    """Refuse weights that lack keys, or have them in other shapes."""
+    """Raise if weights lack keys, or have other shapes."""
     missing = [
         repr(key)
         for key in own
-        # Old files lack this counter, and inference does without.
+        # Old files lack this counter, which inference does not need.
         if key not in state and not key.endswith("num_batches_tracked")
     ]
     other = [
         f"{key!r} is {_kind(state[key])} instead of {_kind(target)}"
         for key, target in own.items()
-        # Whole numbers are quantized weights, of which the scale is not known.
+        # Integers are quantised weights whose scale is unknown.
         if key in state
         and (
             state[key].shape != target.shape
@@ -298,5 +301,5 @@ def _check_same_architecture(
 
 
 def _kind(tensor: Tensor) -> str:
-    """Shape and data type of a tensor, for a message."""
+    """Describe the shape and data type of a tensor in a message."""
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

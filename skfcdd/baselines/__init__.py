@@ -1,9 +1,9 @@
-"""Other methods behind the same interface, to compare with.
+"""Baseline methods with the same interface, for comparison.
 
 Reconstruction from principal components or by an autoencoder, nearest neighbours of
-pretrained features (PatchCore), and by name the objectives of Deep SVDD and HSC. They
-take images as :class:`~skfcdd.FCDDDetector` does, hold normal images out for the
-threshold as it does, and explain by heatmaps of the same kind.
+pretrained features (PatchCore), and the objectives of Deep SVDD and HSC by name. Like
+:class:`~skfcdd.FCDDDetector`, they take images as input, hold out normal images for the
+threshold, and explain scores by heatmaps.
 """
 
 from __future__ import annotations

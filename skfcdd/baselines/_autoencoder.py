@@ -1,4 +1,4 @@
-"""A convolutional autoencoder."""
+"""Anomaly detection with a convolutional autoencoder."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ __all__ = ["AutoencoderDetector"]
 # Maps are halved along an axis until they are no longer than this.
 _LEAST_SIDE = 8
 _MOST_LEVELS = 6
-# From level to level there are twice as many channels, up to this multiple.
+# The number of channels doubles at each level, up to this multiple.
 _MOST_CHANNELS = 8
-# "auto" takes a code of so many numbers, or fewer where an image has few values.
+# "auto" uses a code of this length, or a shorter one if an image has few values.
 _CODE, _VALUES_PER_NUMBER = 128, 8
 
 
 @dataclass(frozen=True)
 class _Level:
-    """One convolution of the encoder, and the one of the decoder that mirrors it."""
+    """A convolution of the encoder and its counterpart in the decoder."""
 
     outer: tuple[int, int]
     inner: tuple[int, int]
@@ -44,18 +44,18 @@ class _Level:
 
     @property
     def geometry(self) -> dict[str, tuple[int, int]]:
-        """Kernel, stride and padding: 4, 2, 1 where an axis is halved, else 3, 1, 1."""
+        """Kernel, stride and padding: 4, 2, 1 to halve an axis, otherwise 3, 1, 1."""
         halved = [o != i for o, i in zip(self.outer, self.inner, strict=True)]
         rows, columns = ((4, 2) if half else (3, 1) for half in halved)
         kernel, stride = zip(rows, columns, strict=True)
         return {"kernel_size": kernel, "stride": stride, "padding": (1, 1)}
 
     def down(self) -> nn.Module:
-        """To the inner map."""
+        """Create the convolution of the encoder."""
         return nn.Conv2d(self.n_outer, self.n_inner, **self.geometry)  # type: ignore[arg-type]
 
     def up(self) -> nn.Module:
-        """Back to the outer map, also where its size is odd."""
+        """Create the transposed convolution of the decoder; odd sizes are restored."""
         rest = [
             o - i * (2 if o != i else 1)
             for o, i in zip(self.outer, self.inner, strict=True)
@@ -69,7 +69,7 @@ class _Level:
 
 
 def _levels(shape: tuple[int, int, int], width: int) -> list[_Level]:
-    """From images (h, w, c) to the innermost map."""
+    """Return the levels from images (h, w, c) to the innermost map."""
     h, w, channels = shape
     outer, levels = (h, w), list[_Level]()
     while not levels or (max(outer) > _LEAST_SIDE and len(levels) < _MOST_LEVELS):
@@ -81,22 +81,22 @@ def _levels(shape: tuple[int, int, int], width: int) -> list[_Level]:
 
 
 def _norm(channels: int, size: tuple[int, int]) -> list[nn.Module]:
-    """Batch normalisation and activation."""
-    # A single value is all that a batch of one image may have.
+    """Create batch normalisation and activation."""
+    # Batches of one image may have a single value per channel.
     norm = nn.BatchNorm2d(channels) if math.prod(size) > 1 else nn.Identity()
     return [norm, nn.LeakyReLU()]
 
 
 class AutoencoderModule(ErrorModule):
-    """Convolutions to a code, and the same in reverse order back.
+    """Convolutional encoder and mirrored decoder.
 
     Parameters
     ----------
     preprocess : Preprocess
     shape : tuple of int (h, w, c)
-        Of the images that the network sees.
+        Shape of the network input.
     width : int
-        Channels behind the first convolution.
+        Number of channels after the first convolution.
     n_latent : int
         Length of the code.
     """
@@ -127,116 +127,118 @@ class AutoencoderModule(ErrorModule):
         self.decoder = nn.Sequential(*decoder)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """What the code keeps of normalised images (n, c, h, w)."""
+        """Encode and decode normalised images (n, c, h, w)."""
         images = images.contiguous(memory_format=torch.channels_last)
         found: Tensor = self.decoder(self.encoder(images))
         return found
 
 
 class AutoencoderNet(FCDDNet):
-    """The training loop of FCDD, with the error of the reconstruction as the loss."""
+    """Training loop of FCDD with the reconstruction error as the loss."""
 
     def get_loss(
         self, y_pred: Tensor, y_true: BatchTarget, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Mean squared error of a batch, whose errors at the pixels are the cells."""
+        """Return the mean squared error of a batch, in which each pixel is a cell."""
         return y_pred.mean()
 
 
 class AutoencoderDetector(BaselineDetector):
-    """Reconstruct images by a convolutional autoencoder trained on normal ones.
+    """Detect anomalies by the reconstruction error of a convolutional autoencoder.
 
-    What normal images do not show does not fit through the narrow middle of the
-    network, and is missing from the reconstruction. The score of an image is the mean
-    squared error, and its heatmap the squared error of each pixel.
+    The autoencoder is trained only on normal images. Anything that normal images do not
+    contain does not pass the bottleneck and is missing from the reconstruction. The
+    score of an image is the mean squared error; its heatmap is the squared error of
+    each pixel.
 
     Parameters
     ----------
     n_latent : int or "auto", default="auto"
-        Length of the code in the middle. "auto" takes 128, or an eighth of the number
-        of values of an image where that is less. Longer codes show more of normal
-        images, and of defects.
+        Length of the code in the bottleneck. "auto" uses 128, or an eighth of the
+        number of values of an image if that is less. Longer codes reconstruct normal
+        images better, but also defects.
     width : int, default=16
-        Channels behind the first convolution; from level to level there are twice as
-        many, up to 8 times. Time grows with its square.
+        Number of channels after the first convolution, doubled at each level up to a
+        factor of 8. Time grows with the square of the width.
     image_shape : tuple of int, default=None
-        Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
-        ``channels="first"``. None takes flat rows for images of one row.
+        Shape of an image if X has flat rows: (h, w) or (h, w, c), or (c, h, w) with
+        ``channels="first"``. None treats each row as an image with a single row of
+        pixels.
     channels : {"first", "last"}, default=None
-        Order of the axes of a four-dimensional X. Needed only where both readings are
-        possible.
+        Position of the channel axis in a four-dimensional X. Only needed if X can be
+        read either way.
     normalize : str, (mean, std) or None, default="auto"
-        As for :class:`~skfcdd.FCDDDetector`: "auto" takes "contrast", or "standard"
-        where a side is shorter than 8 pixels. Errors are measured behind it.
+        As for :class:`~skfcdd.FCDDDetector`: "auto" means "contrast", or "standard" if
+        a side is shorter than 8 pixels. Errors are measured on the normalised images.
     resize : int or tuple of int (h, w), default=None
-        Size to which images are brought for the network. Heatmaps come back at the
-        original size.
+        Size to which images are resized for the network. Heatmaps have the original
+        size.
     augment : str, callable, sequence of these, or None, default=None
-        Random changes that keep a normal image normal, as for
+        Random augmentations that keep a normal image normal, as for
         :class:`~skfcdd.FCDDDetector`.
     score_pooling : {"mean", "max"} or float, default="mean"
-        How the squared errors of the pixels make the score of an image. A float is the
-        share of greatest ones to average.
+        How the score of an image is computed from the squared errors of its pixels. A
+        float is the fraction of the largest errors to average.
     heatmap_sigma : float, default=None
-        Standard deviation in pixels of a Gaussian with which heatmaps are blurred,
-        which often shows better where a defect is. None does not blur. A change
-        after ``fit`` takes effect in ``calibrate``.
+        Standard deviation, in pixels, of a Gaussian that blurs heatmaps, which often
+        improves localisation. None does not blur. A change after ``fit`` takes effect
+        in ``calibrate``.
     threshold : str, Threshold or float, default="auto"
-        The score above which an image is anomalous, or the rule that finds it on
-        images held out of training, see :mod:`skfcdd.thresholds`. "auto" takes the
-        quantile 0.95 of normal scores, or what `contamination` says; all but "natural"
-        are possible.
+        Score above which an image is anomalous, or the rule that determines it on
+        held-out images, see :mod:`skfcdd.thresholds`. "auto" means the 0.95 quantile of
+        the normal scores, or the threshold implied by `contamination`; "natural" is not
+        supported.
     contamination : "auto" or float, default="auto"
-        A float is the share of outliers in the X of ``fit``, in (0, 0.5]: the
-        threshold then calls as many of X outliers. "auto" sets it on held-out images,
-        of which it may call 0.05 outliers.
+        A float in (0, 0.5] is the fraction of outliers in the training data: the
+        threshold then labels this fraction of X as outliers. "auto" sets the
+        threshold on held-out images, and labels about 5 % of them as outliers.
     validation_fraction : float, default=0.1
-        Share of the normal images to hold out for the threshold.
+        Fraction of the normal images to hold out for the threshold.
     lr : float, default=2e-3
-        Greatest learning rate of AdamW; it rises and falls once ("onecycle").
+        Maximum learning rate of AdamW, with the one-cycle schedule.
     weight_decay : float, default=1e-4
-        Weight decay.
+        Weight decay of AdamW.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the normal images. "auto" takes between 5 and 50, as
-        many as give about 900 steps.
+        Number of passes over the normal images. "auto" uses between 5 and 50, so that
+        there are about 900 steps.
     batch_size : int, default=16
-        Images in a batch.
+        Number of images per batch.
     device : str, default="auto"
-        Where to compute, as torch names it. "auto" takes CUDA where there is one.
+        Device of the computation, as in torch. "auto" uses CUDA if available.
     precision : {"auto", "float64", "float32", "bfloat16"}, default="auto"
-        In which the network computes, as for :class:`~skfcdd.FCDDDetector`.
+        Floating-point precision of the network, as for :class:`~skfcdd.FCDDDetector`.
     random_state : int, RandomState instance or None, default=None
-        Same data, parameters and int give the same model. None draws fresh entropy.
+        Pass an int for reproducible results across multiple calls.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        If 1, print a line for each epoch.
 
     Attributes
     ----------
     offset_ : float
         ``decision_function(X) = score_samples(X) - offset_``.
     threshold_ : float
-        Its negative: an image with a greater anomaly score is an outlier.
+        The negative of `offset_`: an image with a greater anomaly score is an outlier.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images.
     n_features_in_ : int
         h * w * c.
     feature_names_in_ : ndarray of str
-        Names of the columns, where X was a table with names.
+        Names of the columns, if X was a table with column names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
-        Scores of the normal images that were held out, in increasing order.
+        Scores of the held-out normal images, in increasing order.
     heatmap_scale_ : tuple of float (low, high)
-        Where the colours of heatmaps begin and end.
+        Values at which the colour scale of heatmaps begins and ends.
     pixel_threshold_ : float
-        Pixels of heatmaps above it are outlined in pictures. The heatmaps of 95 % of
-        the held-out normal images nowhere exceed it.
+        Pixels of heatmaps above this value are outlined in plots. The heatmaps of 95 %
+        of the held-out normal images do not exceed it anywhere.
     history_ : list of dict
         Loss and time of each epoch.
     net_ : skorch.NeuralNet
-        The trained net.
+        The trained network.
 
     See Also
     --------
-    PCADetector : Reconstruct from principal components.
+    PCADetector : Reconstruction from principal components.
 
     Examples
     --------
@@ -267,7 +269,7 @@ class AutoencoderDetector(BaselineDetector):
         "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
         "verbose": ["verbose"],
     }
-    net_ = of_model("runner", "The trained net of skorch.")
+    net_ = of_model("runner", "The trained skorch net.")
     history_ = of_model("epochs", "Loss and time of each epoch.")
 
     def __init__(
@@ -302,7 +304,7 @@ class AutoencoderDetector(BaselineDetector):
         net = self._net(module, data.n_batches(self.batch_size), lesson)
         net.fit(data, None)
         if "train_loss" not in net.history[-1]:
-            raise KeyboardInterrupt  # which skorch takes for an early end
+            raise KeyboardInterrupt  # skorch stops training early
         if not math.isfinite(net.history[-1]["train_loss"]):
             raise ValueError(
                 f"Training diverged: the loss is not finite. Choose a lower lr than "
@@ -323,7 +325,7 @@ class AutoencoderDetector(BaselineDetector):
         return module.to(lesson.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _batches(self, lesson: Lesson, preprocess: Preprocess) -> TrainingData:
-        """The normal images alone, in random order."""
+        """Create batches of only the normal images, in random order."""
         images, device = lesson.images, lesson.device
         if torch.device(device).type == "cuda":
             images = images.resident(device, torch.cuda.mem_get_info(device)[0])

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from skfcdd._calibration import CalibrationRows, NormalHeat
+from skfcdd._calibration import CalibrationRows, NormalHeat, Scorer, Verge
 from skfcdd._engine.light import LIGHTS
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.preprocessing import Preprocess, resolve_size
@@ -247,11 +247,12 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         images: ImageArray,
         targets: Targets,
         rows: CalibrationRows,
-    ) -> float:
+        scorer: Scorer,
+    ) -> Verge:
         """Threshold of image scores; "auto" asks normal images alone."""
         if model.judging.threshold == "auto":
             rows = replace(rows, anomalous=rows.anomalous[:0])
-        return super()._choose_threshold(model, images, targets, rows)
+        return super()._choose_threshold(model, images, targets, rows, scorer)
 
     def _choose_scale(
         self,

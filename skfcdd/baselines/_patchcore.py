@@ -1,4 +1,4 @@
-"""PatchCore: nearest neighbours among pretrained features of patches."""
+"""PatchCore: nearest neighbours of pretrained patch features."""
 
 from __future__ import annotations
 
@@ -33,124 +33,129 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["PatchCoreDetector"]
 
-# The network of the paper, which takes its second and third stage.
+# The network of the paper, which uses its second and third stages.
 _PRETRAINED = "wide_resnet50_2"
 
 
 class PatchCoreDetector(BaselineDetector):
-    """Compare patches with those of normal images, by features of a pretrained network.
+    """Detect anomalies by the distance of pretrained patch features to normal ones.
 
-    PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection",
-    CVPR 2022). Nothing is trained: features of a frozen network, averaged over small
-    neighbourhoods, are kept for a few patches of normal images that stand for all of
-    them (a coreset). The map of an image is the distance of each of its patches to the
-    nearest one that is kept, and its score the greatest of these.
+    PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR
+    2022). No training takes place: features of a frozen network, averaged over small
+    neighbourhoods, are stored for a coreset of the patches of normal images. The
+    anomaly map of an image contains the distance of each patch to its nearest neighbour
+    in this memory bank; the score is the largest distance.
 
     Parameters
     ----------
     backbone : str, torch.nn.Module or callable, default="auto"
-        The network, as for :class:`~skfcdd.FCDDDetector`. "auto" takes that of the
-        paper, "wide_resnet50_2", if `weights` are given, and else a small one that
-        suits the size of the images.
+        The network, as for :class:`~skfcdd.FCDDDetector`. "auto" means the network of
+        the paper, "wide_resnet50_2", if `weights` are given, and otherwise a small
+        network that suits the image size.
     weights : str, path, mapping or None, default=None
-        Pretrained weights, on which all depends: "imagenet" for the official file, a
-        path, an address, or a state dict, see :func:`skfcdd.backbones.load_weights`.
-        None leaves the weights random, with a warning, unless the backbone is a module
-        or a callable, which may have brought its own.
+        Pretrained weights, which are essential: "imagenet" for the official file, a
+        path, a URL, or a state dict, see :func:`skfcdd.backbones.load_weights`. With
+        None, weights are random and a warning is raised, unless the backbone is a
+        module or a callable, which may have its own weights.
     stages : sequence of int, default=None
-        Numbers of the stages whose features are put together, at the size of the map
-        of the first. None takes the usual stage of an architecture with ImageNet
-        weights and the one behind it, maps of an eighth and of a sixteenth of the
-        sides; of other networks the usual stage alone. Earlier stages show smaller
-        defects, and need more time and memory.
+        Numbers of the stages whose features are concatenated, at the map size of the
+        first. None uses the default stage of an architecture with ImageNet weights and
+        the next one, whose maps have an eighth and a sixteenth of the image side; for
+        other networks, only the default stage. Earlier stages detect smaller defects,
+        but need more time and memory.
     patch_size : int, default=3
-        Odd number of cells per side over which features are averaged. 1 does not
-        average.
+        Side length, in cells, of the neighbourhood over which features are averaged;
+        odd. 1 does not average.
     coreset_ratio : float, default=0.05
-        Share of the drawn patches that is kept, in (0, 1]. Time of scoring, memory and
-        size of the model are proportional to it; time of ``fit`` grows with it too.
+        Fraction of the sampled patches to keep, in (0, 1]. Scoring time, memory and the
+        size of saved models are proportional to it; the time of ``fit`` grows with it
+        too.
     max_patches : int, default=50_000
-        At most so many patches of the normal images are drawn, as many of each, from
-        which those to keep are chosen. Bounds the memory of ``fit``.
+        Maximum number of patches sampled from the normal images, in equal numbers, from
+        which the coreset is selected. Limits the memory used by ``fit``.
     n_neighbors : int or None, default=None
-        Weight scores by how alone the nearest patch is among so many neighbours, as
-        the paper does; 9 is usual. Needs ``score_pooling="max"``. None does not.
+        Number of neighbours for the score weighting of the paper, which raises scores
+        whose nearest patch is itself isolated; 9 is common. Requires
+        ``score_pooling="max"``. None disables it.
     image_shape : tuple of int, default=None
-        Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
-        ``channels="first"``. None takes flat rows for images of one row.
+        Shape of an image if X has flat rows: (h, w) or (h, w, c), or (c, h, w) with
+        ``channels="first"``. None treats each row as an image with a single row of
+        pixels.
     channels : {"first", "last"}, default=None
-        Order of the axes of a four-dimensional X. Needed only where both readings are
-        possible.
+        Position of the channel axis in a four-dimensional X. Only needed if X can be
+        read either way.
     normalize : str, (mean, std) or None, default="auto"
-        As for :class:`~skfcdd.FCDDDetector`: "auto" takes "imagenet" where `weights`
-        are given.
+        As for :class:`~skfcdd.FCDDDetector`: "auto" means "imagenet" if `weights` are
+        given.
     resize : int or tuple of int (h, w), default=None
-        Size to which images are brought for the network. Heatmaps come back at the
-        original size.
+        Size to which images are resized for the network. Heatmaps have the original
+        size.
     score_pooling : {"max", "mean"} or float, default="max"
-        How the cells of an image make its score. A float is the share of greatest
-        cells to average.
+        How the score of an image is computed from its cells. A float is the fraction of
+        the largest cells to average.
     heatmap_sigma : float, default=None
-        Standard deviation in pixels of the Gaussian of a cell. None takes half the
-        distance between two cells. A change after ``fit`` takes effect
-        in ``calibrate``.
+        Standard deviation, in pixels, of the Gaussian drawn for each cell. None uses
+        half the distance between two cells. A change after ``fit`` takes effect in
+        ``calibrate``.
     threshold : str, Threshold or float, default="auto"
-        The score above which an image is anomalous, or the rule that finds it on
-        images held out, see :mod:`skfcdd.thresholds`. "auto" takes the quantile 0.95
-        of normal scores, or what `contamination` says; all but "natural" are possible.
+        Score above which an image is anomalous, or the rule that determines it on
+        held-out images, see :mod:`skfcdd.thresholds`. "auto" means the 0.95 quantile of
+        the normal scores, or the threshold implied by `contamination`; "natural" is not
+        supported.
     contamination : "auto" or float, default="auto"
-        A float is the share of outliers in the X of ``fit``, in (0, 0.5]: the
-        threshold then calls as many of X outliers. "auto" sets it on held-out images,
-        of which it may call 0.05 outliers.
+        A float in (0, 0.5] is the fraction of outliers in the training data: the
+        threshold then labels this fraction of X as outliers. "auto" sets the
+        threshold on held-out images, and labels about 5 % of them as outliers.
     validation_fraction : float, default=0.1
-        Share of the normal images to hold out for the threshold.
+        Fraction of the normal images to hold out for the threshold.
     batch_size : int, default=16
-        Least number of images that go through the network together.
+        Minimum number of images per batch.
     device : str, default="auto"
-        Where to compute, as torch names it. "auto" takes CUDA where there is one.
+        Device of the computation, as in torch. "auto" uses CUDA if available.
     precision : {"auto", "float64", "float32", "bfloat16"}, default="auto"
-        In which the network computes, as for :class:`~skfcdd.FCDDDetector`; distances
-        are computed in float32 at least.
+        Floating-point precision of the network, as for :class:`~skfcdd.FCDDDetector`;
+        distances are computed in at least float32.
     random_state : int, RandomState instance or None, default=None
-        Chance of what is held out, drawn and kept, and of weights that are not given.
+        Controls the held-out split, the patch sampling, the coreset, and random
+        weights.
 
     Attributes
     ----------
     memory_ : ndarray of shape (n_kept, n_features)
-        Features of the patches that are kept.
+        Features of the coreset patches.
     receptive_field_ : ReceptiveField
-        What a patch sees, in pixels that the network sees.
+        Receptive field of a patch, in pixels of the network input.
     precision_ : {"float64", "float32", "bfloat16"}
-        In which the network computes.
+        Floating-point precision of the network.
     offset_ : float
         ``decision_function(X) = score_samples(X) - offset_``.
     threshold_ : float
-        Its negative: an image with a greater anomaly score is an outlier.
+        The negative of `offset_`: an image with a greater anomaly score is an outlier.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images.
     n_features_in_ : int
         h * w * c.
     feature_names_in_ : ndarray of str
-        Names of the columns, where X was a table with names.
+        Names of the columns, if X was a table with column names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
-        Scores of the normal images that were held out, in increasing order.
+        Scores of the held-out normal images, in increasing order.
     heatmap_scale_ : tuple of float (low, high)
-        Where the colours of heatmaps begin and end.
+        Values at which the colour scale of heatmaps begins and ends.
     pixel_threshold_ : float
-        Pixels of heatmaps above it are outlined in pictures. The heatmaps of 95 % of
-        the held-out normal images nowhere exceed it.
+        Pixels of heatmaps above this value are outlined in plots. The heatmaps of 95 %
+        of the held-out normal images do not exceed it anywhere.
 
     Notes
     -----
-    Three things differ from the published code. Patches to keep are chosen among a
-    random part of all patches, which bounds memory. Features of the stages are not
-    brought to a common number by averaging over channels. At the border,
-    neighbourhoods end instead of being filled up with zeros.
+    Three details differ from the published code. The coreset is selected from a random
+    subset of all patches, which limits memory. Features of the stages are not averaged
+    over channels to a common number. At the border, neighbourhoods are truncated rather
+    than padded with zeros.
 
     Examples
     --------
-    With weights of ImageNet, ``PatchCoreDetector(weights="imagenet")``; here with a
-    random network, so that nothing is downloaded:
+    Typically used with ImageNet weights, ``PatchCoreDetector(weights="imagenet")``;
+    here the network is random, so that nothing is downloaded:
 
     >>> import warnings
     >>> from skfcdd.baselines import PatchCoreDetector
@@ -176,8 +181,8 @@ class PatchCoreDetector(BaselineDetector):
         "device": [str],
         "precision": [StrOptions({"auto", "float64", "float32", "bfloat16"})],
     }
-    receptive_field_ = of_model("receptive_field", "What a cell sees.")
-    precision_ = of_model("runner.precision", "In which the network computes.")
+    receptive_field_ = of_model("receptive_field", "Receptive field of a patch.")
+    precision_ = of_model("runner.precision", "Precision of the network.")
     _cells_shape: tuple[int, int]
     _neighbors: int | None
 
@@ -209,7 +214,7 @@ class PatchCoreDetector(BaselineDetector):
 
     @property
     def memory_(self) -> npt.NDArray[np.floating]:
-        """Features of the patches that are kept."""
+        """Features of the coreset patches."""
         check_is_fitted(self)
         memory: npt.NDArray[np.floating] = self._fitted.module.memory.cpu().numpy()
         return memory
@@ -230,7 +235,7 @@ class PatchCoreDetector(BaselineDetector):
         n_kept = max(1, round(self.coreset_ratio * len(drawn)))
         kept = greedy_coreset(drawn, n_kept, seed=lesson.seed, device=lesson.device)
         module.memory = drawn[kept].to(lesson.device)
-        # A single patch in memory has no neighbours to be weighed against.
+        # A memory bank with a single patch has no neighbours for the weighting.
         alone = self.n_neighbors is None or n_kept == 1
         return PatchModel(
             runner=runner,
@@ -244,7 +249,7 @@ class PatchCoreDetector(BaselineDetector):
         if self.n_neighbors is not None and self.score_pooling != "max":
             raise ValueError(
                 f"Got n_neighbors={self.n_neighbors} with score_pooling="
-                f"{self.score_pooling!r}; it weighs the greatest distance alone. "
+                f"{self.score_pooling!r}; it weights only the largest distance. "
                 f"Expected score_pooling='max' or n_neighbors=None."
             )
         return super()._judging()
@@ -266,7 +271,7 @@ class PatchCoreDetector(BaselineDetector):
     def _module(
         self, lesson: Lesson
     ) -> tuple[PatchModule, ReceptiveField, tuple[int, int]]:
-        """The frozen network, with an empty memory."""
+        """Create the frozen network with an empty memory bank."""
         shape = lesson.input_shape
         backbone, stages = self.backbone, self.stages
         if isinstance(backbone, str):
@@ -291,14 +296,14 @@ class PatchCoreDetector(BaselineDetector):
 
 @dataclass(frozen=True, kw_only=True)
 class PatchModel(FittedModel):
-    """A memory of patches.
+    """Fitted model with a memory bank of patches.
 
     Parameters
     ----------
     n_cells : tuple of int (u, v)
-        Number of cells per axis.
+        Number of cells along each axis.
     n_neighbors : int or None
-        Neighbours in memory that weigh the greatest distance.
+        Number of neighbours in the memory bank that weight the largest distance.
     """
 
     n_cells: tuple[int, int]
@@ -307,7 +312,7 @@ class PatchModel(FittedModel):
     def scores(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
     ) -> npt.NDArray[np.float64]:
-        """Scores of validated images, or of some rows of them."""
+        """Score validated images, or some rows of them."""
         n_neighbors, module = self.n_neighbors, self.module
         if n_neighbors is None:
             return super().scores(images, rows)
@@ -320,7 +325,7 @@ class PatchModel(FittedModel):
         return np.concatenate([np.empty(0), *parts])
 
     def heatmap_maker(self) -> Heatmaps:
-        """Heatmaps of images in the unit range."""
+        """Create the module that computes heatmaps of images in the unit range."""
         h, w = self.image_size
         size = self.module.preprocess.size or (h, w)
         assert self.receptive_field is not None
@@ -335,7 +340,7 @@ class PatchModel(FittedModel):
 
 
 def _usual_stages(backbone: str) -> list[int] | None:
-    """The usual stage and the one behind it, where ImageNet weights are known."""
+    """Return the default stage and the next one, if ImageNet weights are known."""
     architecture = lookup(backbone)
     if architecture is None or architecture.cut is None:
         return None

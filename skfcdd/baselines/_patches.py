@@ -1,4 +1,4 @@
-"""Locally aware features of patches, and a memory of normal ones."""
+"""Locally aware patch features and a memory bank of normal ones."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["PatchModule"]
 
 
 class PatchModule(MapModule):
-    """Cells are patches: the distance of their features to the nearest normal ones.
+    """Module whose cells are distances of patch features to the nearest normal ones.
 
     Parameters
     ----------
     preprocess : Preprocess
     network : torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v); not trained.
+        Frozen network that maps (n, c, h, w) to (n, d, u, v).
     patch_size : int
-        Features are averaged over so many cells in either direction.
+        Side length, in cells, of the neighbourhood over which features are averaged.
     """
 
     memory: Tensor
@@ -42,7 +42,7 @@ class PatchModule(MapModule):
         self.register_buffer("memory", torch.empty(0, 0))
 
     def patches(self, images: Tensor) -> Tensor:
-        """Features (n, d, u, v) of images (n, c, h, w) in the unit range."""
+        """Compute features (n, d, u, v) of images (n, c, h, w) in the unit range."""
         images = self.normalized(images)
         images = images.contiguous(memory_format=torch.channels_last)
         maps = [m.to(images.dtype) for m in self._stages(images)]
@@ -50,26 +50,26 @@ class PatchModule(MapModule):
             return join_maps([average_cells(m, self.patch_size) for m in maps])
 
     def _stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The maps that are put together, each at its own size."""
+        """Return the maps to concatenate, each at its own size."""
         if isinstance(self.network, StagedNetwork):
             return self.network.head(images, len(self.network.paths))
         return (self.network(images),)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Distances (n, u, v) of images (n, c, h, w) in the unit range."""
+        """Compute distances (n, u, v) of images (n, c, h, w) in the unit range."""
         patches = self.patches(images)
         distance, _ = self._compared(patches)
         return distance.view(len(patches), *patches.shape[2:])
 
     def scores(self, images: Tensor, n_neighbors: int) -> Tensor:
-        r"""Greatest distances (n,), weighted by how alone the nearest patch is.
+        r"""Compute the largest distances (n,), weighted by the isolation of the match.
 
         .. math:: s = \Bigl(1 - \frac{e^{d(x, m^*)}}
                   {\sum_{m \in N(m^*)} e^{d(x, m)}}\Bigr) \, d(x, m^*)
 
-        for the patch x that is farthest from its nearest one m* in memory, and the
-        `n_neighbors` patches N(m*) of the memory that are nearest to m*, itself among
-        them (equation 7 of the paper).
+        for the patch x that is farthest from its nearest neighbour m* in the memory
+        bank, and the `n_neighbors` patches N(m*) of the memory bank nearest to m*,
+        including m* itself (equation 7 of the paper).
         """
         patches = self.patches(images).flatten(2)
         distance, index = self._compared(patches)
@@ -84,7 +84,7 @@ class PatchModule(MapModule):
             return -torch.expm1(top - lengths.logsumexp(dim=1)) * top
 
     def _compared(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance (n, u * v) to the nearest patch in memory, and its number."""
+        """Return distance and index (n, u * v) of the nearest patch in memory."""
         n, d = patches.shape[:2]
         rows = patches.flatten(2).transpose(1, 2).reshape(-1, d)
         with torch.autocast(rows.device.type, enabled=False):
@@ -95,13 +95,13 @@ class PatchModule(MapModule):
     def measure(
         self, shape: tuple[int, int, int]
     ) -> tuple[ReceptiveField, tuple[int, int]]:
-        """What a patch of images (h, w, c) sees, and the number of patches per axis."""
+        """Measure the receptive field of a patch, and the size of the map."""
         h, w, c = shape
         field = measure_backbone(self.network, (h, w), c)
         check_places(self.network, field, c, (h, w))
         maps = self._stages(torch.zeros(1, c, h, w))
         first, last = maps[0].shape[2:], maps[-1].shape[2:]
-        # The neighbourhood reaches farthest in the coarsest map.
+        # The neighbourhood is largest in the coarsest map.
         reach = [
             (self.patch_size - 1) * stride * max(1, round(u / k))
             for stride, u, k in zip(field.stride, first, last, strict=True)

@@ -1,4 +1,4 @@
-"""Principal components of the pixels."""
+"""Anomaly detection with principal components of the pixels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["PCADetector"]
 
 
 class PCAModule(ErrorModule):
-    """Reconstruction from principal components.
+    """Module for reconstruction from principal components.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ class PCAModule(ErrorModule):
         components: npt.NDArray[np.float64],
     ) -> None:
         super().__init__(preprocess)
-        # Where scikit-learn has them: no second copy.
+        # Share memory with scikit-learn's arrays instead of copying them.
         self.center = torch.from_numpy(mean)
         self.components = torch.from_numpy(components)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """What the components keep of normalised images (n, c, h, w)."""
+        """Project normalised images (n, c, h, w) onto the components and back."""
         flat = images.flatten(1) - self.center
         kept = flat @ self.components.T @ self.components + self.center
         return kept.view(images.shape)
@@ -60,83 +60,84 @@ class _Pixels(MapModule):
 
 
 class PCADetector(BaselineDetector):
-    """Reconstruct images from the principal components of normal ones.
+    """Detect anomalies by the error of reconstruction from principal components.
 
-    The oldest of the baselines: an image that the components of normal images cannot
-    compose is anomalous where the reconstruction differs. A defect is found if it
-    changes many pixels, or pixels that hardly vary; parts must lie alike in all images.
+    The oldest of the baselines: pixels are anomalous where the components of normal
+    images cannot reconstruct them. A defect is detected if it changes many pixels, or
+    pixels that hardly vary; the parts must be aligned in all images.
 
     Parameters
     ----------
     n_components : int, float or None, default=0.95
-        Number of components; or the share of the variance that they must explain, in
-        (0, 1). None keeps as many as there are images or pixels, which reconstructs
-        too well. More components find smaller defects, and miss larger ones.
+        Number of components, or the fraction of the variance that they must explain, in
+        (0, 1). None keeps as many as there are images or pixels, which also
+        reconstructs defects. More components detect smaller defects, but miss larger
+        ones.
     image_shape : tuple of int, default=None
-        Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
-        ``channels="first"``. None takes flat rows for images of one row.
+        Shape of an image if X has flat rows: (h, w) or (h, w, c), or (c, h, w) with
+        ``channels="first"``. None treats each row as an image with a single row of
+        pixels.
     channels : {"first", "last"}, default=None
-        Order of the axes of a four-dimensional X. Needed only where both readings are
-        possible.
+        Position of the channel axis in a four-dimensional X. Only needed if X can be
+        read either way.
     normalize : str, (mean, std) or None, default="auto"
-        As for :class:`~skfcdd.FCDDDetector`: "auto" takes "contrast", or "standard"
-        where a side is shorter than 8 pixels. None leaves the brightness of images as
-        it is.
+        As for :class:`~skfcdd.FCDDDetector`: "auto" means "contrast", or "standard" if
+        a side is shorter than 8 pixels. None leaves the brightness of images unchanged.
     resize : int or tuple of int (h, w), default=None
-        Size to which images are brought before. Heatmaps come back at the original
-        size.
+        Size to which images are resized first. Heatmaps have the original size.
     score_pooling : {"mean", "max"} or float, default="mean"
-        How the squared errors of the pixels make the score of an image. A float is the
-        share of greatest ones to average.
+        How the score of an image is computed from the squared errors of its pixels. A
+        float is the fraction of the largest errors to average.
     heatmap_sigma : float, default=None
-        Standard deviation in pixels of a Gaussian with which heatmaps are blurred,
-        which often shows better where a defect is. None does not blur. A change
-        after ``fit`` takes effect in ``calibrate``.
+        Standard deviation, in pixels, of a Gaussian that blurs heatmaps, which often
+        improves localisation. None does not blur. A change after ``fit`` takes effect
+        in ``calibrate``.
     threshold : str, Threshold or float, default="auto"
-        The score above which an image is anomalous, or the rule that finds it on
-        images held out, see :mod:`skfcdd.thresholds`. "auto" takes the quantile 0.95
-        of normal scores, or what `contamination` says; all but "natural" are possible.
+        Score above which an image is anomalous, or the rule that determines it on
+        held-out images, see :mod:`skfcdd.thresholds`. "auto" means the 0.95 quantile of
+        the normal scores, or the threshold implied by `contamination`; "natural" is not
+        supported.
     contamination : "auto" or float, default="auto"
-        A float is the share of outliers in the X of ``fit``, in (0, 0.5]: the
-        threshold then calls as many of X outliers. "auto" sets it on held-out images,
-        of which it may call 0.05 outliers.
+        A float in (0, 0.5] is the fraction of outliers in the training data: the
+        threshold then labels this fraction of X as outliers. "auto" sets the
+        threshold on held-out images, and labels about 5 % of them as outliers.
     validation_fraction : float, default=0.1
-        Share of the normal images to hold out for the threshold.
+        Fraction of the normal images to hold out for the threshold.
     batch_size : int, default=16
-        Least number of images that are scored together.
+        Minimum number of images per batch in scoring.
     random_state : int, RandomState instance or None, default=None
-        Chance of what is held out, and of the approximation that is used where few of
-        many components are asked for.
+        Controls the held-out split, and the randomised solver that is used if only a
+        few of many components are requested.
 
     Attributes
     ----------
     pca_ : sklearn.decomposition.PCA
-        Of the normalised pixels, channel by channel.
+        Fitted on the normalised pixels, channel by channel.
     offset_ : float
         ``decision_function(X) = score_samples(X) - offset_``.
     threshold_ : float
-        Its negative: an image with a greater anomaly score is an outlier.
+        The negative of `offset_`: an image with a greater anomaly score is an outlier.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images.
     n_features_in_ : int
         h * w * c.
     feature_names_in_ : ndarray of str
-        Names of the columns, where X was a table with names.
+        Names of the columns, if X was a table with column names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
-        Scores of the normal images that were held out, in increasing order.
+        Scores of the held-out normal images, in increasing order.
     heatmap_scale_ : tuple of float (low, high)
-        Where the colours of heatmaps begin and end.
+        Values at which the colour scale of heatmaps begins and ends.
     pixel_threshold_ : float
-        Pixels of heatmaps above it are outlined in pictures. The heatmaps of 95 % of
-        the held-out normal images nowhere exceed it.
+        Pixels of heatmaps above this value are outlined in plots. The heatmaps of 95 %
+        of the held-out normal images do not exceed it anywhere.
 
     See Also
     --------
-    AutoencoderDetector : Reconstruct with a network.
+    AutoencoderDetector : Reconstruction with a network.
 
     Notes
     -----
-    All images are brought into memory at once as numbers of eight bytes.
+    All images are loaded into memory at once, as float64.
 
     Examples
     --------
@@ -159,7 +160,7 @@ class PCADetector(BaselineDetector):
             None,
         ],
     }
-    # One image has no variance.
+    # A single image has no variance.
     _least_images = 2
     pca_: PCA
 
@@ -192,7 +193,7 @@ class PCADetector(BaselineDetector):
             runner, lesson.images, lesson.rows, runner.module_
         ):
             pixels[rows] = part
-        # Where all images are the same there are no components, and no shares.
+        # If all images are equal, there are no components and no explained variance.
         n_components = self.n_components if np.ptp(pixels, axis=0).any() else 0
         with np.errstate(invalid="ignore"):
             self.pca_ = PCA(n_components, random_state=lesson.seed).fit(pixels)
@@ -200,5 +201,5 @@ class PCADetector(BaselineDetector):
         return ErrorModel(runner=self._wrapped(module), **self._known(lesson))
 
     def _wrapped(self, module: MapModule) -> FixedRunner:
-        # In double precision scores do not depend on the batch.
+        # In double precision, scores do not depend on the batch.
         return FixedRunner(module.double(), "cpu", "float64", self.batch_size)

@@ -1,4 +1,4 @@
-"""The methods to compare with, by name."""
+"""Registry of the baselines."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ BASELINES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "patchcore": PatchCoreDetector,
     }
 )
-"""Makers of the estimators by name; they take parameters of the estimator.
+"""Factories of the estimators by name, which take the parameters of the estimator.
 
 "deep_svdd" and "hsc" are :class:`~skfcdd.FCDDDetector` with the objective of Deep SVDD
 (Ruff et al., ICML 2018) or the hypersphere classifier (Ruff et al., 2020), trained from
-random weights as there, and explain by gradients.
+random weights as in these papers, with gradient-based heatmaps.
 
 Examples
 --------

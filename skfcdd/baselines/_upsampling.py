@@ -1,9 +1,9 @@
-"""Heatmaps from cells that are large everywhere, as distances are.
+"""Heatmaps from maps whose normal cells are not near zero, such as distances.
 
-Gaussians that keep the mean (:mod:`skfcdd.heatmaps`) do not keep a constant map
-constant: between cells and at the border it goes up and down. That does not matter
-where normal cells are near zero, as those of FCDD; distances and errors are not, and
-their ups and downs would bury the defects.
+Gaussians that preserve the mean (:mod:`skfcdd.heatmaps`) do not preserve a constant
+map: the result ripples between cells and at the border. This does not matter if normal
+cells are near zero, as in FCDD; distances and errors are not, and the ripples would
+hide defects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["FlatUpsampler", "balanced_matrix", "pixel_upsampler"]
 
-# Rows are scaled until they sum to 1 within the first, but not more often than this.
+# Rows are scaled until they sum to 1 within the first value, at most this many times.
 _TOLERANCE, _MOST_STEPS = 0.005, 1000
 # Keeps every pixel within reach of some cell.
 _LEAST = 1e-200
@@ -27,10 +27,10 @@ _LEAST = 1e-200
 def balanced_matrix(
     n_pixels: int, centers: npt.ArrayLike, sigma: float
 ) -> npt.NDArray[np.float64]:
-    """Gaussians around cells that keep the mean of a map, and a constant map constant.
+    """Compute Gaussian weights that preserve both the mean and constant maps.
 
-    The matrix with the Gaussians of :func:`skfcdd.heatmaps.gaussian_matrix` as its
-    columns, its rows and columns scaled in turns (Sinkhorn and Knopp, 1967).
+    The columns are the Gaussians of :func:`skfcdd.heatmaps.gaussian_matrix`; rows and
+    columns are rescaled alternately (Sinkhorn and Knopp, 1967).
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def balanced_matrix(
     Returns
     -------
     ndarray of shape (n_pixels, n_cells), float64
-        Non-negative; columns sum to n_pixels / n_cells, rows to 1 within 0.005 (or a
-        little more where cells lie far off the middle of their share of the pixels).
+        Non-negative; columns sum to n_pixels / n_cells, rows to 1 within 0.005
+        (slightly more if cells are far from the centre of their share of the pixels).
 
     Examples
     --------
@@ -62,13 +62,13 @@ def balanced_matrix(
         if np.abs(sums - 1).max() <= _TOLERANCE:
             break
         matrix /= sums
-        # Last, so that the mean is kept however near the rows have come.
+        # Columns come last, so that the mean is exact even if the rows are not.
         matrix *= n_pixels / matrix.shape[1] / matrix.sum(axis=0)
     return matrix
 
 
 class FlatUpsampler(GaussianUpsampler):
-    """Heatmaps of full resolution; a constant map gives a constant heatmap.
+    """Upsampler to full resolution that maps a constant map to a constant heatmap.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ class FlatUpsampler(GaussianUpsampler):
     map_shape : tuple of int (u, v)
         Number of cells per axis.
     receptive_field : ReceptiveField
-        Says where the cells lie, in pixels of the image that a method sees.
+        Defines the positions of the cells, in pixels of the network input.
     sigma : float or None, default=None
-        Standard deviation in pixels of the heatmap; None takes half the distance
-        between two cells.
+        Standard deviation in pixels of the heatmap; None uses half the distance between
+        two cells.
     scale : tuple of float, default=(1.0, 1.0)
-        Pixels of the heatmap per pixel that the method sees.
+        Pixels of the heatmap per pixel of the network input.
 
     Examples
     --------
@@ -119,17 +119,17 @@ class FlatUpsampler(GaussianUpsampler):
 def pixel_upsampler(
     image_shape: tuple[int, int], seen: tuple[int, int], sigma: float | None
 ) -> nn.Module:
-    """Heatmaps from a map of the pixels that a method sees, blurred if asked for.
+    """Create the upsampler of a map with one cell per input pixel, optionally blurred.
 
     Parameters
     ----------
     image_shape : tuple of int (h, w)
         Size of the raw images.
     seen : tuple of int (h, w)
-        What they are resized to.
+        Size to which they are resized.
     sigma : float or None
-        Standard deviation in pixels of the heatmap; None blurs no more than a change
-        of size takes.
+        Standard deviation in pixels of the heatmap; None blurs only as much as the
+        change of size requires.
     """
     if seen == image_shape and sigma is None:
         return nn.Identity()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Kind", "Layout", "OnError", "Rows", "Texture"]
+__all__ = ["Kind", "Label", "Layout", "Mode", "OnError", "Rows", "Texture"]
 
 
 class Texture(StrEnum):
@@ -21,6 +21,22 @@ class Kind(StrEnum):
 
     classifier = "classifier"
     segmenter = "segmenter"
+
+
+class Label(StrEnum):
+    """What images are."""
+
+    good = "good"
+    defect = "defect"
+
+
+class Mode(StrEnum):
+    """Channels that files are read with."""
+
+    auto = "auto"
+    grey = "grey"
+    colour = "colour"
+    channels = "channels"
 
 
 class OnError(StrEnum):

@@ -4,21 +4,85 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import typer
 
-__all__ = ["pair", "plain_warnings", "print_figures", "progress", "say"]
+from skfcdd.cli._options import spoken
+
+__all__ = [
+    "Outcome",
+    "conclude",
+    "duration",
+    "is_terminal",
+    "many",
+    "pair",
+    "percent",
+    "plain_warnings",
+    "progress",
+    "say",
+    "share_text",
+    "wilson",
+]
+
+
+@dataclass
+class Outcome:
+    """What a command has done.
+
+    Parameters
+    ----------
+    record : dict
+        For programs: figures, names of files, all that can be written as JSON.
+    sentences : list of str
+        For people: what was read, decided and written.
+    next : list of str
+        Commands that come next.
+    """
+
+    record: dict[str, Any] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
+
+
+def is_terminal() -> bool:
+    """Whether somebody reads standard output as it is written."""
+    return sys.stdout.isatty()
+
+
+def conclude(outcome: Outcome, as_json: bool = False, *, file: Any = None) -> None:
+    """Print what was done: sentences on a terminal, else a line of JSON.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    as_json : bool, default=False
+        JSON on a terminal too.
+    file : stream, default=standard output
+        To which sentences go, if something else stands on standard output.
+    """
+    if as_json or not is_terminal():
+        if file is None:
+            print(json.dumps(outcome.record))
+        return
+    for sentence in outcome.sentences:
+        print(sentence, file=file)
+    for k, line in enumerate(outcome.next):
+        print(f"{'Next:' if k == 0 else '     '} {line}", file=file)
 
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """Show a warning as a line, without the place in the code that it came from."""
     before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *args, **kwargs: f"skfcdd: {message}\n"
+    warnings.formatwarning = lambda message, *args, **kwargs: (
+        f"skfcdd: {spoken(str(message))}\n"
+    )
     try:
         yield
     finally:
@@ -33,6 +97,7 @@ def progress(label: str, quiet: bool) -> Iterator[Callable[[int], Callable[[], N
         def begin(length: int) -> Callable[[], None]:
             if quiet:
                 return lambda: None
+            stack.close()  # the bar of an earlier training, which has ended
             bar = stack.enter_context(
                 typer.progressbar(length=length, label=label, file=sys.stderr)
             )
@@ -56,20 +121,43 @@ def pair(size: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[-1])
 
 
-def print_figures(figures: dict[str, Any], as_json: bool) -> None:
-    """Figures by name, and by a second name within, for people or as JSON."""
-    if as_json:
-        print(json.dumps(figures))
-        return
-    width = max(map(len, figures))
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            print(name)
-            for key, inner in value.items():
-                print(f"  {key:{width - 2}s} {_shown(inner)}")
-        else:
-            print(f"{name:{width}s} {_shown(value)}")
+def many(n: int, one: str) -> str:
+    """Such as "1 image" and "3,000 images"."""
+    return f"{n:,} {one}" if n == 1 else f"{n:,} {one}s"
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def percent(share: float) -> str:
+    """A share in per cent, with as many digits as tell it from none and all."""
+    value = 100 * share
+    # What would be rounded to all, or to none, is said to be.
+    value = 100.0 if value > 99.995 else 0.0 if value < 0.005 else value
+    digits = 0 if value in (0.0, 100.0) else 2 if value < 1 or value > 99 else 1
+    return f"{value:.{digits}f} %"
+
+
+def duration(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 1:
+        return f"{1000 * seconds:.2g} ms"
+    if seconds < 120:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"
+
+
+def share_text(part: int, whole: int) -> str:
+    """Such as "3 of 4, 75.0 % (95 % interval 30.1 to 95.4 %)"."""
+    low, high = wilson(part, whole)
+    return (
+        f"{part} of {whole}, {percent(part / whole)} (95 % interval {100 * low:.1f} to "
+        f"{100 * high:.1f} %)"
+    )
+
+
+def wilson(part: int, whole: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share."""
+    z, p = 1.959963984540054, part / whole
+    width = 1 + z**2 / whole
+    middle = (p + z**2 / (2 * whole)) / width
+    half = z / width * math.sqrt(p * (1 - p) / whole + z**2 / (4 * whole**2))
+    # Rounding must not push the share out of its own interval.
+    return max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
 from skfcdd._classifier import FCDDClassifier
+from skfcdd.cli._basis import basis
+from skfcdd.cli._console import Outcome, duration, many
+from skfcdd.cli._writing import check_place, command
 from skfcdd.datasets import make_defects
 from skfcdd.display import HeatmapDisplay
 
@@ -22,8 +26,13 @@ _N_SAMPLES = 600
 
 
 def run_demo(
-    output: Path, *, texture: str, max_epochs: int | None = None, seed: int = 0
-) -> dict[str, float]:
+    output: Path,
+    *,
+    texture: str,
+    say: Callable[[str], None],
+    max_epochs: int | None = None,
+    seed: int = 0,
+) -> Outcome:
     """Train a detector on a generated surface and write a picture of its heatmaps.
 
     Parameters
@@ -32,6 +41,8 @@ def run_demo(
         The picture, written as PNG.
     texture : str
         As for :func:`skfcdd.datasets.make_defects`.
+    say : callable
+        Told what is done.
     max_epochs : int or None
         None takes the default of the classifier.
     seed : int
@@ -39,12 +50,10 @@ def run_demo(
 
     Returns
     -------
-    dict
-        "image_auroc" and "pixel_auroc".
+    Outcome
     """
     plt = _pyplot()
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {output.parent} to write to.")
+    check_place(output)
     data = make_defects(
         _N_SAMPLES,
         image_size=_IMAGE_SIZE,
@@ -53,30 +62,35 @@ def run_demo(
         random_state=seed,
     )
     train, test = _split(data.target, seed)
-    print(f"Training on {len(train)} images of {texture} without a defect ...")
+    say(f"Training on {many(len(train), 'image')} of {texture} without a defect ...")
     started = time.perf_counter()
     model = FCDDClassifier(random_state=seed)
     if max_epochs is not None:
         model.set_params(max_epochs=max_epochs)
     model.fit(data.images[train])
-    print(f"  took {time.perf_counter() - started:.0f} s")
+    spent = time.perf_counter() - started
     heatmaps = model.explain(data.images[test])
     scores = model.anomaly_score(data.images[test])
-    figures = {
-        "image_auroc": float(roc_auc_score(data.target[test], scores)),
+    truth = data.target[test]
+    figures: dict[str, Any] = {
+        "image_auroc": float(roc_auc_score(truth, scores)),
         "pixel_auroc": float(roc_auc_score(data.masks[test].ravel(), heatmaps.ravel())),
     }
-    n_defects = int(data.target[test].sum())
-    print(
-        f"Tested on {len(test) - n_defects} good images and {n_defects} with defects:\n"
-        f"  image AUROC {figures['image_auroc']:.3f}\n"
-        f"  pixel AUROC {figures['pixel_auroc']:.3f}"
-    )
     display = _display(model, data, test)
     display.figure_.savefig(output, dpi=110)
     plt.close(display.figure_)
-    print(f"Heatmaps written to {output}")
-    return figures
+    n_bad = int(truth.sum())
+    sentences = [
+        f"Trained on {many(len(train), 'image')} of {texture} without a defect, in "
+        f"{duration(spent)}.",
+        *basis(model),
+        f"Tested on {len(test) - n_bad} good images and {n_bad} with defects:",
+        f"  image AUROC {figures['image_auroc']:.3f}",
+        f"  pixel AUROC {figures['pixel_auroc']:.3f}",
+        f"Wrote {output}, heatmaps of some of them.",
+    ]
+    record = {"picture": str(output), "seconds": round(spent, 1), **figures}
+    return Outcome(record, sentences, [command("fit", "FOLDER", "-o", "parts.skfcdd")])
 
 
 def _pyplot() -> Any:

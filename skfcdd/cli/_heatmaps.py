@@ -6,18 +6,28 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd._verdicts import convention_of, outline_level
+from skfcdd._verdicts import convention_of
 from skfcdd.datasets import ImageFiles
 from skfcdd.datasets._found import Entry
 from skfcdd.display._look import PARTS, comparison, outcome, share_texts
 from skfcdd.display._render import Caption, Panel, draw_sheet
 
-__all__ = ["Finding", "HeatmapFiles", "outside", "picture_names", "printable"]
+if TYPE_CHECKING:
+    from skfcdd.cli._marked import Marked
+
+__all__ = [
+    "Finding",
+    "HeatmapFiles",
+    "PictureNames",
+    "outside",
+    "picture_names",
+    "printable",
+]
 
 # Words for verdicts, and their colours: those of the report.
 _COLOURS = {"normal": "#0072b2", "anomaly": "#b34700"}
@@ -48,6 +58,44 @@ class Finding:
     novelty_share: float | None = None
 
 
+class PictureNames:
+    """Where pictures of images go: into a folder, under the names of the images.
+
+    Parameters
+    ----------
+    option : str
+        That names the folder.
+    folder : Path
+    source : Path
+        The folder of the images, or the one image.
+    paths : sequence of Path
+        The images.
+
+    Raises
+    ------
+    ValueError
+        If the folder is that of the images, or a picture would take the place of one.
+    """
+
+    def __init__(
+        self, option: str, folder: Path, source: Path, paths: Sequence[Path]
+    ) -> None:
+        if folder.resolve() == source.resolve():
+            raise ValueError(
+                f"{option} {str(folder)!r} is the folder of the images: the next run "
+                f"would take pictures for images. Name another folder."
+            )
+        self.names = names_below(paths, source)
+        self.paths = [folder / name for name in picture_names(self.names)]
+        given = {path.resolve() for path in paths}
+        lost = next((path for path in self.paths if path.resolve() in given), None)
+        if lost is not None:
+            raise ValueError(
+                f"{option} {str(folder)!r} would write a picture in the place of the "
+                f"image {str(lost)!r}. Name another folder."
+            )
+
+
 class HeatmapFiles:
     """A folder of pictures, each below the name of its image.
 
@@ -60,11 +108,6 @@ class HeatmapFiles:
     images : ImageFiles
     estimator : estimator
     layout : {"overlay", "side-by-side", "parts"}
-
-    Raises
-    ------
-    ValueError
-        If the folder is that of the images, or a picture would take the place of one.
     """
 
     def __init__(
@@ -75,32 +118,13 @@ class HeatmapFiles:
         estimator: Any,
         layout: str,
     ) -> None:
-        if folder.resolve() == source.resolve():
-            raise ValueError(
-                f"--heatmaps {str(folder)!r} is the folder of the images: the next run "
-                f"would take pictures for images. Name another folder."
-            )
         self.images, self.estimator, self.layout = images, estimator, layout
-        self.names = names_below(images.paths, source)
-        self.paths = [folder / name for name in picture_names(self.names)]
-        given = {path.resolve() for path in images.paths}
-        lost = next((path for path in self.paths if path.resolve() in given), None)
-        if lost is not None:
-            raise ValueError(
-                f"--heatmaps {str(folder)!r} would write a picture in the place of the "
-                f"image {str(lost)!r}. Name another folder."
-            )
+        places = PictureNames("--heatmaps", folder, source, images.paths)
+        self.names, self.paths = places.names, places.paths
 
-    def write(self, row: int, found: Finding) -> None:
+    def write(self, row: int, found: Finding, marked: Marked) -> None:
         """Draw the finding on the image of this row, at the size of its file."""
-        level = outline_level(self.estimator)
-        masks = convention_of(self.estimator).masks(found.heatmap[None], level)
-        maps = [found.heatmap, *found.parts, masks[0].astype(np.float32)]
-        heatmap, *parts, marked = self.images.at_original_size(
-            np.stack(maps), [row] * len(maps)
-        )
-        # The line follows the heatmap, around regions that are large enough.
-        mask = (heatmap > level) & (marked > 0)
+        heatmap, parts, mask = marked.heatmap, marked.parts, marked.mask
         panels = self._panels(row, heatmap, parts, mask, found.novelty_share)
         sheet = draw_sheet(panels, self.estimator.heatmap_scale_, self._say(row, found))
         path = self.paths[row]

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["check", "check_device", "pooling", "usage_error"]
+__all__ = ["check", "check_device", "check_value", "pooling", "spoken", "usage_error"]
 
 # The options by the parameters that they set.
 _OPTIONS = {
@@ -24,12 +24,35 @@ _OPTIONS = {
             "frozen",
             "normalize",
             "synthetic",
+            "threshold",
+            "validation_fraction",
             "weights",
         )
     },
     "max_epochs": "--epochs",
     "random_state": "--seed",
 }
+# Options that some commands have, by the arguments of functions that they stand for.
+_ARGUMENTS = {
+    **{name: option for name, option in _OPTIONS.items() if name[0].islower()},
+    "label": "--label",
+    "masks": "--masks",
+    "mode": "--mode",
+    "normal": "--normal",
+    "on_error": "--on-error",
+    "page": "--page",
+    "rate": "rate of",
+    "review": "--review",
+    "size": "--size",
+    "resize": "--size",
+}
+# An argument of Python as messages name it, with its value or without; and calls.
+_ARGUMENT = re.compile(
+    r"(?<![^\s(])([a-z]\w*)=(?!=)('[^']*'|\"[^\"]*\"|\([^()]*\)|[\w.+-]*\w)?"
+)
+_CALL = re.compile(r"(?:ImageFiles|load_images)\((?:paths|\.\.\.|source), ([^()]*)\)")
+_TWICE = re.compile(r"(--[\w-]+ \S+) (?:or|and) \1\b")
+_ASIDE = re.compile(r"(--on-error skip) of load_images, \1 of the command line")
 # Size of images that most networks can take.
 _USUAL = (128, 128)
 # How messages about a parameter begin, those of scikit-learn and ours.
@@ -42,6 +65,24 @@ def pooling(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def spoken(text: str) -> str:
+    """A message in the words of the command line: options for arguments of Python.
+
+    Arguments for which there is no option are said to be of Python.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found[1], found[2] or ""
+        known = _ARGUMENTS.get(name)
+        bare = value[1:-1] if value[:1] in ("'", '"') else value
+        if known is None:
+            return f"{name} of the Python interface" + (bare and f" ({bare})")
+        return f"{known} {bare}".rstrip()
+
+    said = _ARGUMENT.sub(option, _CALL.sub(r"\1", text))
+    return _TWICE.sub(r"\1", _ASIDE.sub(r"\1", said))
 
 
 def check(
@@ -69,6 +110,14 @@ def check(
     resolve_kinds(params["synthetic"])
     check_device(params["device"])
     _check_network(params, size)
+
+
+def check_value(estimator: Any, name: str, value: Any) -> None:
+    """Raise a ValueError if a parameter of an estimator may not have this value."""
+    from skfcdd._utils.sklearn import check_parameters
+
+    known = {name: estimator._parameter_constraints[name]}
+    check_parameters({name: value}, known, type(estimator).__name__)
 
 
 def check_device(device: str) -> None:
@@ -102,4 +151,5 @@ def usage_error(error: Exception) -> typer.BadParameter | None:
     option = _OPTIONS.get(about[1] or about[2]) if about else None
     if option is None:
         return None
-    return typer.BadParameter(f"{option}: {' '.join(str(error).split())}")
+    words = spoken(" ".join(str(error).split()))
+    return typer.BadParameter(f"{option}: {words}")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from skfcdd.cli import _commands
+from skfcdd.cli._basis import basis
+from skfcdd.cli._console import Outcome, duration, many
+from skfcdd.cli._heatmaps import printable
+from skfcdd.cli._model import Model
+from skfcdd.cli._reading import Source, load_part, load_unlabelled
+from skfcdd.cli._writing import check_place
 from skfcdd.datasets._found import SUFFIXES
 from skfcdd.datasets._layout import says_what_is_good
 from skfcdd.datasets._tables import has_labels
@@ -26,29 +34,29 @@ class _Images:
 
     X: Any
     names: list[str]
+    summary: str
     truth: npt.NDArray[np.bool_] | None = None
     masks: Any = None
     kinds: list[str] | None = None
 
 
 def report(
-    model: _commands.Model,
-    folder: Path,
+    model: Model,
+    source: Source,
     output: Path,
     *,
-    masks: Path | None,
     title: str | None,
     review: Path | None,
     n_images: int | None,
-    max_side: int,
+    max_side: int | None,
     quality: int | None,
-    on_error: str,
+    max_bytes: int,
     say: Callable[[str], None],
     progress: Callable[[int], Callable[[], None]],
-) -> ReportInfo:
+) -> Outcome:
     """Write a report on the images of a folder."""
-    _commands.check_folder(output)
-    images = _find(model, folder, masks, on_error, say)
+    check_place(output, model.path, *([source.path] if source.path.is_file() else []))
+    images = _find(model, source, say)
     step, told = None, 0
 
     def tell(done: int, total: int) -> None:
@@ -58,7 +66,8 @@ def report(
             step()
         told = done
 
-    return write_known(
+    started = time.perf_counter()
+    info = write_known(
         model.estimator,
         images.X,
         output,
@@ -66,42 +75,85 @@ def report(
         masks=images.masks,
         names=images.names,
         kinds=images.kinds,
-        title=title,
+        title=_title(model, source.path) if title is None else title,
+        origin=_origin(model, source.path),
         review=review,
         n_images=n_images,
         max_side=max_side,
         quality=quality,
+        max_bytes=max_bytes,
         progress=tell,
     )
+    pace = (time.perf_counter() - started) / info.n_images
+    return _outcome(model, source, info, images.summary, pace)
 
 
-def _find(
-    model: _commands.Model,
-    folder: Path,
-    masks: Path | None,
-    on_error: str,
-    say: Callable[[str], None],
-) -> _Images:
-    if not _is_labelled(folder, masks):
-        data = _commands.load_unlabelled(model, folder, on_error)
-        say(data.summary)
-        return _Images(data.images, _names(data.images.paths, folder))
-    data = _commands.load_part(
-        folder, "test", masks=masks, on_error=on_error, **model.options
+def _outcome(
+    model: Model, source: Source, info: ReportInfo, summary: str, pace: float
+) -> Outcome:
+    record = {
+        "report": str(info.path),
+        "n_images": info.n_images,
+        "n_pictures": info.n_pictures,
+        "n_bytes": info.n_bytes,
+        "threshold": info.threshold,
+        "data": summary,
+        "seconds_per_image": pace,
+    }
+    sentences = [
+        f"Read {many(info.n_images, 'image')} from {source.path}: {summary}.",
+        *basis(model.estimator),
+        f"Wrote {info}; {duration(pace)} an image. Open it in a browser.",
+    ]
+    return Outcome(record, sentences)
+
+
+def _title(model: Model, path: Path) -> str:
+    """What was looked at, by which model, and when."""
+    today = datetime.now().astimezone().date()
+    name = os.path.basename(os.path.abspath(path))
+    day = f"{today.day} {today:%B %Y}"
+    return (
+        f"{printable(Path(name))} as seen by {printable(Path(model.path.name))}, {day}"
     )
+
+
+def _origin(model: Model, path: Path) -> dict[str, str] | None:
+    """What a command has to name, to go on from a report; exported models are final."""
+    if model.path.suffix.lower() == ".onnx":
+        return None
+    return {"model": printable(model.path), "folder": printable(path)}
+
+
+def _find(model: Model, source: Source, say: Callable[[str], None]) -> _Images:
+    path = source.path
+    if not _is_labelled(source):
+        data = load_unlabelled(model, path, source.on_error)
+        say(data.summary)
+        return _Images(data.images, _names(data.images.paths, path), data.summary)
+    data = load_part(source, "test", **model.options)
     say(data.summary)
-    names = _names(data.images.paths, folder)
-    return _Images(data.images, names, data.target == 1, data.masks, data.kind.tolist())
+    return _Images(
+        data.images,
+        _names(data.images.paths, path),
+        data.summary,
+        data.target == 1,
+        data.masks,
+        data.kind.tolist(),
+    )
 
 
-def _is_labelled(folder: Path, masks: Path | None) -> bool:
-    """Whether folders, or a table, say which images are good.
+def _is_labelled(source: Source) -> bool:
+    """Whether folders, a table or an option say which images are good.
 
     A folder of images says nothing: here they need not be good, as they are in ``fit``.
     """
-    if folder.is_file():
-        return folder.suffix.lower() not in SUFFIXES and has_labels(folder)
-    return not folder.is_dir() or masks is not None or says_what_is_good(folder)
+    path = source.path
+    if path.is_file():
+        return path.suffix.lower() not in SUFFIXES and has_labels(path)
+    if source.label is not None or source.masks is not None:
+        return True
+    return not path.is_dir() or says_what_is_good(path, source.normal)
 
 
 def _names(paths: list[Path], folder: Path) -> list[str]:

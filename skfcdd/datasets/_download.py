@@ -1,4 +1,4 @@
-"""Files fetched whole or not at all, and archives unpacked with care."""
+"""Atomic downloads, and safe unpacking of archives."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from skfcdd.exceptions import DownloadError
 try:
     from lzma import LZMAError
 except ImportError:  # pragma: no cover
-    # Some builds of Python come without; tarfile then refuses such archives itself.
+    # Some builds of Python lack lzma; tarfile then rejects such archives itself.
     LZMAError = OSError  # type: ignore[misc, assignment]
 
 __all__ = ["RemoteFile", "download", "fetch_file", "read_files", "unpack"]
 
 _TIMEOUT = 60.0
 _CHUNK = 1 << 20
-# Seconds after which a part that nobody writes to was left by a process that died.
+# Seconds without writing after which a partial file belongs to a dead process.
 _ABANDONED = 3600.0
-# A part is worth nothing on a disk that it has filled.
+# On a full disk, a partial download is worthless.
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-# Photographs hardly shrink in an archive. One that grows beyond this is a trap.
+# Photographs hardly compress. An archive that expands beyond this is malicious.
 _MAX_GROWTH = 50
 _MIN_LIMIT = 1 << 28
 
@@ -51,7 +51,7 @@ Choice = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file, where it is, and the hash of its contents ("sha256:..." or "md5:...")."""
+    """A file, its URL, and the hash of its contents ("sha256:..." or "md5:...")."""
 
     name: str
     url: str
@@ -59,16 +59,16 @@ class RemoteFile:
 
 
 def fetch_file(remote: RemoteFile, folder: Path, *, download_if_missing: bool) -> Path:
-    """Path of a file in a folder, fetched if it is not there, with the right hash."""
+    """Return the path of a file, downloaded if missing, after checking its hash."""
     path = folder / remote.name
     if path.exists():
         try:
             _check(path, remote)
         except DownloadError as error:
-            # It may have been put there by hand, so it is not ours to delete.
+            # The user may have put it there, so do not delete it.
             raise DownloadError(
                 f"The file {path} is damaged or another one: {error}. Delete it to "
-                f"download it anew from {remote.url}, or put a good copy in its place."
+                f"download it again from {remote.url}, or put a good copy in its place."
             ) from error
         return path
     if not download_if_missing:
@@ -77,16 +77,16 @@ def fetch_file(remote: RemoteFile, folder: Path, *, download_if_missing: bool) -
             f"download_if_missing=False. Put it there (it is at {remote.url}), or give "
             f"download_if_missing=True."
         )
-    # Without a hash, nobody could tell whether two parts belong to one file.
+    # Without a hash, it is unknown whether two parts belong to one file.
     resume = remote.digest is not None
     download(remote.url, path, check=lambda part: _check(part, remote), resume=resume)
     return path
 
 
 def _check(path: Path, remote: RemoteFile) -> None:
-    """Refuse a file that is not the one it should be."""
+    """Raise if the file is not the expected one."""
     if remote.digest is None:
-        # A page of a proxy that asks for a password is a file, too.
+        # The login page of a proxy is a file, too.
         if remote.name.endswith(".zip") and not zipfile.is_zipfile(path):
             raise DownloadError("it is not a zip archive, or cut off")
         return
@@ -111,11 +111,11 @@ def download(
     lead: str = "",
     instead: str = "",
 ) -> None:
-    """Fetch a file, all of it or nothing.
+    """Download a file completely or not at all.
 
-    `check` raises if the contents are wrong. With `resume`, what came before a
-    connection broke is kept beside the file, and the next call goes on from there.
-    `lead` begins the message of an error, `instead` ends it with another way out.
+    `check` raises if the contents are wrong. With `resume`, an interrupted download is
+    kept next to the file, and the next call continues it. Error messages begin with
+    `lead` and end with the alternative `instead`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,13 +125,13 @@ def download(
             error.close()
         raise DownloadError(
             f"{lead}{url} could not be downloaded into the folder {path.parent}: "
-            f"{error or type(error).__name__}. To go on without a connection, put the "
+            f"{error or type(error).__name__}. To work without a connection, put the "
             f"file into this folder under the name {path.name}{instead}."
         ) from error
 
 
 def _download(url: str, path: Path, check: Check, resume: bool) -> None:
-    # Each process writes to a file of its own: two of them can fetch the same.
+    # Each process writes to its own file: two of them may download the same file.
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     if resume:
         _claim(path, part)
@@ -144,7 +144,7 @@ def _download(url: str, path: Path, check: Check, resume: bool) -> None:
             keep = False
             if not continued:
                 raise
-            # The first part was of another file, or damaged.
+            # The existing part belonged to another file, or was damaged.
             part.unlink()
             _stream(url, part)
             check(part)
@@ -160,9 +160,9 @@ def _download(url: str, path: Path, check: Check, resume: bool) -> None:
 
 
 def _claim(path: Path, part: Path) -> None:
-    """Take over the part that an earlier call has left, if there is one."""
+    """Take over the partial file left by an earlier call, if any."""
     for old in path.parent.glob(f"{glob.escape(path.name)}*.part"):
-        # Another process may be faster; then this one begins anew.
+        # If another process is faster, start again.
         with contextlib.suppress(OSError):
             is_left = old.name == f"{path.name}.part"
             if is_left or time.time() - old.stat().st_mtime > _ABANDONED:
@@ -172,7 +172,7 @@ def _claim(path: Path, part: Path) -> None:
 
 
 def _stream(url: str, part: Path) -> bool:
-    """Write what an address gives to the end of a part; whether it was continued."""
+    """Append a response to a partial file; return whether it was continued."""
     start = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "skfcdd", "Accept-Encoding": "identity"}
     if start:
@@ -183,13 +183,14 @@ def _stream(url: str, part: Path) -> bool:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not start:
             raise
-        # Nothing is behind the end of the part: it is the file, or of another one.
+        # Nothing follows the end of the part: it is complete, or belongs to another
+        # file.
         error.close()
         return True
     with answer:
         span = answer.headers.get("Content-Range", "")
         if answer.status != 206:
-            # The server knows no ranges: it sends the file from its start.
+            # The server does not support ranges: it sends the whole file.
             start = 0
         elif not span.startswith(f"bytes {start}-"):
             part.unlink()
@@ -199,7 +200,7 @@ def _stream(url: str, part: Path) -> bool:
         with part.open("ab" if start else "wb") as file:
             _check_space(part.parent, n_bytes)
             received = _copy(answer, file, start, n_bytes)
-    # http.client takes a connection cut in the middle for the end of the file.
+    # http.client mistakes an interrupted connection for the end of the file.
     if received < n_bytes:
         raise ConnectionError(
             f"cut off after {start + received} of {start + n_bytes} bytes"
@@ -208,7 +209,7 @@ def _stream(url: str, part: Path) -> bool:
 
 
 def _copy(source: IO[bytes], target: IO[bytes], start: int, n_bytes: int) -> int:
-    """Number of bytes copied, with a progress bar where somebody watches."""
+    """Copy and return the number of bytes, with a progress bar in a terminal."""
     bar: Any = importlib.import_module("tqdm").tqdm(
         total=start + n_bytes if n_bytes else None,
         initial=start,
@@ -227,7 +228,7 @@ def _copy(source: IO[bytes], target: IO[bytes], start: int, n_bytes: int) -> int
 
 
 def _check_space(folder: Path, n_bytes: int) -> None:
-    """Refuse what would fill the disk, before it does."""
+    """Raise before an operation that would fill the disk."""
     free = shutil.disk_usage(folder).free
     if n_bytes > free:
         raise OSError(
@@ -237,10 +238,10 @@ def _check_space(folder: Path, n_bytes: int) -> None:
 
 
 def unpack(archive: Path, folder: Path, keep: Choice) -> None:
-    """Unpack those files of a tar or zip archive whose names `keep` chooses.
+    """Unpack the files of a tar or zip archive whose names are selected by `keep`.
 
-    Names that lead out of the folder, links, devices and archives of absurd size are
-    refused; what was unpacked before stays, so give a folder that can go.
+    Paths outside the folder, links, devices and absurdly large archives raise an error.
+    Files unpacked before the error remain, so use a temporary folder.
     """
     with _telling(archive):
         for name, size, source in _entries(archive, keep):
@@ -252,17 +253,17 @@ def unpack(archive: Path, folder: Path, keep: Choice) -> None:
 
 
 def read_files(archive: Path, keep: Choice) -> dict[str, bytes]:
-    """Contents of those files of an archive whose names `keep` chooses, by name."""
+    """Read the files of an archive whose names are selected by `keep`, by name."""
     with _telling(archive):
         return {name: source.read() for name, _, source in _entries(archive, keep)}
 
 
 @contextlib.contextmanager
 def _telling(archive: Path) -> Iterator[None]:
-    """Say of an archive that cannot be unpacked which one it is, and what to do."""
+    """Add the path of the archive, and advice, to an error."""
     try:
         yield
-    # A damaged archive shows in many ways; zipfile uses RuntimeError for passwords.
+    # A damaged archive raises many errors; zipfile uses RuntimeError for passwords.
     except (
         DownloadError,
         EOFError,
@@ -275,16 +276,16 @@ def _telling(archive: Path) -> Iterator[None]:
     ) as error:
         raise DownloadError(
             f"The archive {archive} cannot be unpacked: {error or type(error).__name__}"
-            f". Delete it to download it anew, or put a good copy in its place."
+            f". Delete it to download it again, or put a good copy in its place."
         ) from error
 
 
 def _entries(archive: Path, keep: Choice) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Name, size and contents of the chosen files; all of them are checked."""
+    """Yield name, size and contents of the selected files; check all files."""
     limit = max(_MAX_GROWTH * archive.stat().st_size, _MIN_LIMIT)
     packed = _from_zip if zipfile.is_zipfile(archive) else _from_tar
     for name, size, is_plain, source in packed(archive):
-        # Paths of Windows know both slashes, and drives.
+        # Windows paths can have both slashes, and drives.
         path = PureWindowsPath(name)
         if path.drive or path.root or ".." in path.parts:
             raise DownloadError(f"it holds {name!r}, which leads out of the folder")
@@ -303,7 +304,7 @@ _Entry = tuple[str, int, bool, Callable[[], IO[bytes]] | None]
 
 
 def _from_zip(archive: Path) -> Iterator[_Entry]:
-    """Name, size, whether it is a file or folder, and a way to open a file."""
+    """Yield name, size, whether it is a file or folder, and a function to open it."""
     with zipfile.ZipFile(archive) as packed:
         for info in packed.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
@@ -313,8 +314,8 @@ def _from_zip(archive: Path) -> Iterator[_Entry]:
 
 
 def _from_tar(archive: Path) -> Iterator[_Entry]:
-    """As of a zip archive."""
-    # A stream cannot go back, so that a large archive is decompressed only once.
+    """Yield the entries of a tar archive, as for a zip archive."""
+    # A stream cannot seek, so a large archive is decompressed only once.
     with tarfile.open(archive, "r|*") as packed:
         for member in packed:
             is_plain = member.isfile() or member.isdir()
@@ -323,7 +324,7 @@ def _from_tar(archive: Path) -> Iterator[_Entry]:
 
 
 def _extract(packed: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    # Older versions of Python lack this second opinion.
+    # Older versions of Python lack this second check.
     if hasattr(tarfile, "data_filter"):
         tarfile.data_filter(member, tempfile.gettempdir())
     source = packed.extractfile(member)

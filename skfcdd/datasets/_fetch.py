@@ -1,4 +1,4 @@
-"""Fashion-MNIST and CIFAR, as arrays."""
+"""Loaders of Fashion-MNIST and CIFAR as arrays."""
 
 from __future__ import annotations
 
@@ -49,42 +49,42 @@ def fetch_fashion_mnist(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Any:
-    """Fetch Fashion-MNIST: grey images of 10 kinds of clothing.
+    """Load Fashion-MNIST: greyscale images of 10 classes of clothing (classification).
 
     Parameters
     ----------
     split : {"train", "test"} or None, default=None
-        60,000 images to train on, 10,000 to test, or all of them.
+        Load the 60,000 training images, the 10,000 test images, or all.
     data_home : path, default=None
-        Folder of downloads. None takes the one that the environment variable
-        ``SKFCDD_DATA`` names, or else ``~/skfcdd_data``.
+        Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
+        otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download (30 MB) what is not there, or to raise an error.
+        Whether to download the data (30 MB) if missing; otherwise raise an error.
     return_X_y : bool, default=False
-        Whether to give (images, target) alone.
+        If True, return only (images, target).
 
     Returns
     -------
     sklearn.utils.Bunch
-        With the attributes
+        Dictionary-like object with the attributes
 
         - images: (n, 28, 28), uint8.
         - target: (n,), int64, 0 to 9.
         - split: (n,), "train" or "test".
         - target_names, DESCR, license.
 
-        Or a tuple (images, target) with `return_X_y`.
+        If `return_X_y` is True, a tuple (images, target) instead.
 
     Raises
     ------
-    ~skfcdd.exceptions.DownloadError
-        If the files are not there and cannot be fetched, or are damaged. The message
-        says where to put them by hand.
+    DownloadError
+        If the files are missing and cannot be downloaded, or are damaged. The message
+        says where to put them manually.
 
     Notes
     -----
-    With the environment variable ``SKFCDD_MIRROR``, files are fetched by their names
-    from the address that it holds. Their hashes are checked all the same.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
+    by name from there. Their hashes are still checked.
 
     Examples
     --------
@@ -116,46 +116,46 @@ def fetch_cifar10(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Any:
-    """Fetch CIFAR-10: colour images of 10 kinds of animals and vehicles.
+    """Load CIFAR-10: colour images of 10 classes of animals and vehicles.
 
     Parameters
     ----------
     split : {"train", "test"} or None, default=None
-        50,000 images to train on, 10,000 to test, or all of them.
+        Load the 50,000 training images, the 10,000 test images, or all.
     data_home : path, default=None
-        Folder of downloads. None takes the one that the environment variable
-        ``SKFCDD_DATA`` names, or else ``~/skfcdd_data``.
+        Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
+        otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download (170 MB) what is not there, or to raise an error.
+        Whether to download the data (170 MB) if missing; otherwise raise an error.
     return_X_y : bool, default=False
-        Whether to give (images, target) alone.
+        If True, return only (images, target).
 
     Returns
     -------
     sklearn.utils.Bunch
-        With the attributes
+        Dictionary-like object with the attributes
 
         - images: (n, 32, 32, 3), uint8.
         - target: (n,), int64, 0 to 9.
         - split: (n,), "train" or "test".
         - target_names, DESCR, license.
 
-        Or a tuple (images, target) with `return_X_y`.
+        If `return_X_y` is True, a tuple (images, target) instead.
 
     Raises
     ------
-    ~skfcdd.exceptions.DownloadError
-        If the file is not there and cannot be fetched, or is damaged. The message
-        says where to put it by hand.
+    DownloadError
+        If the file is missing and cannot be downloaded, or is damaged. The message says
+        where to put it manually.
 
     Notes
     -----
-    With the environment variable ``SKFCDD_MIRROR``, files are fetched by their names
-    from the address that it holds. Their hashes are checked all the same.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
+    by name from there. Their hashes are still checked.
 
     Examples
     --------
-    One class is normal, all others are not:
+    One class is normal, all others are anomalous:
 
     >>> from skfcdd.datasets import fetch_cifar10
     >>> X, y = fetch_cifar10(split="train", return_X_y=True)  # doctest: +SKIP
@@ -178,47 +178,47 @@ def fetch_cifar100(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Any:
-    """Fetch CIFAR-100: colour images of 100 kinds of things in 20 groups.
+    """Load CIFAR-100: colour images of 100 classes in 20 superclasses.
 
     Parameters
     ----------
     split : {"train", "test"} or None, default=None
-        50,000 images to train on, 10,000 to test, or all of them.
+        Load the 50,000 training images, the 10,000 test images, or all.
     data_home : path, default=None
-        Folder of downloads. None takes the one that the environment variable
-        ``SKFCDD_DATA`` names, or else ``~/skfcdd_data``.
+        Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
+        otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download (169 MB) what is not there, or to raise an error.
+        Whether to download the data (169 MB) if missing; otherwise raise an error.
     return_X_y : bool, default=False
-        Whether to give (images, target) alone.
+        If True, return only (images, target).
 
     Returns
     -------
     sklearn.utils.Bunch
-        With the attributes
+        Dictionary-like object with the attributes
 
         - images: (n, 32, 32, 3), uint8.
         - target: (n,), int64, 0 to 99.
-        - group: (n,), int64, 0 to 19, the group that a class belongs to.
+        - group: (n,), int64, 0 to 19, the superclass of each class.
         - split: (n,), "train" or "test".
         - target_names, group_names, DESCR, license.
 
-        Or a tuple (images, target) with `return_X_y`.
+        If `return_X_y` is True, a tuple (images, target) instead.
 
     Raises
     ------
-    ~skfcdd.exceptions.DownloadError
-        If the file is not there and cannot be fetched, or is damaged. The message
-        says where to put it by hand.
+    DownloadError
+        If the file is missing and cannot be downloaded, or is damaged. The message says
+        where to put it manually.
 
     Notes
     -----
-    With the environment variable ``SKFCDD_MIRROR``, files are fetched by their names
-    from the address that it holds. Their hashes are checked all the same.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
+    by name from there. Their hashes are still checked.
 
     Examples
     --------
-    As outlier exposure for CIFAR-10, whose classes it does not share:
+    Used as outlier exposure for CIFAR-10, with which it shares no class:
 
     >>> from skfcdd.datasets import fetch_cifar100
     >>> others = fetch_cifar100(split="train").images  # doctest: +SKIP
@@ -240,7 +240,7 @@ def fetch_cifar100(
 def _fetch_cifar(
     key: str, split: str | None, data_home: Home, download_if_missing: bool
 ) -> dict[str, bytes]:
-    """Contents of the files of an archive of CIFAR, by their names without folder."""
+    """Read the files of a CIFAR archive, by name without folder."""
     check_choice("split", split, [*_SPLITS, None])
     [archive] = fetch_files(key, home_of(key, data_home), download_if_missing)
     other = {"train": "test", "test": "train"}.get(split or "")
@@ -256,21 +256,21 @@ def _fetch_cifar(
 
 
 def _part_of(name: str) -> str:
-    """Which part a file of records holds."""
+    """Return the split that a batch file belongs to."""
     return "test" if name.startswith("test") else "train"
 
 
 def _cifar_parts(
     packed: dict[str, bytes], n_labels: int, split: str | None
 ) -> list[tuple[str, Bytes, Bytes]]:
-    """Part, images (n, 32, 32, 3) and labels (n, n_labels) of the files of records."""
+    """Yield split, images (n, 32, 32, 3) and labels (n, n_labels) of batch files."""
     parts = []
     for part in _SPLITS if split is None else (split,):
         for name in sorted(packed):
             if not name.endswith(".bin") or _part_of(name) != part:
                 continue
             records = _as_array(name, packed[name], (-1, n_labels + 3072))
-            # Red, green and blue stand one after the other.
+            # Red, green and blue are stored one after the other.
             planes = records[:, n_labels:].reshape(-1, 3, 32, 32)
             images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
             parts.append((part, images, records[:, :n_labels]))
@@ -278,13 +278,13 @@ def _cifar_parts(
 
 
 def _read_idx(path: Path) -> Bytes:
-    """Array of a file in the format of MNIST."""
+    """Read an array from a file in the IDX format of MNIST."""
     try:
         with gzip.open(path) as file:
             body = file.read()
     except (EOFError, gzip.BadGzipFile) as error:
         raise DownloadError(f"The file {path} is damaged: {error}.") from error
-    # Two zeros, the type (8 is a byte), the number of axes, and their lengths.
+    # Two zeros, the data type (8 is uint8), the number of axes, and their lengths.
     if body[:3] != b"\0\0\x08" or len(body) < 4 + 4 * body[3]:
         raise DownloadError(f"The file {path} is not of the format of MNIST.")
     shape = np.frombuffer(body, dtype=">u4", count=body[3], offset=4)
@@ -294,7 +294,7 @@ def _read_idx(path: Path) -> Bytes:
 
 
 def _as_array(name: str, body: bytes, shape: tuple[int, ...]) -> Bytes:
-    """Bytes of a file in a shape, if they fill it."""
+    """Reshape the bytes of a file, after checking their number."""
     row = math.prod(shape[1:])
     n_rows = shape[0] if shape[0] >= 0 else len(body) // row
     if len(body) != n_rows * row:
@@ -306,7 +306,7 @@ def _as_array(name: str, body: bytes, shape: tuple[int, ...]) -> Bytes:
 
 
 def _lines(packed: dict[str, bytes], name: str) -> list[str]:
-    """Names in a file of text, one in a line."""
+    """Read names from a text file, one per line."""
     lines = packed.get(name, b"").decode().splitlines()
     return [line.strip() for line in lines if line.strip()]
 
@@ -317,7 +317,7 @@ def _bunch(
     return_X_y: bool,
     **others: Any,
 ) -> Any:
-    """Result of a fetcher, of the parts, images and labels that were read."""
+    """Create the result of a loader."""
     if not arrays:
         raise DownloadError(f"There are no images in the files of {key}.")
     images = np.concatenate([images for _, images, _ in arrays])

@@ -1,4 +1,4 @@
-"""Photographs of surfaces and objects, as folders in the layout of MVTec-AD."""
+"""Loaders of photographs of surfaces and objects, stored in the MVTec-AD layout."""
 
 from __future__ import annotations
 
@@ -59,10 +59,9 @@ _VISA = (
     "pcb4",
     "pipe_fryum",
 )
-# Photographs of one magnetic tile have numbers that lie closer together than this.
+# Photographs whose numbers are closer than this show the same magnetic tile.
 _GAP = 160
-# Tiles without any defect that are kept for testing, counted by their numbers. Drawn
-# once, at random.
+# Tiles without defects reserved for testing, by number. Drawn once, at random.
 _TEST_TILES = {17, 46, 52, 62, 67, 71, 89, 99, 101, 123, 124, 126, 127}
 _TEST_TILES |= {130, 131, 141, 147, 155, 173, 177, 181, 187, 200, 204, 208}
 
@@ -76,10 +75,10 @@ def fetch_mvtec_ad(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Any:
-    """Fetch one category of MVTec-AD: photographs of an object, good and with defects.
+    """Load one category of MVTec-AD: photographs of an object, good and defective.
 
-    The archive (5.3 GB) holds all categories and is fetched once; it may be deleted
-    when those that are needed have been unpacked.
+    The archive (5.3 GB) contains all categories and is downloaded once; you may delete
+    it after the required categories have been unpacked.
 
     Parameters
     ----------
@@ -88,37 +87,37 @@ def fetch_mvtec_ad(
         "metal_nut", "pill", "screw", "tile", "toothbrush", "transistor", "wood" or
         "zipper".
     split : {"train", "test"} or None, default=None
-        The good images to train on, those to test, or all of them.
+        Load the good training images, the test images, or all.
     resize : int, tuple of int (h, w) or None, default=256
-        Size in pixels; None keeps that of the files.
+        Size in pixels; None keeps the original size.
     data_home : path, default=None
-        Folder of downloads. None takes the one that the environment variable
-        ``SKFCDD_DATA`` names, or else ``~/skfcdd_data``.
+        Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
+        otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download what is not there, or to raise an error.
+        Whether to download missing data; otherwise raise an error.
     return_X_y : bool, default=False
-        Whether to give (images, target) alone.
+        If True, return only (images, target).
 
     Returns
     -------
     sklearn.utils.Bunch
-        As :func:`load_images` gives it (images, which are read when they are needed,
-        target, kind, split, masks, filenames), with folder, DESCR and license. Or a
-        tuple (images, target) with `return_X_y`.
+        As returned by :func:`load_images` (images, which are read on access, target,
+        kind, split, masks, filenames), with folder, DESCR and license. If `return_X_y`
+        is True, a tuple (images, target) instead.
 
     Raises
     ------
     ValueError
-        If there is no such category.
-    ~skfcdd.exceptions.DownloadError
-        If the archive is not there and cannot be fetched, or is damaged. The message
-        says where to put it by hand.
+        If the category does not exist.
+    DownloadError
+        If the archive is missing and cannot be downloaded, or is damaged. The message
+        says where to put it manually.
 
     Notes
     -----
-    Not for commercial use: the licence is CC BY-NC-SA 4.0. With the environment
-    variable ``SKFCDD_MIRROR``, files are fetched by their names from the address that
-    it holds. Their hashes are checked all the same.
+    Not for commercial use: the licence is CC BY-NC-SA 4.0. If the environment variable
+    ``SKFCDD_MIRROR`` is set to a URL, files are downloaded by name from there. Their
+    hashes are still checked.
 
     Examples
     --------
@@ -149,10 +148,10 @@ def fetch_visa(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Any:
-    """Fetch one category of VisA: photographs of an object, good and with defects.
+    """Load one category of VisA: photographs of an object, good and defective.
 
-    The archive (1.9 GB) holds all categories and is fetched once; it may be deleted
-    when those that are needed have been unpacked.
+    The archive (1.9 GB) contains all categories and is downloaded once; you may delete
+    it after the required categories have been unpacked.
 
     Parameters
     ----------
@@ -160,37 +159,38 @@ def fetch_visa(
         "candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1",
         "macaroni2", "pcb1", "pcb2", "pcb3", "pcb4" or "pipe_fryum".
     split : {"train", "test"} or None, default=None
-        The good images to train on, those to test, or all of them; as the authors
-        divide them for one class.
+        Load the good training images, the test images, or all, as in the authors'
+        one-class split.
     resize : int, tuple of int (h, w) or None, default=256
-        Size in pixels; None keeps that of the files, if it is the same for all.
+        Size in pixels; None keeps the original size, which must be the same for all
+        files.
     data_home : path, default=None
-        Folder of downloads. None takes the one that the environment variable
-        ``SKFCDD_DATA`` names, or else ``~/skfcdd_data``.
+        Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
+        otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download what is not there, or to raise an error.
+        Whether to download missing data; otherwise raise an error.
     return_X_y : bool, default=False
-        Whether to give (images, target) alone.
+        If True, return only (images, target).
 
     Returns
     -------
     sklearn.utils.Bunch
-        As :func:`load_images` gives it (images, which are read when they are needed,
-        target, kind, split, masks, filenames), with folder, DESCR and license. The
-        kind is "good" or "bad". Or a tuple (images, target) with `return_X_y`.
+        As returned by :func:`load_images` (images, which are read on access, target,
+        kind, split, masks, filenames), with folder, DESCR and license. The kind is
+        "good" or "bad". If `return_X_y` is True, a tuple (images, target) instead.
 
     Raises
     ------
     ValueError
-        If there is no such category.
-    ~skfcdd.exceptions.DownloadError
-        If the archive is not there and cannot be fetched, or is damaged. The message
-        says where to put it by hand.
+        If the category does not exist.
+    DownloadError
+        If the archive is missing and cannot be downloaded, or is damaged. The message
+        says where to put it manually.
 
     Notes
     -----
-    With the environment variable ``SKFCDD_MIRROR``, files are fetched by their names
-    from the address that it holds. Their hashes are checked all the same.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
+    by name from there. Their hashes are still checked.
 
     Examples
     --------
@@ -220,41 +220,41 @@ def fetch_magnetic_tiles(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Any:
-    """Fetch photographs of magnetic tiles, good and with five kinds of defect.
+    """Load photographs of magnetic tiles, good and with five kinds of defect.
 
     Parameters
     ----------
     split : {"train", "test"} or None, default=None
-        714 good images to train on, 238 good ones and 392 with defects to test, or
-        all of them. No tile is in both parts.
+        Load the 714 good training images, the test images (238 good, 392 defective), or
+        all. No tile appears in both sets.
     resize : int, tuple of int (h, w) or None, default=128
-        Size in pixels. The files have many sizes, so None raises an error.
+        Size in pixels. The files have different sizes, so None raises an error.
     data_home : path, default=None
-        Folder of downloads. None takes the one that the environment variable
-        ``SKFCDD_DATA`` names, or else ``~/skfcdd_data``.
+        Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
+        otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download (51 MB) what is not there, or to raise an error.
+        Whether to download the data (51 MB) if missing; otherwise raise an error.
     return_X_y : bool, default=False
-        Whether to give (images, target) alone.
+        If True, return only (images, target).
 
     Returns
     -------
     sklearn.utils.Bunch
-        As :func:`load_images` gives it (images, which are read when they are needed,
-        target, kind, split, masks, filenames), with folder, DESCR and license. The
-        kind is "good", "blowhole", "break", "crack", "fray" or "uneven". Or a tuple
-        (images, target) with `return_X_y`.
+        As returned by :func:`load_images` (images, which are read on access, target,
+        kind, split, masks, filenames), with folder, DESCR and license. The kind is
+        "good", "blowhole", "break", "crack", "fray" or "uneven". If `return_X_y` is
+        True, a tuple (images, target) instead.
 
     Raises
     ------
-    ~skfcdd.exceptions.DownloadError
-        If the archive is not there and cannot be fetched, or is damaged. The message
-        says where to put it by hand.
+    DownloadError
+        If the archive is missing and cannot be downloaded, or is damaged. The message
+        says where to put it manually.
 
     Notes
     -----
-    With the environment variable ``SKFCDD_MIRROR``, files are fetched by their names
-    from the address that it holds.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
+    by name from there.
 
     Examples
     --------
@@ -271,9 +271,9 @@ def fetch_magnetic_tiles(
 
 
 def _is_here(folder: Path, split: str | None) -> bool:
-    """Whether a data set has been unpacked, once it is known that it can be read."""
+    """Whether a data set has been unpacked, after checking that it can be read."""
     check_choice("split", split, ["train", "test", None])
-    # Without it, the download would be in vain.
+    # Without Pillow, the download would be useless.
     pillow("Image")
     return folder.is_dir()
 
@@ -284,25 +284,25 @@ def _install(
     keep: Callable[[str], bool],
     arrange: Callable[[Path], Path],
 ) -> None:
-    """Unpack an archive, bring it into order, and move it to its place, whole."""
+    """Unpack an archive, arrange its files, and move the result into place."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacked-") as name:
         unpack(archive, Path(name), keep)
         ready = arrange(Path(name))
         if not (ready / "train").is_dir():
             raise DownloadError(
                 f"The archive {archive} holds no images of {folder.name!r}. Delete it "
-                f"to download it anew, or put a good copy in its place."
+                f"to download it again, or put a good copy in its place."
             )
         try:
             os.replace(ready, folder)
         except OSError:
-            # Another process has done the same, and was faster.
+            # Another process has done the same first.
             if not folder.is_dir():
                 raise
 
 
 def _arrange_visa(unpacked: Path, category: str) -> Path:
-    """Move the files of VisA to where the table of the authors says they belong."""
+    """Move the files of VisA to the folders given in the authors' table."""
     ready = unpacked / "ready"
     table = unpacked / "split_csv" / "1cls.csv"
     if not table.is_file():
@@ -321,7 +321,7 @@ def _arrange_visa(unpacked: Path, category: str) -> Path:
 
 
 def _move(unpacked: Path, name: PurePosixPath, target: Path) -> None:
-    """Move a file that a table names."""
+    """Move a file listed in a table."""
     source = unpacked / name
     # A table could name any file of the computer.
     if ".." in name.parts or name.is_absolute() or not source.is_file():
@@ -331,7 +331,7 @@ def _move(unpacked: Path, name: PurePosixPath, target: Path) -> None:
 
 
 def _arrange_tiles(unpacked: Path) -> Path:
-    """Sort the photographs of magnetic tiles by part and kind."""
+    """Sort the photographs of magnetic tiles by split and kind."""
     image = pillow("Image")
     ready = unpacked / "ready"
     paths = sorted(unpacked.glob("*/MT_*/Imgs/*.jpg"))
@@ -344,7 +344,8 @@ def _arrange_tiles(unpacked: Path) -> Path:
         if kind != "good":
             mask = ready / "ground_truth" / kind / f"{path.stem}_mask.png"
             mask.parent.mkdir(parents=True, exist_ok=True)
-            # Masks are blurred by compression: what is not dark belongs to the defect.
+            # Compression blurs masks: all pixels that are not dark belong to the
+            # defect.
             with image.open(path.with_suffix(".png")) as drawn:
                 grey = drawn.convert("L")
             grey.point(lambda value: 255 * (value > 127)).save(mask)
@@ -352,7 +353,7 @@ def _arrange_tiles(unpacked: Path) -> Path:
 
 
 def _parts(paths: list[Path], kinds: list[str]) -> list[str]:
-    """Part of each photograph; all photographs of a tile are in the same one."""
+    """Assign photographs to splits; all photographs of a tile are in the same split."""
     numbers = np.array(
         [int(re.sub(r".*num_(\d+).*", r"\1", path.stem)) for path in paths]
     )
@@ -366,7 +367,7 @@ def _parts(paths: list[Path], kinds: list[str]) -> list[str]:
 def _load(
     key: str, folder: Path, split: str | None, resize: Size, return_X_y: bool
 ) -> Any:
-    """Result of a fetcher, of a folder that is there."""
+    """Create the result of a loader from an existing folder."""
     from skfcdd.datasets._folders import find_images, read_found
 
     found = find_images(folder).only(split)

@@ -1,4 +1,4 @@
-"""What can be fetched: addresses, hashes, licences, and where it is kept."""
+"""URLs, hashes and licences of the public data sets, and their storage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("skfcdd.datasets")
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: its files, and what its authors ask for."""
+    """A data set, its files and its terms of use."""
 
     title: str
     files: tuple[RemoteFile, ...]
@@ -29,7 +29,7 @@ class DataSet:
 
     @property
     def description(self) -> str:
-        """All of it as a text."""
+        """Describe the data set in a text."""
         return (
             f"{self.title}\n\n{self.contents}\n\nSource: {self.source}\n"
             f"Licence: {self.license}\nReference: {self.reference}\n"
@@ -37,7 +37,7 @@ class DataSet:
 
 
 _FASHION = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
-# Names the contents for good; a branch could change.
+# Identifies the contents permanently; a branch could change.
 _TILES_COMMIT = "cc4eb530b57b9cb7225bf76023873043ffd50655"
 
 DATA_SETS: dict[str, DataSet] = {
@@ -164,9 +164,9 @@ DATA_SETS: dict[str, DataSet] = {
     "magnetic_tiles": DataSet(
         title="Magnetic tile defects",
         files=(
-            # GitHub packs this archive on demand and does not promise the same bytes
-            # for ever, so there is no hash: the commit in the address names the
-            # contents, and each file in the archive has a checksum.
+            # GitHub creates this archive on demand and does not guarantee identical
+            # bytes, so there is no hash: the commit in the URL identifies the contents,
+            # and each file in the archive has a checksum.
             RemoteFile(
                 f"magnetic-tiles-{_TILES_COMMIT[:7]}.zip",
                 "https://github.com/abin24/Magnetic-tile-defect-datasets./archive/"
@@ -192,7 +192,7 @@ DATA_SETS: dict[str, DataSet] = {
 
 
 def home_of(key: str, data_home: str | os.PathLike[str] | None) -> Path:
-    """Folder in which a data set is kept."""
+    """Return the folder in which a data set is stored."""
     home = data_home or os.environ.get("SKFCDD_DATA") or "~/skfcdd_data"
     return Path(home).expanduser() / key
 
@@ -203,7 +203,7 @@ def fetch_files(
     download_if_missing: bool,
     names: Iterable[str] | None = None,
 ) -> list[Path]:
-    """Paths of the files of a data set, or of those named, fetched where missing."""
+    """Return paths of all or the given files of a data set; download missing ones."""
     data_set = DATA_SETS[key]
     files = [f for f in data_set.files if names is None or f.name in names]
     mirror = os.environ.get("SKFCDD_MIRROR", "").rstrip("/")
@@ -216,8 +216,8 @@ def fetch_files(
         files = [replace(file, url=f"{mirror}/{file.name}") for file in files]
     missing = [file for file in files if not (folder / file.name).exists()]
     if missing and download_if_missing:
-        # A warning shows without any setting of the logs: nobody should hold such
-        # data and not know what they may do with it.
+        # A warning is visible with any logging settings: users of such data must know
+        # its terms of use.
         logger.warning(
             "Downloading %s into %s. Licence: %s. Please cite: %s",
             data_set.title,
@@ -232,7 +232,7 @@ def fetch_files(
 
 
 def check_choice(what: str, given: object, known: Iterable[str | None]) -> None:
-    """Refuse a name that is not known, and offer the nearest one."""
+    """Raise for an unknown name, and suggest the closest one."""
     known = list(known)
     if given in known:
         return

@@ -1,7 +1,7 @@
-"""Defects of a single image: how it looks with one, softly drawn.
+"""Synthetic defects, drawn softly into a single image.
 
-Each defect takes the clean image, its surface and a random state, and gives the image
-with the defect. Contrasts are a few times the noise of the surface, no more.
+Each defect takes a scene with the clean image and a random state, and returns the image
+with the defect. Contrasts are at most a few times the noise of the surface.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scene:
-    """One clean image, and what lies below its parts.
+    """A clean image with its background and parts.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class Scene:
 
 
 def _place(rng: np.random.RandomState, scene: Scene, margin: float) -> Floats:
-    """A point (y, x) that keeps a share of the sides away from the border."""
+    """Draw a point (y, x), with a margin to the border relative to the sides."""
     shape = np.array(scene.image.shape)
     place: Floats = rng.uniform(margin, 1 - margin, 2) * shape
     return place
 
 
 def _distance(scene: Scene, center: Floats, stretch: float, angle: float) -> Floats:
-    """Distance of the pixels from a point, longer across than along an angle."""
+    """Compute an elliptical distance from a point, for a stretch along an angle."""
     h, w = scene.image.shape
     y, x = np.arange(h)[:, None] - center[0], np.arange(w)[None, :] - center[1]
     along = y * np.sin(angle) + x * np.cos(angle)
@@ -56,7 +56,7 @@ def _distance(scene: Scene, center: Floats, stretch: float, angle: float) -> Flo
 
 
 def _irregular(rng: np.random.RandomState, scene: Scene, radius: float) -> Floats:
-    """Soft coverage (h, w), 0 to 1, of an irregular patch."""
+    """Draw the soft coverage (h, w), 0 to 1, of an irregular patch."""
     center = _place(rng, scene, 0.15)
     distance = _distance(scene, center, rng.uniform(0.8, 1.4), rng.uniform(0, np.pi))
     noise = ndimage.gaussian_filter(
@@ -74,7 +74,7 @@ def _line(
     length: float,
     width: float,
 ) -> Floats:
-    """Soft coverage (h, w), 0 to 1, of a line that winds or does not."""
+    """Draw the soft coverage (h, w), 0 to 1, of a straight or winding line."""
     n_steps = 4 * int(length) + 8
     turns = ndimage.gaussian_filter1d(rng.standard_normal(n_steps), 6)
     angle = rng.uniform(0, 2 * np.pi) + winding * np.cumsum(turns)
@@ -91,12 +91,12 @@ def _line(
 
 
 def _contrast(rng: np.random.RandomState, low: float, high: float) -> float:
-    """A change of brightness, up or down."""
+    """Draw a change of brightness with a random sign."""
     return float(rng.choice([-1, 1]) * rng.uniform(low, high))
 
 
 def scratch(rng: np.random.RandomState, scene: Scene) -> Floats:
-    """A thin straight line, brighter or darker than its surroundings."""
+    """Draw a thin straight line, brighter or darker than its surroundings."""
     length = rng.uniform(0.3, 0.7) * scene.side
     width = rng.uniform(0.3, 0.8) * scene.side / 128
     line = _line(rng, scene, 0.02, length, width)
@@ -104,7 +104,7 @@ def scratch(rng: np.random.RandomState, scene: Scene) -> Floats:
 
 
 def crack(rng: np.random.RandomState, scene: Scene) -> Floats:
-    """A thin dark winding line with branches."""
+    """Draw a thin dark winding line with branches."""
     width = rng.uniform(0.2, 0.5) * scene.side / 128
     length = rng.uniform(0.25, 0.5) * scene.side
     coverage = _line(rng, scene, 0.25, length, width)
@@ -112,25 +112,25 @@ def crack(rng: np.random.RandomState, scene: Scene) -> Floats:
 
 
 def spot(rng: np.random.RandomState, scene: Scene) -> Floats:
-    """A small round mark."""
+    """Draw a small round mark."""
     radius = rng.uniform(0.025, 0.05) * scene.side
     return scene.image + _contrast(rng, 0.14, 0.24) * _irregular(rng, scene, radius)
 
 
 def stain(rng: np.random.RandomState, scene: Scene) -> Floats:
-    """A large pale or dark patch under which the surface is still seen."""
+    """Draw a large bright or dark patch through which the surface is visible."""
     radius = rng.uniform(0.08, 0.15) * scene.side
     patch = _irregular(rng, scene, radius)
     return scene.image * (1 + _contrast(rng, 0.12, 0.22) * patch)
 
 
 def missing(rng: np.random.RandomState, scene: Scene) -> Floats:
-    """A part that is not there: a piece of thread, a tablet, a chip of the surface."""
+    """Remove a part: a piece of thread, a tablet, or a chip of the surface."""
     center = _place(rng, scene, 0.2).astype(int)
     part = scene.parts[tuple(center)]
     if (scene.parts == scene.parts.flat[0]).all():  # a surface without parts
         coverage = _irregular(rng, scene, rng.uniform(0.06, 0.1) * scene.side)
-    elif part < 0:  # between the parts: take the nearest one
+    elif part < 0:  # between parts: choose the nearest one
         found = ndimage.distance_transform_edt(
             scene.parts < 0, return_distances=False, return_indices=True
         )

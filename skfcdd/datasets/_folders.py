@@ -14,6 +14,7 @@ from skfcdd._inputs.decoding import Header, read_headers, read_picture
 from skfcdd._inputs.files import ImageFiles
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.datasets._found import SUFFIXES, Entry, Found, first_of, plural
+from skfcdd.datasets._groups import group_names, grouped
 from skfcdd.datasets._layout import read_folder
 from skfcdd.datasets._masks import MaskReader
 from skfcdd.datasets._tables import read_table
@@ -33,6 +34,7 @@ def load_images(
     anomalous: str | os.PathLike[str] | None = None,
     masks: str | os.PathLike[str] | None = None,
     normal: str | None = None,
+    groups: str | None = None,
     resize: int | tuple[int, int] | None = None,
     keep_aspect: bool = False,
     mode: str = "auto",
@@ -43,7 +45,7 @@ def load_images(
     rescale: bool = False,
     n_channels: int | None = None,
 ) -> Bunch:
-    """Images of a folder or a table, with labels, kinds of defect and masks.
+    r"""Images of a folder or a table, with labels, kinds of defect and masks.
 
     What `source` is, is seen from its contents:
 
@@ -54,7 +56,7 @@ def load_images(
     - a folder of images, which are all normal; with a second one, `anomalous`, of
       images that are not;
     - a CSV file with the columns ``path`` and, if you like, ``label`` (0 or 1, words,
-      or kinds), ``mask`` and ``split``; paths are relative to the file.
+      or kinds), ``mask``, ``split`` and ``group``; paths are relative to the file.
 
     All rules are in the user guide, under "Folders, masks and tables". What they leave
     open is an error or a warning; no image changes its meaning in silence.
@@ -73,6 +75,11 @@ def load_images(
         ``gt`` within, ``ground_truth`` beside, and masks beside their images.
     normal : str, default=None
         Name of the folder, or the label, of good images; it alone counts then.
+    groups : str, default=None
+        Regular expression that tells images that belong together, such as photographs
+        of one part, by their paths below `source`: those with the same text in its
+        parentheses do. ``r"(part\d+)_"`` groups "good/part7_a.png" and
+        "good/part7_b.png". None takes the column ``group`` of a table.
     resize, keep_aspect, mode, page, n_jobs, dtype, rescale, n_channels
         As for :class:`ImageFiles`.
     on_error : {"raise", "skip"}, default="raise"
@@ -90,6 +97,7 @@ def load_images(
         masks : ndarray of shape (n, h, w), uint8; a list of arrays (h, w) with None
         for defects whose mask is not known, if there are some; None if there are none;
         filenames : ndarray of str (n,);
+        groups : ndarray of str (n,), for ``fit``; None if nothing groups the images;
         summary : str, what was understood, in a line.
 
     Raises
@@ -99,16 +107,16 @@ def load_images(
     ValueError
         If it is not clear which images are good, names or labels contradict each other,
         or `masks` holds no mask of a defect.
-    ~skfcdd.exceptions.ImageFileError
+    ImageFileError
         If a file cannot be read.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If files have several sizes and there is no `resize`.
 
     Warns
     -----
-    ~skfcdd.exceptions.SkippedFilesWarning
+    SkippedFilesWarning
         With ``on_error="skip"``, if files were left out.
-    ~skfcdd.exceptions.UnclearDataWarning
+    UnclearDataWarning
         If masks or images are left over, no image is good, links lead elsewhere, or
         values of masks can be read in two ways.
 
@@ -136,6 +144,8 @@ def load_images(
         normal=normal,
         on_error=on_error,
     )
+    if groups is not None:
+        found = grouped(found, groups, source)
     return read_found(
         found.only(split),
         source,
@@ -160,14 +170,23 @@ def find_images(
     normal: str | None = None,
     on_error: str = "raise",
     unlabelled: bool = False,
+    whole: bool | None = None,
 ) -> Found:
-    """The files of a folder or a table, and what is known of them; none is opened."""
+    """The files of a folder or a table, and what is known of them; none is opened.
+
+    If `whole` is given, all images of a folder are good (False) or defects (True).
+    """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Got on_error={on_error!r}, but expected 'raise' or 'skip'.")
     place = Path(source)
     if not place.exists():
         raise FileNotFoundError(f"There is no {str(source)!r}.")
     if place.is_file():
+        if whole is not None:
+            raise ValueError(
+                f"A label of all images is for folders, but {str(source)!r} is a "
+                f"table. Write labels into its column 'label'."
+            )
         for name, given in (("anomalous", anomalous), ("masks", masks)):
             if given is not None:
                 raise ValueError(
@@ -188,6 +207,7 @@ def find_images(
         masks=None if masks is None else Path(masks),
         normal=normal,
         unlabelled=unlabelled,
+        whole=whole,
     )
 
 
@@ -232,6 +252,7 @@ def read_found(
         split=np.array([entry.split for entry in entries]),
         masks=masks,
         filenames=np.array([str(entry.path) for entry in entries]),
+        groups=group_names(entries),
         summary=found.summary(known, n_failed),
     )
 

@@ -34,6 +34,8 @@ class Entry:
         Whether it counts as good only because nothing says otherwise.
     where : str
         The line of a table that names it.
+    group : str
+        Name of the group of images that it belongs to; empty if to none.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Entry:
     place: tuple[str, ...] = ()
     assumed: bool = False
     where: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)

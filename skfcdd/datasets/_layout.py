@@ -21,6 +21,7 @@ _PARTS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "calibration": "val",
 }
 # These may hold masks, or be kinds of defect.
 _LIKE_MASKS = {"label", "labels", "annotation", "annotations", "seg", "segmentation"}
@@ -38,6 +39,7 @@ def read_folder(
     masks: Path | None = None,
     normal: str | None = None,
     unlabelled: bool = False,
+    whole: bool | None = None,
 ) -> Found:
     """Images of a folder and what is known of them.
 
@@ -48,6 +50,8 @@ def read_folder(
         As for :func:`load_images`.
     unlabelled : bool, default=False
         Whether nothing is to be known of the images.
+    whole : bool, default=None
+        Whether all images are defects, or none is, whatever the folders are called.
     """
     apart = [] if anomalous is None else [anomalous]
     found = walk(source, apart=apart, masks=masks)
@@ -59,7 +63,9 @@ def read_folder(
             warned.append(f"{plural(n, 'mask')} left out")
         return Found(entries, found.skipped, warned, labelled=False)
     layout = _Layout(source, normal, found.warnings())
-    if anomalous is None:
+    if whole is not None:
+        layout.read_whole(found.root, whole)
+    elif anomalous is None:
         layout.read(found.root)
     else:
         layout.read_two(found.root, anomalous, masks)
@@ -68,7 +74,12 @@ def read_folder(
     result = Found(layout.entries, found.skipped + layout.skipped, layout.warnings)
     _add_masks(result, source, found.masks + layout.masks, masks)
     bad = [entry.anomalous for entry in result.entries]
-    if bad and all(bad) and not any("no good image" in w for w in result.warnings):
+    if (
+        whole is None
+        and bad
+        and all(bad)
+        and not any("no good image" in w for w in result.warnings)
+    ):
         result.warnings.append(f"no good image is known in {str(source)!r}")
     return result
 
@@ -99,6 +110,13 @@ class _Layout:
             self._read_kinds(root, part_of(name) or name)
         if self.normal is not None and self.entries and not self.named:
             raise self.unknown_normal()
+
+    def read_whole(self, root: Folder, anomalous: bool) -> None:
+        """Images that are all defects, or all good; folders in it are kinds."""
+        kinds = [replace(root, folders=[]), *root.folders]
+        for kind in kinds:
+            name = kind.name if anomalous else "good"
+            self._add(kind, name, anomalous, part_of(root.name) or root.name)
 
     def unknown_normal(self) -> ValueError:
         return ValueError(

@@ -1,4 +1,4 @@
-"""Generated surfaces with defects, for trials, examples and tests."""
+"""Generator of images of surfaces with synthetic defects."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from skfcdd.datasets._textures import TEXTURES, Surface
 
 __all__ = ["make_defects"]
 
-# A pixel belongs to a defect where it differs by at least this much of 255.
+# A pixel belongs to a defect if it differs by at least this much of 255.
 _VISIBLE = 6
 _SMALLEST_SIDE = 16
-# A defect that leaves no visible trace is drawn again, this often at most.
+# A defect without a visible trace is drawn again, at most this many times.
 _MAX_TRIES = 50
 
 _DESCRIPTION = """Generated surfaces with defects.
@@ -42,8 +42,9 @@ def make_defects(
 ) -> Bunch:
     """Generate images of surfaces, some of which have a defect.
 
-    Light, pose and scale vary as they do in front of a camera, so that a defect does
-    not show in the brightness of an image or a pixel, but in its surroundings.
+    Illumination, pose and scale vary as in real images, so that a defect cannot be
+    recognised by the brightness of the image or of single pixels, but only from its
+    surroundings.
 
     Parameters
     ----------
@@ -52,34 +53,34 @@ def make_defects(
     image_size : int or tuple of int (h, w), default=64
         Size in pixels, at least 16.
     texture : str or sequence of str, default="fabric"
-        "fabric", "brushed_metal", "wood", "tablets"; several, or "all", are mixed
+        "fabric", "brushed_metal", "wood" or "tablets"; a sequence, or "all", mixes them
         evenly.
     defect : str or sequence of str, default="all"
-        "scratch", "spot", "stain", "missing", "crack"; several, or "all", are mixed
-        evenly.
+        "scratch", "spot", "stain", "missing" or "crack"; a sequence, or "all", mixes
+        them evenly.
     anomaly_fraction : float, default=0.2
-        Share of images with a defect, in [0, 1].
+        Fraction of images with a defect, in [0, 1].
     color : bool, default=False
-        Whether to give images in colour.
+        Whether to generate colour images.
     random_state : int, RandomState instance or None, default=None
-        The same int gives the same images. None draws fresh entropy.
+        Pass an int for reproducible output across multiple calls.
 
     Returns
     -------
     sklearn.utils.Bunch
-        With the attributes
+        Dictionary-like object with the attributes
 
         - images: (n, h, w), or (n, h, w, 3) in colour, uint8.
         - target: (n,), int64; 0 normal, 1 anomaly.
-        - masks: (n, h, w), uint8; 1 where the defect changed the image, else 0.
-        - defect: (n,), name of the defect, "good" for none.
+        - masks: (n, h, w), uint8; 1 at pixels changed by the defect, otherwise 0.
+        - defect: (n,), name of the defect, "good" if there is none.
         - texture: (n,), name of the texture.
         - target_names, DESCR.
 
     Raises
     ------
     ValueError
-        If a name is unknown or a number out of range.
+        If a name is unknown or a number is out of range.
 
     Examples
     --------
@@ -132,7 +133,7 @@ def _photograph(
     kinds: npt.NDArray[np.str_],
     size: tuple[int, int],
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images (n, h, w, 3) and masks (n, h, w) of a texture with the defects `kinds`."""
+    """Generate images (n, h, w, 3) and masks (n, h, w) with the defects `kinds`."""
     n = len(kinds)
     surface = TEXTURES[texture](rng, n, *size)
     camera = _Camera.draw(rng, n, size)
@@ -156,7 +157,7 @@ def _photograph(
 
 
 class _Camera:
-    """Light, contrast and noise of n images."""
+    """Illumination, contrast and noise of n images."""
 
     def __init__(
         self,
@@ -168,7 +169,7 @@ class _Camera:
 
     @classmethod
     def draw(cls, rng: np.random.RandomState, n: int, size: tuple[int, int]) -> _Camera:
-        """A random slope of the light, and random gain, offset and noise."""
+        """Draw a random illumination gradient, gain, offset and noise."""
         h, w = size
         y, x = np.linspace(-1, 1, h)[:, None], np.linspace(-1, 1, w)[None, :]
         slope = rng.uniform(-0.12, 0.12, (2, n, 1, 1))
@@ -182,7 +183,7 @@ class _Camera:
         brightness: npt.NDArray[np.float64],
         rows: slice = slice(None),
     ) -> npt.NDArray[np.uint8]:
-        """Images (n, h, w, 3), uint8, of surfaces (n, h, w)."""
+        """Convert surfaces (n, h, w) to images (n, h, w, 3), uint8."""
         seen = brightness * self.gain[rows] + self.offset[rows] + self.noise[rows]
         tinted = 255 * seen[..., None] * np.array(surface.tint)
         return np.clip(np.round(tinted), 0, 255).astype(np.uint8)

@@ -1,8 +1,9 @@
-"""Which mask belongs to which image, by the names of files and folders.
+"""Matching of masks to images by the names of files and folders.
 
-The folders below a folder of masks name those of the image, and the file names the
-image, with or without a word such as ``_mask``. The mask that names most folders of an
-image is its mask. One that two images could claim belongs to neither.
+The subfolders of a mask folder have the names of the folders of the image, and the mask
+has the file name of the image, with or without a word such as ``_mask``. An image is
+assigned the mask that matches most of its folders. A mask that matches two images is
+not assigned.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from skfcdd.datasets._found import Entry, MaskFolder
 __all__ = ["Matched", "is_mask_folder", "masks_beside", "match_masks"]
 
 _FOLDERS = {"groundtruth", "groundtruths", "gt", "mask", "masks"}
-# Beside images, only these say that a file is a mask of another one.
+# Among images, only these words identify a file as the mask of another one.
 _CLEAR = r"(?:ground[ _-]?truth|gt|masks?)"
 _WORD = r"(?:ground[ _-]?truth|gt|masks?|labels?|seg(?:mentation)?|annotation|truth)"
 
 
 def _pattern(word: str) -> re.Pattern[str]:
-    """A name with a word before or behind it, and perhaps the number of a part."""
+    """Compile a pattern of a name with a word before or after it, and a part number."""
     behind = rf"(?P<a>.+?)[ _.-]{word}(?:[ _.-]?(?P<part>\d+))?"
     return re.compile(rf"{behind}|{word}[ _.-](?P<b>.+)", re.IGNORECASE)
 
@@ -33,17 +34,17 @@ _TAGGED, _CLEARLY_TAGGED = _pattern(_WORD), _pattern(_CLEAR)
 
 
 def is_mask_folder(name: str) -> bool:
-    """Whether a folder of this name holds masks: ground_truth, gt, masks, ...."""
+    """Whether a folder name denotes masks: ground_truth, gt, masks, ...."""
     words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
     plain = [w.casefold() for w in words]
     return "".join(w for w in plain if w not in ("train", "test", "val")) in _FOLDERS
 
 
 def masks_beside(images: Sequence[Path]) -> set[Path]:
-    """Files among images that are named as masks of others.
+    """Find files among images that are named as masks of others.
 
-    If there is one, all files that are named so are masks, also those whose image is
-    missing.
+    If there is one, all files named in this way are masks, including those whose image
+    is missing.
     """
     names = {path.stem.casefold() for path in images}
     names |= {path.name.casefold() for path in images}
@@ -54,25 +55,25 @@ def masks_beside(images: Sequence[Path]) -> set[Path]:
 
 
 def _stems(path: Path, pattern: re.Pattern[str]) -> set[str]:
-    """Names of images that a mask may belong to, by its own name and a word in it."""
+    """Return names of images that a mask may belong to, given the word in its name."""
     found = pattern.fullmatch(path.stem)
     return {found["a"] or found["b"]} if found else set()
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """A mask that an image could have.
+    """Candidate mask of an image.
 
     Parameters
     ----------
     depth : int
-        Number of folders that they share.
+        Number of folders in common.
     tagged : bool
-        Whether the mask is named as one.
+        Whether the name contains a word for masks.
     part : bool
-        Whether it is one of several for an image.
+        Whether it is one of several masks of an image.
     exact : bool
-        Whether the names agree in their capitals too.
+        Whether the names have the same case.
     """
 
     depth: int
@@ -88,7 +89,7 @@ class _Claim:
 
 @dataclass
 class Matched:
-    """Masks that belong to nothing, and those that could belong to several images."""
+    """Masks without an image, and ambiguous masks."""
 
     unmatched: list[Path]
     ambiguous: list[Path]
@@ -96,10 +97,10 @@ class Matched:
 
 
 def match_masks(entries: Sequence[Entry], folders: Iterable[MaskFolder]) -> Matched:
-    """Give images with a defect their masks, and good ones those that name them.
+    """Assign masks to images of defects, and to good images if named after them.
 
-    Good images need no mask. One that lies in a folder of their own name is kept, so
-    that it can be seen whether it is empty.
+    Good images need no mask. A mask in a folder named after good images is kept, so
+    that it can be checked to be empty.
     """
     names: dict[str, list[int]] = defaultdict(list)
     for row, entry in enumerate(entries):
@@ -123,12 +124,12 @@ def _claims(
     entries: Sequence[Entry],
     scope: Path | None,
 ) -> Iterable[tuple[int, _Claim]]:
-    """Images that a mask may belong to."""
+    """Return the images that a mask may belong to."""
     found = _TAGGED.fullmatch(mask.stem)
     numbered = bool(found and found["part"])
     readings = [(s, inner, True, numbered) for s in _stems(mask, _TAGGED)]
     readings.append((mask.stem, inner, False, False))
-    if inner:  # a folder with the masks of the parts of one image
+    if inner:  # a folder with masks of the parts of one image
         *outer, last = inner
         stems = {last, *_stems(Path(f"{last}.x"), _TAGGED)}
         readings += [(stem, tuple(outer), True, True) for stem in stems]
@@ -177,7 +178,7 @@ def _settle(
 
 
 def _best(found: list[_Claim]) -> list[_Claim]:
-    """The mask of an image, or the masks of its parts."""
+    """Return the mask of an image, or the masks of its parts."""
     top = max(claim.rank for claim in found)
     chosen = sorted((c for c in found if c.rank == top), key=lambda c: c.mask.name)
     return chosen if top[1] else chosen[:1]

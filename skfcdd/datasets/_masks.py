@@ -1,9 +1,9 @@
-"""Masks from files: which pixels a file marks, whatever it was drawn with.
+"""Reading of masks from files made with any tool.
 
-A pixel is anomalous if its value is not 0. Values are those that the file holds: of a
-palette the index, of a colour the greatest channel, of transparency the opacity if one
-colour was drawn. Only a mask of two values that a codec or a change of size has blurred
-is cut in the middle between them.
+A pixel is anomalous if its value is not 0. For a palette, the value is the index; for
+colours, the largest channel; for transparency, the opacity if only one colour was
+drawn. Only a binary mask that was blurred by compression or resizing is thresholded at
+half of its maximum.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ __all__ = ["MaskReader", "read_mask"]
 
 Mask = npt.NDArray[np.bool_]
 
-# Values from here on are high: those below may be numbers of classes.
+# Values from here on are high; lower values may be class numbers.
 _HIGH = 128
-# What lossless files hold if people draw in them; blurred edges have more values.
+# Number of values in lossless hand-drawn files; blurred edges have more.
 _FEW = 16
-# Pixels from an edge to which a codec or a resampling spreads it, ...
+# Distance in pixels to which a codec or a resampling spreads an edge, ...
 _NEAR = 3
-# ... and to which blocks of JPEG carry faint noise, of at most this share of the top.
+# ... and to which JPEG blocks spread faint noise, up to this fraction of the maximum.
 _BLOCK, _FAINT = 16, 0.2
 _LOSSY = {"JPEG", "WEBP", "MPO"}
 
 
 def read_mask(path: Path, page: int | None = None) -> tuple[Mask, str | None]:
-    """Anomalous pixels (h, w) of a file, and what is doubtful about it.
+    """Read the anomalous pixels (h, w) of a file, and a message if they are doubtful.
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageFileError
+    ImageFileError
         If it cannot be read.
     """
     with naming(path), opened(path, 0) as image:
@@ -68,7 +68,7 @@ def read_mask(path: Path, page: int | None = None) -> tuple[Mask, str | None]:
 def _marked(
     values: npt.NDArray[Any], *, lossy: bool, coloured: bool
 ) -> tuple[Mask, str | None]:
-    """Pixels that are not 0, or of a blurred mask those nearer to the top."""
+    """Return pixels that are not 0, or above half the maximum in a blurred mask."""
     if values.min(initial=0) < 0:
         return values != 0, "values below 0"
     top = values.max(initial=0)
@@ -80,13 +80,13 @@ def _marked(
     few = not lossy and len(between) < _FEW
     if not few and _is_blurred(values, float(top)):
         return values > top / 2, None
-    if few and coloured:  # a colour for each class
+    if few and coloured:  # one colour per class
         return values != 0, None
     return values != 0, f"values between 0 and {top:g}, such as {between[:3].tolist()}"
 
 
 def _values(image: Any) -> tuple[npt.NDArray[Any], bool]:
-    """What stands in a file for each pixel, 0 if normal; whether it has colours."""
+    """Return the value of each pixel, 0 if normal, and whether there are colours."""
     if image.mode in ("LA", "La", "RGBA", "RGBa"):
         plain = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
         array = np.asarray(image.convert(plain))
@@ -107,7 +107,7 @@ def _has_colours(array: npt.NDArray[Any]) -> bool:
 
 
 def _inverted(image: Any) -> str | None:
-    """Doubt of a palette in which 0 is no black, and another index is."""
+    """Return a doubt if index 0 of a palette is not black, but another index is."""
     used = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
     background = np.array(image.getpalette("RGB") or [0, 0, 0])[:3]
     if background.any() and (used == 0).all(axis=1).any():
@@ -118,7 +118,7 @@ def _inverted(image: Any) -> str | None:
 def _of_transparency(
     colours: npt.NDArray[Any], alpha: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
-    """Opacity, if one colour was drawn; else the colours that can be seen."""
+    """Return the opacity if one colour was drawn, otherwise the visible colours."""
     seen = alpha > 0
     brightest = colours.max(axis=2)
     if alpha.size == 0 or alpha.min() == alpha.max():
@@ -130,7 +130,7 @@ def _of_transparency(
 
 
 def _is_blurred(values: npt.NDArray[Any], top: float) -> bool:
-    """Whether all values between 0 and high ones come from the edges between these."""
+    """Whether all values between 0 and the high ones are on the edges between them."""
     high = values > top / 2
     if high.all():
         return False
@@ -142,15 +142,15 @@ def _is_blurred(values: npt.NDArray[Any], top: float) -> bool:
 
 @dataclass
 class MaskReader:
-    """Reads the masks of images, at the size of these, and keeps what is doubtful.
+    """Reader of masks at the size of their images, which collects doubts.
 
     Parameters
     ----------
     images : ImageFiles
     on_error : {"raise", "skip"}
-        What to do with masks that cannot be read.
+        Behaviour for masks that cannot be read.
     keep_empty : bool
-        Whether empty masks of defects are given as they are.
+        Whether empty masks of defects are returned unchanged.
     """
 
     images: ImageFiles
@@ -162,11 +162,11 @@ class MaskReader:
     shares: list[float] = field(default_factory=list)
 
     def read(self, entries: Sequence[Entry]) -> list[npt.NDArray[np.uint8] | None]:
-        """The mask (h, w) of each image; None for a defect whose mask is not known.
+        """Read the mask (h, w) of each image; None for defects with an unknown mask.
 
         Raises
         ------
-        ~skfcdd.exceptions.ImageFileError
+        ImageFileError
             If a mask cannot be read, or has another size than its image.
         ValueError
             If the mask of a good image has anomalous pixels.
@@ -175,13 +175,13 @@ class MaskReader:
 
     @functools.cached_property
     def nothing(self) -> npt.NDArray[np.uint8]:
-        """The mask of a good image: one for all of them, which nobody may change."""
+        """Return the shared, read-only mask of good images."""
         empty = np.zeros(self.images.size, dtype=np.uint8)
         empty.flags.writeable = False
         return empty
 
     def warnings(self) -> list[str]:
-        """What a user should know of the masks."""
+        """Return the warnings about the masks."""
         told = []
         if self.empty:
             n = plural(len(self.empty), "mask")
@@ -239,11 +239,11 @@ class MaskReader:
         return mask
 
     def _fitted(self, mask: Mask, row: int) -> npt.NDArray[np.uint8]:
-        """A mask at the size of the images; any part of a pixel makes it anomalous."""
+        """Resize a mask to the image size; partly anomalous pixels are anomalous."""
         h, w = self.images._inner(row)
         if mask.shape != (h, w):
             image = pillow("Image")
-            # A hundredth of a pixel of 8 bits would be lost.
+            # With 8 bits, a hundredth of a pixel would be lost.
             grey = image.fromarray(mask.astype(np.float32))
             mask = np.asarray(grey.resize((w, h), image.Resampling.BOX)) > 0
         whole = np.zeros(self.images.size, dtype=np.uint8)

@@ -23,6 +23,7 @@ _COLUMNS = {
     "kind": "kind",
     "mask": "mask",
     "split": "split",
+    "group": "group",
 }
 _DELIMITERS = (",", ";", "\t", "|")
 # Tried in this order; every file is a text in the last one.
@@ -76,7 +77,7 @@ def read_table(
     ------
     ValueError
         If it is no table, or it is not clear which images are good.
-    ~skfcdd.exceptions.ImageFileError
+    ImageFileError
         If a line names a file that is not there, unless files are skipped.
     """
     table = _open(path, unlabelled=unlabelled)
@@ -90,6 +91,7 @@ def read_table(
         masks = () if is_missing(mask) else (_file(table, row, "mask", on_error),)
         split = row.cells.get("split", "")
         kind = row.cells.get("kind", "")
+        group = row.cells.get("group", "")
         anomalous = label is not None and label not in good
         _check_kind(table, row, kind, anomalous)
         entries.append(
@@ -101,6 +103,8 @@ def read_table(
                 masks,
                 assumed=label is None,
                 where=table.line(row),
+                # An image without a name there belongs to no other.
+                group="" if is_missing(group) else group,
             )
         )
     entries = _without_copies(entries, table)
@@ -153,8 +157,8 @@ def _columns(path: Path, header: Sequence[str]) -> list[str]:
     columns = [_COLUMNS.get(name.casefold(), "") for name in header]
     if "path" not in columns:
         raise ValueError(
-            f"{str(path)!r} needs a column 'path' (and may have 'label', 'mask' "
-            f"and 'split'). Got the columns {list(header)}."
+            f"{str(path)!r} needs a column 'path' (and may have 'label', 'mask', "
+            f"'split' and 'group'). Got the columns {list(header)}."
         )
     for name in filter(None, columns):
         if columns.count(name) > 1:
@@ -295,6 +299,7 @@ def _without_copies(entries: list[Entry], table: _Table) -> list[Entry]:
             ("kinds", first.kind, entry.kind),
             ("parts", first.split, entry.split),
             ("masks", first.masks, entry.masks),
+            ("groups", first.group, entry.group),
         ):
             if one != two:
                 raise ValueError(

@@ -1,9 +1,9 @@
-"""Generated surfaces without a defect.
+"""Generated surfaces without defects.
 
-Each texture gives, for n images of h x w pixels, what the surface looks like, what it
-looks like where a part is missing, and which part a pixel belongs to. Values lie in
-0..1 before light and noise. Pose, scale, light and colour differ from image to image,
-as they do in front of a camera.
+Each texture returns, for n images of h x w pixels, the surface, the background that is
+visible if a part is missing, and the part that each pixel belongs to. Values are in
+0..1 before illumination and noise. Pose, scale, illumination and colour differ from
+image to image, as in real photographs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Surface:
     images : ndarray of shape (n, h, w)
         Brightness, 0 to 1.
     bare : ndarray of shape (n, h, w)
-        Brightness where a part is missing.
+        Brightness of the background, visible where a part is missing.
     parts : ndarray of shape (n, h, w), int
         Number of the part (thread, tablet) that a pixel belongs to, -1 for none; 0
         everywhere if the texture has no parts.
@@ -47,14 +47,14 @@ class Surface:
 def _uniform(
     rng: np.random.RandomState, n: int, low: float, high: float
 ) -> npt.NDArray[np.float64]:
-    """One number an image, to be broadcast over its pixels."""
+    """Draw one number per image, to be broadcast over its pixels."""
     return rng.uniform(low, high, size=(n, 1, 1))
 
 
 def _turned(
     rng: np.random.RandomState, n: int, h: int, w: int, degrees: float
 ) -> tuple[Floats, Floats]:
-    """Pixel coordinates (n, h, w), turned by a random angle about the middle."""
+    """Return pixel coordinates (n, h, w), rotated randomly about the centre."""
     angle = np.deg2rad(_uniform(rng, n, -degrees, degrees))
     y, x = np.arange(h)[:, None] - h / 2, np.arange(w)[None, :] - w / 2
     return y * np.cos(angle) - x * np.sin(angle), y * np.sin(angle) + x * np.cos(angle)
@@ -63,7 +63,7 @@ def _turned(
 def _smooth(
     rng: np.random.RandomState, n: int, h: int, w: int, sigma: tuple[float, float]
 ) -> Floats:
-    """Smooth noise (n, h, w) of standard deviation 1."""
+    """Generate smooth noise (n, h, w) of standard deviation 1."""
     noise = ndimage.gaussian_filter(
         rng.standard_normal((n, h, w)), (0, *sigma), mode="wrap"
     )
@@ -73,7 +73,7 @@ def _smooth(
 
 
 def fabric(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface:
-    """Plain weave: threads that pass over and under each other."""
+    """Generate plain weave: threads that pass over and under each other."""
     side = min(h, w)
     v, u = _turned(rng, n, h, w, 4)
     period = _uniform(rng, n, 0.055, 0.07) * side
@@ -85,13 +85,13 @@ def fabric(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface:
     thickness = 1 + 0.08 * _smooth(rng, n, h, w, (side / 3, 0.5))
     image = np.where(above, warp * (0.6 + 0.4 * weft), weft * (0.6 + 0.4 * warp))
     image = 0.3 + 0.4 * image * thickness
-    # Without a weft thread, the dark gap shows between the warp threads.
+    # Without a weft thread, the dark gap between the warp threads is visible.
     bare = 0.28 + 0.25 * warp
     return Surface(image, bare, np.floor(v).astype(np.int64), (1.0, 0.97, 0.88))
 
 
 def brushed_metal(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface:
-    """Fine parallel lines, with a broad reflection."""
+    """Generate brushed metal: fine parallel lines with a broad reflection."""
     side = min(h, w)
     lines = _smooth(rng, n, h, w, (0.6, side / 5))
     lines += 0.7 * _smooth(rng, n, h, w, (1.2, side / 2))
@@ -104,7 +104,7 @@ def brushed_metal(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface
 
 
 def wood(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface:
-    """Year rings that run along the board, and fine pores."""
+    """Generate wood: growth rings along the board, and fine pores."""
     side = min(h, w)
     _, u = _turned(rng, n, h, w, 6)
     bend = _smooth(rng, n, h, w, (side / 3, side / 8))
@@ -119,13 +119,13 @@ def wood(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface:
 
 
 def tablets(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface:
-    """Round tablets with a score line, in the hollows of a tray."""
+    """Generate round tablets with a score line, in the hollows of a tray."""
     side = min(h, w)
     pitch = side / 3.2
     v, u = _turned(rng, n, h, w, 5)
     v, u = v / pitch + _uniform(rng, n, 0, 1), u / pitch + _uniform(rng, n, 0, 1)
     row, column = np.floor(v), np.floor(u)
-    # Every tablet lies a little off its place and is turned its own way.
+    # Each tablet is slightly shifted, and rotated by its own angle.
     key = (row * 7 + column * 13).astype(np.int64) % 64
     own = np.arange(n)[:, None, None]
     shift = rng.uniform(-0.06, 0.06, (2, n, 64))

@@ -1,7 +1,7 @@
-"""Which files below a folder are images, which are masks, and which are neither.
+"""Search for images and masks below a folder.
 
-Names that begin with "." and folders that systems and programs leave behind are not
-looked into. Every image is read once, whatever links there are.
+Hidden folders, and folders created by systems and programs, are skipped. Every image is
+read once, whatever links point to it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from skfcdd.datasets._mask_names import is_mask_folder, masks_beside
 
 __all__ = ["Folder", "Walk", "walk", "walk_masks"]
 
-# Left behind by archives of macOS, network drives and systems.
+# Created by macOS archives, network drives and systems.
 _FOREIGN = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
-# Images that are not read; nobody shall miss them without a word.
+# Images that are not read; the user is warned about them.
 _UNREAD = re.compile(
     r"\.(apng|avif|bm|dcm|dib|dng|exr|hdr|heic|heif|jfif|jp2|jpe|jxl|pbm|pcx"
     r"|pgm|png~|pnm|ppm|psd|raw|svg|tga)$",
@@ -29,7 +29,7 @@ _UNREAD = re.compile(
 
 @dataclass
 class Folder:
-    """A folder that holds images, itself or further down."""
+    """A folder that contains images, itself or in its subfolders."""
 
     path: Path
     images: list[Path] = field(default_factory=list)
@@ -40,12 +40,12 @@ class Folder:
         return os.path.basename(os.path.abspath(self.path))
 
     def every(self) -> list[Path]:
-        """Images of the folder and those in it."""
+        """Return the images in the folder and all subfolders."""
         found = [*self.images, *(p for inner in self.folders for p in inner.every())]
         return sorted(found)
 
     def below(self) -> Iterator[Folder]:
-        """Folders in it, at any depth."""
+        """Iterate over subfolders at any depth."""
         for inner in self.folders:
             yield inner
             yield from inner.below()
@@ -53,7 +53,7 @@ class Folder:
 
 @dataclass
 class Walk:
-    """What lies below a folder."""
+    """Content found below a folder."""
 
     root: Folder
     masks: list[MaskFolder] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Walk:
         return [*self.hidden, *self.unread, *self.links_back]
 
     def warnings(self) -> list[str]:
-        """What is not to be expected from a folder of images."""
+        """Return warnings about content that is unexpected in a folder of images."""
         told = []
         for paths, noun, text in (
             (self.unread, "file", "of formats that are not read, or no file, skipped"),
@@ -83,15 +83,15 @@ class Walk:
 def walk(
     source: Path, *, apart: Collection[Path] = (), masks: Path | None = None
 ) -> Walk:
-    """Look through a folder.
+    """Search a folder.
 
     Parameters
     ----------
     source : Path
     apart : collection of Path
-        Folders below it that do not belong to it.
+        Subfolders to skip.
     masks : Path or None
-        A folder of masks, wherever it is, whatever its name.
+        A folder of masks, whatever its name or location.
     """
     found = Walk(Folder(source))
     walker = _Walker(source, found, {_real(p) for p in apart}, masks and _real(masks))
@@ -104,12 +104,12 @@ def _real(path: Path) -> Path:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is not looked at."""
+    """Whether a file or folder of this name is skipped."""
     return name.startswith(".") or name.casefold() in _FOREIGN
 
 
 class _Walker:
-    """Goes down a folder, and follows links that lead to something new."""
+    """Recursive search that follows links to new folders."""
 
     def __init__(
         self, source: Path, found: Walk, apart: set[Path], masks: Path | None
@@ -150,7 +150,7 @@ class _Walker:
             folder.folders.append(inner)
 
     def _take(self, path: Path, folder: Folder) -> None:
-        """A link that leads nowhere is kept: it is an error when it is read."""
+        """Add a file; broken links are kept, and raise an error when read."""
         if path.is_symlink() and path.exists():
             real = _real(path)
             if not path.is_file():
@@ -171,7 +171,7 @@ class _Walker:
         folder.images.append(path)
 
     def _is_new(self, path: Path, real: Path) -> bool:
-        """Whether a link leads to a folder that nothing else leads to."""
+        """Whether a link leads to a folder that is not reached otherwise."""
         above = any(root.is_relative_to(real) for root in self.roots)
         if above or self._is_seen(real):
             self.found.links_back.append(path)
@@ -185,9 +185,9 @@ class _Walker:
         return any(real.is_relative_to(root) for root in self.roots)
 
     def _is_seen(self, real: Path) -> bool:
-        """Whether a place is looked at without a link, so that it is in no hidden one.
+        """Whether a location is searched without following links, and is not hidden.
 
-        Managers of versions keep files in hidden folders, and links to them.
+        Version control tools store files in hidden folders, with links to them.
         """
         return any(
             real.is_relative_to(root)
@@ -197,7 +197,7 @@ class _Walker:
 
 
 def walk_masks(path: Path, scope: Path | None, found: Walk | None = None) -> MaskFolder:
-    """All masks of a folder."""
+    """Return all masks in a folder."""
     files, hidden, unread = [], [], []
     for place, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
@@ -216,7 +216,7 @@ def walk_masks(path: Path, scope: Path | None, found: Walk | None = None) -> Mas
 
 
 def _images_below(path: Path) -> list[Path]:
-    """What looks like an image in a hidden place; links are not followed."""
+    """Return image files in a hidden folder; links are not followed."""
     if path.is_symlink() or not path.is_dir():
         return [path] if path.suffix.lower() in SUFFIXES else []
     return [

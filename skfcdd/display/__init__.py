@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from skfcdd.display._audit import RegionAuditDisplay
 from skfcdd.display._counterfactual import CounterfactualDisplay
+from skfcdd.display._drift import DriftDisplay
 from skfcdd.display._heatmap import HeatmapDisplay
 from skfcdd.display._history import HistoryDisplay
 from skfcdd.display._perturbation import PerturbationCurveDisplay
@@ -19,6 +20,7 @@ from skfcdd.display._scores import ScoreDistributionDisplay
 
 __all__ = [
     "CounterfactualDisplay",
+    "DriftDisplay",
     "HeatmapDisplay",
     "HistoryDisplay",
     "PerturbationCurveDisplay",

@@ -1,4 +1,4 @@
-"""What a model makes of regions where no defect should be."""
+"""Display of the influence of regions that should not matter."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ if TYPE_CHECKING:
 __all__ = ["RegionAuditDisplay"]
 
 _COLOURS = {"normal": NORMAL, "anomaly": ANOMALOUS, "all": "0.5"}
-# Of the place of a region.
+# Positions of the two groups relative to the row of a region.
 _BAR = 0.38
 
 
 class RegionAuditDisplay:
-    """How hot each region is, and what becomes of the score without it.
+    """Visualisation of the heat of each region and of the score without it.
 
-    Made by :meth:`from_estimator` or :meth:`from_audit`. Left: heat of a region against
-    the average of the image. Right: change of the score when it is replaced by normal
-    content; marks show from where on it counts. A model that answers to a region has a
-    bar that goes beyond its mark. Names of flagged regions are bold.
+    Create it with :meth:`from_estimator` or :meth:`from_audit`. Left: heat of a region
+    relative to the image average. Right: change of the score if the region is replaced
+    by normal content; marks show the limits above which a change counts. If a model
+    depends on a region, its bar extends beyond the mark. Names of flagged regions are
+    bold.
 
     Parameters
     ----------
     audit : RegionAudit
-        Of :func:`~skfcdd.inspection.audit_regions`.
+        Result of :func:`~skfcdd.inspection.audit_regions`.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        That which is drawn on.
+        Figure containing the plot.
     axes_ : ndarray of shape (2,) of matplotlib Axes
-        Of heat, and of scores.
+        Axes of the heat, and of the scores.
     bars_ : dict of str to tuple of matplotlib BarContainer
-        Of each group of images, in both axes.
+        Bars of each group of images, in both axes.
     limits_ : matplotlib LineCollection
-        From where on an image counts as affected.
+        Limits above which an image counts as affected.
 
     Examples
     --------
@@ -76,16 +77,16 @@ class RegionAuditDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> RegionAuditDisplay:
-        """Audit a fitted model, and draw what was found.
+        """Audit a fitted model and plot the result.
 
         Parameters
         ----------
         estimator, X, y, regions
-            As for :func:`~skfcdd.inspection.audit_regions`.
+            See :func:`~skfcdd.inspection.audit_regions`.
         ax : array of two matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :func:`~skfcdd.inspection.audit_regions`.
+            Passed to :func:`~skfcdd.inspection.audit_regions`.
 
         Returns
         -------
@@ -107,16 +108,16 @@ class RegionAuditDisplay:
     def from_audit(
         cls, audit: RegionAudit, *, ax: Any = None, **kwargs: Any
     ) -> RegionAuditDisplay:
-        """Draw what was found already.
+        """Plot an existing audit.
 
         Parameters
         ----------
         audit : RegionAudit
-            What to draw.
+            The audit to plot.
         ax : array of two matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -132,16 +133,16 @@ class RegionAuditDisplay:
     def plot(
         self, *, ax: Any = None, limit_kw: dict[str, Any] | None = None, **kwargs: Any
     ) -> RegionAuditDisplay:
-        """Draw two bars for each region and group.
+        """Plot two bars for each region and group.
 
         Parameters
         ----------
         ax : array of two matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         limit_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.vlines`.
+            Keyword arguments passed to `matplotlib.axes.Axes.vlines`.
         **kwargs
-            Further arguments of `matplotlib.axes.Axes.barh`.
+            Keyword arguments passed to `matplotlib.axes.Axes.barh`.
 
         Returns
         -------
@@ -152,7 +153,7 @@ class RegionAuditDisplay:
         ImportError
             If matplotlib is missing.
         ValueError
-            If `ax` is no two axes.
+            If `ax` does not contain two axes.
         """
         names = list(dict.fromkeys(f.region for f in self.audit.findings))
         groups = list(dict.fromkeys(f.group for f in self.audit.findings))
@@ -212,4 +213,4 @@ class RegionAuditDisplay:
         left.set_xlabel("heat / average of the image")
         right.set_xlabel("change of the score without it (%)")
         if n_groups > 1:
-            left.legend(loc="best")  # where marks are not covered
+            left.legend(loc="best")  # where it does not cover the marks

@@ -1,4 +1,4 @@
-"""The axis of scores: whether it is logarithmic, and where its bars begin."""
+"""Histogram bins of scores, on a linear or logarithmic axis."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import numpy.typing as npt
 
 __all__ = ["bar_edges", "choose_log"]
 
-# From this ratio of the greatest to the least score on, the axis is logarithmic.
+# Ratio of the largest to the smallest score above which the axis is logarithmic.
 _DECADES = 30
 
 
 def choose_log(values: npt.NDArray[np.float64], log_scale: bool | str) -> bool:
-    """Whether the axis is logarithmic.
+    """Decide whether the axis is logarithmic.
 
     Raises
     ------
     ValueError
-        If it is to be, and a value is not positive; or if there is no such option.
+        If a logarithmic axis is requested but a value is not positive, or the option is
+        unknown.
     """
     if log_scale not in (True, False, "auto"):
         raise ValueError(
@@ -34,23 +35,23 @@ def choose_log(values: npt.NDArray[np.float64], log_scale: bool | str) -> bool:
 def bar_edges(
     values: npt.NDArray[np.float64], bins: int, threshold: float | None, log: bool
 ) -> npt.NDArray[np.float64]:
-    """Edges of about `bins` bars, one of them at the threshold.
+    """Compute the edges of about `bins` bins, one of them at the threshold.
 
     Parameters
     ----------
     values : ndarray of shape (n,)
-        All that has a place on the axis, the threshold too.
+        All values shown on the axis, including the threshold.
     bins : int
-        From the least to the greatest value.
+        Number of bins from the smallest to the largest value.
     threshold : float or None
-        A value at it belongs to the bar on its left.
+        Edge between two bins; a value equal to it belongs to the left one.
     log : bool
-        Whether the bars are of one width on a logarithmic axis.
+        Whether bins have equal width on a logarithmic axis.
 
     Returns
     -------
     ndarray of shape (k,), float64
-        Increasing; all values lie between the first and the last.
+        Increasing; all values are between the first and the last.
 
     Raises
     ------
@@ -62,13 +63,13 @@ def bar_edges(
     places = np.log(values) if log else values
     low, high = float(places.min()), float(places.max())
     width = (high - low) / bins or max(abs(low), 1.0) / bins
-    # Narrower bars would begin and end at the same number.
+    # Narrower bins would begin and end at the same number.
     width = max(width, 1e-12 * max(abs(low), abs(high)))
     start = low
     if threshold is not None:
         cut = float(np.log(threshold)) if log else threshold
         start = cut - np.ceil((cut - low) / width) * width
-    if start >= low:  # the least value lies within the first bar
+    if start >= low:  # the smallest value is inside the first bin
         start -= width
     n_bars = int(np.ceil((high - start) / width)) + 1
     edges: npt.NDArray[np.float64] = start + width * np.arange(n_bars + 1.0)

@@ -1,4 +1,4 @@
-"""Which of many images are shown, and as what they are read."""
+"""Selection and reading of the images to show."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ORDERS = ("score", "errors", "threshold", "given")
 def choose_rows(
     rows: Any, n: int, order: str, n_images: int | None
 ) -> npt.NDArray[np.intp] | None:
-    """Rows that a caller names, or the first ones; None where scores must tell.
+    """Return the rows given by the caller, or the first ones; None if scores decide.
 
     Raises
     ------
     ValueError
-        If there are no such rows, or no such order.
+        If the rows or the order do not exist.
     """
     if order not in ORDERS:
         raise ValueError(f"Got order={order!r}, but expected one of {ORDERS}.")
@@ -63,12 +63,12 @@ def ranked(
     scores: npt.NDArray[np.float64],
     truth: npt.NDArray[np.bool_] | None,
 ) -> npt.NDArray[np.intp]:
-    """All rows, those first that `order` asks for.
+    """Sort all rows by `order`.
 
     Raises
     ------
     ValueError
-        If `order` needs what is not known.
+        If `order` requires unknown labels or threshold.
     """
     keys: list[npt.NDArray[Any]] = [-scores]
     if order == "errors":
@@ -86,7 +86,7 @@ def ranked(
 
 
 def file_names(X: Any, rows: npt.NDArray[np.intp]) -> list[str] | None:
-    """Folder and name of the files, where X is made of files."""
+    """Return the folder and name of each file, if X is files."""
     paths = getattr(X, "paths", None) or path_list(X)
     if paths is None:
         return None
@@ -97,7 +97,7 @@ def file_names(X: Any, rows: npt.NDArray[np.intp]) -> list[str] | None:
 def pictures_of(
     estimator: Any, X: Any, size: tuple[int, int], **options: Any
 ) -> npt.NDArray[np.float32]:
-    """Images as `estimator` reads them, as pictures."""
+    """Convert images, as read by `estimator`, to pictures."""
     X, channels = _as_read(estimator, X, size)
     return as_pictures(X, size, channels=channels, **options)
 
@@ -105,26 +105,26 @@ def pictures_of(
 def range_of(
     estimator: Any, X: Any, size: tuple[int, int], channel: int | None
 ) -> tuple[float, float]:
-    """Values of images that become black and white, as :func:`pictures_of` has it."""
+    """Return the values that :func:`pictures_of` shows as black and white."""
     X, channels = _as_read(estimator, X, size)
     return usual_range(X, size, channels=channels, channel=channel)
 
 
 def _as_read(estimator: Any, X: Any, size: tuple[int, int]) -> tuple[Any, str | None]:
-    """Images, and the order of their axes."""
+    """Return images and the order of their axes."""
     c = estimator.image_shape_[2]
     if is_paths(X):
         X = files_for(X, getattr(estimator, "reading_", None), (*size, c))[:]
     channels, rows = named_axes(estimator)
     if np.ndim(X) == 2 and rows is None:
-        return X, "last"  # flat rows, as the estimator lays them out
+        return X, "last"  # flat rows, in the layout of the estimator
     return X, _channels(channels, np.shape(X), size, c)
 
 
 def _channels(
     named: str | None, shape: tuple[int, ...], size: tuple[int, int], c: int
 ) -> str | None:
-    """Order of the axes where the shape alone can be read in two ways."""
+    """Return the order of the axes if the shape is ambiguous."""
     if len(shape) == 4 and (shape[1:] == (c, *size)) != (shape[1:] == (*size, c)):
         return "first" if shape[1:] == (c, *size) else "last"
     return named

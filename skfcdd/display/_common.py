@@ -1,4 +1,4 @@
-"""Where displays draw, in which colours, and how what a caller says of them counts."""
+"""Axes, colours and keyword arguments shared by all displays."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = [
     "style",
 ]
 
-# Two colours of Okabe and Ito, told apart by all kinds of colour vision.
+# Two colours of Okabe and Ito, distinguishable with any colour vision deficiency.
 NORMAL, ANOMALOUS = "#0072B2", "#D55E00"
 
 
 def matplotlib(module: str = "") -> Any:
-    """matplotlib, or a module of it.
+    """Import matplotlib, or one of its modules.
 
     Raises
     ------
@@ -40,12 +40,12 @@ def matplotlib(module: str = "") -> Any:
 
 
 def new_figure(**options: Any) -> Any:
-    """A figure in the hands of pyplot, which shows it in a notebook."""
+    """Create a pyplot figure, which is shown in notebooks."""
     return matplotlib("pyplot").figure(**options)
 
 
 def figure_of(ax: Any) -> tuple[Any, Any]:
-    """The figure of `ax`, and `ax`; new ones where it is None."""
+    """Return the figure of `ax`, and `ax`; new ones if it is None."""
     if ax is None:
         figure = new_figure(layout="constrained")
         return figure, figure.add_subplot()
@@ -53,7 +53,7 @@ def figure_of(ax: Any) -> tuple[Any, Any]:
 
 
 def foreground() -> str:
-    """The colour of text: dark on a light page, light on a dark one."""
+    """Return the text colour: dark on a light background, light on a dark one."""
     colour: str = matplotlib().rcParams["text.color"]
     return colour
 
@@ -61,16 +61,16 @@ def foreground() -> str:
 def style(
     given: Mapping[str, Any] | None, artist: str, **defaults: Any
 ) -> dict[str, Any]:
-    """Defaults, and what is given in their place under whatever name, "c" or "color".
+    """Merge keyword arguments into defaults, resolving aliases such as "c".
 
     Parameters
     ----------
     given : dict or None
-        Arguments of the caller.
+        Keyword arguments of the caller.
     artist : str
-        The class of matplotlib that knows their names, such as "lines.Line2D".
+        The matplotlib class that defines the aliases, such as "lines.Line2D".
     **defaults
-        Under their full names.
+        Default values, by full name.
     """
     module, name = artist.split(".")
     kind = getattr(matplotlib(module), name)
@@ -78,12 +78,12 @@ def style(
 
 
 def as_flags(values: Any, name: str, n: int) -> npt.NDArray[np.bool_]:
-    """Values of True and False, or 1 and 0, for each of `n` images.
+    """Validate booleans, or 1 and 0, for each of `n` images.
 
     Raises
     ------
     ValueError
-        If there are others, or not as many.
+        If there are other values, or the length is not `n`.
     """
     flags = column_or_1d(values)
     if len(flags) != n:
@@ -98,12 +98,12 @@ def as_flags(values: Any, name: str, n: int) -> npt.NDArray[np.bool_]:
 
 
 def as_numbers(values: Any, name: str, n: int | None = None) -> npt.NDArray[np.float64]:
-    """Finite numbers of shape (n,).
+    """Validate finite numbers of shape (n,).
 
     Raises
     ------
     ValueError
-        If they are not finite, of another shape, or not as many.
+        If they are not finite, or have another shape or length.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.ndim != 1:
@@ -117,7 +117,7 @@ def as_numbers(values: Any, name: str, n: int | None = None) -> npt.NDArray[np.f
 
 
 def check_scale(scale: Any) -> tuple[float, float]:
-    """The ends of a scale of colours."""
+    """Validate the ends of a colour scale."""
     try:
         low, high = (float(end) for end in scale)
     except (TypeError, ValueError) as error:

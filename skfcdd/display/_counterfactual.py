@@ -1,4 +1,4 @@
-"""Images before and after a region was replaced by normal content."""
+"""Display of images before and after replacing a region by normal content."""
 
 from __future__ import annotations
 
@@ -23,39 +23,40 @@ ROWS = ("before", "after", "heat before", "heat after", "difference")
 
 
 class CounterfactualDisplay:
-    """Images, heatmaps, scores and verdicts if a region were normal.
+    """Visualisation of images, heatmaps, scores and labels if a region were normal.
 
-    Made by :meth:`from_estimator` or :meth:`from_counterfactual`. A column for each
-    image: before and after, the heatmaps of both on the scale of the model, and their
-    difference: orange where heat has gone, blue where it has come.
+    Create it with :meth:`from_estimator` or :meth:`from_counterfactual`. Each image has
+    a column: before and after, both heatmaps on the scale of the model, and their
+    difference: orange for heat that has disappeared, blue for new heat.
 
     Parameters
     ----------
     result : Counterfactual
-        Of :func:`~skfcdd.inspection.counterfactual`.
+        Result of :func:`~skfcdd.inspection.counterfactual`.
     scale : tuple of float (low, high)
-        Where the colours of heatmaps begin and end: ``heatmap_scale_`` of the model.
+        Limits of the colour scale of heatmaps: ``heatmap_scale_`` of the model.
     names : sequence of str, default=None
         Titles of the images.
     channel, value_range
-        How images are shown, as for :class:`HeatmapDisplay`.
+        How images are shown, see :class:`HeatmapDisplay`.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        That which is drawn on.
+        Figure containing the plot.
     axes_ : ndarray of shape (n, 5) of matplotlib Axes
-        Of each image, from above: before, after, both with their heatmaps, difference.
+        Axes of each image, from top to bottom: before, after, both with their heatmaps,
+        difference.
     image_artists_, heatmap_artists_ : ndarray of shape (n, 2) of matplotlib AxesImage
-        Before and after.
+        Artists before and after the replacement.
     difference_artists_ : list of matplotlib AxesImage
-        Heatmap before, less that after.
+        Artists of the heatmap before minus the heatmap after.
     outlines_ : list of matplotlib QuadContourSet or None
-        Of the regions, on the images before.
+        Outlines of the regions, on the images before the replacement.
     verdicts_ : ndarray of shape (n, 2) of matplotlib Text
-        Verdict and score before and after.
+        Label and score before and after.
     colorbar_ : matplotlib Colorbar or None
-        The scale.
+        Colour bar of the heatmap scale.
 
     Examples
     --------
@@ -102,26 +103,26 @@ class CounterfactualDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> CounterfactualDisplay:
-        """Replace a region for a fitted model, and draw what comes of it.
+        """Compute the counterfactuals of a fitted model and plot them.
 
         Parameters
         ----------
         estimator : estimator
             A fitted model with ``anomaly_score`` and ``explain``.
         X : array-like
-            Images, all of which are drawn.
+            Images to show.
         region : "hot", str, box, Region or array, default="hot"
-            As for :func:`~skfcdd.inspection.counterfactual`.
+            See :func:`~skfcdd.inspection.counterfactual`.
         scale : tuple of float (low, high), default=None
-            Where colours begin and end. None takes ``heatmap_scale_``.
+            Limits of the colour scale. None uses ``heatmap_scale_``.
         names : sequence of str, default=None
-            Titles.
+            Titles of the images.
         channel, value_range
-            How images are shown, as for :class:`HeatmapDisplay`.
+            How images are shown, see :class:`HeatmapDisplay`.
         ax : matplotlib Axes or array of them, default=None
-            As for :meth:`plot`.
+            See :meth:`plot`.
         **kwargs
-            As for :func:`~skfcdd.inspection.counterfactual`.
+            Passed to :func:`~skfcdd.inspection.counterfactual`.
 
         Returns
         -------
@@ -159,20 +160,20 @@ class CounterfactualDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> CounterfactualDisplay:
-        """Draw what is there already.
+        """Plot an existing counterfactual.
 
         Parameters
         ----------
         result : Counterfactual
-            What to draw.
+            The result to plot.
         scale : tuple of float (low, high)
-            ``heatmap_scale_`` of the model.
+            Limits of the colour scale: ``heatmap_scale_`` of the model.
         names, channel, value_range
-            As for :meth:`from_estimator`.
+            See :meth:`from_estimator`.
         ax : matplotlib Axes or array of them, default=None
-            As for :meth:`plot`.
+            See :meth:`plot`.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -183,7 +184,7 @@ class CounterfactualDisplay:
         ImportError
             If matplotlib is missing.
         ValueError
-            If there are not as many names as images, or `scale` is none.
+            If the number of names differs from that of images, or `scale` is invalid.
         """
         n = len(result.scores)
         if names is not None and len(names) != n:
@@ -209,23 +210,24 @@ class CounterfactualDisplay:
         title_kw: dict[str, Any] | None = None,
         outline_kw: dict[str, Any] | None = None,
     ) -> CounterfactualDisplay:
-        """Draw a column for each image.
+        """Plot a column for each image.
 
         Parameters
         ----------
         ax : matplotlib Axes or array of them, default=None
-            Axes in whose place all is drawn; or an array of shape (n, 5). None makes a
+            Axes to replace by the plot, or an array of shape (n, 5). None creates a new
             figure.
         n_columns : int, default=8
-            Images side by side.
+            Number of images side by side.
         cmap, difference_cmap : str or matplotlib Colormap
-            Of heatmaps, and of their differences.
+            Colormaps of heatmaps, and of their differences.
         opacity : float, default=0.6
-            Of the highest values.
+            Opacity of the highest values.
         colorbar : bool, default=True
-            Whether to show the scale.
+            Whether to show the colour bar.
         title_kw, outline_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.set_title` and ``contour``.
+            Keyword arguments passed to `matplotlib.axes.Axes.set_title` and
+            ``contour``.
 
         Returns
         -------
@@ -236,7 +238,7 @@ class CounterfactualDisplay:
         ImportError
             If matplotlib is missing.
         ValueError
-            If options do not exist, or `ax` has another shape.
+            If an option is invalid, or `ax` has another shape.
         """
         found = self.result
         n, h, w = found.heatmaps.shape
@@ -269,7 +271,7 @@ class CounterfactualDisplay:
         return self
 
     def _pictures(self) -> npt.NDArray[np.float32]:
-        """Images before and after, (2, n, h, w) or (2, n, h, w, 3), on one scale."""
+        """Return images before and after, (2, n, h, w[, 3]), on one scale."""
         found = self.result
         both = np.concatenate([found.images, found.new_images])
         shown = as_pictures(
@@ -284,7 +286,7 @@ class CounterfactualDisplay:
     def _draw_column(
         self, k: int, pictures: npt.NDArray[np.float32], heat: dict[str, Any], cmap: Any
     ) -> list[Any]:
-        """Both images, both heatmaps, and the difference of one image."""
+        """Draw the images, the heatmaps and their difference for one image."""
         plain = {"cmap": "gray", "vmin": 0, "vmax": 1}
         maps = (self.result.heatmaps[k], self.result.new_heatmaps[k])
         column = self.axes_[k]
@@ -299,7 +301,7 @@ class CounterfactualDisplay:
         return artists
 
     def _write(self, n_columns: int, text: dict[str, Any]) -> None:
-        """Names above, verdicts above the heatmaps, and what each row is."""
+        """Write names, labels and row titles."""
         for k, column in enumerate(self.axes_):
             for axis, row in zip(column, ROWS, strict=True):
                 axis.set(xticks=[], yticks=[], frame_on=False)

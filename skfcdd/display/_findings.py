@@ -1,4 +1,4 @@
-"""Verdicts and heatmaps of the images that a display shows."""
+"""Labels and heatmaps of the images in a display."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_parts(estimator: Any) -> None:
 def findings(
     estimator: Any, X: Any, scores: npt.NDArray[np.float64] | None, parts: bool
 ) -> dict[str, Any]:
-    """Verdicts, heatmaps and parts of the images, in one or two inferences."""
+    """Compute labels, heatmaps and their parts, with one or two forward passes."""
     found: dict[str, Any] = {}
     if parts:
         split = estimator.explain_parts(X)
@@ -52,7 +52,7 @@ def findings(
 def given_parts(
     parts: Any, shape: tuple[int, ...]
 ) -> tuple[Any, npt.NDArray[np.float64] | None]:
-    """Both parts of heatmaps of `shape`, and how much of each comes from the second."""
+    """Validate the two parts of heatmaps, and return the share of the second one."""
     if parts is None:
         return None, None
     halves = np.asarray(parts, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Axes for many images: a column for each, in as many blocks as it takes."""
+"""Grids of axes with a column for each image."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from skfcdd.display._common import new_figure
 
 __all__ = ["make_grid"]
 
-# Inches: width of an image, its least and greatest height, and what is around it: a
-# title, a gap, the scale beside and the legend below.
+# In inches: width of an image, its minimum and maximum height, and the space around it
+# for the title, gap, colour bar and legend.
 _WIDTH, _LEAST, _MOST = 1.5, 0.5, 4.0
 _TITLE, _GAP, _BESIDE, _BELOW = 0.19, 0.06, 0.8, 0.3
 
@@ -20,27 +20,27 @@ _TITLE, _GAP, _BESIDE, _BELOW = 0.19, 0.06, 0.8, 0.3
 def make_grid(
     ax: Any, n: int, n_columns: int, n_rows: int, size: tuple[int, int], n_titles: int
 ) -> tuple[Any, npt.NDArray[Any]]:
-    """Axes of shape (n, n_rows), and their figure.
+    """Create axes of shape (n, n_rows), and return them with their figure.
 
     Parameters
     ----------
     ax : Axes, array of Axes, or None
-        Where to draw: in the place of one, on the given ones, or in a new figure.
+        Axes to replace by the grid, axes to use, or None for a new figure.
     n : int
         Number of images.
     n_columns : int
-        Images side by side.
+        Number of images side by side.
     n_rows : int
-        Axes below each other for an image.
+        Number of axes per image, stacked vertically.
     size : tuple of int (h, w)
-        Of the images.
+        Size of the images.
     n_titles : int
-        Lines of titles above the axes of an image, all together.
+        Total number of title lines above the axes of an image.
 
     Raises
     ------
     ValueError
-        If there are not as many axes, or `ax` has no place in a grid.
+        If the number of axes is wrong, or `ax` is not in a grid.
     """
     if n_columns < 1:
         raise ValueError(f"Got n_columns={n_columns}, but expected at least 1.")

@@ -1,4 +1,4 @@
-"""Images with their heatmaps, on one scale of colours."""
+"""Display of images with their heatmaps, on one colour scale."""
 
 from __future__ import annotations
 
@@ -32,64 +32,63 @@ __all__ = ["HeatmapDisplay"]
 
 
 class HeatmapDisplay(HeatmapPlot):
-    """Images, and over them in colour where they are anomalous.
+    """Visualisation of images with heatmaps as coloured overlays.
 
-    Made by :meth:`from_estimator` or :meth:`from_predictions`. All heatmaps share one
-    scale, that of the model: a pixel at or below its low end is not coloured at all,
-    so that a normal image looks calm and an anomaly looks the same in every figure.
+    Create it with :meth:`from_estimator` or :meth:`from_predictions`. All heatmaps
+    share the scale of the model. Pixels at or below its low end are not coloured, so
+    that a normal image looks calm and an anomaly looks the same in every figure.
 
     Parameters
     ----------
     images : ndarray of shape (n, h, w) or (n, h, w, 3)
         Values from 0 to 1.
     heatmaps : ndarray of shape (n, h, w)
-        Greater is more anomalous.
+        Greater values are more anomalous.
     scale : tuple of float (low, high)
-        Where the colours begin and end.
+        Limits of the colour scale.
     scores : ndarray of shape (n,), default=None
-        Anomaly scores; of a segmenter, the least threshold of pixels at which nothing
+        Anomaly scores; for a segmenter, the least pixel threshold at which nothing
         would be marked.
     threshold : float, default=None
-        Above it, a score makes an anomaly.
+        Images with a greater score are anomalous.
     anomalous : ndarray of shape (n,), bool, default=None
-        Verdicts.
+        Predicted labels.
     truth : ndarray of shape (n,), bool, default=None
-        What is true.
+        True labels.
     masks : ndarray of shape (n, h, w), bool, default=None
-        True defects, to be outlined.
+        True defects, shown as outlines.
     predicted_masks : ndarray of shape (n, h, w), bool, default=None
-        What the model marks: pixels above its ``pixel_threshold_``, to be outlined
-        with dashes.
+        Defects marked by the model, shown as dashed outlines: pixels above its
+        ``pixel_threshold_``.
     names : list of str, default=None
         Titles of the images.
     parts : tuple of ndarray of shape (n, h, w), default=None
-        What adds up to the heatmaps: the part that looks like a defect, and the part
-        that was never seen before.
+        Parts that sum to the heatmaps: similarity to a defect, and novelty.
     novelty_share : ndarray of shape (n,), default=None
-        How much of each score comes from the second part, from 0 to 1.
+        Fraction of each score that comes from the second part, from 0 to 1.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        That which is drawn on.
+        Figure containing the plot.
     axes_ : ndarray of shape (n, k) of matplotlib Axes
-        Of each image, of its heatmap, and of the parts of it, as far as they are shown.
+        Axes of each image, of its heatmap, and of its parts if shown.
     image_artists_, heatmap_artists_ : list of matplotlib AxesImage
-        Images without, and colours over, a heatmap.
+        Images without heatmap, and coloured overlays.
     part_artists_ : list of pairs of matplotlib AxesImage
-        Colours of the parts of each heatmap.
+        Coloured overlays of the parts of each heatmap.
     outlines_ : list of matplotlib QuadContourSet or None
-        Outlines of the true defects, one for each image.
+        Outlines of the true defects, one per image.
     predicted_outlines_ : list of matplotlib QuadContourSet or None
-        Those of the marked ones.
+        Outlines of the predicted defects, one per image.
     verdicts_ : list of matplotlib Text
-        Verdict and score of each image.
+        Predicted label and score of each image.
     frames_ : list of matplotlib Rectangle or None
-        Around the heatmaps of images about which the verdict is wrong.
+        Frames around the heatmaps of misclassified images.
     colorbar_ : matplotlib Colorbar or None
-        The scale.
+        Colour bar of the scale.
     legend_ : matplotlib Legend or None
-        What the outlines mean.
+        Explains the outlines.
 
     Examples
     --------
@@ -154,10 +153,10 @@ class HeatmapDisplay(HeatmapPlot):
         ax: Any = None,
         **kwargs: Any,
     ) -> HeatmapDisplay:
-        """Explain some images with a fitted model, and draw them.
+        """Explain some images with a fitted model, and plot the heatmaps.
 
-        All images are scored to choose among them, unless `rows` or
-        ``order="given"`` says which they are; only those that are shown are explained.
+        All images are scored to choose among them, unless `rows` or ``order="given"``
+        selects them; only the images shown are explained.
 
         Parameters
         ----------
@@ -167,39 +166,38 @@ class HeatmapDisplay(HeatmapPlot):
         X : array-like
             Images, as for its ``explain``.
         y : array-like of shape (n,) or (n, h, w), default=None
-            True labels, as for its ``fit``; or masks. Wrong verdicts are then called
-            "missed" and "false alarm".
+            True labels, as for its ``fit``, or masks. Wrong predictions are then marked
+            "missed" or "false alarm".
         masks : array-like of shape (n, h, w), or list with None, default=None
-            True defects, 1 (or 255) at their pixels. None where a mask is unknown.
+            True defects, 1 (or 255) at their pixels. None for unknown masks.
         names : sequence of str, default=None
-            Titles, one for each image of X. None takes the names of files, where X is
-            made of files.
+            Titles, one for each image in X. None uses the file names if X is files.
         order : {"score", "errors", "threshold", "given"}, default="score"
-            Which come first: the highest scores, wrong verdicts, scores close to the
-            threshold, or simply the first images.
+            Which images come first: those with the highest scores, wrong predictions,
+            scores close to the threshold, or the first in X.
         n_images : int or None, default=16
-            At most so many are shown. None shows all.
+            Maximum number of images shown. None shows all.
         rows : array-like of int, default=None
             Rows of X to show instead, in this order.
         parts : bool, default=False
-            Whether to show the two parts of each heatmap too: what looks like a defect,
-            and what was never seen before. Needs a model with a memory of normal
-            features, see :class:`~skfcdd.memory_bank.MemoryBank`.
+            Whether to also show the two parts of each heatmap: similarity to a defect,
+            and novelty. Requires a model with a memory bank of normal features, see
+            :class:`~skfcdd.memory_bank.MemoryBank`.
         scale : tuple of float (low, high), default=None
-            Where the colours begin and end. None takes ``heatmap_scale_``, so that
-            all figures of a model can be compared. Where defects are far beyond it, a
-            higher end shows more of their shape.
+            Limits of the colour scale. None uses ``heatmap_scale_``, so that all
+            figures of a model are comparable. If defects far exceed it, a higher limit
+            reveals more of their shape.
         channel : int, default=None
-            The channel to show, in grey. None shows three or four as red, green and
-            blue, and the mean of any other number in grey.
+            The channel to show, in grey. None shows three or four channels as red,
+            green and blue, and the mean of any other number in grey.
         value_range : tuple of float (low, high), default=None
-            Values of X that are shown black and white. None takes 0 and 255 for
-            bytes, 0 and 1 for floats between them, and else nearly all the values of
-            the images that are shown.
+            Values of X shown as black and white. None uses 0 and 255 for bytes, 0 and 1
+            for floats in this range, and otherwise the range of nearly all values of
+            the images shown.
         ax : matplotlib Axes or array of them, default=None
-            As for :meth:`plot`.
+            See :meth:`plot`.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -210,12 +208,12 @@ class HeatmapDisplay(HeatmapPlot):
         ImportError
             If matplotlib is missing.
         TypeError
-            If `estimator` is none of these.
-        ~sklearn.exceptions.NotFittedError
-            If it is not fitted.
+            If `estimator` is of another type.
+        NotFittedError
+            If `estimator` is not fitted.
         ValueError
-            If there are not as many labels, masks or names as images, options do
-            not exist, or `parts` are asked of a model without a memory.
+            If the number of labels, masks or names differs from that of images, an
+            option is invalid, or `parts` is True for a model without a memory bank.
         """
         matplotlib()
         check_model(estimator, "anomaly_score", "explain")
@@ -266,36 +264,36 @@ class HeatmapDisplay(HeatmapPlot):
         ax: Any = None,
         **kwargs: Any,
     ) -> HeatmapDisplay:
-        """Draw images with heatmaps that are there already.
+        """Plot images with existing heatmaps.
 
         Parameters
         ----------
         X : array-like of shape (n, h, w), (n, h, w, c) or (n, c, h, w)
             All images to show.
         heatmaps : array-like of shape (n, h, w)
-            Greater is more anomalous.
+            Greater values are more anomalous.
         scale : tuple of float (low, high)
-            Where the colours begin and end: ``heatmap_scale_`` of the model.
+            Limits of the colour scale: ``heatmap_scale_`` of the model.
         scores : array-like of shape (n,), default=None
             Anomaly scores.
         threshold : float, default=None
-            That they are compared with.
+            Threshold of the scores.
         anomalous : array-like of shape (n,), bool, default=None
-            Verdicts. None says nothing of them.
+            Predicted labels. None omits them.
         y_true : array-like of shape (n,), bool, default=None
-            Which are truly anomalous.
+            True labels.
         masks, predicted_masks : array-like of shape (n, h, w), default=None
-            True and marked defects, 1 (or 255) at their pixels. Either may be a list
-            with None where a mask is unknown.
+            True and predicted defects, 1 (or 255) at their pixels. Either may be a list
+            with None for unknown masks.
         names : sequence of str, default=None
-            Titles.
+            Titles of the images.
         parts : pair of array-like of shape (n, h, w), default=None
-            What adds up to the heatmaps, ``defect`` and ``novelty`` of
+            Parts that sum to the heatmaps: ``defect`` and ``novelty`` of
             ``explain_parts``.
         channels : {"first", "last"}, default=None
-            Order of the axes of X, where its shape can be read in two ways.
+            Position of the channel axis of X, if its shape is ambiguous.
         channel, value_range, ax, **kwargs
-            As for :meth:`from_estimator`.
+            See :meth:`from_estimator`.
 
         Returns
         -------
@@ -305,10 +303,10 @@ class HeatmapDisplay(HeatmapPlot):
         ------
         ImportError
             If matplotlib is missing.
-        ~skfcdd.exceptions.ImageShapeError
-            If images, heatmaps or masks are of different sizes.
+        ImageShapeError
+            If images, heatmaps or masks have different sizes.
         ValueError
-            If values cannot be used; the message names what was found.
+            If a value is invalid.
         """
         matplotlib()
         maps = np.asarray(heatmaps)
@@ -347,7 +345,7 @@ class HeatmapDisplay(HeatmapPlot):
 
 
 def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] | None:
-    """What is true of the images, from labels, or else from masks."""
+    """Return which images are anomalous, from labels or otherwise from masks."""
     if y is not None or masks is None:
         return read_truth(estimator, y, n)
     if len(masks) != n:

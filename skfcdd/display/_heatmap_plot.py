@@ -1,4 +1,4 @@
-"""How images and their heatmaps are drawn."""
+"""Plotting of images and their heatmaps."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["HeatmapPlot"]
 
-# Names are cut to so many letters, their ends kept.
+# Maximum length of names; the beginning is cut off.
 _LONGEST_NAME = 19
 
 
 class HeatmapPlot:
-    """The drawing of a HeatmapDisplay, which says what the data are."""
+    """Plotting methods of HeatmapDisplay, which holds the data."""
 
     images: npt.NDArray[np.float32]
     heatmaps: npt.NDArray[np.float32]
@@ -67,32 +67,32 @@ class HeatmapPlot:
         outline_kw: dict[str, Any] | None = None,
         title_kw: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw each image, and below it the image in grey with its heatmap.
+        """Plot each image, and below it the image in grey with its heatmap.
 
-        Below these come the parts of the heatmap, if the display has them.
+        If the display has parts of heatmaps, they follow below.
 
         Parameters
         ----------
         ax : matplotlib Axes or array of them, default=None
-            Axes in whose place all is drawn; or an array of shape (n, 2), or (n, 1)
-            without the images, and two more with parts. None makes a figure.
+            Axes to replace by the plot, or an array of shape (n, 2), or (n, 1) without
+            the images, with two more columns for parts. None creates a new figure.
         n_columns : int, default=8
-            Images side by side.
+            Number of images side by side.
         show_images : bool, default=True
-            Whether to show the images without their heatmaps too.
+            Whether to also show the images without heatmaps.
         cmap : str or matplotlib Colormap, default="plasma"
             Made transparent at its low end. The default is perceptually uniform, and
-            is told from grey by all kinds of colour vision.
+            distinguishable from grey with any colour vision deficiency.
         opacity : float, default=0.6
-            Of the highest values. Below 1, the image shows through.
+            Opacity of the highest values. Below 1, the image remains visible.
         colorbar : bool, default=True
-            Whether to show the scale, and below it what the outlines mean.
+            Whether to show the colour bar, and below it a legend of the outlines.
         image_kw, heatmap_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.imshow`.
+            Keyword arguments passed to `matplotlib.axes.Axes.imshow`.
         outline_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.contour`.
+            Keyword arguments passed to `matplotlib.axes.Axes.contour`.
         title_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.set_title`.
+            Keyword arguments passed to `matplotlib.axes.Axes.set_title`.
 
         Returns
         -------
@@ -103,12 +103,12 @@ class HeatmapPlot:
         ImportError
             If matplotlib is missing.
         ValueError
-            If options do not exist, or `ax` has another shape.
+            If an option is invalid, or `ax` has another shape.
         """
         n, h, w = self.heatmaps.shape
         low, high = self.scale
         heat = {"cmap": fading(cmap, opacity), "vmin": low, "vmax": high}
-        if "norm" in (heatmap_kw or {}):  # it brings its own ends
+        if "norm" in (heatmap_kw or {}):  # it has its own limits
             del heat["vmin"], heat["vmax"]
         heat |= heatmap_kw or {}
         plain = {"cmap": "gray", "vmin": 0, "vmax": 1} | (image_kw or {})
@@ -147,7 +147,7 @@ class HeatmapPlot:
     def _draw_parts(
         self, heat: dict[str, Any], title: dict[str, Any]
     ) -> list[tuple[Any, ...]]:
-        """Colours of the parts of each heatmap, and what they say."""
+        """Draw the parts of each heatmap, with their titles."""
         if self.parts is None:
             return []
         drawn = []
@@ -164,7 +164,7 @@ class HeatmapPlot:
         return drawn
 
     def _write_titles(self, title: dict[str, Any], first: int) -> None:
-        """Names above the images, verdicts above the heatmaps; wrong ones stand out."""
+        """Write names above images, labels above heatmaps; highlight wrong labels."""
         self.verdicts_, self.frames_ = [], []
         for k, column in enumerate(self.axes_):
             words, wrong = self._verdict(k)
@@ -177,7 +177,7 @@ class HeatmapPlot:
             self.frames_.append(draw_frame(column[first]) if wrong else None)
 
     def _verdict(self, k: int) -> tuple[str, bool]:
-        """What is said of an image, and whether it is wrong."""
+        """Return the text about an image, and whether its label is wrong."""
         words, wrong = [], False
         if self.anomalous is not None:
             truth = None if self.truth is None else bool(self.truth[k])
@@ -193,7 +193,7 @@ class HeatmapPlot:
             ax=list(self.axes_.flat),
             extend="max",
             label="heatmap",
-            fraction=0.12 / n_columns,  # of the same width beside any number
+            fraction=0.12 / n_columns,  # the same width for any number of columns
             pad=0.06 / n_columns,
             aspect=30,
         )
@@ -201,7 +201,7 @@ class HeatmapPlot:
         return bar
 
     def _explain_outlines(self, kinds: dict[str, dict[str, Any]]) -> Any:
-        """A legend of the outlines that are drawn."""
+        """Draw a legend of the outlines."""
         drawn = {
             "true defect": (self.outlines_, kinds["defect"]),
             "marked by the model": (self.predicted_outlines_, kinds["marked"]),
@@ -219,5 +219,5 @@ class HeatmapPlot:
 
 
 def _shortened(name: str) -> str:
-    """The end of a long name, which tells files of a folder apart."""
+    """Return the end of a long name, which distinguishes files of a folder."""
     return name if len(name) <= _LONGEST_NAME else "…" + name[1 - _LONGEST_NAME :]

@@ -1,4 +1,4 @@
-"""How training went, epoch after epoch."""
+"""Display of the training history."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ from skfcdd.display._common import (
 
 __all__ = ["HistoryDisplay"]
 
-# Numbers of an epoch that are no course of training.
+# Entries of an epoch that are not curves.
 _NO_CURVES = ("epoch", "dur")
 _NAMES = {"train_loss": "training loss", "valid_loss": "loss on held-out images"}
 _LOOKS = {
     "train_loss": {"color": NORMAL, "linestyle": "-"},
     "valid_loss": {"color": ANOMALOUS, "linestyle": "--"},
 }
-# Up to so many epochs are marked one by one.
+# Up to this number of epochs, each is marked.
 _MOST_MARKED = 20
 
 
 class HistoryDisplay:
-    """Losses, scores and learning rate of each epoch.
+    """Visualisation of the losses, scores and learning rate of each epoch.
 
-    Made by :meth:`from_estimator` or :meth:`from_history`.
+    Create it with :meth:`from_estimator` or :meth:`from_history`.
 
     Parameters
     ----------
     curves : dict of str to ndarray of shape (n_epochs,)
-        Numbers of each epoch, NaN where there is none: "train_loss"; "valid_loss"
-        with early stopping; "lr", the learning rate at the end of the epoch; and what
-        callbacks have recorded.
+        Values of each epoch, NaN if missing: "train_loss"; "valid_loss" with early
+        stopping; "lr", the learning rate at the end of the epoch; and values recorded
+        by callbacks.
     starts : ndarray of int
-        Epochs, counted from 0, in which a run of training began: more than one with
+        Epochs, counted from 0, in which a run of training started: more than one with
         ``warm_start``.
     kept_epoch : int, default=None
-        The epoch, counted from 1, whose weights were kept. None where it is the last.
+        The epoch, counted from 1, whose weights were kept. None if it is the last.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        That which is drawn on.
+        Figure containing the plot.
     ax_ : matplotlib Axes
-        The axes of the losses.
+        Axes of the losses.
     secondary_ax_ : matplotlib Axes or None
-        The axes on the right, for scores or the learning rate.
+        Right axes, for scores or the learning rate.
     lines_ : dict of str to matplotlib Line2D
-        The curves that are drawn.
+        The plotted curves.
     kept_line_ : matplotlib Line2D or None
-        Where the weights come from.
+        Marks the epoch whose weights were kept.
 
     Examples
     --------
@@ -89,17 +89,17 @@ class HistoryDisplay:
     def from_estimator(
         cls, estimator: Any, *, ax: Any = None, **kwargs: Any
     ) -> HistoryDisplay:
-        """Draw how a fitted estimator was trained.
+        """Plot the training history of a fitted estimator.
 
         Parameters
         ----------
         estimator : estimator
-            A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or another that
-            has a ``history_``.
+            A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or another estimator
+            with a ``history_``.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -110,9 +110,9 @@ class HistoryDisplay:
         ImportError
             If matplotlib is missing.
         TypeError
-            If `estimator` is none of these.
-        ~sklearn.exceptions.NotFittedError
-            If it is not fitted.
+            If `estimator` has no history.
+        NotFittedError
+            If `estimator` is not fitted.
         """
         matplotlib()
         check_model(estimator, "fit", "explain")
@@ -134,18 +134,18 @@ class HistoryDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> HistoryDisplay:
-        """Draw a history that is there already.
+        """Plot an existing history.
 
         Parameters
         ----------
         history : sequence of dict
-            ``history_`` of an estimator, or that of a net of skorch.
+            ``history_`` of an estimator, or of a skorch net.
         kept_epoch : int, default=None
-            The epoch, counted from 1 through all runs, whose weights were kept.
+            The epoch, counted from 1 over all runs, whose weights were kept.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -156,7 +156,7 @@ class HistoryDisplay:
         ImportError
             If matplotlib is missing.
         ValueError
-            If there is no epoch, or no such epoch.
+            If the history is empty, or `kept_epoch` does not exist.
         """
         matplotlib()
         rows = list(history)
@@ -177,20 +177,20 @@ class HistoryDisplay:
         kept_kw: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> HistoryDisplay:
-        """Draw the losses on the left axis, and something else on the right one.
+        """Plot the losses on the left axis, and other curves on the right axis.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         secondary : "auto", str, sequence of str, or None, default="auto"
-            Names of `curves` for the axis on the right. "auto" takes what callbacks
-            have recorded, and else the learning rate. None leaves the axis out.
+            Names of `curves` for the right axis. "auto" shows the values recorded by
+            callbacks, or otherwise the learning rate. None omits the axis.
         kept_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.axvline`, for the epoch whose
-            weights were kept.
+            Keyword arguments passed to `matplotlib.axes.Axes.axvline`, for the epoch
+            whose weights were kept.
         **kwargs
-            Further arguments of `matplotlib.axes.Axes.plot`, for all curves.
+            Keyword arguments passed to `matplotlib.axes.Axes.plot` for all curves.
 
         Returns
         -------
@@ -201,7 +201,7 @@ class HistoryDisplay:
         ImportError
             If matplotlib is missing.
         ValueError
-            If there is no curve of a name.
+            If a curve does not exist.
         """
         right = self._secondary(secondary)
         self.figure_, self.ax_ = figure_of(ax)
@@ -286,7 +286,7 @@ def _title(name: str) -> str:
 
 
 def _curves(rows: list[Mapping[str, Any]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Every number that an epoch has, by name, in the order of its appearance."""
+    """Return all numbers of the epochs by name, in order of appearance."""
     rates = [_learning_rate(row) for row in rows]
     names = dict.fromkeys(name for row in rows for name in row if _is_curve(row, name))
     curves = {
@@ -305,14 +305,14 @@ def _is_curve(row: Mapping[str, Any], name: str) -> bool:
 
 
 def _learning_rate(row: Mapping[str, Any]) -> float | None:
-    """The last one of the epoch, where a schedule has recorded it."""
+    """Return the last learning rate of the epoch, if recorded by a schedule."""
     steps = [row, *row.get("batches", [])]
     rates = [step["event_lr"] for step in steps if "event_lr" in step]
     return float(rates[-1]) if rates else None
 
 
 def _starts(rows: list[Mapping[str, Any]]) -> npt.NDArray[np.intp]:
-    """Rows in which the count of the epochs does not go on."""
+    """Return the rows in which the epoch count starts again."""
     numbers = np.array([row.get("epoch", k + 1) for k, row in enumerate(rows)])
     return np.r_[0, 1 + np.flatnonzero(np.diff(numbers) <= 0)].astype(np.intp)
 
@@ -322,7 +322,7 @@ def _has_stopped_early(estimator: Any) -> bool:
 
 
 def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
-    """Epoch of the last run with the least loss on held-out images."""
+    """Return the epoch of the last run with the lowest validation loss."""
     rows = list(history)
     start = int(_starts(rows)[-1])
     best = [k for k in range(start, len(rows)) if rows[k].get("valid_loss_best")]

@@ -1,6 +1,6 @@
-"""The one look of heatmaps: colours, words and marks of every picture that we make.
+"""The common style of heatmaps: colours, labels and marks.
 
-Displays, the command line and the report read them here. Needs only NumPy.
+Used by the displays, the command line and the report. Depends only on NumPy.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ __all__ = [
     "share_texts",
 ]
 
-# Opacity of the hottest pixels: what is below them shall be seen as well.
+# Opacity of the hottest pixels, so that the image remains visible below them.
 OPACITY = 0.6
-# A true defect is outlined in white, and what a model marks in a colour that is not one
-# of the map; both on a dark rim.
+# True defects have a white outline, predicted ones a colour outside the colormap; both
+# have a dark rim.
 DEFECT, MARKED = "#ffffff", "#00e5ff"
-# Of wrong verdicts, on light pages and on dark ones.
+# Colours of wrong labels, on light and on dark pages.
 WRONG = "#d1264f"
-# The two parts of a heatmap, in words.
+# Names of the two parts of a heatmap.
 PARTS = ("looks like a defect", "never seen before")
 
-# matplotlib's "plasma", at even steps from its low end to its high one.
+# matplotlib's "plasma" at equidistant positions from low to high.
 _PLASMA = (
     "0d0887 310597 4c02a1 6600a7 7e03a8 9511a1 aa2395 bc3587 cc4778 da5a6a e66c5c "
     "f0804e f89540 fdac33 fdc527 f8df25 f0f921"
 )
-# So many colours that there are enough at the low end, where they change fast.
+# Enough colours for the low end, where they change fast.
 _STEPS = 1024
-# By whether an image is called anomalous, and whether that is wrong.
+# By predicted label, and whether it is wrong.
 _WORDS = {
     (False, False): "normal",
     (False, True): "missed",
@@ -54,22 +54,22 @@ Floats = npt.NDArray[np.floating]
 
 
 def ramp(place: Floats) -> tuple[Floats, Floats]:
-    """Colour, as a place on a map of colours, and opacity, both from 0 to 1.
+    """Compute the position in the colormap, and the opacity, both from 0 to 1.
 
-    Both rise fast from the low end of a scale: a heat that is a tenth of that of a
-    usual defect can be seen, and what is at or below the low end is not drawn.
+    Both rise fast from the low end of the scale: a tenth of the heat of a typical
+    defect is visible, whereas values at or below the low end are not drawn.
 
     Parameters
     ----------
     place : ndarray
-        Place on the scale: 0 at its low end, 1 at its high one.
+        Position on the scale: 0 at its low end, 1 at its high end.
     """
     inside = np.clip(place, 0, 1)
     return inside**0.5, inside**0.3
 
 
 def plasma(shade: Floats) -> Floats:
-    """Red, green and blue from 0 to 1 of places on the map of colours."""
+    """Return red, green and blue, from 0 to 1, at positions in the colormap."""
     stops = np.array(
         [[int(text[k : k + 2], 16) for k in (0, 2, 4)] for text in _PLASMA.split()]
     )
@@ -83,11 +83,11 @@ def coloured(
     scale: tuple[float, float],
     opacity: float = OPACITY,
 ) -> Floats:
-    """A grey picture (h, w) from 0 to 1 below the colours of its heatmap: (h, w, 3)."""
+    """Blend a grey picture (h, w), from 0 to 1, with its heatmap (h, w, 3)."""
     low, high = scale
     shade, alpha = ramp(np.linspace(0, 1, _STEPS))
     alpha = opacity * alpha[:, None]
-    # Of large pictures, only what is looked up is computed pixel by pixel.
+    # For large pictures, only table lookups are done for each pixel.
     colours, kept = (plasma(shade) * alpha).astype(np.float32), 1 - alpha[:, 0]
     place = np.clip((heatmap - low) / (high - low), 0, 1)
     step = np.ceil(place * (_STEPS - 1)).astype(np.int16)
@@ -97,20 +97,20 @@ def coloured(
 
 
 def is_wrong(called: bool, truth: bool | None) -> bool:
-    """Whether a verdict is known to be wrong."""
+    """Whether a predicted label is known to be wrong."""
     return truth is not None and bool(called) != bool(truth)
 
 
 def outcome(called: bool, truth: bool | None = None) -> str:
-    """A verdict in a word: normal, anomaly, or one of the two that are wrong."""
+    """Return the outcome as a word: normal, anomaly, or one of the two errors."""
     return _WORDS[bool(called), is_wrong(called, truth)]
 
 
 def comparison(score: float, threshold: float | None, sign: str = "≤") -> str:
-    """A score against the threshold: "3.41 > 1.2".
+    """Format a score and the threshold: "3.41 > 1.2".
 
-    With as many digits as it takes to tell them apart, at least three; `sign` is that
-    of a score which is not above.
+    Uses as many digits as needed to distinguish them, at least three; `sign` is used
+    for a score that does not exceed the threshold.
     """
     if threshold is None or not math.isfinite(threshold):
         return f"{score:.3g}"
@@ -123,6 +123,6 @@ def comparison(score: float, threshold: float | None, sign: str = "≤") -> str:
 
 
 def share_texts(novelty: float) -> tuple[str, str]:
-    """How much of a score comes from each part: "63 %" and "37 %"."""
+    """Format the fraction of a score from each part: "63 %" and "37 %"."""
     percent = round(100 * float(novelty))
     return f"{100 - percent} %", f"{percent} %"

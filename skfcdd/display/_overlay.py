@@ -1,4 +1,4 @@
-"""Colours that fade out, and outlines that stand out."""
+"""Colormaps with transparency, and outlines with a rim."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = [
     "outline_kinds",
 ]
 
-# So many colours that there are enough at the low end, where they change fast.
+# Enough colours for the low end, where they change fast.
 _N_COLOURS = 1024
 
 
 def fading(cmap: Any, opacity: float) -> Any:
-    """A colour map that is transparent at its low end, and below.
+    """Create a colormap that is transparent at and below its low end.
 
     Parameters
     ----------
     cmap : str or Colormap
     opacity : float
-        At its high end, in (0, 1].
+        Opacity at the high end, in (0, 1].
 
     Raises
     ------
     ValueError
-        If there is no such colour map, or `opacity` is out of range.
+        If the colormap does not exist, or `opacity` is out of range.
     """
     if not 0 < opacity <= 1:
         raise ValueError(f"Got opacity={opacity!r}, but expected it in (0, 1].")
@@ -48,7 +48,7 @@ def fading(cmap: Any, opacity: float) -> Any:
 
 
 def outline_kinds(given: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """How a true defect is outlined, and what a model marks: with dashes."""
+    """Return the line styles of true defects, and of predicted ones (dashed)."""
     lines = given or {}
     return {
         "defect": {"colors": DEFECT, "linewidths": 1.0, "linestyles": "solid"} | lines,
@@ -59,7 +59,7 @@ def outline_kinds(given: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 
 def draw_frame(ax: Any) -> Any:
-    """A frame around an image about which the verdict is wrong."""
+    """Draw a frame around a misclassified image."""
     frame = matplotlib("patches").Rectangle(
         (0, 0),
         1,
@@ -79,7 +79,7 @@ def draw_outlines(
     masks: npt.NDArray[np.bool_] | None,
     kind: dict[str, Any],
 ) -> list[Any]:
-    """Outline the masks, each on its axes; None where one is empty."""
+    """Outline masks on their axes; None for empty masks."""
     if masks is None:
         return [None] * len(axes)
     return [
@@ -89,7 +89,7 @@ def draw_outlines(
 
 
 def _outline(ax: Any, mask: npt.NDArray[np.bool_], kind: dict[str, Any]) -> Any:
-    # A frame of normal pixels, so that outlines close at the edge of the image.
+    # Pad with normal pixels, so that outlines close at the image border.
     framed = np.pad(mask.astype(float), 1)
     h, w = framed.shape
     lines = ax.contour(np.arange(w) - 1, np.arange(h) - 1, framed, levels=[0.5], **kind)
@@ -99,13 +99,13 @@ def _outline(ax: Any, mask: npt.NDArray[np.bool_], kind: dict[str, Any]) -> Any:
 
 
 def _rim(width: float) -> Any:
-    """A dark rim, with which a light line shows on light images too."""
+    """Return a dark rim, which makes a light line visible on light images."""
     effects = matplotlib("patheffects")
     return effects.withStroke(linewidth=width + 1.4, foreground="black")
 
 
 def outline_handle(name: str, kind: dict[str, Any]) -> Any:
-    """A line of the same look for a legend."""
+    """Create a legend entry in the same style."""
     width = float(np.max(kind["linewidths"]))
     return matplotlib("lines").Line2D(
         [],

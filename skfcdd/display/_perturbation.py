@@ -1,4 +1,4 @@
-"""What becomes of the score as pixels are taken away or brought in."""
+"""Display of scores while pixels are removed or inserted."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ __all__ = ["PerturbationCurveDisplay"]
 
 
 class PerturbationCurveDisplay:
-    """Scores while pixels are exchanged between images and normal content.
+    """Visualisation of scores while pixels are exchanged with normal content.
 
-    Made by :meth:`from_estimator` or :meth:`from_curve`. Drawn are scores divided by
-    that of the untouched image, on average over the images. The farther the curve of
-    the hottest pixels is from that of random orders, the more the heatmap tells: below
-    it in a deletion, above it in an insertion.
+    Create it with :meth:`from_estimator` or :meth:`from_curve`. Curves show scores
+    divided by the score of the original image, averaged over the images. The larger the
+    distance between the curve of the hottest pixels and that of random orders, the more
+    faithful the heatmap: below it for a deletion, above it for an insertion.
 
     Parameters
     ----------
     curve : PerturbationCurve
-        Of :func:`~skfcdd.inspection.deletion_curve` or
+        Result of :func:`~skfcdd.inspection.deletion_curve` or
         :func:`~skfcdd.inspection.insertion_curve`.
     name : str, default=None
-        Of the model.
+        Name of the model.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        That which is drawn on.
+        Figure containing the plot.
     ax_ : matplotlib Axes
-        The axes.
+        Axes containing the curves.
     lines_ : dict of str to matplotlib Line2D
-        The curves of the "hottest", the "coldest", and "random" pixels.
+        Curves of the "hottest", the "coldest" and "random" pixels.
     band_ : matplotlib PolyCollection or None
-        Between the quarters of the images, the hottest pixels first.
+        Interquartile range of the images for the hottest pixels first.
 
     Examples
     --------
@@ -82,24 +82,24 @@ class PerturbationCurveDisplay:
         fill_between: bool = True,
         **kwargs: Any,
     ) -> PerturbationCurveDisplay:
-        """Take the curve of a fitted model, and draw it.
+        """Compute the curve of a fitted model and plot it.
 
         Parameters
         ----------
         estimator : estimator
             A fitted model with ``anomaly_score`` and ``explain``.
         X : array-like
-            Images, as for its ``explain``; anomalies are best.
+            Images, as for its ``explain``; preferably anomalies.
         kind : {"deletion", "insertion"}, default="deletion"
-            Whether pixels are taken away or brought in.
+            Whether pixels are removed or inserted.
         name : str, default=None
-            For the legend. None takes that of the class.
+            Name in the legend. None uses the class name.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         fill_between : bool, default=True
-            Whether to shade the middle half of the images.
+            Whether to shade the interquartile range of the images.
         **kwargs
-            As for :func:`~skfcdd.inspection.deletion_curve`.
+            Passed to :func:`~skfcdd.inspection.deletion_curve`.
 
         Returns
         -------
@@ -131,18 +131,18 @@ class PerturbationCurveDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> PerturbationCurveDisplay:
-        """Draw a curve that is there already.
+        """Plot an existing curve.
 
         Parameters
         ----------
         curve : PerturbationCurve
-            What to draw.
+            The curve to plot.
         name : str, default=None
-            For the legend.
+            Name in the legend.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -165,21 +165,21 @@ class PerturbationCurveDisplay:
         baseline_kw: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> PerturbationCurveDisplay:
-        """Draw the curve, and those of random orders and of the coldest pixels.
+        """Plot the curve, and those of random orders and of the coldest pixels.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         name : str, default=None
-            For the legend. None takes that of the display.
+            Name in the legend. None uses that of the display.
         fill_between : bool, default=True
-            Whether to shade the middle half of the images.
+            Whether to shade the interquartile range of the images.
         fill_kw, baseline_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.fill_between`, and of ``plot``
-            for the two other curves.
+            Keyword arguments passed to `matplotlib.axes.Axes.fill_between`, and to
+            ``plot`` for the two other curves.
         **kwargs
-            Further arguments of `matplotlib.axes.Axes.plot`, for the curve.
+            Keyword arguments passed to `matplotlib.axes.Axes.plot` for the curve.
 
         Returns
         -------
@@ -230,7 +230,7 @@ class PerturbationCurveDisplay:
         return self
 
     def _shade(self, x: npt.NDArray[np.float64], given: dict[str, Any] | None) -> Any:
-        """The middle half of the images."""
+        """Shade the interquartile range of the images."""
         values = self.curve.relative(self.curve.scores)
         colour = self.lines_["hottest"].get_color()
         look = {"color": colour, "alpha": 0.2, "linewidth": 0}

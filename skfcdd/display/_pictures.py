@@ -1,4 +1,4 @@
-"""Images of any kind as pictures that can be shown, grey or in colour."""
+"""Conversion of any images to pictures that can be shown, grey or in colour."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
 __all__ = ["as_grey", "as_pictures", "usual_range"]
 
-# Share of red, green and blue in the brightness that an eye sees.
+# Luma weights of red, green and blue.
 _LUMA = (0.299, 0.587, 0.114)
-# The darkest and the brightest values need not be told apart, in per cent.
+# Percentage of the darkest and of the brightest values that is clipped.
 _TAILS = (0.5, 99.5)
 
 
@@ -25,23 +25,23 @@ def as_pictures(
     channel: int | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Images as values from 0 to 1, all on one scale.
+    """Convert images to values from 0 to 1, all on one scale.
 
     Parameters
     ----------
     X : array-like of shape (n, h, w), (n, h, w, c), (n, c, h, w) or (n, h * w * c)
         Real numbers of any type.
     size : tuple of int (h, w)
-        Which axes are which is read off this.
+        Used to determine the order of the axes.
     channels : {"first", "last"} or None
-        Needed where both readings fit.
+        Needed if the order is ambiguous.
     channel : int or None
-        The one to show, in grey. None shows three or four as red, green and blue,
-        and the mean of any other number in grey.
+        The channel to show, in grey. None shows three or four channels as red, green
+        and blue, and the mean of any other number in grey.
     value_range : tuple of float or None
-        Values that become black and white. None takes those of the type for bytes
-        and booleans; 0 to 1 for floats that lie there; else all but a percent of the
-        values of these images.
+        Values shown as black and white. None uses the range of the data type for bytes
+        and booleans, 0 to 1 for floats in this range, and otherwise the range of all
+        but one percent of the values.
 
     Returns
     -------
@@ -50,9 +50,9 @@ def as_pictures(
     Raises
     ------
     ImageShapeError, ChannelOrderError
-        If X does not hold images of this size, or can be read in two ways.
+        If X does not contain images of this size, or is ambiguous.
     ValueError
-        If there are NaN or infinity, or no such channel.
+        If there are NaN or infinity, or the channel does not exist.
     """
     images = _shown_values(X, size, channels, channel)
     low, high = _range(images) if value_range is None else value_range
@@ -69,15 +69,15 @@ def usual_range(
     channels: str | None = None,
     channel: int | None = None,
 ) -> tuple[float, float]:
-    """The `value_range` that :func:`as_pictures` takes for these images."""
+    """Return the default `value_range` of :func:`as_pictures` for these images."""
     return _range(_shown_values(X, size, channels, channel))
 
 
 def _shown_values(
     X: Any, size: tuple[int, int], channels: str | None, channel: int | None
 ) -> npt.NDArray[Any]:
-    """Images (n, h, w) or (n, h, w, 3), with the values that they came with."""
-    if str(getattr(X, "dtype", "")) == "torch.bfloat16":  # which NumPy does not know
+    """Return images (n, h, w) or (n, h, w, 3) with their original values."""
+    if str(getattr(X, "dtype", "")) == "torch.bfloat16":  # unknown to NumPy
         X = X.float()
     array = np.asarray(X.detach().cpu() if hasattr(X, "detach") else X)
     images = _channels_last(array, size, channels)
@@ -90,7 +90,7 @@ def _shown_values(
 
 
 def as_grey(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Pictures (n, h, w) without their colours."""
+    """Convert pictures to grey (n, h, w)."""
     if pictures.ndim == 3:
         return pictures
     grey: npt.NDArray[np.float32] = pictures @ np.array(_LUMA, dtype=np.float32)
@@ -100,7 +100,7 @@ def as_grey(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _channels_last(
     array: npt.NDArray[Any], size: tuple[int, int], channels: str | None
 ) -> npt.NDArray[Any]:
-    """Images (n, h, w, c)."""
+    """Move the channels last: images (n, h, w, c)."""
     h, w = size
     if channels not in (None, "first", "last"):
         raise ValueError(
@@ -145,7 +145,7 @@ def _shown_channels(images: npt.NDArray[Any], channel: int | None) -> npt.NDArra
     if n_channels in (3, 4):
         return images[..., :3]
     mean = images.mean(axis=3, dtype=np.float64)
-    # The mean of bytes is on the scale of bytes.
+    # The mean of bytes has the range of bytes.
     return mean.round().astype(images.dtype) if images.dtype.kind in "ui" else mean
 
 

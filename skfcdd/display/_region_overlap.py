@@ -1,4 +1,4 @@
-"""How much of each defect is found, at what price in normal pixels."""
+"""Display of the per-region overlap curve."""
 
 from __future__ import annotations
 
@@ -18,43 +18,44 @@ from skfcdd.metrics._pixels import MOST_EXACT
 
 __all__ = ["RegionOverlapDisplay"]
 
-# Points that fall into one of so many squared cells are drawn as one.
+# Points in the same cell of a grid with this many cells a side are drawn as one.
 _RESOLUTION = 1000
 
 
 class RegionOverlapDisplay:
-    """Per-region overlap against the share of normal pixels that are found wrongly.
+    """Visualisation of the per-region overlap against the false positive rate.
 
-    Made by :meth:`from_estimator` or :meth:`from_predictions`. The area below the
-    curve up to `max_fpr` is :func:`skfcdd.metrics.aupro_score`.
+    Create it with :meth:`from_estimator` or :meth:`from_predictions`. The area under
+    the curve up to `max_fpr` is :func:`skfcdd.metrics.aupro_score`.
 
     Parameters
     ----------
     fpr : ndarray of shape (k,)
-        Share of the normal pixels above a threshold.
+        Fraction of the normal pixels above each threshold.
     overlap : ndarray of shape (k,)
-        Share of a defect's pixels above it, averaged over all defects.
+        Fraction of the pixels of a defect above each threshold, averaged over all
+        defects.
     thresholds : ndarray of shape (k,), default=None
-        In decreasing order.
+        Decreasing thresholds.
     max_fpr : float, default=0.3
-        Up to where the area is taken.
+        Upper limit of the false positive rate for the area.
     name : str, default=None
-        Of the model.
+        Name of the model.
 
     Attributes
     ----------
     aupro : float
-        The area, divided by `max_fpr`.
+        Area under the curve, divided by `max_fpr`.
     figure_ : matplotlib Figure
-        That which is drawn on.
+        Figure containing the plot.
     ax_ : matplotlib Axes
-        The axes.
+        Axes containing the curve.
     line_ : matplotlib Line2D
         The curve.
     area_ : matplotlib PolyCollection or None
-        The area below it.
+        The shaded area.
     chance_level_ : matplotlib Line2D or None
-        The curve of heatmaps that tell nothing.
+        The curve of uninformative heatmaps.
 
     Examples
     --------
@@ -83,7 +84,7 @@ class RegionOverlapDisplay:
 
     @property
     def aupro(self) -> float:
-        """Area below the curve up to `max_fpr`, divided by it."""
+        """Area under the curve up to `max_fpr`, divided by `max_fpr`."""
         area = auc(*cut_curve(self.fpr, self.overlap, self.max_fpr))
         return float(area / self.max_fpr)
 
@@ -99,10 +100,10 @@ class RegionOverlapDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> RegionOverlapDisplay:
-        """Explain images with a fitted model, and draw the curve.
+        """Explain images with a fitted model and plot the curve.
 
-        Exact up to 16 million pixels; beyond, heatmaps are counted batch by batch in
-        a :class:`~skfcdd.metrics.PixelHistogram`, and are never all in memory.
+        Exact up to 16 million pixels; for more, heatmaps are counted batch by batch in
+        a :class:`~skfcdd.metrics.PixelHistogram`, so that they are never all in memory.
 
         Parameters
         ----------
@@ -114,13 +115,13 @@ class RegionOverlapDisplay:
         masks : array-like of shape (n, h, w)
             1 (or 255) at anomalous pixels.
         max_fpr : float, default=0.3
-            Up to where the area is taken, in (0, 1].
+            Upper limit of the false positive rate for the area, in (0, 1].
         name : str, default=None
-            For the legend. None takes that of the class.
+            Name in the legend. None uses the class name.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -131,11 +132,11 @@ class RegionOverlapDisplay:
         ImportError
             If matplotlib is missing.
         TypeError
-            If `estimator` is none of these.
-        ~sklearn.exceptions.NotFittedError
-            If it is not fitted.
+            If `estimator` is of another type.
+        NotFittedError
+            If `estimator` is not fitted.
         ValueError
-            If masks have another shape, or hold pixels of one kind alone.
+            If masks have another shape, or contain only one kind of pixels.
         """
         matplotlib()
         check_model(estimator, "explain")
@@ -168,20 +169,20 @@ class RegionOverlapDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> RegionOverlapDisplay:
-        """Draw the curve of heatmaps that are there already.
+        """Plot the curve of existing heatmaps.
 
         Parameters
         ----------
         masks, heatmaps, method
-            As for :func:`skfcdd.metrics.region_overlap_curve`.
+            See :func:`skfcdd.metrics.region_overlap_curve`.
         max_fpr : float, default=0.3
-            Up to where the area is taken, in (0, 1].
+            Upper limit of the false positive rate for the area, in (0, 1].
         name : str, default=None
-            For the legend.
+            Name in the legend.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -226,22 +227,23 @@ class RegionOverlapDisplay:
         chance_level_kw: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> RegionOverlapDisplay:
-        """Draw the curve, and the area that is meant by AUPRO.
+        """Plot the curve, and the area that defines AUPRO.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; several curves may share one. None makes a figure.
+            Axes to plot on; several curves may share one. None creates a new figure.
         name : str, default=None
-            For the legend. None takes that of the display.
+            Name in the legend. None uses that of the display.
         fill : bool, default=True
             Whether to shade the area up to `max_fpr`.
         plot_chance_level : bool, default=False
-            Whether to draw the curve of heatmaps that tell nothing.
+            Whether to plot the curve of uninformative heatmaps.
         fill_kw, chance_level_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.fill_between` and ``plot``.
+            Keyword arguments passed to `matplotlib.axes.Axes.fill_between` and
+            ``plot``.
         **kwargs
-            Further arguments of `matplotlib.axes.Axes.plot`, for the curve.
+            Keyword arguments passed to `matplotlib.axes.Axes.plot` for the curve.
 
         Returns
         -------
@@ -292,7 +294,7 @@ class RegionOverlapDisplay:
 def _thinned(
     x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Points of a curve that can be told apart in a picture; the last is kept."""
+    """Drop points that are indistinguishable in a plot; the last is kept."""
     places = np.stack([x, y]) * _RESOLUTION
     moved = np.abs(np.diff(places.round(), axis=1)).any(axis=0)
     keep = np.r_[True, moved]

@@ -1,4 +1,4 @@
-"""Pictures for files, drawn with Pillow: the look of the displays at any size."""
+"""Rendering of pictures with Pillow, in the style of the displays."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from skfcdd.display._look import MARKED, OPACITY, coloured
 
 __all__ = ["Caption", "Panel", "draw_sheet"]
 
-# Smaller pictures are enlarged by a whole factor until their longer side has so many
-# pixels.
+# Smaller pictures are enlarged by an integer factor until their longer side has this
+# many pixels.
 _LEAST_SIDE = 256
-# Letters are so many pixels high, and at most this share of the width of a picture.
+# Font size in pixels, and its maximum as a fraction of the picture width.
 _LETTERS, _SHARE = (12, 120), 1 / 30
 _PAGE, _INK, _QUIET = "#ffffff", "#1b1f24", "#57606a"
 
@@ -30,17 +30,17 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass
 class Panel:
-    """A picture of a sheet.
+    """A picture within a sheet.
 
     Parameters
     ----------
     image : ndarray of shape (h, w) or (h, w, 3), uint8
-        Grey, if there is a heatmap.
+        Grey if there is a heatmap.
     heatmap : ndarray of shape (h, w), default=None
     mask : ndarray of shape (h, w), bool, default=None
-        To be outlined.
+        Shown as an outline.
     words : str, default=""
-        Below the picture.
+        Text below the picture.
     """
 
     image: npt.NDArray[np.uint8]
@@ -51,17 +51,17 @@ class Panel:
 
 @dataclass
 class Caption:
-    """Text below the pictures of a sheet.
+    """Text below the panels of a sheet.
 
     Parameters
     ----------
     verdict : str
-        In a colour of its own, ahead of all.
+        Coloured text at the beginning.
     colour : str
     words : str
-        After the verdict.
+        Text after the verdict.
     name : str
-        Of the image, in the next line; a long one loses its beginning.
+        Name of the image, on the next line; the beginning of a long name is cut off.
     lines : list of str
         Further lines.
     """
@@ -76,13 +76,13 @@ class Caption:
 def draw_sheet(
     panels: Sequence[Panel], scale: tuple[float, float], caption: Caption
 ) -> Any:
-    """An image of Pillow: panels side by side, all of one size, above their caption.
+    """Draw a Pillow image: panels of equal size side by side, above their caption.
 
     Parameters
     ----------
     panels : sequence of Panel
     scale : tuple of float (low, high)
-        Where the colours of heatmaps begin and end.
+        Limits of the colour scale of heatmaps.
     caption : Caption
     """
     h, w = panels[0].image.shape[:2]
@@ -116,7 +116,7 @@ def draw_sheet(
 
 
 def _draw(panel: Panel, scale: tuple[float, float], factor: int) -> Any:
-    """A panel as an image of Pillow, enlarged by a whole factor."""
+    """Draw a panel as a Pillow image, enlarged by an integer factor."""
     h, w = panel.image.shape[:2]
     image = panel.image.repeat(factor, axis=0).repeat(factor, axis=1)
     if panel.heatmap is not None:
@@ -143,7 +143,7 @@ def _enlarged(values: Floats, factor: int) -> npt.NDArray[np.float32]:
 def _outlined(
     image: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], width: int
 ) -> npt.NDArray[np.uint8]:
-    """A line around a mask, on a dark rim; what is inside stays as it is."""
+    """Draw a line around a mask, on a dark rim, without changing its inside."""
     from scipy import ndimage
 
     outlined = image.copy()
@@ -154,12 +154,12 @@ def _outlined(
     return outlined
 
 
-# -- letters --------------------------------------------------------------------------
+# -- text -----------------------------------------------------------------------------
 
 
 @cache
 def _font(size: int) -> Any:
-    """The letters of matplotlib, if it is installed, or else those of Pillow."""
+    """Return matplotlib's font if it is installed, otherwise Pillow's."""
     fonts = pillow("ImageFont")
     found = importlib.util.find_spec("matplotlib")
     for folder in (found and found.submodule_search_locations) or ():
@@ -170,7 +170,7 @@ def _font(size: int) -> Any:
 
 
 def _known(text: str, font: Any) -> str:
-    """A text in letters that the font has."""
+    """Replace characters that the font lacks."""
     if "DejaVu" in font.getname()[0]:
         return text
     plain = unicodedata.normalize("NFKD", text.replace("≤", "<="))
@@ -178,7 +178,7 @@ def _known(text: str, font: Any) -> str:
 
 
 def _fitting(text: str, font: Any, room: float) -> str:
-    """The end of a text, as much as there is room for."""
+    """Return the end of a text that fits in the given width."""
     text = _known(text, font)
     if font.getlength(text) <= room:
         return text

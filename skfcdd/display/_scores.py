@@ -1,4 +1,4 @@
-"""How the scores of normal and of anomalous images are distributed."""
+"""Display of the distribution of scores."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ from skfcdd.display._common import (
 
 __all__ = ["ScoreDistributionDisplay"]
 
-# Up to so many anomalies are marked one by one.
+# Up to this number of anomalies, each is marked.
 _MOST_MARKED = 60
 
 
 class ScoreDistributionDisplay:
-    """Distribution of the scores of images, and what the threshold makes of them.
+    """Visualisation of the distribution of image scores, with the threshold.
 
-    Made by :meth:`from_estimator` or :meth:`from_predictions`. Heights are shares of
-    each kind of images, so that a few defects can be seen beside many good images. No
-    bar holds scores on both sides of the threshold.
+    Create it with :meth:`from_estimator` or :meth:`from_predictions`. Heights are
+    fractions of each kind of images, so that a few defects are visible next to many
+    good images. No bin contains scores on both sides of the threshold.
 
     Parameters
     ----------
     scores : ndarray of shape (n,)
-        Greater is more anomalous.
+        Greater values are more anomalous.
     truth : ndarray of shape (n,), bool, default=None
-        Which images are anomalous. None where that is not known.
+        Which images are anomalous. None if unknown.
     threshold : float, default=None
-        Images with a greater score are called anomalous.
+        Images with a greater score are anomalous.
     calibration_scores : ndarray of shape (n_calibration,), default=None
         Scores of normal images that were held out to set the threshold.
     score_name : str, default="anomaly score"
-        What the scores are.
+        Name of the scores.
 
     Attributes
     ----------
     false_alarm_rate : float or None
-        Share of the normal images above the threshold.
+        Fraction of the normal images above the threshold.
     detection_rate : float or None
-        Share of the anomalous images above the threshold.
+        Fraction of the anomalous images above the threshold.
     figure_ : matplotlib Figure
-        That which is drawn on.
+        Figure containing the plot.
     ax_ : matplotlib Axes
-        The axes.
+        Axes containing the plot.
     normal_, anomalous_, unknown_, calibration_ : matplotlib Polygon or None
-        Distributions; of all images, `unknown_`, where the truth is not known.
+        Distributions; `unknown_` is that of all images if the truth is unknown.
     marks_ : matplotlib Line2D or None
-        The scores of the anomalous images one by one, where they are few.
+        The scores of the individual anomalous images, if there are few.
     threshold_line_ : matplotlib Line2D or None
         The threshold.
 
@@ -105,24 +105,24 @@ class ScoreDistributionDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> ScoreDistributionDisplay:
-        """Score images with a fitted model, and draw the distribution.
+        """Score images with a fitted model and plot the distribution.
 
         Parameters
         ----------
         estimator : estimator
             A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
-            :class:`~skfcdd.onnx.OnnxFCDD`. A segmenter's threshold is one of pixels:
-            shown is the hottest pixel of each image, with which it is compared.
+            :class:`~skfcdd.onnx.OnnxFCDD`. For a segmenter, whose threshold is for
+            pixels, the plot shows the hottest pixel of each image.
         X : array-like
             Images, as for its ``anomaly_score``.
         y : array-like of shape (n,) or (n, h, w), default=None
-            True labels, as for its ``fit``; or masks. None where they are not known.
+            True labels, as for its ``fit``, or masks. None if unknown.
         calibration : bool, default=True
-            Whether to show ``calibration_scores_`` too, where there are some.
+            Whether to also show ``calibration_scores_``, if available.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -133,11 +133,11 @@ class ScoreDistributionDisplay:
         ImportError
             If matplotlib is missing.
         TypeError
-            If `estimator` is none of these.
-        ~sklearn.exceptions.NotFittedError
-            If it is not fitted.
+            If `estimator` is of another type.
+        NotFittedError
+            If `estimator` is not fitted.
         ValueError
-            If there are not as many labels as images, or unknown ones.
+            If the number of labels differs from that of images, or a label is unknown.
         """
         matplotlib()
         check_model(estimator, "anomaly_score", "explain")
@@ -170,24 +170,24 @@ class ScoreDistributionDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> ScoreDistributionDisplay:
-        """Draw the distribution of scores that are there already.
+        """Plot the distribution of existing scores.
 
         Parameters
         ----------
         y_true : array-like of shape (n,), bool, or None
-            Which images are anomalous. None where that is not known.
+            Which images are anomalous. None if unknown.
         scores : array-like of shape (n,)
-            Greater is more anomalous; of a detector, ``-score_samples(X)``.
+            Greater values are more anomalous; for a detector, ``-score_samples(X)``.
         threshold : float, default=None
             ``threshold_`` of the model.
         calibration_scores : array-like of shape (n_calibration,), default=None
             ``calibration_scores_`` of the model.
         score_name : str, default="anomaly score"
-            What the scores are.
+            Name of the scores.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         **kwargs
-            As for :meth:`plot`.
+            Passed to :meth:`plot`.
 
         Returns
         -------
@@ -198,7 +198,8 @@ class ScoreDistributionDisplay:
         ImportError
             If matplotlib is missing.
         ValueError
-            If there is no score, one is not finite, or there are not as many labels.
+            If there are no scores, a score is not finite, or the number of labels
+            differs.
         """
         matplotlib()
         values = as_numbers(scores, "scores")
@@ -218,12 +219,12 @@ class ScoreDistributionDisplay:
 
     @property
     def false_alarm_rate(self) -> float | None:
-        """Share of the normal images above the threshold; None if not known."""
+        """Fraction of the normal images above the threshold; None if unknown."""
         return None if self.truth is None else self._share(self.scores[~self.truth])
 
     @property
     def detection_rate(self) -> float | None:
-        """Share of the anomalous images above the threshold; None if not known."""
+        """Fraction of the anomalous images above the threshold; None if unknown."""
         return None if self.truth is None else self._share(self.scores[self.truth])
 
     def _share(self, scores: npt.NDArray[np.float64]) -> float | None:
@@ -242,22 +243,22 @@ class ScoreDistributionDisplay:
         calibration_kw: dict[str, Any] | None = None,
         threshold_kw: dict[str, Any] | None = None,
     ) -> ScoreDistributionDisplay:
-        """Draw a histogram of each kind of images, and the threshold.
+        """Plot a histogram of each kind of images, and the threshold.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to plot on. None creates a new figure.
         bins : int, default=30
-            About so many bars from the least to the greatest score.
+            Approximate number of bins from the smallest to the largest score.
         log_scale : bool or "auto", default="auto"
-            Whether the axis of the scores is logarithmic. "auto" makes it so where
-            they are positive and the greatest is 30 times the least, or more.
+            Whether the axis of the scores is logarithmic. With "auto", it is if scores
+            are positive and the largest is at least 30 times the smallest.
         normal_kw, anomalous_kw, calibration_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.hist`. Those of the normal
-            images are also for images of which the truth is not known.
+            Keyword arguments passed to `matplotlib.axes.Axes.hist`. Those of the normal
+            images also apply to images of unknown truth.
         threshold_kw : dict, default=None
-            Further arguments of `matplotlib.axes.Axes.axvline`.
+            Keyword arguments passed to `matplotlib.axes.Axes.axvline`.
 
         Returns
         -------
@@ -268,7 +269,7 @@ class ScoreDistributionDisplay:
         ImportError
             If matplotlib is missing.
         ValueError
-            If a logarithmic axis is asked for, and a score is not positive.
+            If a logarithmic axis is requested but a score is not positive.
         """
         values = self._values()
         log = choose_log(values, log_scale)
@@ -301,19 +302,19 @@ class ScoreDistributionDisplay:
         self.marks_ = self._mark(anomalous, striped["edgecolor"])
         self.threshold_line_ = self._draw_threshold(threshold_kw)
         self.ax_.set(xlabel=self.score_name, ylabel="share of images")
-        # Room for the legend above the bars.
+        # Leave room for the legend above the bars.
         self.ax_.set_ylim(0, 1.2 * self.ax_.get_ylim()[1])
         self.ax_.legend(fontsize="small")
         return self
 
     def _kinds(self) -> tuple[npt.NDArray[np.float64], ...]:
-        """Scores of the normal and the anomalous images, and of those not known."""
+        """Return the scores of normal, anomalous and unlabelled images."""
         if self.truth is None:
             return self.scores[:0], self.scores[:0], self.scores
         return self.scores[~self.truth], self.scores[self.truth], self.scores[:0]
 
     def _make_log(self) -> None:
-        """A logarithmic axis that has labels within a decade where it spans few."""
+        """Make the axis logarithmic, with minor labels if it spans few decades."""
         self.ax_.set_xscale("log")
         if self._edges[-1] < 1e3 * self._edges[0]:
             ticker = matplotlib("ticker")
@@ -322,7 +323,7 @@ class ScoreDistributionDisplay:
             self.ax_.xaxis.set_minor_formatter(ticker.NullFormatter())
 
     def _values(self) -> npt.NDArray[np.float64]:
-        """All that has a place on the axis."""
+        """Return all values shown on the axis."""
         parts = [self.scores]
         if self.calibration_scores is not None:
             parts.append(self.calibration_scores)
@@ -333,7 +334,7 @@ class ScoreDistributionDisplay:
     def _hist(
         self, scores: npt.NDArray[np.float64] | None, name: str, look: dict[str, Any]
     ) -> Any:
-        """Draw the distribution of one kind of images; None where there is none."""
+        """Draw the distribution of one kind of images; None if there are none."""
         if scores is None or len(scores) == 0:
             return None
         label, share = f"{name} (n={len(scores)})", self._share(scores)
@@ -350,7 +351,7 @@ class ScoreDistributionDisplay:
         return patches[0]
 
     def _mark(self, scores: npt.NDArray[np.float64], colour: Any) -> Any:
-        """A tick at the axis for each of a few anomalies."""
+        """Mark individual anomalies on the axis, if there are few."""
         if not 0 < len(scores) <= _MOST_MARKED:
             return None
         (marks,) = self.ax_.plot(

@@ -1,9 +1,9 @@
-"""Models that run without this library: ONNX files and exported programs of torch.
+"""Export of models that run without this package: ONNX and torch.export.
 
-The graph holds everything between the raw images and the answers: range, resizing,
-normalisation, network, pooling, threshold and heatmap. Nothing of it is left to be
-written again where the model is served. A file is written only after ONNX Runtime has
-been seen to give the answers of the estimator.
+The graph contains everything between raw images and predictions: value range, resizing,
+normalisation, network, pooling, threshold and heatmap, so that nothing has to be
+implemented again for deployment. An ONNX file is written only after ONNX Runtime has
+reproduced the results of the estimator.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from skfcdd.onnx import BLANK_SEAL, sealed
 
 __all__ = ["ParityReport", "to_onnx", "to_torch_export"]
 
-# torch writes its operators in the terms of this version, and converts to later ones.
+# torch exports operators in this version, and converts them to later ones.
 _OLDEST_OPSET = 18
 
 
@@ -50,70 +50,70 @@ def to_onnx(
     opset: int = _OLDEST_OPSET,
     rtol: float = 1e-4,
 ) -> ParityReport:
-    r"""Write a fitted estimator as an ONNX file, after a check that it answers alike.
+    r"""Export a fitted estimator to an ONNX file, after verifying its results.
 
-    The one input, "images", takes raw images as ``fit`` did: (n, h, w, c), or
-    (n, c, h, w) with ``channels="first"``, any number n of them; uint8 where the model
-    was fitted on bytes, else float32. The outputs are
+    The only input, "images", takes raw images in the form given to ``fit``: (n, h, w,
+    c), or (n, c, h, w) with ``channels="first"``, for any n; uint8 if the model was
+    fitted on bytes, otherwise float32. The outputs are
 
     - "score" (n,), float32: the anomaly score;
-    - "probability" (n,), float32: that of an anomaly, :math:`1 - 2^{-s/t}` with the
-      threshold :math:`t`;
-    - "label" (n,), int64: the place of the label in ``classes_``; of a detector 1 for
+    - "probability" (n,), float32: the probability of an anomaly, :math:`1 - 2^{-s/t}`
+      with the threshold :math:`t`;
+    - "label" (n,), int64: the index of the label in ``classes_``; for a detector, 1 for
       inliers and -1 for outliers;
-    - "heatmap" (n, h, w), float32, where the objective has a map;
-    - "mask" (n, h, w), uint8, of a segmenter. The threshold of a segmenter is one of
-      pixels: its "probability" and "label" are those of the hottest pixel.
+    - "heatmap" (n, h, w), float32, if the objective has a map;
+    - "mask" (n, h, w), uint8, for a segmenter. The threshold of a segmenter applies to
+      pixels: "probability" and "label" are those of the hottest pixel.
 
-    All is computed in float32, also where the model was trained in bfloat16 or
-    float64. In bfloat16 scores are a little different, and so may be the label of an
-    image close to the threshold; fit with ``precision="float32"`` where that matters.
-    Threshold, labels, shape and version stand in the metadata of the file.
+    The graph computes in float32, even if the model was trained in bfloat16 or float64.
+    Scores in bfloat16 differ slightly, and so may the label of an image close to the
+    threshold; if this matters, fit with ``precision="float32"``. Threshold, labels,
+    shape and version are stored in the metadata of the file.
 
     Parameters
     ----------
     estimator : FCDDClassifier, FCDDDetector or FCDDSegmenter
-        Fitted. It is left as it is.
+        The fitted estimator. It is not modified.
     path : path-like
-        Where to write the file. An earlier file is replaced once the new one has
-        passed, and kept otherwise.
+        Path of the file. An existing file is replaced only after the new one has been
+        verified.
     X : array-like of images, default=None
-        Images to compare on, as for ``fit``; some dozens are enough. They also tell
-        the type and the order of axes that the graph expects. None generates some, and
-        takes images of bytes where the range is that of bytes.
+        Images for the verification, as for ``fit``; a few dozen are enough. They also
+        define the data type and the order of axes of the graph. None generates images,
+        of bytes if the value range of the model is that of bytes.
     dynamic_size : bool, default=False
         Whether the graph takes images of any height and width, at least those of the
         receptive field. Scores and heatmaps are then those of
         :meth:`~skfcdd.FCDDClassifier.explain_large`. Not possible with ``resize=``,
-        without a map, or where cells see the whole image.
+        without a map, or if the receptive field covers the whole image.
     opset : int, default=18
-        Version of the ONNX operators; raise it where a runtime asks for more.
+        ONNX opset version; increase it if a runtime requires a later version.
     rtol : float, default=1e-4
-        Largest relative difference of a score, and of a heatmap against its peak.
+        Maximum relative difference of scores, and of heatmaps relative to their peak.
 
     Returns
     -------
     ParityReport
-        How large the differences were.
+        Differences found in the verification.
 
     Raises
     ------
-    ~skfcdd.exceptions.ExportError
-        If the network cannot be exported, or answers differ by more than `rtol`.
-        Nothing is written.
+    ExportError
+        If the network cannot be exported, or results differ by more than `rtol`. No
+        file is written.
     ImportError
         If onnx, onnxscript or onnxruntime is missing.
     ValueError
-        If the estimator has no form of the kind asked for.
+        If the estimator does not support the requested form.
     OSError
-        If there is no writing at `path`; found out before the export.
+        If `path` is not writable; checked before the export.
 
     Warns
     -----
     UserWarning
         If the objective has no map, so that there are no heatmaps; or if a segmenter
-        has ``min_area > 1``: "mask" then still has the small regions, which
-        :class:`skfcdd.onnx.OnnxFCDD` drops.
+        has ``min_area > 1``: "mask" then still contains small regions, which
+        :class:`skfcdd.onnx.OnnxFCDD` removes.
 
     Examples
     --------
@@ -151,18 +151,19 @@ def to_onnx(
 def to_torch_export(
     estimator: Any, path: str | os.PathLike[str] | None = None
 ) -> torch.export.ExportedProgram:
-    """A fitted estimator as an exported program of torch.
+    """Export a fitted estimator as a torch program.
 
-    Takes what the graph of :func:`to_onnx` takes, and gives a dict with the same
-    outputs. For AOTInductor, ExecuTorch and what else is built on ``torch.export``.
+    The program takes the same input as the graph of :func:`to_onnx`, and returns a dict
+    with the same outputs. Use it with AOTInductor, ExecuTorch and other tools based on
+    ``torch.export``.
 
     Parameters
     ----------
     estimator : FCDDClassifier, FCDDDetector or FCDDSegmenter
-        Fitted. It is left as it is.
+        The fitted estimator. It is not modified.
     path : path-like, default=None
-        Where to write the program (.pt2), to be read with ``torch.export.load``. None
-        writes nothing.
+        Path of the file (.pt2), to be loaded with ``torch.export.load``. None writes no
+        file.
 
     Returns
     -------
@@ -171,13 +172,13 @@ def to_torch_export(
 
     Raises
     ------
-    ~skfcdd.exceptions.ExportError
+    ExportError
         If the network cannot be exported.
 
     Warns
     -----
     UserWarning
-        As :func:`to_onnx`.
+        As for :func:`to_onnx`.
 
     Examples
     --------
@@ -253,7 +254,7 @@ def _warn_about_limits(graph: ScoringGraph) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch and onnxscript say about each other."""
+    """Suppress messages of torch and onnxscript about each other."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings(), seeded(None, "cpu"), torch.no_grad():
@@ -263,7 +264,7 @@ def _quiet() -> Iterator[None]:
             category=FutureWarning,
         )
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="onnx")
-        logger.setLevel(logging.ERROR)  # torchvision is not missed
+        logger.setLevel(logging.ERROR)  # torchvision is not needed
         try:
             yield
         finally:
@@ -272,7 +273,7 @@ def _quiet() -> Iterator[None]:
 
 def _exported(graph: ScoringGraph, plan: Plan) -> torch.export.ExportedProgram:
     images = torch.from_numpy(np.array(plan.groups[-1].data[:3]))
-    if len(images) < 3:  # a batch of one would be taken for the only one possible
+    if len(images) < 3:  # the exporter would specialise the graph to a batch of one
         images = images[:1].repeat(3, 1, 1, 1)
     shapes = {"images": plan.free_axes(_dimension)}
     try:
@@ -280,7 +281,7 @@ def _exported(graph: ScoringGraph, plan: Plan) -> torch.export.ExportedProgram:
             return torch.export.export(
                 graph.eval(), (images,), dynamic_shapes=shapes, strict=False
             )
-    # A network of the user's own may fail in any way.
+    # A custom network may raise any error.
     except Exception as error:
         raise ExportError(
             f"The network cannot be exported: torch.export ended with "
@@ -289,12 +290,12 @@ def _exported(graph: ScoringGraph, plan: Plan) -> torch.export.ExportedProgram:
 
 
 def _dimension(name: str) -> Any:
-    """The number of images is free; what sizes a network takes, torch finds out."""
+    """Declare a dynamic number of images; torch infers constraints on the size."""
     return torch.export.Dim(name) if name == "n" else torch.export.Dim.AUTO
 
 
 def _convert(graph: ScoringGraph, plan: Plan, opset: int) -> Any:
-    """The model in the terms of onnx_ir."""
+    """Convert the graph to an onnx_ir model."""
     program = _exported(graph, plan)
     try:
         with _quiet():
@@ -320,12 +321,12 @@ def _convert(graph: ScoringGraph, plan: Plan, opset: int) -> Any:
 def _serialized(model: Any) -> bytes:
     ir = importlib.import_module("onnx_ir")
     content = sealed(ir.to_proto(model).SerializeToString())
-    assert content is not None  # `_metadata` has made the place
+    assert content is not None  # `_metadata` has created the entry
     return content
 
 
 def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str, str]:
-    """What one must know about a model to serve it, as texts."""
+    """Return the information needed to serve a model, as text."""
     convention, reading = model.convention, model.images.reading
     classes, label = convention.classes, convention.image_anomaly_label
     preprocess = model.module.preprocess
@@ -367,7 +368,7 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
 def _runner(
     runtime: Any, content: bytes, names: list[str]
 ) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
-    """ONNX Runtime on the file as it will be written."""
+    """Create an ONNX Runtime session of the file as it will be written."""
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

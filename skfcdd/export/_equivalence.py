@@ -1,4 +1,4 @@
-"""Numerical equivalence of an exported model and the fitted one."""
+"""Numerical comparison of an exported model with the fitted one."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ __all__ = ["ParityReport", "compare", "generate_images"]
 Answers = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[npt.NDArray[Any]], Answers]
 
-# Images are run one at a time, two at a time, and so many at a time.
+# Batch sizes: one image, two images, and this many.
 _LARGEST_BATCH = 32
-# A score far below those that matter has few digits of its own, so differences are
-# seen against at least this share of the threshold.
+# Scores far below the threshold have few significant digits, so differences are taken
+# relative to at least this fraction of the threshold.
 _LEAST_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """How an exported model's answers differ from those of the estimator.
+    """Differences between the results of an exported model and of the estimator.
 
     Parameters
     ----------
     n_images : int
         Number of images compared.
     batch_sizes : tuple of int
-        Numbers of images that were given at a time.
+        Batch sizes of the comparison.
     score_difference : float
         Largest difference between two scores of an image.
     score_relative_difference : float
-        The same as a share of the score (or of a thousandth of the threshold, where
-        the score is smaller).
+        The same, relative to the score (or to a thousandth of the threshold if the
+        score is smaller).
     heatmap_difference : float or None
-        Largest difference of a pixel; None where there are no heatmaps.
+        Largest difference of a pixel; None if there are no heatmaps.
     heatmap_relative_difference : float or None
-        The same as a share of the greatest pixel of the heatmap.
+        The same, relative to the largest pixel of the heatmap.
     label_agreement : float
-        Share of equal labels; of equal pixels of masks for a segmenter.
+        Fraction of equal labels; for a segmenter, of equal pixels of masks.
     n_undecided : int
-        Labels (or pixels) so close to the threshold that rounding decides; they do
-        not count.
+        Number of labels (or pixels) so close to the threshold that rounding decides;
+        they do not count as differences.
     bfloat16_difference : float or None
-        Largest relative difference between the estimator's scores in bfloat16, in
-        which it was trained, and in float32, in which it was exported. None where it
-        was not trained in bfloat16.
+        Largest relative difference between the estimator's scores in bfloat16, in which
+        it was trained, and in float32, in which it was exported. None if it was not
+        trained in bfloat16.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class ParityReport:
 
 @dataclass
 class _Tally:
-    """The largest differences so far."""
+    """The largest differences found so far."""
 
     score: float = 0.0
     score_share: float = 0.0
@@ -118,23 +118,23 @@ def compare(
     run: Run,
     rtol: float,
 ) -> ParityReport:
-    """Compare what `run` makes of images with what the fitted model does.
+    """Compare the outputs of `run` with the results of the fitted model.
 
     Parameters
     ----------
     model : FittedModel
-        Computed in float32, whatever it was trained in.
+        Evaluated in float32, whatever its training precision.
     groups : sequence of ImageArray
-        Images of one size each; the first group of the size of ``fit``.
+        Images grouped by size; the first group has the size of ``fit``.
     run : callable
         Maps raw images to the outputs of the graph.
     rtol : float
-        Largest relative difference of scores and heatmaps.
+        Maximum relative difference of scores and heatmaps.
 
     Raises
     ------
     ExportError
-        If scores or heatmaps differ by more, or labels differ.
+        If scores or heatmaps differ by more than `rtol`, or labels differ.
     """
     tally, sizes = _Tally(), set()
     exact = model.in_float32()
@@ -170,7 +170,7 @@ def _judge(report: ParityReport, rtol: float) -> None:
     shares = report.score_relative_difference, report.heatmap_relative_difference or 0.0
     if not finite or max(shares) > rtol or report.label_agreement < 1:
         raise ExportError(
-            f"The exported model does not give the answers of the estimator "
+            f"The exported model does not give the results of the estimator "
             f"(rtol={rtol:g}), so it was not written. Found on these images:\n{report}"
         )
 
@@ -184,9 +184,9 @@ def _add(
     model: FittedModel,
     rtol: float,
 ) -> None:
-    """Add what batches of one size show."""
+    """Add the differences for images of one size."""
     threshold, pixels = model.threshold, model.convention.judges_pixels
-    # Of small batches one or two tell as much as all of them.
+    # For small batches, one or two are as informative as all of them.
     stop = len(images) if size > 2 else min(len(images), 2 * size)
     for start in range(0, stop, size):
         place = slice(start, min(start + size, stop))
@@ -216,14 +216,14 @@ def _add(
 
 
 def _larger(so_far: float, values: Any) -> float:
-    """The largest of all; NaN where one is, which Python's ``max`` would lose."""
+    """Return the largest value; NaN if there is one, which Python's ``max`` ignores."""
     return float(np.maximum(so_far, np.max(values)))
 
 
 def _largest_share(
     found: npt.NDArray[Any] | None, wanted: npt.NDArray[Any], threshold: float
 ) -> float:
-    """Largest relative difference of scores."""
+    """Return the largest relative difference of scores."""
     if found is None:
         return 0.0
     least = _LEAST_SHARE * min(threshold, float(np.max(wanted)))
@@ -234,7 +234,7 @@ def _largest_share(
 def _expected(
     model: FittedModel, images: ImageArray, *, same_size: bool
 ) -> dict[str, npt.NDArray[Any]]:
-    """The fitted model's own answers, labels as the graph numbers them."""
+    """Compute the results of the fitted model, with labels encoded as in the graph."""
     convention, threshold = model.convention, model.threshold
     expected: dict[str, npt.NDArray[Any]] = {"score": model.scores(images)}
     if model.module.objective.spatial:
@@ -244,7 +244,7 @@ def _expected(
             else _large_heatmaps(model, images)
         )
     if convention.judges_pixels:
-        # What the graph cannot do, drop small regions, is not asked of it.
+        # The graph does not remove small regions, so the comparison keeps them.
         mask = is_above(expected["heatmap"], threshold)
         expected["mask"] = mask.astype(np.uint8)
         return expected
@@ -255,7 +255,7 @@ def _expected(
 
 
 def _large_heatmaps(model: FittedModel, images: ImageArray) -> npt.NDArray[np.float32]:
-    """Heatmaps at another size than that of ``fit``, each in one tile."""
+    """Compute heatmaps at a size other than that of ``fit``, each in one tile."""
     raw = images.data
     if images.channels_first and model.images.channels != "first":
         raw = np.moveaxis(raw, 1, 3)
@@ -272,12 +272,13 @@ def generate_images(
     *,
     resized: bool = False,
 ) -> ImageArray:
-    """Images to compare on: noise of rising contrast, and one or two without any."""
+    """Generate test images: noise of increasing contrast, and one or two constant."""
     rng = np.random.RandomState(0)
     contrast = np.linspace(0.05, 1, 12)[:, None, None, None]
     noise = 0.5 + contrast * (rng.uniform(size=(12, *size, n_channels)) - 0.5)
-    # Where contrast is normalised, images without any show how values are rounded,
-    # and nothing else, unless they are exact: as these, and only black when resized.
+    # With contrast normalisation, the result for constant images depends only on
+    # rounding, unless they are represented exactly: as these are, and only black when
+    # resized.
     exact = (0.0,) if resized else (0.0, 1.0)
     flat = [np.full((1, *size, n_channels), value) for value in exact]
     unit = np.concatenate([noise, *flat])

@@ -1,6 +1,6 @@
-"""A fitted estimator as one module: raw images in, every answer out.
+"""A fitted estimator as a single module from raw images to all results.
 
-And the plan of its export: what the images look like, and which to try it on.
+Also contains the export plan: the form of the input, and the images for verification.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ __all__ = ["Plan", "ScoringGraph", "make_plan"]
 
 
 class ScoringGraph(nn.Module):
-    """Scores, labels and heatmaps of raw images, without any Python in between.
+    """Module that computes scores, labels and heatmaps of raw images.
 
-    Everything is computed in float32 but what makes a score of cells and a label of a
-    score, which is computed in float64 as in the estimators.
+    Everything is computed in float32, except for the pooling of scores and the labels,
+    which are computed in float64 as in the estimators.
 
     Parameters
     ----------
     model : FittedModel
-        Its network is copied, and left as it is.
+        The fitted model. Its network is copied.
     channels_first : bool, default=False
-        Whether images come as (n, c, h, w) instead of (n, h, w, c).
+        Whether images have shape (n, c, h, w) instead of (n, h, w, c).
     dynamic_size : bool, default=False
-        Whether images may have another size than those of ``fit``.
+        Whether images may differ in size from those of ``fit``.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ScoringGraph(nn.Module):
         module = copy.deepcopy(model.module).cpu()
         module.memory = copy.deepcopy(model.memory)
         self.module: FCDDModule = module.float().eval().requires_grad_(False)
-        # Archives of torch hold whole tensors in plain order, no views of them.
+        # torch archives store whole contiguous tensors, not views.
         for tensor in (*module.parameters(), *module.buffers()):
             tensor.data = tensor.data.contiguous().clone()
         self.limits = module.preprocess.low, module.preprocess.high
@@ -75,7 +75,7 @@ class ScoringGraph(nn.Module):
 
     @property
     def names(self) -> list[str]:
-        """Names of the outputs, in their order."""
+        """Names of the outputs, in order."""
         names = ["score", "probability", "label"]
         if self.upsample is not None:
             names.append("heatmap")
@@ -84,7 +84,7 @@ class ScoringGraph(nn.Module):
         return names
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Every answer about raw images (n, h, w, c)."""
+        """Compute all results for raw images (n, h, w, c)."""
         images = images.float()
         if not self.channels_first:
             images = images.permute(0, 3, 1, 2)
@@ -99,11 +99,11 @@ class ScoringGraph(nn.Module):
         if self.upsample is not None:
             heatmaps = self.upsample(anomaly_maps, images)
             answers["heatmap"] = heatmaps
-            if self.convention.judges_pixels:  # whose threshold is one of pixels
+            if self.convention.judges_pixels:  # the threshold applies to pixels
                 decisive = heatmaps.amax(dim=(1, 2))
                 mask = heatmaps.double() > self.limit
                 answers["mask"] = mask.to(torch.uint8)
-        # What is decided on is what is given out, to the last digit.
+        # Labels are computed from the score that is returned, to the last digit.
         decisive = decisive.double()
         on = (decisive > self.threshold) & (decisive <= self.limit)
         decisive = torch.where(on, self.threshold, decisive)
@@ -113,7 +113,7 @@ class ScoringGraph(nn.Module):
         return {name: answers[name] for name in self.names}
 
     def _label(self, decisive: Tensor) -> Tensor:
-        """Place in ``classes_``; for detectors 1 or -1."""
+        """Return the index in ``classes_``; for detectors, 1 or -1."""
         anomalous = (decisive > self.limit).long()
         if self.convention.kind == "detector":
             return 1 - 2 * anomalous
@@ -121,9 +121,9 @@ class ScoringGraph(nn.Module):
 
 
 def pool(cells: Tensor, pooling: str | float, *, dynamic: bool = False) -> Tensor:
-    """Scores (n,) from cells (n, u, v), as :func:`skfcdd._engine.inference.pool_maps`.
+    """Pool cells (n, u, v) to scores (n,), as ``pool_maps`` in the engine does.
 
-    `dynamic` says that their number shows only when the graph runs.
+    With `dynamic`, the number of cells is known only when the graph runs.
     """
     flat = cells.flatten(1)
     if pooling == "mean" or pooling == 1:
@@ -142,15 +142,15 @@ def pool(cells: Tensor, pooling: str | float, *, dynamic: bool = False) -> Tenso
 def _resizer(
     size: tuple[int, int] | None, image_shape: tuple[int, int, int]
 ) -> nn.Module:
-    """What brings images to the size that the network sees."""
+    """Create the module that resizes images to the input size of the network."""
     return nn.Identity() if size is None else _Resize(size, image_shape[:2])
 
 
 class _Contrast(nn.Module):
-    """Each image brought to mean 0 and standard deviation 1, summed up in float64.
+    """Standardise each image to mean 0 and standard deviation 1, with sums in float64.
 
-    Runtimes sum long rows in orders of their own, which shows in float32 where an
-    image has little contrast.
+    Runtimes sum long rows in different orders, which affects float32 results of images
+    with little contrast.
     """
 
     mean: Tensor
@@ -162,7 +162,7 @@ class _Contrast(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         axes = (1, 2, 3)
-        images = images - images[:, :1, :1, :1]  # 0 all over without contrast
+        images = images - images[:, :1, :1, :1]  # exactly 0 without contrast
         mean = images.mean(dim=axes, keepdim=True, dtype=torch.float64)
         centred = images - mean.float()
         square = (centred * centred).mean(dim=axes, keepdim=True, dtype=torch.float64)
@@ -170,7 +170,7 @@ class _Contrast(nn.Module):
 
 
 class _Resize(nn.Module):
-    """Bilinear resizing as two matrices, which every runtime computes alike."""
+    """Bilinear resizing as two matrix products, which all runtimes compute alike."""
 
     rows: Tensor
     columns: Tensor
@@ -179,7 +179,7 @@ class _Resize(nn.Module):
         super().__init__()
         for axis, name in enumerate(("rows", "columns")):
             n = image_shape[axis]
-            # Resizing is linear: what it does to unit vectors is all there is.
+            # Resizing is linear, so unit vectors determine the matrix.
             matrix = resize(torch.eye(n)[None, None], (size[axis], n))[0, 0]
             self.register_buffer(name, matrix)
 
@@ -190,7 +190,7 @@ class _Resize(nn.Module):
 def _upsampler(
     model: FittedModel, module: FCDDModule, dynamic_size: bool
 ) -> _FixedUpsampler | _FreeUpsampler | None:
-    """From cells to heatmaps; None where the objective has no map."""
+    """Create the upsampler of cells to heatmaps; None if the objective has no map."""
     if not module.objective.spatial:
         return None
     field, sigma = model.receptive_field, model.heatmap_sigmas
@@ -202,7 +202,7 @@ def _upsampler(
 
 
 def _offsets(model: FittedModel) -> Tensor:
-    """Centres of the first cells (2, period), by what sizes leave as a remainder."""
+    """Return the centres of the first cells (2, period), by remainder of the size."""
     field = model.receptive_field
     assert field is not None
     period = math.lcm(*(max(1, round(j)) for j in field.stride))
@@ -211,7 +211,7 @@ def _offsets(model: FittedModel) -> Tensor:
 
 
 class _FixedUpsampler(nn.Module):
-    """Heatmaps of the one size of ``fit``."""
+    """Upsampler to the image size of ``fit``."""
 
     def __init__(self, upsample: nn.Module) -> None:
         super().__init__()
@@ -223,9 +223,9 @@ class _FixedUpsampler(nn.Module):
 
 
 class _FreeUpsampler(nn.Module):
-    """Heatmaps of any size, whose Gaussians are computed as the graph runs.
+    """Upsampler to any size, which computes its Gaussians at run time.
 
-    The formula of :func:`skfcdd.heatmaps.gaussian_matrix`.
+    Implements the formula of :func:`skfcdd.heatmaps.gaussian_matrix`.
     """
 
     offsets: Tensor
@@ -263,7 +263,7 @@ class _FreeUpsampler(nn.Module):
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes into the graph, and the images to compare on."""
+    """Inputs of the graph, and images for verification."""
 
     groups: list[ImageArray]
     dynamic_size: bool
@@ -277,7 +277,7 @@ class Plan:
         return np.dtype(self.groups[0].data.dtype)
 
     def free_axes(self, names: Callable[[str], Any]) -> dict[int, Any]:
-        """The axes whose lengths are open."""
+        """Return the axes of dynamic length."""
         axes = {0: names("n")}
         if self.dynamic_size:
             first = 2 if self.channels_first else 1
@@ -286,7 +286,7 @@ class Plan:
 
 
 def make_plan(model: FittedModel, given: ImageArray | None, dynamic_size: bool) -> Plan:
-    """The plan of an export; `given` are images to compare on, or None."""
+    """Create an export plan; `given` are the images for verification, or None."""
     h, w, n_channels = model.images.shape
     preprocess = model.module.preprocess
     limits = preprocess.low, preprocess.high
@@ -309,7 +309,7 @@ def make_plan(model: FittedModel, given: ImageArray | None, dynamic_size: bool) 
 
 
 def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
-    """Sizes to try beside that of ``fit``; refused where there can be none."""
+    """Return sizes to test besides that of ``fit``; raise if there can be none."""
     module, field = model.module, model.receptive_field
     assert field is not None
     reasons = {
@@ -329,7 +329,7 @@ def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
         if holds:
             raise ValueError(
                 f"dynamic_size=True is not possible with {reason}. Export with "
-                f"dynamic_size=False, and bring images to the size of fit."
+                f"dynamic_size=False, and resize images to the size of fit."
             )
     h, w = (
         max(n, math.ceil(r))

@@ -1,10 +1,10 @@
-"""Explanations that can be tested: whether a heatmap tells what the score rests on.
+"""Tests of explanations: whether a heatmap shows what the score depends on.
 
-A heatmap may be beautiful and wrong. Here it is put to the test: its pixels are added
-up, pointed at, taken away and brought back, and replaced by normal content; and regions
-where no defect should be are searched for heat. All functions take any fitted model
-with ``anomaly_score`` and ``explain``: the estimators, those of
-:mod:`skfcdd.baselines`, and :class:`~skfcdd.onnx.OnnxFCDD`.
+A heatmap may be plausible and wrong. The functions of this module verify it: they
+compare its sum with the score, its peak with the true defect, and the score after
+removing, inserting or replacing pixels; and they search for heat in regions that should
+not matter. All functions take any fitted model with ``anomaly_score`` and ``explain``:
+the estimators, those of :mod:`skfcdd.baselines`, and :class:`~skfcdd.onnx.OnnxFCDD`.
 """
 
 from __future__ import annotations

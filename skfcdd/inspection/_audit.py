@@ -1,4 +1,4 @@
-"""Whether a model answers to a place where no defect is: a watermark, a border."""
+"""Audit of regions that should not affect the score, such as a watermark."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RegionFinding:
-    """What a model makes of a region, in normal images or in anomalies.
+    """Influence of a region on a model, for normal images or for anomalies.
 
-    Made by :func:`audit_regions`.
+    Returned by :func:`audit_regions`.
 
     Parameters
     ----------
     region : str
-        Its name.
+        Name of the region.
     group : {"normal", "anomaly", "all"}
-        Which images.
+        Group of images.
     n_images : int
-        How many; those with a known defect in the region are left out.
+        Number of images; those with a known defect in the region are excluded.
     area : float
-        The region's share of the pixels.
+        Fraction of the pixels in the region.
     share : float
-        Its share of the heatmap; the median over the images.
+        Fraction of the heatmap in the region; the median over the images.
     ratio : float
-        Share of the heatmap over share of the pixels; the median.
+        Ratio of `share` to `area`; the median over the images.
     change : float
-        Of the score when the region is replaced by normal content: the difference over
-        the greater of both scores, in [-1, 1]; the median. -0.6 means that six tenths
-        of the score are gone.
+        Change of the score if the region is replaced by normal content: the difference
+        divided by the larger of both scores, in [-1, 1]; the median over the images.
+        -0.6 means that the score falls by 60 %.
     limit : float
-        Change from which on an image counts as affected.
+        Change from which an image counts as affected.
     affected : float
-        Share of the images that are.
+        Fraction of the images that are affected.
     flagged : bool
-        Whether these are more than half.
+        Whether more than half of the images are affected.
 
     Examples
     --------
@@ -81,19 +81,19 @@ class RegionFinding:
 
 @dataclass(frozen=True)
 class RegionAudit:
-    """What a model makes of regions where no defect should be.
+    """Influence of regions that should not affect the score.
 
-    Made by :func:`audit_regions`; ``print`` shows a table.
+    Returned by :func:`audit_regions`; ``print`` shows a table.
 
     Parameters
     ----------
     findings : tuple of RegionFinding
-        Of each region and group.
+        Findings for each region and group.
 
     Attributes
     ----------
     flagged : list of str
-        Names of the regions that the model answers to.
+        Names of the regions that the model depends on.
 
     Examples
     --------
@@ -111,11 +111,11 @@ class RegionAudit:
 
     @property
     def flagged(self) -> list[str]:
-        """Names of the regions that the model answers to."""
+        """Names of the regions that the model depends on."""
         return list(dict.fromkeys(f.region for f in self.findings if f.flagged))
 
     def __str__(self) -> str:
-        """A table; flagged rows end with an exclamation mark."""
+        """Format a table; flagged rows end with an exclamation mark."""
         head = (
             "region",
             "images",
@@ -164,45 +164,46 @@ def audit_regions(
     min_change: float = 0.1,
     batch_size: int = 64,
 ) -> RegionAudit:
-    """Whether a model answers to regions where no defect should be.
+    """Test whether a model depends on regions that should not affect the score.
 
-    A model that finds the anomalies of a data set may have learned what came with them:
-    a watermark, a label, a shadow of the fixture [1]_. Of each region two things are
-    told: how much of the heatmap lies there, against its size; and what becomes of the
-    score when its content is replaced by normal content. The second decides. An image
-    is affected if the score falls by at least `min_change`, and by `min_ratio` times
-    the region's share of the pixels. A region in which more than half of the normal
-    images, or of the anomalies, are affected is flagged.
+    A model that detects the anomalies of a data set may have learned something that
+    coincides with them: a watermark, a label, a shadow of the fixture [1]_. For each
+    region, the audit measures the fraction of the heatmap that it contains, relative to
+    its size, and the change of the score if its content is replaced by normal content.
+    The latter is decisive. An image is affected if the score falls by at least
+    `min_change`, and by `min_ratio` times the fraction of pixels in the region. A
+    region is flagged if more than half of the normal images, or of the anomalies, are
+    affected.
 
-    Where the score falls, and the region is no hotter than others, cells see too much
-    of the image for the heatmap to say where (``receptive_field_``). What a model takes
-    for a sign of *normal* images makes no heat, and is not flagged: scores of normal
-    images rise when it is gone, which ``change`` shows.
+    If the score falls although the region is no hotter than others, the receptive field
+    is too large for the heatmap to localise the cause (``receptive_field_``). Content
+    that a model associates with *normal* images causes no heat, and is not flagged:
+    scores of normal images rise if it is removed, as ``change`` shows.
 
     Parameters
     ----------
     estimator : estimator
         A fitted model with ``anomaly_score`` and ``explain``.
     X : array-like
-        Images that it was not trained on, as for its ``explain``; read into memory.
+        Images that were not used for training, as for its ``explain``; loaded into
+        memory.
     y : array-like of shape (n,) or (n, h, w), default=None
-        Labels, as for its ``fit``; or masks. None takes all images as one group.
+        Labels, as for its ``fit``, or masks. None treats all images as one group.
     regions : dict of str to region, default=None
-        Names, and regions as for :func:`region_share`. None looks at the border and at
-        the four corners.
+        Regions by name, as for :func:`region_share`. None uses the border and the four
+        corners.
     masks : array-like of shape (n, h, w), or list with None, default=None
-        Known defects. An image with one in a region is left out there. Without masks,
-        defects that mostly lie in a region make it flagged.
+        Known defects. An image with a defect in a region is excluded from it. Without
+        masks, a region that contains most defects is flagged.
     fill : {"clone", "harmonic", "blur", "mean"} or array, default="clone"
-        What takes the place of a region, as for :func:`counterfactual`.
+        Replacement of the region, as for :func:`counterfactual`.
     min_ratio : float, default=2.0
-        Fall of the score that counts, as a multiple of the region's share of the
-        pixels: what is left of a score without a tenth of an evenly hot image is nine
-        tenths.
+        Fall of the score that counts, as a multiple of the fraction of pixels in the
+        region: without a tenth of a uniformly hot image, the score falls by a tenth.
     min_change : float, default=0.1
-        Fall of the score that counts in any case, as a share of it.
+        Minimum relative fall of the score that counts.
     batch_size : int, default=64
-        Changed images in memory at a time.
+        Number of modified images in memory at a time.
 
     Returns
     -------
@@ -210,13 +211,13 @@ def audit_regions(
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
-        If `estimator` is no fitted model.
-    ~skfcdd.exceptions.ImageShapeError
-        If regions, masks or `fill` do not fit the images.
+    TypeError, NotFittedError
+        If `estimator` is not a fitted model.
+    ImageShapeError
+        If regions, masks or `fill` do not match the images.
     ValueError
-        If a region is empty or the whole image, or no image of a group is left; or
-        values cannot be used.
+        If a region is empty or the whole image, a group has no images left, or a value
+        is invalid.
 
     References
     ----------
@@ -272,7 +273,7 @@ def audit_regions(
 
 
 def _groups(truth: Masks | None, n: int) -> dict[str, Masks]:
-    """Which images are looked at together."""
+    """Split the images into groups."""
     if truth is None:
         return {"all": np.ones(n, dtype=bool)}
     groups = {"normal": ~truth, "anomaly": truth}
@@ -287,7 +288,7 @@ def _finding(
     min_ratio: float,
     min_change: float,
 ) -> RegionFinding:
-    """What is found of a region in some images."""
+    """Compute the finding of a region in some images."""
     limits = np.maximum(min_change, min_ratio * shares.area)
     affected = float((change <= -limits).mean())
     return RegionFinding(
@@ -323,7 +324,7 @@ def _change(
     scores: Values,
     batch_size: int,
 ) -> Values:
-    """Change of each score in [-1, 1] when a region (n, h, w) is replaced."""
+    """Compute the change of each score in [-1, 1] if a region (n, h, w) is replaced."""
 
     def make(rows: slice) -> npt.NDArray[Any]:
         return filler(np.arange(rows.start, rows.stop), where[rows])

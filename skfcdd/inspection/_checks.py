@@ -1,4 +1,4 @@
-"""What came in as heatmaps and as numbers."""
+"""Validation of heatmaps and numbers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["check_heatmaps", "check_int", "check_number", "hot_pixels"]
 def check_heatmaps(
     heatmaps: Any, shape: tuple[int, ...] | None = None
 ) -> npt.NDArray[Any]:
-    """Heatmaps as an array of finite numbers (n, h, w), n > 0.
+    """Validate heatmaps as an array of finite numbers (n, h, w), n > 0.
 
     Raises
     ------
     ImageShapeError
-        If they are of another shape, or not of that of the images.
+        If they have another shape, or not that of the images.
     ValueError
-        If they hold NaN or infinity.
+        If they contain NaN or infinity.
     """
     array = np.asarray(heatmaps)
     if array.ndim != 3 or array.size == 0:
@@ -45,12 +45,12 @@ def check_heatmaps(
 
 
 def check_int(name: str, value: Any, least: int) -> int:
-    """A whole number that is not too small.
+    """Validate an integer with a lower limit.
 
     Raises
     ------
     ValueError
-        If it is, or is something else.
+        If the value is too small, or not an integer.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(
@@ -62,12 +62,12 @@ def check_int(name: str, value: Any, least: int) -> int:
 def check_number(
     name: str, value: Any, low: float = -np.inf, high: float = np.inf
 ) -> float:
-    """A finite number between two others, these included if they are finite.
+    """Validate a number between two limits, which are included if finite.
 
     Raises
     ------
     ValueError
-        If it is something else.
+        If it is anything else.
     """
     unlike = isinstance(value, bool) or not isinstance(value, Real)
     number = np.nan if unlike else float(value)
@@ -79,6 +79,6 @@ def check_number(
 
 
 def hot_pixels(estimator: Any, heatmaps: npt.NDArray[Any]) -> Any:
-    """Pixels (n, h, w) hotter than nearly all of normal images; None if unknown."""
+    """Return pixels (n, h, w) hotter than nearly all normal pixels; None if unknown."""
     scale = getattr(estimator, "heatmap_scale_", None)
     return None if scale is None else heatmaps > scale[0]

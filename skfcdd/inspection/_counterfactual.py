@@ -1,4 +1,4 @@
-"""What if a region were normal."""
+"""Counterfactual explanations: results if a region were normal."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """Images before and after a region was replaced by normal content.
+    """Images and results before and after a region is replaced by normal content.
 
-    Made by :func:`counterfactual`. "After" is said with ``new_``.
+    Returned by :func:`counterfactual`. The prefix ``new_`` means "after".
 
     Parameters
     ----------
     images, new_images : ndarray of shape (n, h, w) or (n, h, w, c)
-        Of the type of X, channels last. Look at them: an answer is as good as the
-        content that was put in.
+        In the data type of X, with channels last. Look at them: the result is only as
+        good as the inserted content.
     regions : ndarray of shape (n, h, w), bool
-        What was replaced.
+        The replaced regions.
     scores, new_scores : ndarray of shape (n,), float64
         Anomaly scores.
     heatmaps, new_heatmaps : ndarray of shape (n, h, w)
-        Of ``explain``.
+        Heatmaps computed by ``explain``.
     anomalous, new_anomalous : ndarray of shape (n,), bool, or None
-        Verdicts; None of an estimator without a threshold.
+        Predicted labels; None for an estimator without a threshold.
 
     Attributes
     ----------
     drop : ndarray of shape (n,), float64
-        By how much the region raises the score: ``scores - new_scores``. Below 0 where
+        Contribution of the region to the score: ``scores - new_scores``. Negative if
         the new content is more anomalous than the old.
 
     Examples
@@ -77,7 +77,7 @@ class Counterfactual:
 
     @property
     def drop(self) -> Values:
-        """By how much the region raises the score."""
+        """Contribution of the region to the score."""
         return self.scores - self.new_scores
 
 
@@ -92,42 +92,43 @@ def counterfactual(
     margin: int = 0,
     batch_size: int = 64,
 ) -> Counterfactual:
-    """Score, verdict and heatmap if a region were normal.
+    """Compute score, label and heatmap if a region were normal.
 
-    A heatmap says what a region contributes to the score; this puts it to the test.
-    If the region is what the verdict rests on, the verdict falls without it.
+    A heatmap states how much a region contributes to the score; this function tests it.
+    If the label depends on the region, it changes when the region is replaced.
 
-    What takes its place must be normal, or it is an anomaly of its own. Smooth content
-    mostly is: on surfaces with a texture it raises the scores of good images more than
-    a defect does. So by default the region gets the piece of the same image, away from
-    hot pixels, whose surroundings fit best, and the difference at its border is carried
-    inwards by the Laplace equation, so that light changes without a seam.
+    The replacement must look normal, or it is an anomaly of its own. Smooth content
+    rarely does: on textured surfaces, it raises the scores of good images more than a
+    defect does. By default, the region is therefore filled with a piece of the same
+    image, away from hot pixels, whose surroundings match best, and the difference at
+    its border is propagated inwards by solving the Laplace equation, so that there is
+    no visible seam.
 
     Parameters
     ----------
     estimator : estimator
         A fitted model with ``anomaly_score`` and ``explain``.
     X : array-like
-        Images, as for its ``explain``; read into memory.
+        Images, as for its ``explain``; loaded into memory.
     region : "hot", str, box, Region or array, default="hot"
-        "hot": all pixels whose heatmap is above `level`. Images without any are left as
-        they are. Anything else as for :func:`region_share`: a name, a box, a mask.
+        "hot": all pixels whose heatmap exceeds `level`. Images without such pixels are
+        not changed. Otherwise as for :func:`region_share`: a name, a box or a mask.
     fill : {"clone", "harmonic", "blur", "mean"} or array, default="clone"
-        "clone": as above; where the image has no free piece that is large enough, the
-        region is filled part by part. A normal image in the form of X, or several:
-        pieces are taken from those, which is better where places are not
-        interchangeable, as on objects. "harmonic": interpolated smoothly from the
-        border. "blur": the image blurred. "mean": its mean colour. These three are for
-        images without texture.
+        "clone": as above; if the image has no free piece of sufficient size, the region
+        is filled part by part. An array with one or more normal images in the form of
+        X: pieces are taken from these, which is better if positions are not
+        interchangeable, as on objects. "harmonic": smooth interpolation from the
+        border. "blur": the blurred image. "mean": its mean colour. The last three are
+        intended for images without texture.
     size : int or float, default=None
-        Of a region by name, as for :func:`region_share`.
+        Size of a region given by name, as for :func:`region_share`.
     level : float, default=None
-        Of "hot". None takes the low end of ``heatmap_scale_``, below which nearly all
-        pixels of normal images lie.
+        Level of "hot" pixels. None uses the low end of ``heatmap_scale_``, which
+        exceeds nearly all pixels of normal images.
     margin : int, default=0
-        Pixels by which regions are widened, where masks are drawn tightly.
+        Number of pixels by which regions are dilated; useful if masks are tight.
     batch_size : int, default=64
-        Changed images in the making at a time.
+        Number of modified images in memory at a time.
 
     Returns
     -------
@@ -135,12 +136,12 @@ def counterfactual(
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
-        If `estimator` is no fitted model.
-    ~skfcdd.exceptions.ImageShapeError
-        If the region, or `fill`, does not fit the images.
+    TypeError, NotFittedError
+        If `estimator` is not a fitted model.
+    ImageShapeError
+        If the region or `fill` does not match the images.
     ValueError
-        If a region is empty or the whole image, or values cannot be used.
+        If a region is empty or the whole image, or a value is invalid.
 
     Examples
     --------
@@ -195,7 +196,7 @@ def _shown(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def hot_level(estimator: Any, level: Any) -> float:
-    """Above which pixels are hot."""
+    """Return the level above which pixels are hot."""
     if level is None:
         scale = getattr(estimator, "heatmap_scale_", None)
         if scale is None:
@@ -208,7 +209,7 @@ def hot_level(estimator: Any, level: Any) -> float:
 
 
 def widened(regions: Masks, margin: Any) -> Masks:
-    """Regions (n, h, w) with so many more pixels on all sides."""
+    """Dilate regions (n, h, w) by `margin` pixels on all sides."""
     width = check_int("margin", margin, 0)
     if width == 0:
         return regions
@@ -219,7 +220,7 @@ def widened(regions: Masks, margin: Any) -> Masks:
 
 
 def refuse_whole(regions: Masks, filler: Filler) -> None:
-    """Refuse to fill an image as a whole from its border."""
+    """Raise if a whole image would have to be filled from its border."""
     whole = regions.all(axis=(1, 2))
     if filler.needs_border and whole.any():
         raise ValueError(

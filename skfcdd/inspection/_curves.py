@@ -1,4 +1,4 @@
-"""What becomes of the score as the hottest pixels are taken away, or brought in."""
+"""Deletion and insertion curves of the hottest pixels."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ Scores = npt.NDArray[np.float64]
 class PerturbationCurve:
     """Scores while pixels are exchanged between an image and normal content.
 
-    Made by :func:`deletion_curve` and :func:`insertion_curve`.
+    Returned by :func:`deletion_curve` and :func:`insertion_curve`.
 
     Parameters
     ----------
     kind : {"deletion", "insertion"}
-        Whether pixels of the image are taken away, or brought in.
+        Whether pixels of the image are removed or inserted.
     shares : ndarray of shape (k,), float64
-        Shares of the pixels that are exchanged, from 0 on.
+        Fractions of the pixels that are exchanged, starting from 0.
     scores : ndarray of shape (n, k), float64
-        Of each image, the hottest pixels first.
+        Scores of each image, with the hottest pixels first.
     coldest : ndarray of shape (n, k), float64
-        The coldest pixels first.
+        Scores with the coldest pixels first.
     random : ndarray of shape (n, k), float64
-        In the order of heatmaps that know nothing.
+        Scores with pixels in the order of uninformative heatmaps.
 
     Attributes
     ----------
     area, coldest_area, random_area : ndarray of shape (n,), float64
-        Areas below the curves, of scores divided by that of the untouched image and of
-        shares divided by the last: 1 where nothing changes. Of a deletion, less is
-        better; of an insertion, more.
+        Areas under the curves of scores divided by that of the original image, over
+        shares divided by the last: 1 if nothing changes. Lower is better for a
+        deletion, higher for an insertion.
     gain : ndarray of shape (n,), float64
-        By how much the area is better than that of random orders: above 0, the heatmap
-        points at what makes the score.
+        Improvement of the area over that of random orders: if positive, the heatmap
+        points at the cause of the score.
 
     Examples
     --------
@@ -72,28 +72,28 @@ class PerturbationCurve:
     random: Scores
 
     def relative(self, scores: Scores) -> Scores:
-        """Scores (n, k) of the curve, divided by those of the untouched images."""
+        """Divide scores (n, k) of the curve by those of the original images."""
         whole = self.scores[:, 0 if self.kind == "deletion" else -1]
         return scores / whole[:, None]
 
     @property
     def area(self) -> Scores:
-        """Area below the curve, the hottest pixels first."""
+        """Area under the curve with the hottest pixels first."""
         return self._area(self.scores)
 
     @property
     def coldest_area(self) -> Scores:
-        """Area below the curve, the coldest pixels first."""
+        """Area under the curve with the coldest pixels first."""
         return self._area(self.coldest)
 
     @property
     def random_area(self) -> Scores:
-        """Area below the curve of heatmaps that know nothing."""
+        """Area under the curve of uninformative heatmaps."""
         return self._area(self.random)
 
     @property
     def gain(self) -> Scores:
-        """By how much the area is better than that of random orders."""
+        """Improvement of the area over that of random orders."""
         better = self.random_area - self.area
         return better if self.kind == "deletion" else -better
 
@@ -115,42 +115,43 @@ def deletion_curve(
     batch_size: int = 64,
     random_state: Any = None,
 ) -> PerturbationCurve:
-    """Scores while the hottest pixels are replaced by normal content.
+    """Compute scores while the hottest pixels are replaced by normal content.
 
-    Where a heatmap tells the truth, few of its pixels hold up the score [1]_: it falls
-    fast when they are replaced, and hardly when others are. Of normal images no pixel
-    holds up much; give anomalies as X.
+    If a heatmap is faithful, the score depends on few of its pixels [1]_: it falls
+    quickly if they are replaced, and hardly if others are. The scores of normal images
+    depend little on any pixel, so pass anomalies as X.
 
-    Two things are other than for classifiers of objects. What takes the place of pixels
-    must be normal, or it is an anomaly itself and the curve rises: see `fill`. And a
-    defect is small, so that all is decided within a few per cent of the pixels: see
-    `shares`. Judge by the comparison with random orders (``gain``), which suffer from
-    unsuitable content alike. These are the image's own heatmap, moved by a random
-    distance and mirrored at random: patches are of the same size, and only their place
-    tells nothing.
+    There are two differences from classifiers of objects. The replacement must look
+    normal, or it is itself an anomaly and the curve rises: see `fill`. And a defect is
+    small, so that only the first few per cent of the pixels matter: see `shares`. Judge
+    a heatmap by the comparison with random orders (``gain``), which are equally
+    affected by unsuitable content. They are the image's own heatmap, cyclically shifted
+    by a random distance and mirrored at random: patches have the same size, but their
+    position is uninformative.
 
     Parameters
     ----------
     estimator : estimator
         A fitted model with ``anomaly_score`` and ``explain``.
     X : array-like
-        Images, as for its ``explain``; read into memory.
+        Images, as for its ``explain``; loaded into memory.
     heatmaps : array-like of shape (n, h, w), default=None
-        The explanation to be tested. None takes ``estimator.explain(X)``.
+        The explanation to test. None uses ``estimator.explain(X)``.
     fill : {"clone", "harmonic", "blur", "mean"} or array, default="clone"
-        What takes the place of pixels, as for :func:`counterfactual`. "blur" is what
-        is usual for photographs of objects, and fast; on a surface with a texture the
-        score then rises, as blurred texture is anomalous.
+        Replacement of pixels, as for :func:`counterfactual`. "blur" is common for
+        photographs of objects, and fast; on a textured surface it raises the score,
+        because a blurred texture is anomalous.
     shares : array-like of shape (k,), default=None
-        Shares of the pixels at which scores are taken, increasing from 0. None takes 9
-        from 0 to 0.16, the first ones closely spaced. Beyond, little may be left of
-        which normal content could be made. Up to 1 with "blur" and "mean" alone.
+        Fractions of the pixels at which scores are computed, increasing from 0. None
+        uses 9 values from 0 to 0.16, the first ones closely spaced. Beyond, too little
+        may be left to create normal content. Values up to 1 are useful only with "blur"
+        and "mean".
     n_random : int, default=3
-        Random orders to average.
+        Number of random orders to average over.
     batch_size : int, default=64
-        Changed images in memory at a time.
+        Number of modified images in memory at a time.
     random_state : int, RandomState instance or None, default=None
-        Chance of the random orders.
+        Controls the random orders.
 
     Returns
     -------
@@ -158,12 +159,13 @@ def deletion_curve(
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
-        If `estimator` is no fitted model.
-    ~skfcdd.exceptions.ImageShapeError
-        If heatmaps or `fill` are of another size than the images.
+    TypeError, NotFittedError
+        If `estimator` is not a fitted model.
+    ImageShapeError
+        If heatmaps or `fill` differ in size from the images.
     ValueError
-        If an image has a score of 0, which nothing holds up; or values cannot be used.
+        If an image has a score of 0, to which no pixel contributes, or a value is
+        invalid.
 
     References
     ----------
@@ -197,18 +199,18 @@ def insertion_curve(
     batch_size: int = 64,
     random_state: Any = None,
 ) -> PerturbationCurve:
-    """Scores while the hottest pixels of an image are brought back.
+    """Compute scores while the hottest pixels of an image are restored.
 
     The reverse of :func:`deletion_curve`. It begins with images whose hottest part, the
-    last of `shares`, is replaced by normal content, and brings that part back, the
-    hottest pixels first. Where a heatmap tells the truth, the first of them bring the
-    score about. The other orders bring back the same pixels. Part of a defect may score
-    more than the whole, as its edges are cut: curves above 1 are nothing unusual.
+    last of `shares`, is replaced by normal content, and restores that part, the hottest
+    pixels first. If a heatmap is faithful, the first of them restore most of the score.
+    The other orders restore the same pixels. Part of a defect may have a higher score
+    than the whole, because its edges are cut: curves above 1 are not unusual.
 
     Parameters
     ----------
     estimator, X, heatmaps, fill, shares, n_random, batch_size, random_state
-        As for :func:`deletion_curve`.
+        See :func:`deletion_curve`.
 
     Returns
     -------
@@ -257,14 +259,14 @@ def _curve(
     own = estimator.explain(X)
     heat = own if heatmaps is None else heatmaps
     heat = check_heatmaps(heat, (len(stack), *stack.size))
-    # What is cloned must not depend on the explanation that is tested.
+    # The cloned content must not depend on the explanation under test.
     filler = Filler(stack, fill, hot_pixels(estimator, own))
     counts = np.rint(at * heat[0].size).astype(np.int64)
     _check_counts(counts, heat[0].size, filler)
     hottest = _ranks(heat) < counts[-1]
 
     def run(maps: npt.NDArray[Any]) -> Scores:
-        if kind == "insertion":  # whatever the order, the hottest part is exchanged
+        if kind == "insertion":  # in all orders, the hottest part is exchanged
             maps = np.where(hottest, maps, -np.inf)
         make, n_steps = _changed(kind, filler, _ranks(maps), counts)
         n = len(stack) * n_steps
@@ -285,8 +287,11 @@ def _curve(
 def _changed(
     kind: str, filler: Filler, ranks: Ranks, counts: Ranks
 ) -> tuple[Callable[[slice], npt.NDArray[Any]], int]:
-    """What makes changed images, all steps of the first one first; number of steps."""
-    # Pixels whose place in the order lies from the first to the last are replaced.
+    """Return the function that creates modified images, and the number of steps.
+
+    All steps of the first image come first.
+    """
+    # Pixels whose rank is in this interval are replaced.
     first, last = np.zeros_like(counts[1:]), counts[1:]
     if kind == "insertion":
         first, last = counts[:-1], np.full_like(counts[:-1], counts[-1])
@@ -301,7 +306,7 @@ def _changed(
 
 
 def _ranks(heat: npt.NDArray[Any]) -> Ranks:
-    """Place of every pixel (n, h, w) in the order of heat, 0 for the hottest."""
+    """Rank all pixels (n, h, w) by heat, 0 for the hottest."""
     flat = heat.reshape(len(heat), -1)
     ranks = np.empty(flat.shape, dtype=np.int64)
     order = np.argsort(-flat, axis=1, kind="stable")
@@ -310,7 +315,7 @@ def _ranks(heat: npt.NDArray[Any]) -> Ranks:
 
 
 def _displaced(heat: npt.NDArray[Any], rng: Any) -> npt.NDArray[Any]:
-    """Heatmaps (n, h, w), each moved around in a circle, and mirrored."""
+    """Shift heatmaps (n, h, w) cyclically and mirror them, at random."""
     moved = np.empty_like(heat)
     _, h, w = heat.shape
     for k, image in enumerate(heat):

@@ -1,4 +1,4 @@
-"""By how much each hot region raises the score."""
+"""Contributions of hot regions to the score."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ Masks = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class RegionEffect:
-    """By how much a hot region raises the score.
+    """Contribution of a hot region to the score.
 
-    Made by :func:`explain_regions`.
+    Returned by :func:`explain_regions`.
 
     Parameters
     ----------
     region : Region
-        Where it is.
+        The region.
     share : float
-        Of the heatmap's sum.
+        Fraction of the sum of the heatmap.
     drop : float
-        Score of the image, less that without the region.
+        Score of the image minus the score without the region.
     score_without : float
         Score if the region were normal.
     decisive : bool or None
-        Whether the image is called anomalous, and would not be without it. None of an
-        estimator without a threshold.
+        Whether the image is labelled anomalous, and would not be without the region.
+        None for an estimator without a threshold.
 
     Examples
     --------
@@ -69,36 +69,36 @@ def explain_regions(
     margin: int = 0,
     batch_size: int = 64,
 ) -> list[list[RegionEffect]]:
-    """By how much each hot region of an image raises its score.
+    """Compute the contribution of each hot region of an image to its score.
 
-    Each is replaced by normal content alone, as by :func:`counterfactual`.
+    Each region is replaced separately by normal content, as in :func:`counterfactual`.
 
     Parameters
     ----------
     estimator : estimator
         A fitted model with ``anomaly_score`` and ``explain``.
     X : array-like
-        Images, as for its ``explain``; read into memory.
+        Images, as for its ``explain``; loaded into memory.
     level : float, default=None
-        Pixels above it are hot. None takes the low end of ``heatmap_scale_``.
+        Pixels above this level are hot. None uses the low end of ``heatmap_scale_``.
     min_area : int, default=4
-        Regions of fewer pixels are left out.
+        Regions with fewer pixels are ignored.
     max_regions : int, default=5
-        Of each image, those with the highest peaks.
+        Maximum number of regions per image; those with the highest peaks are used.
     fill, margin, batch_size
-        As for :func:`counterfactual`.
+        See :func:`counterfactual`.
 
     Returns
     -------
     list of list of RegionEffect
-        Of each image, the greatest drop first; empty where nothing is hot.
+        For each image, sorted by decreasing drop; empty if nothing is hot.
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
-        If `estimator` is no fitted model.
+    TypeError, NotFittedError
+        If `estimator` is not a fitted model.
     ValueError
-        If a region is the whole image, or values cannot be used.
+        If a region is the whole image, or a value is invalid.
 
     Examples
     --------
@@ -150,7 +150,7 @@ def explain_regions(
 
 
 def _one_by_one(hot: Masks, regions: list[Region], rows: npt.NDArray[np.intp]) -> Masks:
-    """A mask (k, h, w) for each region, which lies in one of the rows of `hot`."""
+    """Return a mask (k, h, w) for each region, given the row of `hot` it belongs to."""
     labels, _ = label_regions(hot)
     spots = np.zeros((len(rows), *hot.shape[1:]), dtype=bool)
     for k, (row, region) in enumerate(zip(rows, regions, strict=True)):

@@ -1,4 +1,4 @@
-"""What a normal image would have in a region: cloned, interpolated, or blurred."""
+"""Normal content for a region: cloned, interpolated or blurred."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from skfcdd.inspection._images import Stack
 
 __all__ = ["FILLS", "Filler", "harmonic"]
 
-# Standard deviation of a blur, as a share of the shorter side of an image.
+# Standard deviation of the blur, as a fraction of the shorter side of an image.
 _BLUR = 1 / 16
-# Pixels around a region by which a piece that fits into it is sought.
+# Width in pixels of the surroundings by which a matching piece is found.
 _RING = 3
-# Standard deviation by which a difference at a border is smoothed, in pixels.
+# Standard deviation in pixels by which the difference at a border is smoothed.
 _SMOOTH = 1.5
-# Regions of no more pixels are interpolated where no piece is found.
+# Regions with at most this many pixels are interpolated if no piece is found.
 _SMALLEST = 16
-# From this share of hot pixels on, pieces are taken from anywhere.
+# If this fraction of the pixels is hot, pieces are taken from anywhere.
 _MOSTLY = 0.5
-# Sums over pixels that are 0 or 1 come out of a transform with a rounding error.
+# Rounding error of the transform for sums over pixels that are 0 or 1.
 _NONE = 0.5
 
 Values = npt.NDArray[np.float64]
@@ -33,21 +33,21 @@ FILLS = ("clone", "harmonic", "blur", "mean")
 
 
 class Filler:
-    """Fills holes in the images of a stack.
+    """Fill holes in the images of a stack.
 
     Parameters
     ----------
     stack : Stack
         The images.
     fill : {"clone", "harmonic", "blur", "mean"} or array
-        How, see :func:`skfcdd.inspection.counterfactual`.
+        Method, see :func:`skfcdd.inspection.counterfactual`.
     hot : ndarray of shape (n, h, w), bool, or None
-        Pixels that are not normal, of which nothing is cloned.
+        Pixels that are not normal, which are never cloned.
 
     Raises
     ------
     ImageShapeError, ValueError
-        If there is no such way, or the array does not fit the images.
+        If the method does not exist, or the array does not match the images.
     """
 
     def __init__(self, stack: Stack, fill: Any, hot: Masks | None = None) -> None:
@@ -58,7 +58,7 @@ class Filler:
             )
         self.images = stack.images
         self.hot = np.zeros(stack.images.shape[:3], dtype=bool)
-        if hot is not None:  # where most is hot, it is of no use to look for the rest
+        if hot is not None:  # if most pixels are hot, ignore them
             self.hot = hot & (hot.mean(axis=(1, 2), keepdims=True) < _MOSTLY)
         self.normal: Pieces | None = None
         self.way = fill if isinstance(fill, str) else "clone"
@@ -67,11 +67,11 @@ class Filler:
 
     @property
     def needs_border(self) -> bool:
-        """Whether it cannot fill an image as a whole."""
+        """Whether a whole image cannot be filled."""
         return self.way in ("clone", "harmonic")
 
     def __call__(self, rows: npt.NDArray[np.intp], holes: Masks) -> Values:
-        """Images of `rows` (k,), float64 (k, h, w, c), their holes (k, h, w) filled."""
+        """Fill the holes (k, h, w) of images at `rows` (k,), float64 (k, h, w, c)."""
         images = self.images[rows].astype(np.float64)
         if self.way == "clone":
             return _cloned(images, holes, self.hot[rows], self.normal)
@@ -86,18 +86,18 @@ class Filler:
 
 
 def harmonic(images: Values, holes: Masks, unknown: Masks | None = None) -> Values:
-    """Images whose holes are filled from their borders, as smoothly as can be.
+    """Fill the holes of images by smooth interpolation from their borders.
 
-    The discrete Laplace equation: every pixel of a hole is the mean of its neighbours
-    above, below, left and right, as far as they lie in the image and are known.
+    Solves the discrete Laplace equation: every pixel of a hole is the mean of its
+    neighbours above, below, left and right, if they are in the image and known.
 
     Parameters
     ----------
     images : ndarray of shape (n, h, w, c), float64
     holes : ndarray of shape (n, h, w), bool
-        Each connected one has a known pixel beside it.
+        Each connected hole is adjacent to a known pixel.
     unknown : ndarray of shape (n, h, w), bool, default=None
-        Pixels that are not to be filled, and not to be looked at.
+        Pixels that are neither filled nor used.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def harmonic(images: Values, holes: Masks, unknown: Masks | None = None) -> Valu
 def _neighbours(
     place: npt.NDArray[np.intp], step: npt.NDArray[np.intp], usable: Masks
 ) -> tuple[npt.NDArray[np.intp], tuple[npt.NDArray[np.intp], ...]]:
-    """Numbers of the places (3, m) with a usable pixel a step away, and where it is."""
+    """Return indices (3, m) of places with a usable neighbour, and the neighbour."""
     at = place + step
     size = np.array(usable.shape)[:, None]
     inside = np.asarray(((at >= 0) & (at < size)).all(axis=0))
@@ -140,9 +140,9 @@ def _neighbours(
 
 
 def _cloned(images: Values, holes: Masks, hot: Masks, normal: Pieces | None) -> Values:
-    """Images with pieces that fit in place of their holes, without seams.
+    """Replace the holes of images by matching pieces, without seams.
 
-    Pieces are from the same image, beside its holes and what is hot; or from normal
+    Pieces come from the same image, outside its holes and hot pixels, or from normal
     images.
     """
     filled = images.copy()
@@ -156,8 +156,8 @@ def _cloned(images: Values, holes: Masks, hot: Masks, normal: Pieces | None) -> 
 def _clone(image: Values, hole: Masks, pieces: Pieces) -> None:
     """Fill the hole of an image (h, w, c) in place.
 
-    Part by part: where no free piece is as large as a part, it is cut in two; where it
-    is too small for that, it is interpolated.
+    Part by part: if no free piece is as large as a part, the part is split in two; if
+    it is too small to split, it is interpolated.
     """
     unknown, parts = hole.copy(), deque(_parts(hole))
     while parts:
@@ -169,7 +169,7 @@ def _clone(image: Values, hole: Masks, pieces: Pieces) -> None:
         here, target = part[box], image[box]
         ignored = unknown[box] & ~here
         if not (ndimage.binary_dilation(here) & ~here & ~ignored).any():
-            parts.append(part)  # its neighbours first
+            parts.append(part)  # after its neighbours
             continue
         ring = ndimage.binary_dilation(here, iterations=_RING) & ~here & ~ignored
         piece = pieces.best(target, here, ring)
@@ -185,10 +185,10 @@ def _clone(image: Values, hole: Masks, pieces: Pieces) -> None:
 
 
 def _seam(difference: Values, hole: Masks, ring: Masks) -> Values:
-    """A difference (h, w, c) around a hole, carried inwards, which takes the seam away.
+    """Propagate a difference (h, w, c) around a hole inwards, to remove the seam.
 
-    A slope of the light over the ring, and what is left of the difference, smoothed:
-    where the textures do not meet, single pixels of their border are not to be spread.
+    The difference is a linear gradient over the ring plus a smoothed remainder: if
+    textures do not match, single pixels of the border must not be propagated.
     """
     i, j = np.indices(hole.shape)
     slope = np.stack([np.ones(hole.shape), i - i.mean(), j - j.mean()], axis=-1)
@@ -202,13 +202,13 @@ def _seam(difference: Values, hole: Masks, ring: Masks) -> Values:
 
 
 def _parts(mask: Masks) -> list[Masks]:
-    """The connected parts of a mask (h, w)."""
+    """Return the connected parts of a mask (h, w)."""
     labels, count = ndimage.label(mask)
     return [labels == number for number in range(1, count + 1)]
 
 
 def _halves(part: Masks, box: tuple[slice, ...]) -> list[Masks]:
-    """The parts of a part that is cut in two across its longer side."""
+    """Split a part in two across its longer side, and return the connected parts."""
     rows, columns = box
     first = np.zeros_like(part)
     if rows.stop - rows.start > columns.stop - columns.start:
@@ -219,7 +219,7 @@ def _halves(part: Masks, box: tuple[slice, ...]) -> list[Masks]:
 
 
 class Pieces:
-    """All windows of some images, of which the one that fits best is found.
+    """All windows of some images, among which the best match is found.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ class Pieces:
 
     def __init__(self, images: Values, taken: Masks | None = None) -> None:
         self.images, self.size = images, images.shape[1:3]
-        # The fit does not depend on a constant, and numbers near 0 lose fewer digits.
+        # The match does not depend on a constant, and numbers near 0 lose fewer digits.
         centred = images - images.mean(axis=(1, 2), keepdims=True)
         self.values = self._transform(np.moveaxis(centred, 3, 1))
         self.squares = self._transform((centred**2).sum(axis=3))
@@ -239,10 +239,10 @@ class Pieces:
             self.taken = self._transform(taken.astype(np.float64))
 
     def best(self, target: Values, hole: Masks, ring: Masks) -> Values | None:
-        """The window that fits a target (a, b, c) best in the ring around its hole.
+        """Find the window that best matches a target (a, b, c) around its hole.
 
-        To a constant for each channel, in the sense of least squares. None where every
-        window would use what is taken.
+        Least squares, up to a constant for each channel. None if every window contains
+        pixels that must not be used.
         """
         costs = self.misfit(target, ring)
         if self.taken is not None:
@@ -257,7 +257,7 @@ class Pieces:
         return piece
 
     def misfit(self, target: Values, ring: Masks) -> Values:
-        """Sum of squares over the ring of target minus window, less their means.
+        """Compute the sum of squared differences over the ring, less their means.
 
         Parameters
         ----------
@@ -267,12 +267,13 @@ class Pieces:
         Returns
         -------
         ndarray of shape (m, h - a + 1, w - b + 1), float64
-            For each window.
+            One value per window.
         """
         weight = ring.astype(np.float64)
         values = np.moveaxis(weight[..., None] * (target - target[ring].mean(0)), 2, 0)
         products = self._slide(self.values, values).sum(axis=1)
-        # The target's mean over the ring is 0, so that of the window is the difference.
+        # The mean of the target over the ring is 0, so the difference has that of the
+        # window.
         sums = self._slide(self.values, weight)
         squares = (values**2).sum() - 2 * products + self._slide(self.squares, weight)
         costs: Values = squares - (sums**2).sum(axis=1) / weight.sum()
@@ -283,7 +284,7 @@ class Pieces:
         return found
 
     def _slide(self, image: npt.NDArray[np.complex128], window: Values) -> Values:
-        """Sums of image times window (..., a, b) for all places within the image."""
+        """Compute sums of image times window (..., a, b) at all positions."""
         product = image * self._transform(window).conj()
         rows = self.size[0] - window.shape[-2] + 1
         columns = self.size[1] - window.shape[-1] + 1

@@ -1,4 +1,4 @@
-"""Images of whatever an estimator takes, changed, and given back in the same form."""
+"""Conversion of any form of X to an array of images and back."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["Stack", "chunks", "read_stack", "score_changed", "to_dtype"]
 
 @dataclass(frozen=True)
 class Stack:
-    """Images in memory, and how an estimator wants them.
+    """Images in memory, with the form in which the estimator takes them.
 
     Parameters
     ----------
     images : ndarray of shape (n, h, w, c)
-        Of the type that they came with.
+        In the original data type.
     shape : tuple of int
-        Of one image as it came.
+        Original shape of one image.
     first : bool
-        Whether channels came before the pixels.
+        Whether channels came first.
     columns : object
-        Names of the columns and type of the table, where X was one; else None.
+        Column names and type of the table, if X was one; otherwise None.
     """
 
     images: npt.NDArray[Any]
@@ -49,7 +49,7 @@ class Stack:
         return int(h), int(w)
 
     def given(self, images: npt.NDArray[Any]) -> Any:
-        """Images (k, h, w, c) in the form and the type in which X came."""
+        """Return images (k, h, w, c) in the original form and data type of X."""
         images = to_dtype(images, self.images.dtype)
         if self.first:
             images = np.moveaxis(images, 3, 1)
@@ -60,14 +60,14 @@ class Stack:
         return table(images, columns=names)
 
     def opened(self, X: Any, name: str) -> npt.NDArray[Any]:
-        """Further images (m, h, w, c), given in the form of X, or one of them.
+        """Read further images (m, h, w, c), given in the form of X, or a single one.
 
         Raises
         ------
         ImageShapeError
-            If they are of another shape.
+            If they have another shape.
         ValueError
-            If they hold NaN or infinity, or numbers of another scale.
+            If they contain NaN or infinity, or have another scale.
         """
         array = np.asarray(_as_array(X))
         if array.shape == self.shape:
@@ -89,12 +89,12 @@ class Stack:
 
 
 def read_stack(estimator: Any, X: Any) -> Stack:
-    """Images that `estimator` has accepted, in memory.
+    """Load images accepted by `estimator` into memory.
 
     Raises
     ------
     ImageShapeError
-        If it cannot be told which axes are the pixels.
+        If the axes of the pixels are ambiguous.
     """
     fitted = getattr(estimator, "image_shape_", None)
     if is_paths(X):
@@ -107,7 +107,7 @@ def read_stack(estimator: Any, X: Any) -> Stack:
 
 
 def _as_array(X: Any) -> Any:
-    """X without torch: its tensors, also in a list, as arrays."""
+    """Convert torch tensors, also in lists, to arrays."""
     if isinstance(X, (list, tuple)):
         return np.stack([_as_array(x) for x in X]) if len(X) else np.empty(0)
     if hasattr(X, "detach"):
@@ -128,7 +128,7 @@ def _opened(
 def _layout(
     estimator: Any, shape: tuple[int, ...], fitted: tuple[int, int, int] | None
 ) -> tuple[bool, tuple[int, int, int]]:
-    """Whether channels come first, and the shape (h, w, c) of an image."""
+    """Return whether channels come first, and the shape (h, w, c) of an image."""
     if len(shape) == 3:
         return False, (shape[1], shape[2], 1)
     channels, rows = named_axes(estimator)
@@ -150,7 +150,7 @@ def _layout(
 
 
 def to_dtype(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Values as a type of image: rounded and kept within the type's range."""
+    """Convert values to the data type of images: round and clip to its range."""
     if values.dtype == dtype:
         return values
     if dtype.kind == "b":
@@ -162,12 +162,12 @@ def to_dtype(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]
 
 
 def chunks(n: int, batch_size: int) -> Iterator[slice]:
-    """Slices of at most `batch_size` of `n` things.
+    """Yield slices of at most `batch_size` that cover `n` items.
 
     Raises
     ------
     ValueError
-        If `batch_size` is no whole number above 0.
+        If `batch_size` is not a positive integer.
     """
     batch_size = check_int("batch_size", batch_size, 1)
     return (slice(k, min(n, k + batch_size)) for k in range(0, n, batch_size))
@@ -180,24 +180,24 @@ def score_changed(
     make: Callable[[slice], npt.NDArray[Any]],
     batch_size: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_] | None]:
-    """Scores and verdicts of changed images, a batch of which is in memory at a time.
+    """Score and label modified images, with one batch in memory at a time.
 
     Parameters
     ----------
     estimator : estimator
     stack : Stack
-        In whose form they are given to it.
+        Defines the form in which images are passed to the estimator.
     n : int
-        How many there are.
+        Number of images.
     make : callable (slice) -> ndarray of shape (k, h, w, c)
-        Makes some of them.
+        Creates the images of a slice.
     batch_size : int
 
     Returns
     -------
     scores : ndarray of shape (n,), float64
     anomalous : ndarray of shape (n,), bool, or None
-        None of an estimator without a threshold.
+        None for an estimator without a threshold.
     """
     scores, anomalous = np.empty(n), np.zeros(n, dtype=bool)
     judges = hasattr(estimator, "threshold_")

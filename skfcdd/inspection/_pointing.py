@@ -1,4 +1,4 @@
-"""Whether the hottest pixel lies on the defect."""
+"""The pointing game: whether the hottest pixel lies on the defect."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PointingGame:
-    """How often the hottest pixel lies on the defect.
+    """Result of the pointing game.
 
-    Made by :func:`pointing_game`.
+    Returned by :func:`pointing_game`.
 
     Parameters
     ----------
     share : Interval
-        Share of the images with a defect, with its confidence interval.
+        Fraction of hits among the images with a defect, with its confidence interval.
     chance : float
-        What a pixel taken at random would reach.
+        Expected fraction of hits for a random pixel.
     rows : ndarray of shape (k,)
-        The images with a defect; the others have nothing to point at.
+        The images with a defect; all others are ignored.
     hits : ndarray of shape (k,), float64
-        1 where the hottest pixel lies on the defect, else 0. Where several are equally
-        hot, the share of them that does.
+        1 if the hottest pixel lies on the defect, otherwise 0. If several pixels are
+        equally hot, the fraction of them that does.
     by_kind : dict of str to Interval
-        The share for each kind of defect; empty without `kinds`.
+        Fraction of hits for each kind of defect; empty without `kinds`.
 
     Examples
     --------
@@ -67,25 +67,26 @@ def pointing_game(
     kinds: Any = None,
     confidence_level: float = 0.95,
 ) -> PointingGame:
-    """Share of the images whose hottest pixel lies on the true defect.
+    """Compute the fraction of images whose hottest pixel lies on the true defect.
 
-    The pointing game [1]_: it does not ask how sharp a heatmap is, but whether one who
-    follows it looks at the right place.
+    The pointing game [1]_ does not evaluate how sharp a heatmap is, but whether its
+    peak is in the right place.
 
     Parameters
     ----------
     heatmaps : array-like of shape (n, h, w)
-        Greater is more anomalous.
+        Greater values are more anomalous.
     masks : array-like of shape (n, h, w)
-        1 (or 255) at anomalous pixels. Images without any are left out.
+        1 (or 255) at anomalous pixels. Images without any are ignored.
     tolerance : float, default=0
-        Distance from the nearest anomalous pixel that still counts, in pixels. About
-        half the stride of a cell is fair: ``max(model.receptive_field_.stride) / 2``.
+        Distance in pixels from the nearest anomalous pixel that still counts as a hit.
+        About half the stride of a cell is reasonable:
+        ``max(model.receptive_field_.stride) / 2``.
     kinds : array-like of shape (n,), default=None
-        Kind of defect of each image, for the share of each.
+        Kind of defect of each image, to evaluate each kind separately.
     confidence_level : float, default=0.95
-        Of the intervals. They are Wilson's, which hold for few images and where all of
-        them are hit.
+        Confidence level of the intervals. They are Wilson intervals, which are valid
+        for few images, and if all are hits.
 
     Returns
     -------
@@ -93,10 +94,10 @@ def pointing_game(
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageShapeError
-        If heatmaps and masks are of different shapes.
+    ImageShapeError
+        If heatmaps and masks have different shapes.
     ValueError
-        If no mask has an anomalous pixel, or values cannot be used.
+        If no mask has an anomalous pixel, or a value is invalid.
 
     References
     ----------
@@ -135,10 +136,10 @@ def pointing_game(
 def _hits(
     masks: npt.NDArray[np.bool_], heatmaps: npt.NDArray[Any], tolerance: float
 ) -> tuple[npt.NDArray[np.bool_], Values, Values]:
-    """Of each image: whether it has a defect, the hit, and the share of all pixels."""
+    """Return whether each image has a defect, the hit, and the anomalous fraction."""
     near = masks
     if tolerance > 0:
-        # No pixel of another image is near.
+        # The distance must not reach pixels of other images.
         apart = float(sum(masks.shape) + tolerance)
         far = ndimage.distance_transform_edt(~masks, sampling=(apart, 1, 1))
         near = (far <= tolerance) & masks.any()
@@ -163,11 +164,11 @@ def _by_kind(
 
 
 def _wilson(hits: Values, level: float) -> Interval:
-    """Share of hits with Wilson's interval for a probability."""
+    """Return the fraction of hits with Wilson's confidence interval."""
     n, share = len(hits), float(hits.mean())
     z = float(stats.norm.ppf((1 + level) / 2))
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     spread = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    # Rounding must not push the share out of its own interval.
+    # Rounding must not move the fraction out of its own interval.
     low, high = min(middle - spread, share), max(middle + spread, share)
     return Interval(share, max(0.0, float(low)), min(1.0, float(high)))

@@ -1,4 +1,4 @@
-"""Regions of images, by name, as boxes or as masks."""
+"""Regions of images, given by name, as boxes or as masks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CORNERS", "as_regions", "check_parts"]
 
 CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
 NAMES = ("border", *CORNERS)
-# Shares of the sides that a region takes up if nothing is said of it.
+# Default size of a region, as a fraction of the sides.
 _BORDER, _CORNER = 1 / 16, 1 / 4
 
 Masks = npt.NDArray[np.bool_]
@@ -28,7 +28,7 @@ def as_regions(
     size: float | None = None,
     name: str = "region",
 ) -> Masks:
-    """A region of each of n images, (n, h, w).
+    """Return one region for each of n images, (n, h, w).
 
     Parameters
     ----------
@@ -36,16 +36,16 @@ def as_regions(
         See :func:`skfcdd.inspection.region_share`.
     shape : tuple of int (n, h, w)
     size : int or float, default=None
-        Of a region by name.
+        Size of a region given by name.
     name : str, default="region"
-        For messages.
+        Argument name in messages.
 
     Raises
     ------
     ImageShapeError
-        If a mask is of another size, or a box leaves the image.
+        If a mask has another size, or a box extends beyond the image.
     ValueError
-        If there is no such name or size, or a mask holds other values than 0 and 1.
+        If the name or size is invalid, or a mask contains values other than 0 and 1.
     """
     if isinstance(region, str):
         return np.broadcast_to(_named(region, shape[1:], size, name), shape)
@@ -66,12 +66,12 @@ def as_regions(
 
 
 def check_parts(regions: Masks, name: str = "region") -> None:
-    """Refuse regions that are empty, or cover an image as a whole.
+    """Raise if a region is empty, or covers a whole image.
 
     Raises
     ------
     ValueError
-        If there is one.
+        If there is such a region.
     """
     flat = regions.reshape(len(regions), -1)
     for rows, what in ((~flat.any(axis=1), "empty"), (flat.all(axis=1), "the whole")):
@@ -91,7 +91,7 @@ def _named(
             f"Got {name}={region!r}, but expected one of {NAMES}, a box or a mask."
         )
     if region == "border":
-        # As wide on all sides.
+        # Equally wide on all sides.
         a = b = _pixels(extent, min(size), _BORDER)
         mask = np.ones(size, dtype=bool)
         mask[a : size[0] - a, b : size[1] - b] = False
@@ -105,7 +105,7 @@ def _named(
 
 
 def _pixels(extent: Any, side: int, usual: float) -> int:
-    """Pixels that a size means along a side."""
+    """Convert a size to pixels along a side."""
     extent = usual if extent is None else extent
     whole = isinstance(extent, Integral) and not isinstance(extent, bool)
     if whole and 1 <= int(extent) <= side:

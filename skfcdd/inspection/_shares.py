@@ -1,4 +1,4 @@
-"""Whether heatmaps add up to scores, and how much of a score lies where."""
+"""Additivity of heatmaps, and fractions of the score by region."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Values = npt.NDArray[np.float64]
 
 
 def additivity_error(estimator: Any, X: Any) -> Values:
-    """How far the pixels of each heatmap are from adding up to the score.
+    """Compute how much the mean of each heatmap differs from the score.
 
-    The mean of a heatmap is the image's score where ``score_pooling="mean"``: then a
-    region's part in the sum is its part in the score, and nothing is left unexplained.
+    With ``score_pooling="mean"``, the mean of a heatmap equals the score of the image:
+    the fraction of the heatmap in a region is then its fraction of the score.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ def additivity_error(estimator: Any, X: Any) -> Values:
     Returns
     -------
     ndarray of shape (n,), float64
-        Difference between the mean of the heatmap and the score, divided by the greater
-        of them; in [0, 1], 0 where both are 0. Rounding leaves about 1e-6 in float32.
+        Difference between the mean of the heatmap and the score, divided by the larger
+        of the two; in [0, 1], 0 if both are 0. Rounding causes about 1e-6 in float32.
 
     Raises
     ------
-    TypeError, ~sklearn.exceptions.NotFittedError
-        If `estimator` is no fitted model.
+    TypeError, NotFittedError
+        If `estimator` is not a fitted model.
     ValueError
-        If scores are pooled in another way than by the mean: they are those of the
-        greatest cells, and the heatmap adds up to the mean of all.
+        If scores are not pooled by the mean: they are then computed from the largest
+        cells, whereas the heatmap sums to the mean of all cells.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def additivity_error(estimator: Any, X: Any) -> Values:
 
 
 def _pooling(estimator: Any) -> Any:
-    """How scores are pooled; the mean, where nothing is said of it."""
+    """Return the score pooling of an estimator, by default the mean."""
     named = getattr(estimator, "score_pooling", "mean")
     metadata = getattr(estimator, "metadata_", {})
     if "score_pooling" in metadata:
@@ -86,21 +86,21 @@ def _pooling(estimator: Any) -> Any:
 
 @dataclass(frozen=True)
 class RegionShare:
-    """How much of each heatmap lies in a region, against the region's size.
+    """Fraction of each heatmap in a region, compared with the size of the region.
 
-    Made by :func:`region_share`.
+    Returned by :func:`region_share`.
 
     Parameters
     ----------
     share : ndarray of shape (n,), float64
-        Of the heatmap's sum, in [0, 1].
+        Fraction of the sum of the heatmap, in [0, 1].
     area : ndarray of shape (n,), float64
-        Of the image's pixels, in (0, 1).
+        Fraction of the pixels of the image, in (0, 1).
 
     Attributes
     ----------
     ratio : ndarray of shape (n,), float64
-        ``share / area``: 1 where the region is as hot as the image on average.
+        ``share / area``: 1 if the region is as hot as the image average.
 
     Examples
     --------
@@ -115,38 +115,40 @@ class RegionShare:
 
     @property
     def ratio(self) -> Values:
-        """Share of the heat, divided by the share of the pixels."""
+        """Fraction of the heat divided by the fraction of the pixels."""
         return self.share / self.area
 
 
 def region_share(
     heatmaps: Any, region: Any, *, size: float | None = None
 ) -> RegionShare:
-    """How much of each heatmap's sum, and so of the score, lies in a region.
+    """Compute the fraction of each heatmap, and so of the score, in a region.
 
     Parameters
     ----------
     heatmaps : array-like of shape (n, h, w)
-        Of ``explain``; no value is below 0.
+        Heatmaps computed by ``explain``; no value is negative.
     region : str, box, Region or array
         "border", "top_left", "top_right", "bottom_left" or "bottom_right"; a box (top,
         left, bottom, right) or a :class:`~skfcdd.Region`; or a mask of shape (h, w), or
-        (n, h, w) for one of each image. Of the background, give the mask: ``~object``.
+        (n, h, w) for one per image. For the background, pass the mask ``~object``.
     size : int or float, default=None
-        Of a region by name: pixels, or a share of the side. None takes a sixteenth of
-        the shorter side for the border, and a quarter of each side for a corner.
+        Size of a region given by name: pixels, or a fraction of the side. None means a
+        sixteenth of the shorter side for the border, and a quarter of each side for a
+        corner.
 
     Returns
     -------
     RegionShare
-        Of a heatmap that is 0 everywhere, the share is that of the pixels.
+        For a heatmap that is 0 everywhere, the share equals the area.
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageShapeError
-        If the region does not fit the heatmaps.
+    ImageShapeError
+        If the region does not match the heatmaps.
     ValueError
-        If a region is empty or the whole image, or heatmaps hold NaN or values below 0.
+        If a region is empty or the whole image, or heatmaps contain NaN or negative
+        values.
 
     Examples
     --------
@@ -170,7 +172,7 @@ def region_share(
 def shares_of(
     heatmaps: npt.NDArray[Any], regions: npt.NDArray[np.bool_]
 ) -> RegionShare:
-    """Shares of regions (n, h, w), of heatmaps without values below 0."""
+    """Compute the shares of regions (n, h, w) in validated heatmaps."""
     total = heatmaps.sum(axis=(1, 2), dtype=np.float64)
     inside = np.where(regions, heatmaps, 0).sum(axis=(1, 2), dtype=np.float64)
     area = regions.mean(axis=(1, 2))

@@ -1,8 +1,8 @@
-"""Figures of merit: of heatmaps, of predicted masks, and of each kind of defect.
+"""Metrics of heatmaps, of predicted masks, and of each kind of defect.
 
-Figures of images are scikit-learn's, on ``anomaly_score``; those of pixels are here,
-for ten pixels or a billion, with scorers for cross-validation and confidence
-intervals.
+For image-level metrics, use scikit-learn with ``anomaly_score``. This module provides
+pixel-level metrics, for ten pixels or a billion, with scorers for cross-validation and
+confidence intervals.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling images."""
+"""Bootstrap confidence intervals over images."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Interval", "bootstrap_interval"]
 
 
 class Interval(NamedTuple):
-    """A figure with its confidence interval.
+    """A metric with its confidence interval.
 
     Parameters
     ----------
     value : float
-        On all images.
+        Metric on all images.
     low, high : float
-        Borders of the interval.
+        Limits of the confidence interval.
 
     Examples
     --------
@@ -48,11 +48,12 @@ def bootstrap_interval(
     confidence_level: float = 0.95,
     random_state: Any = None,
 ) -> Interval:
-    """Percentile bootstrap over images, or over groups of images.
+    """Compute a percentile bootstrap interval over images, or over groups of images.
 
-    Images with and without an anomaly are drawn separately, so that each resample
-    has as many of both. With `other`, the difference of two detectors on the same
-    resamples: a paired comparison, much sharper than comparing two intervals.
+    Images with and without an anomaly are resampled separately, so that their numbers
+    stay the same. With `other`, the metric is the difference between two detectors on
+    the same resamples: a paired comparison, which is much more precise than comparing
+    two intervals.
 
     Parameters
     ----------
@@ -60,21 +61,22 @@ def bootstrap_interval(
         For example :func:`sklearn.metrics.roc_auc_score` or
         :func:`pixel_roc_auc_score`.
     y_true : array-like of shape (n,) or (n, h, w)
-        Labels, 1 for anomalies; or masks, of which None takes no part.
+        Labels, 1 for anomalies; or masks, with None for images to ignore.
     y_score : array-like of the same shape
         Anomaly scores or heatmaps.
     other : array-like of the same shape, default=None
-        Those of another detector; the figure is then that of `y_score` minus that of
-        `other`.
+        Scores or heatmaps of another detector; the metric is then that of `y_score`
+        minus that of `other`.
     groups : array-like of shape (n,), default=None
-        Photographs of one part belong to a group. Groups are drawn whole: photographs
-        of one part resemble each other, and count for less than as many parts.
+        Group of each image, such as all photographs of one part. Groups are resampled
+        as a whole: similar photographs carry less information than as many independent
+        ones.
     n_resamples : int, default=999
-        Number of resamples; the time is as many times that of `metric`.
+        Number of resamples; time is proportional to it.
     confidence_level : float, default=0.95
-        Of the interval.
+        Confidence level of the interval.
     random_state : int, RandomState instance or None, default=None
-        Chance of the resamples.
+        Controls the resampling.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        If lengths differ, or there are fewer than two images (groups) of a kind.
+        If lengths differ, or a kind has fewer than two images (groups).
 
     Examples
     --------
@@ -145,7 +147,7 @@ def bootstrap_interval(
 
 
 def _members(units: npt.NDArray[Any]) -> list[npt.NDArray[np.intp]]:
-    """Rows of each unit."""
+    """Return the rows of each unit."""
     _, number = np.unique(units, return_inverse=True)
     order = np.argsort(number, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(number[order])) + 1)

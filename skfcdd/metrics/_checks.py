@@ -1,4 +1,4 @@
-"""What came in as masks and heatmaps."""
+"""Validation of masks and heatmaps."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from skfcdd.exceptions import ImageShapeError
 
 __all__ = ["blocks", "check_maps"]
 
-# Maps are read in blocks of about this many pixels, so that a file stays a file.
+# Maps are read in blocks of about this many pixels, so that files are not loaded.
 _BLOCK = 1 << 22
 
 
 def check_maps(
     masks: Any, maps: Any, name: str = "heatmaps"
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Both as arrays of one shape; values are checked block by block.
+    """Validate both as arrays of equal shape; values are checked block by block.
 
-    Images whose mask is None take no part.
+    Images whose mask is None are ignored.
 
     Raises
     ------
     ImageShapeError
-        If the shapes differ, or there is no pixel.
+        If the shapes differ, or there are no pixels.
     """
     array = np.asanyarray(maps)
     rows = known_rows(masks)
@@ -53,12 +53,12 @@ def check_maps(
 def blocks(
     masks: npt.NDArray[Any], maps: npt.NDArray[Any]
 ) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]]:
-    """Blocks of whole images, checked.
+    """Yield validated blocks of whole images.
 
     Raises
     ------
     ValueError
-        If masks hold other values than 0 and 1 (or 255), or maps are not finite.
+        If masks contain values other than 0 and 1 (or 255), or maps are not finite.
     """
     step = max(1, _BLOCK // max(1, masks[0].size))
     for start in range(0, len(masks), step):

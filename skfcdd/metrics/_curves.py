@@ -1,4 +1,4 @@
-"""Figures of a sample of pixels, through scikit-learn's weighted curves."""
+"""Metrics of a sample of pixels, based on scikit-learn's weighted curves."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PixelSample:
-    """Scores, whether they are anomalous, and how much they count.
+    """Scores, labels and weights of pixels.
 
     Parameters
     ----------
     truth : ndarray of shape (k,), bool
     score : ndarray of shape (k,)
     weight : ndarray of shape (k,) or None
-        Number of pixels; None is one each.
+        Number of pixels; None means one each.
     overlap : ndarray of shape (k,) or None
-        Normal pixels count one each, anomalous ones the inverse of the size of their
+        Normal pixels have weight one, anomalous ones the inverse of the size of their
         region.
     """
 
@@ -53,7 +53,7 @@ class PixelSample:
 def sort_pixels(
     masks: npt.NDArray[Any], heatmaps: npt.NDArray[Any], *, regions: bool = False
 ) -> PixelSample:
-    """Every pixel of checked maps by itself."""
+    """Sort all pixels of validated maps."""
     parts = list(blocks(masks, heatmaps))
     truth = np.concatenate([t.ravel() for t, _ in parts])
     need_both(int(truth.sum()), truth.size)
@@ -65,7 +65,7 @@ def sort_pixels(
 
 
 def overlap_weights(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """1 at normal pixels, the inverse of the size of their region at others."""
+    """Return 1 at normal pixels, the inverse of the region size at anomalous ones."""
     if truth.ndim != 3:
         raise ValueError(f"Regions need masks of shape (n, h, w). Got {truth.shape}.")
     labels, _ = label_regions(truth)
@@ -76,19 +76,19 @@ def overlap_weights(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
 
 
 def need_both(n_anomalous: int, n_pixels: int) -> None:
-    """Refuse pixels of one kind."""
+    """Raise if all pixels are of one kind."""
     if n_anomalous in (0, n_pixels):
         what = "no anomalous pixel" if n_anomalous == 0 else "anomalous pixels alone"
-        raise ValueError(f"masks hold {what}, so nothing can be told apart.")
+        raise ValueError(f"masks hold {what}, but both kinds are needed.")
 
 
 def roc_auc(pixels: PixelSample) -> float:
-    """Area under the ROC curve."""
+    """Compute the area under the ROC curve."""
     return float(roc_auc_score(pixels.truth, pixels.score, sample_weight=pixels.weight))
 
 
 def average_precision(pixels: PixelSample) -> float:
-    """Average precision."""
+    """Compute the average precision."""
     return float(
         average_precision_score(pixels.truth, pixels.score, sample_weight=pixels.weight)
     )
@@ -97,7 +97,7 @@ def average_precision(pixels: PixelSample) -> float:
 def region_overlap(
     pixels: PixelSample,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The per-region overlap, which is a ROC curve with other weights."""
+    """Compute the per-region overlap, a ROC curve with different weights."""
     if pixels.overlap is None:
         raise ValueError("The regions were not counted: regions=False.")
     fpr, overlap, thresholds = roc_curve(
@@ -107,7 +107,7 @@ def region_overlap(
 
 
 def check_max_fpr(max_fpr: float) -> None:
-    """Refuse what is no rate to integrate up to."""
+    """Validate the upper limit of the false positive rate."""
     if not 0 < max_fpr <= 1:
         raise ValueError(f"Got max_fpr={max_fpr!r}, but expected it in (0, 1].")
 
@@ -115,7 +115,7 @@ def check_max_fpr(max_fpr: float) -> None:
 def cut_curve(
     fpr: npt.NDArray[np.float64], overlap: npt.NDArray[np.float64], max_fpr: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The curve up to `max_fpr`, where a last point is put by interpolation."""
+    """Return the curve up to `max_fpr`, with an interpolated last point."""
     check_max_fpr(max_fpr)
     stop = int(np.searchsorted(fpr, max_fpr, side="right"))
     last = overlap[-1]
@@ -127,14 +127,14 @@ def cut_curve(
 
 
 def aupro(pixels: PixelSample, max_fpr: float) -> float:
-    """Area under the per-region overlap."""
+    """Compute the area under the per-region overlap."""
     check_max_fpr(max_fpr)
     fpr, overlap, _ = region_overlap(pixels)
     return float(auc(*cut_curve(fpr, overlap, max_fpr)) / max_fpr)
 
 
 def f1_max(pixels: PixelSample) -> tuple[float, float]:
-    """Greatest F1, and the least score that is called anomalous for it."""
+    """Compute the maximum F1, and the lowest score counted as anomalous for it."""
     precision, recall, thresholds = precision_recall_curve(
         pixels.truth, pixels.score, sample_weight=pixels.weight
     )

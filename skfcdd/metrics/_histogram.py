@@ -1,4 +1,4 @@
-"""Counts of pixels by score, for any number of pixels."""
+"""Histograms of pixel scores, for any number of pixels."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ __all__ = ["PixelHistogram"]
 
 
 class PixelHistogram:
-    r"""Counts of normal and anomalous pixels by score, for any number of pixels.
+    r"""Histogram of the scores of normal and anomalous pixels, of constant size.
 
-    A score is filed under the leading bits of its float32 pattern. So the bins need
-    no range to be known, scores in one bin differ by less than :math:`2^{9 - b}` of
-    their size with :math:`b` bits, and memory does not depend on the number of pixels
-    (24 MB for 20 bits). Every figure comes with a bound on its distance from the exact
-    one, from the number of pixels whose order within a bin is not known.
+    The bin of a score is given by the leading bits of its float32 representation. The
+    bins therefore need no range, scores in one bin differ relatively by less than
+    :math:`2^{9 - b}` with :math:`b` bits, and memory does not depend on the number of
+    pixels (24 MB for 20 bits). Every metric comes with a bound on its distance from the
+    exact value, computed from the number of pixels whose order within a bin is unknown.
 
     Parameters
     ----------
     n_bits : int, default=20
-        Leading bits to keep, between 10 and 24.
+        Number of leading bits, between 10 and 24.
     regions : bool, default=True
-        Count for :meth:`aupro` too, which must find the regions of the masks.
+        Whether to also count for :meth:`aupro`, which requires the regions of the
+        masks.
 
     Examples
     --------
@@ -55,7 +56,7 @@ class PixelHistogram:
         self.overlap = np.zeros(1 << n_bits) if regions else None
 
     def update(self, masks: Any, heatmaps: Any) -> PixelHistogram:
-        """Count more images.
+        """Add images to the histogram.
 
         Parameters
         ----------
@@ -71,7 +72,7 @@ class PixelHistogram:
         Raises
         ------
         ValueError
-            If the shapes differ, or values are not such.
+            If the shapes differ, or a value is invalid.
         """
         for truth, values in blocks(*check_maps(masks, heatmaps)):
             keys = self._keys(values)
@@ -84,20 +85,20 @@ class PixelHistogram:
         return self
 
     def _keys(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Bins of scores, in the order of the scores."""
+        """Return the bins of scores, in the order of the scores."""
         single = np.ascontiguousarray(values, dtype=np.float32) + np.float32(0)  # no -0
         bits = single.view(np.uint32)
         ordered = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(1 << 31))
         return (ordered >> np.uint32(32 - self.n_bits)).astype(np.int64)
 
     def _edges(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Least score of each bin."""
+        """Return the lowest score of each bin."""
         ordered = keys.astype(np.uint32) << np.uint32(32 - self.n_bits)
         bits = np.where(ordered >> 31 == 1, ordered & ~np.uint32(1 << 31), ~ordered)
         return bits.astype(np.uint32).view(np.float32).astype(np.float64)
 
     def sample(self) -> PixelSample:
-        """Scores as weighted bins, which scikit-learn's metrics take.
+        """Return the bins as weighted scores, as scikit-learn's metrics take them.
 
         Returns
         -------
@@ -106,7 +107,7 @@ class PixelHistogram:
         Raises
         ------
         ValueError
-            If no normal or no anomalous pixel has been counted.
+            If no normal or no anomalous pixel has been added.
         """
         p = int(self.anomalous.sum())
         need_both(p, p + int(self.normal.sum()))
@@ -123,11 +124,11 @@ class PixelHistogram:
         )
 
     def roc_auc(self) -> float:
-        """Area under the ROC curve, see :func:`pixel_roc_auc_score`."""
+        """Compute the area under the ROC curve, see :func:`pixel_roc_auc_score`."""
         return curves.roc_auc(self.sample())
 
     def roc_auc_error(self) -> float:
-        r"""Bound on the distance of :meth:`roc_auc` from the exact value.
+        r"""Bound the distance of :meth:`roc_auc` from the exact value.
 
         Half of the pairs of a normal and an anomalous pixel that share a bin.
         """
@@ -135,13 +136,13 @@ class PixelHistogram:
         return 0.5 * pairs / float(self.normal.sum()) / float(self.anomalous.sum())
 
     def average_precision(self) -> float:
-        """Average precision, see :func:`pixel_average_precision_score`."""
+        """Compute the average precision, see :func:`pixel_average_precision_score`."""
         return curves.average_precision(self.sample())
 
     def average_precision_error(self) -> float:
-        """Bound on the distance of :meth:`average_precision` from the exact value.
+        """Bound the distance of :meth:`average_precision` from the exact value.
 
-        From the best and the worst order of the pixels within each bin.
+        Computed from the best and the worst order of the pixels within each bin.
         """
         p, n = self.anomalous[::-1].astype(float), self.normal[::-1].astype(float)
         occupied = p > 0
@@ -155,23 +156,23 @@ class PixelHistogram:
         return float(max(best.sum() / total - value, value - worst.sum() / total))
 
     def aupro(self, max_fpr: float = 0.3) -> float:
-        """Area under the per-region overlap, see :func:`aupro_score`."""
+        """Compute the area under the per-region overlap, see :func:`aupro_score`."""
         return curves.aupro(self.sample(), max_fpr)
 
     def aupro_error(self, max_fpr: float = 0.3) -> float:
-        """Bound on the distance of :meth:`aupro` from the exact value."""
+        """Bound the distance of :meth:`aupro` from the exact value."""
         if self.overlap is None:
             raise ValueError("The regions were not counted: regions=False.")
         pairs = float((self.normal * self.overlap).sum())
-        # Along a step of the curve, the exact one stays within the step's box.
+        # Within a step of the curve, the exact curve stays inside the box of the step.
         return pairs / float(self.normal.sum()) / float(self.overlap.sum()) / max_fpr
 
     def f1_max(self) -> tuple[float, float]:
-        """Greatest F1 and its threshold, see :func:`f1_max_score`."""
+        """Compute the maximum F1 and its threshold, see :func:`f1_max_score`."""
         return curves.f1_max(self.sample())
 
     def f1_max_error(self) -> float:
-        """Bound on the distance of :meth:`f1_max` from the exact value."""
+        """Bound the distance of :meth:`f1_max` from the exact value."""
         p, n = self.anomalous[::-1].astype(float), self.normal[::-1].astype(float)
         true_after, false_before = np.cumsum(p), np.cumsum(n) - n
         best = 2 * true_after / (true_after + false_before + p.sum())
@@ -183,7 +184,7 @@ def _sum_of_precisions(
     false_before: npt.NDArray[np.float64],
     count: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Sum of the precisions at `count` anomalous pixels in a row.
+    """Sum the precisions at `count` consecutive anomalous pixels.
 
     The terms (t + i) / (t + i + f) for i = 1 .. count are 1 - f / (t + f + i), and
     sums of inverses are differences of the digamma function.

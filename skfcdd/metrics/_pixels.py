@@ -1,4 +1,4 @@
-"""Figures of merit of heatmaps against masks."""
+"""Metrics that compare heatmaps with masks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = [
     "region_overlap_curve",
 ]
 
-# Up to this many pixels are sorted one by one, which takes about 30 bytes for each.
+# Up to this many pixels are sorted exactly, which takes about 30 bytes per pixel.
 MOST_EXACT = 1 << 24
 
 
 def _pixels(
     masks: Any, heatmaps: Any, method: str, *, regions: bool = False
 ) -> PixelSample:
-    """Pixels, one by one or counted, after all checks."""
+    """Validate pixels, and return them individually or as a histogram."""
     if method not in ("auto", "exact", "histogram"):
         raise ValueError(
             f"Got method={method!r}, but expected 'auto', 'exact' or 'histogram'."
@@ -42,32 +42,32 @@ def _pixels(
 
 
 def pixel_roc_auc_score(masks: Any, heatmaps: Any, *, method: str = "auto") -> float:
-    """Area under the ROC curve over all pixels of all images.
+    """Compute the area under the ROC curve over all pixels of all images.
 
     Parameters
     ----------
     masks : array-like of shape (n, h, w), or list with None
-        1 (or 255) at anomalous pixels, else 0. Images whose mask is None, as it is not
-        known, take no part.
+        1 (or 255) at anomalous pixels, otherwise 0. Images whose mask is None (unknown)
+        are ignored.
     heatmaps : array-like of shape (n, h, w)
-        Greater is more anomalous.
+        Greater values are more anomalous.
     method : {"auto", "exact", "histogram"}, default="auto"
-        "exact" sorts all pixels, with about 30 bytes for each. "histogram" counts
-        them block by block, in memory that does not depend on their number; how far
-        it can be off is said by :class:`PixelHistogram`. "auto" is exact up to 16
-        million pixels.
+        "exact" sorts all pixels, which takes about 30 bytes per pixel. "histogram"
+        counts them block by block, in memory that does not depend on their number; see
+        :class:`PixelHistogram` for its accuracy. "auto" is exact up to 16 million
+        pixels.
 
     Returns
     -------
     float
-        0.5 for heatmaps that tell nothing, 1 for perfect ones.
+        0.5 for uninformative heatmaps, 1 for perfect ones.
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If the shapes differ.
     ValueError
-        If masks hold other values, or pixels of one kind alone, or heatmaps are not
+        If masks contain other values, all pixels are of one kind, or heatmaps are not
         finite.
 
     Examples
@@ -82,18 +82,18 @@ def pixel_roc_auc_score(masks: Any, heatmaps: Any, *, method: str = "auto") -> f
 def pixel_average_precision_score(
     masks: Any, heatmaps: Any, *, method: str = "auto"
 ) -> float:
-    """Average precision over all pixels: the ROC's counterpart for rare defects.
+    """Compute the average precision over all pixels, suited to rare defects.
 
     Parameters
     ----------
     masks, heatmaps, method
-        As for :func:`pixel_roc_auc_score`.
+        See :func:`pixel_roc_auc_score`.
 
     Returns
     -------
     float
-        About the share of anomalous pixels for heatmaps that tell nothing, 1 for
-        perfect ones.
+        About the fraction of anomalous pixels for uninformative heatmaps, 1 for perfect
+        ones.
 
     Raises
     ------
@@ -113,25 +113,25 @@ def pixel_average_precision_score(
 def aupro_score(
     masks: Any, heatmaps: Any, *, max_fpr: float = 0.3, method: str = "auto"
 ) -> float:
-    """Area under the per-region overlap, in which small defects count like large ones.
+    """Compute the area under the per-region overlap (AUPRO).
 
-    At each threshold, the overlap is the share of a defect's pixels that is found,
-    averaged over all defects: the connected regions of the masks, diagonals included.
-    It is integrated over the share of normal pixels that are found wrongly, up to
-    `max_fpr`, and divided by it (Bergmann et al., "The MVTec Anomaly Detection
-    Dataset", IJCV 2021).
+    Small defects count as much as large ones. At each threshold, the overlap is the
+    fraction of the pixels of a defect above it, averaged over all defects: the
+    connected regions of the masks, including diagonal neighbours. It is integrated over
+    the false positive rate of pixels up to `max_fpr`, and divided by `max_fpr`
+    (Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021).
 
     Parameters
     ----------
     masks, heatmaps, method
-        As for :func:`pixel_roc_auc_score`.
+        See :func:`pixel_roc_auc_score`.
     max_fpr : float, default=0.3
-        Greatest false-positive rate, in (0, 1].
+        Upper limit of the false positive rate, in (0, 1].
 
     Returns
     -------
     float
-        ``max_fpr / 2`` for heatmaps that tell nothing, 1 for perfect ones.
+        ``max_fpr / 2`` for uninformative heatmaps, 1 for perfect ones.
 
     Raises
     ------
@@ -151,23 +151,24 @@ def aupro_score(
 def region_overlap_curve(
     masks: Any, heatmaps: Any, *, method: str = "auto"
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Per-region overlap at each threshold: the curve whose area is `aupro_score`.
+    """Compute the per-region overlap curve, whose area is `aupro_score`.
 
     Parameters
     ----------
     masks, heatmaps, method
-        As for :func:`pixel_roc_auc_score`.
+        See :func:`pixel_roc_auc_score`.
 
     Returns
     -------
     fpr : ndarray of shape (k,), float64
-        Share of the normal pixels at or above each threshold, in increasing order,
-        from 0 to 1.
+        Fraction of the normal pixels at or above each threshold, increasing from 0 to
+        1.
     overlap : ndarray of shape (k,), float64
-        Share of a defect's pixels at or above it, averaged over all defects.
+        Fraction of the pixels of a defect at or above each threshold, averaged over all
+        defects.
     thresholds : ndarray of shape (k,)
-        In decreasing order; the first is infinite. Thresholds between two points on a
-        straight line are left out.
+        Decreasing thresholds; the first is infinite. Thresholds between two points on a
+        straight line are dropped.
 
     Raises
     ------
@@ -188,19 +189,19 @@ def region_overlap_curve(
 def f1_max_score(
     masks: Any, heatmaps: Any, *, method: str = "auto"
 ) -> tuple[float, float]:
-    """Greatest F1 over all thresholds, and the threshold at which it is reached.
+    """Compute the maximum F1 over all thresholds, and the threshold that attains it.
 
     Parameters
     ----------
     masks, heatmaps, method
-        As for :func:`pixel_roc_auc_score`.
+        See :func:`pixel_roc_auc_score`.
 
     Returns
     -------
     f1 : float
         Harmonic mean of precision and recall of the pixels.
     threshold : float
-        The least score that is called anomalous.
+        The lowest score counted as anomalous.
 
     Raises
     ------
@@ -219,17 +220,17 @@ def f1_max_score(
 def intersection_over_union_score(
     masks: Any, predictions: Any, *, average: str = "image"
 ) -> float:
-    """Intersection over union of true and predicted anomalous pixels.
+    """Compute the intersection over union of true and predicted anomalous pixels.
 
     Parameters
     ----------
     masks : array-like of shape (n, h, w)
-        1 (or 255) at truly anomalous pixels, else 0.
+        1 (or 255) at truly anomalous pixels, otherwise 0.
     predictions : array-like of shape (n, h, w)
-        1 (or 255) where predicted, else 0.
+        1 (or 255) at pixels predicted to be anomalous, otherwise 0.
     average : {"image", "pixel"}, default="image"
-        "image" is the mean over images; one without an anomalous pixel counts 1 if
-        none is predicted, and 0 otherwise. "pixel" takes all pixels together.
+        "image" averages over images; an image without anomalous pixels counts 1 if none
+        is predicted, otherwise 0. "pixel" combines the pixels of all images.
 
     Returns
     -------
@@ -238,7 +239,7 @@ def intersection_over_union_score(
 
     Raises
     ------
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If the shapes differ.
     ValueError
         If there are other values.

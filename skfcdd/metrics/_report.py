@@ -1,4 +1,4 @@
-"""What is found of each kind of defect."""
+"""Report of the metrics for each kind of defect."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ def defect_report(
     heatmaps: Any = None,
     output_dict: bool = False,
 ) -> str | dict[str, dict[str, float]]:
-    """Figures for each kind of defect against all normal images.
+    """Build a report with the metrics for each kind of defect against normal images.
 
     Parameters
     ----------
     kinds : array-like of shape (n,)
         Kind of each image.
     scores : array-like of shape (n,)
-        Anomaly scores; greater is more anomalous.
+        Anomaly scores; greater values are more anomalous.
     normal : label
         The kind that means "no defect".
     threshold : float, default=None
-        Adds the share of images above it: found defects, and false alarms among the
-        normal ones.
+        Adds the fraction of images above the threshold: detected defects, or false
+        alarms for normal images.
     masks, heatmaps : array-like of shape (n, h, w), default=None
-        Add pixel AUROC and AUPRO. Defects whose mask is None or empty take no part:
-        where they are is not known.
+        Add pixel AUROC and AUPRO. Defects whose mask is None or empty are ignored,
+        because their location is unknown.
     output_dict : bool, default=False
-        Give a dict of dicts instead of a text.
+        If True, return a dict of dicts instead of text.
 
     Returns
     -------
     str or dict
-        A table, or figures by kind and name. "all" stands for all defects together;
+        A table, or metrics by kind and name. "all" stands for all defects together;
         "all defects" if a kind has that name.
 
     Raises
     ------
     ValueError
-        If there is no normal image or no defect, lengths differ, or masks come
+        If there are no normal images or no defects, lengths differ, or masks are given
         without heatmaps.
 
     Examples
@@ -112,7 +112,7 @@ def _free_name(name: str, taken: Sequence[str]) -> str:
 
 
 def _marked(masks: Any, n: int) -> npt.NDArray[np.bool_]:
-    """Which images have a mask with an anomalous pixel."""
+    """Return which images have a mask with an anomalous pixel."""
     if len(masks) != n:
         raise ValueError(f"kinds has {n} images, but there are {len(masks)} masks.")
     return np.array([mask is not None and np.any(np.asarray(mask)) for mask in masks])
@@ -121,7 +121,7 @@ def _marked(masks: Any, n: int) -> npt.NDArray[np.bool_]:
 def _pixel_figures(
     masks: Any, heatmaps: Any, rows: npt.NDArray[np.intp]
 ) -> dict[str, float]:
-    """Of images whose masks are known; that of a good one may be None."""
+    """Compute pixel metrics of images with known masks; good images need none."""
     check_consistent_length(masks, heatmaps)
     values = np.asanyarray(heatmaps)[rows]
     empty = np.zeros(values.shape[1:], dtype=bool)

@@ -20,16 +20,16 @@ __all__ = ["PIXEL_SCORERS", "PixelScorer"]
 
 @dataclass(frozen=True)
 class PixelScorer:
-    """Score heatmaps or predicted masks of an estimator against masks given as y.
+    """Scorer that compares heatmaps or predicted masks with masks passed as y.
 
-    What ``scoring=`` of GridSearchCV and cross_val_score takes.
+    Use it as ``scoring=`` of GridSearchCV and cross_val_score.
 
     Parameters
     ----------
     metric : callable (masks, maps, ...) -> float
         Greater is better. Called with `options` as keyword arguments.
     response_method : {"explain", "predict"}, default="explain"
-        What makes the maps.
+        Method of the estimator that returns heatmaps or masks.
     options : dict, default={}
         Keyword arguments of `metric`.
 
@@ -56,7 +56,7 @@ class PixelScorer:
         Parameters
         ----------
         estimator : estimator
-            With the method `response_method`.
+            Fitted estimator with the method `response_method`.
         X : array-like
             Images.
         y : array-like of shape (n, h, w)

@@ -1,18 +1,18 @@
-r"""Objectives: from the features of a backbone to scores and losses.
+r"""Objectives: scores and losses computed from the features of a backbone.
 
-Every objective turns the features of a batch into *cells*
-:math:`A \ge 0` of shape (n, u, v). Their mean over an image is its anomaly score
+Every objective maps the features of a batch to *cells* :math:`A \ge 0` of shape
+(n, u, v). Their mean over an image is its anomaly score
 
 .. math:: s = \frac{1}{uv} \sum_{k,l} A_{kl} \ge 0,
           \qquad p = 1 - e^{-s},
 
-and :math:`p` is the model's probability of an anomaly. A normal image costs
-:math:`-\log(1 - p) = s`, an anomaly :math:`-\log p = -\log(1 - e^{-s})`. The FCDD
-objective [1]_ is this binary cross-entropy with pseudo-Huber cells.
+where :math:`p` is the predicted probability of an anomaly. The loss of a normal image
+is :math:`-\log(1 - p) = s`, that of an anomaly :math:`-\log p = -\log(1 - e^{-s})`. The
+FCDD objective [1]_ is this binary cross-entropy with pseudo-Huber cells.
 
-All of this is computed in float32 (float64 if the input is), also where the
-backbone runs in bfloat16 or float16: the difference :math:`1 - e^{-s}` has no digits
-left in half precision.
+All of this is computed in float32 (float64 if the input is), even if the backbone runs
+in bfloat16 or float16: in half precision, the difference :math:`1 - e^{-s}` has no
+significant digits.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""The formulas of the objectives, each a pure function."""
+"""The formulas of the objectives as pure functions."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _LN2 = 0.6931471805599453
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """Float32, or float64 where `x` is."""
+    """Convert to float32, unless `x` is float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def pseudo_huber(phi: Tensor) -> Tensor:
-    r"""Pseudo-Huber map :math:`A = \sqrt{\phi^2 + 1} - 1`, element-wise.
+    r"""Compute the pseudo-Huber map :math:`A = \sqrt{\phi^2 + 1} - 1` element-wise.
 
-    Computed as :math:`\phi^2 / (\sqrt{\phi^2 + 1} + 1)`: the form above cancels to
-    exactly 0 in float32 for :math:`|\phi| \le 3 \cdot 10^{-4}`.
+    Implemented as :math:`\phi^2 / (\sqrt{\phi^2 + 1} + 1)`, because the form above
+    cancels to exactly 0 in float32 for :math:`|\phi| \le 3 \cdot 10^{-4}`.
 
     Parameters
     ----------
     phi : Tensor of any shape, floating
-        The map of the network.
+        Output of the network.
 
     Returns
     -------
@@ -50,10 +50,10 @@ def pseudo_huber(phi: Tensor) -> Tensor:
 
 
 def anomaly_nll(s: Tensor) -> Tensor:
-    r"""Loss of an anomaly with score `s`: :math:`-\log(1 - e^{-s})`.
+    r"""Compute the loss of an anomaly with score `s`: :math:`-\log(1 - e^{-s})`.
 
-    The value and its gradient are finite for every :math:`s \ge 0`; at ``s = 0``
-    the score is taken as the smallest normal number of its type.
+    The value and its gradient are finite for every :math:`s \ge 0`; ``s = 0`` is
+    replaced by the smallest normal number of the data type.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def anomaly_nll(s: Tensor) -> Tensor:
     tensor(0.6931)
     """
     s = full_precision(s)
-    # Each branch gets arguments for which it is accurate, so that neither can
-    # hand a NaN to the gradient of the other through `where`.
+    # Each branch gets arguments for which it is accurate, so that neither of them
+    # passes a NaN to the gradient of the other through `where`.
     near = s.clamp(torch.finfo(s.dtype).tiny, _LN2)
     far = s.clamp(min=_LN2)
     return torch.where(
@@ -83,12 +83,12 @@ def anomaly_nll(s: Tensor) -> Tensor:
 
 
 def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> Tensor:
-    r"""Pixel-wise objective over the heatmap :math:`A'` of each image.
+    r"""Compute the pixel-wise loss over the heatmap :math:`A'` of each image.
 
     .. math:: \frac{1}{m}\sum_j (1 - Y_j) A'_j
               - \log\Bigl(1 - \exp\bigl(-\tfrac{1}{m'}\sum_j Y_j A'_j\bigr)\Bigr)
 
-    after equation 4 of the FCDD paper. The second term counts only for images with
+    following equation 4 of the FCDD paper. The second term is used only for images with
     an anomalous pixel.
 
     Parameters
@@ -98,9 +98,9 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
     masks : Tensor of shape (n, h, w), bool
         True at the anomalous pixels :math:`Y`.
     over : {"anomalous", "all"}, default="anomalous"
-        What the second mean runs over. "all" is the published form, :math:`m' = m`,
-        with which a tiny defect costs much more than a large one; "anomalous"
-        divides by the number of anomalous pixels instead.
+        Pixels over which the second mean is taken. "all" is the published form,
+        :math:`m' = m`, in which a tiny defect has a much larger loss than a large one;
+        "anomalous" divides by the number of anomalous pixels instead.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
     Raises
     ------
     ValueError
-        If the shapes differ, or `over` is another word.
+        If the shapes differ, or `over` is invalid.
 
     Examples
     --------
@@ -127,10 +127,10 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
 def pixel_means(
     heatmaps: Tensor, masks: Tensor, over: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of the heatmap over normal and over anomalous pixels, (n,) each.
+    """Compute the means over normal and over anomalous pixels, (n,) each.
 
-    The third result says which images have an anomalous pixel; the second mean of the
-    others is a harmless 1.
+    The third result flags images with an anomalous pixel; for all others, the second
+    mean is a placeholder of 1.
     """
     if heatmaps.shape != masks.shape:
         raise ValueError(
@@ -145,7 +145,7 @@ def pixel_means(
     counts = anomalous.sum(dim=(1, 2))
     pixels = masks[0].numel() if over == "all" else counts.clamp(min=1)
     anomalous_part = (heatmaps * anomalous).sum(dim=(1, 2)) / pixels
-    # An image without an anomalous pixel is given a harmless argument and weight 0.
+    # An image without anomalous pixels gets a placeholder argument and weight 0.
     has_any = counts > 0
     safe = torch.where(has_any, anomalous_part, torch.ones_like(anomalous_part))
     return normal_part, safe, has_any

@@ -1,4 +1,4 @@
-"""The layer between features and map."""
+"""The layer that maps features to a single channel."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["MapHead"]
 
 
 class _Map(torch.autograd.Function):
-    """The map in full precision, with gradients in that of the features.
+    """Map in full precision, with gradients in the precision of the features.
 
-    On processors PyTorch's gradients of a convolution to one channel take several times
-    as long in single precision as what they are: an outer product and a sum.
+    On CPUs, PyTorch's gradients of a convolution to one channel are several times
+    slower in single precision than their mathematical form: an outer product and a sum.
     """
 
     @staticmethod
@@ -46,9 +46,9 @@ class _Map(torch.autograd.Function):
 
 
 class MapHead(nn.Conv2d):
-    """1x1 convolution to one channel, in float32 also where features are bfloat16.
+    """1x1 convolution to one channel, in float32 even if features are bfloat16.
 
-    The head is small, and in bfloat16 many cells would have the same value.
+    The head is cheap, and in bfloat16 many cells would have the same value.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class MapHead(nn.Conv2d):
         super().__init__(channels, 1, kernel_size=1)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Map (n, 1, u, v) of features (n, d, u, v)."""
+        """Map features (n, d, u, v) to (n, 1, u, v)."""
         low = input.dtype == torch.bfloat16 and input.device.type == "cpu"
         if low and torch.is_grad_enabled():
             result: Tensor = _Map.apply(  # type: ignore[no-untyped-call]

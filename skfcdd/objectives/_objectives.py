@@ -1,4 +1,4 @@
-"""The objectives, each a head with its cells and its loss."""
+"""The objectives, each with its head, its cells and its loss."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ __all__ = [
 
 
 class Objective(nn.Module):
-    """Base of all objectives, and the interface of one's own.
+    """Base class for objectives; subclass it to define your own.
 
-    A subclass says in `build` which layer stands between features and cells (by
-    default a 1x1 convolution to one channel), in `cells` how its output becomes a
-    non-negative map, and in `loss` what an image costs.
+    Subclasses may override `build`, which creates the layer between features and cells
+    (by default a 1x1 convolution to one channel); `cells`, which maps its output to a
+    non-negative map; and `loss`, which returns the loss of each image.
 
     Attributes
     ----------
     spatial : bool
         Whether the cells form a map over the image. Otherwise there is one cell per
-        image, and heatmaps are made from the gradient of the score with respect to
+        image, and heatmaps are computed from the gradient of the score with respect to
         the input.
     uses_anomalies : bool
-        Whether anomalies take part in training.
+        Whether anomalies are used in training.
     uses_bias : bool
         Whether the network may have bias terms.
 
@@ -72,7 +72,7 @@ class Objective(nn.Module):
         self.head: nn.Module = nn.Identity()
 
     def build(self, channels: int) -> None:
-        """Make the head for features with `channels` channels.
+        """Create the head for features with `channels` channels.
 
         Parameters
         ----------
@@ -82,7 +82,7 @@ class Objective(nn.Module):
         self.head = MapHead(channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Cells of a batch.
+        """Compute the cells of a batch.
 
         Parameters
         ----------
@@ -92,15 +92,15 @@ class Objective(nn.Module):
         Returns
         -------
         Tensor of shape (n, u, v), float32
-            Non-negative; (n, 1, 1) where the objective is not spatial.
+            Non-negative; (n, 1, 1) if the objective is not spatial.
         """
         with torch.autocast(features.device.type, enabled=False):
-            if not isinstance(self.head, MapHead):  # which sees to that itself
+            if not isinstance(self.head, MapHead):  # which handles this itself
                 features = full_precision(features)
             return self.cells(self.head(features))
 
     def cells(self, phi: Tensor) -> Tensor:
-        """Non-negative cells (n, u, v) from the output of the head.
+        """Compute non-negative cells (n, u, v) from the output of the head.
 
         Parameters
         ----------
@@ -114,14 +114,14 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def loss(self, s: Tensor, anomalous: Tensor) -> Tensor:
-        """Loss of each image: binary cross-entropy in p = 1 - exp(-s).
+        """Compute the loss of each image: binary cross-entropy with p = 1 - exp(-s).
 
         Parameters
         ----------
         s : Tensor of shape (n,), float32
             Anomaly scores, non-negative.
         anomalous : Tensor of shape (n,), bool
-            Which images are anomalies.
+            True for anomalies.
 
         Returns
         -------
@@ -132,11 +132,11 @@ class Objective(nn.Module):
     def pixel_loss(
         self, heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous"
     ) -> Tensor:
-        """Loss of each image whose mask is known.
+        """Compute the loss of each image with a known mask.
 
-        That of a normal image with the mean of the normal pixels as its score, and of
-        an anomaly with the mean of the anomalous pixels; see
-        :func:`skfcdd.objectives.pixel_loss`, which this is for FCDD.
+        The loss of a normal image uses the mean of its normal pixels as score, that of
+        an anomaly the mean of its anomalous pixels; for FCDD, this equals
+        :func:`skfcdd.objectives.pixel_loss`.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class Objective(nn.Module):
         masks : Tensor of shape (n, h, w), bool
             True at anomalous pixels.
         over : {"anomalous", "all"}, default="anomalous"
-            What the mean of the anomalous pixels runs over.
+            Pixels over which the mean of the anomalous pixels is taken.
 
         Returns
         -------
@@ -166,7 +166,7 @@ class Objective(nn.Module):
         return self.loss(normal, none) + has_any * self.loss(anomalous, ~none)
 
     def start(self, features: Tensor) -> None:
-        """Learn what must be known before training, from features of normal images.
+        """Initialise quantities that depend on the features of normal images.
 
         Parameters
         ----------
@@ -189,16 +189,16 @@ class FCDD(Objective):
     """
 
     def cells(self, phi: Tensor) -> Tensor:
-        """Pseudo-Huber of the map."""
+        """Apply the pseudo-Huber function to the map."""
         return pseudo_huber(phi[:, 0])
 
 
 class BCE(Objective):
-    r"""Binary cross-entropy on logits, as a map.
+    r"""Binary cross-entropy with a map of logits.
 
     With a logit :math:`z` per cell, :math:`A = \log(1 + e^z)`, so that each cell is
     normal with probability :math:`e^{-A} = 1 - \sigma(z)`, and the image with the
-    geometric mean of these. With a single cell this is logistic regression.
+    geometric mean of these. With a single cell, this is logistic regression.
 
     Examples
     --------
@@ -209,21 +209,21 @@ class BCE(Objective):
     """
 
     def cells(self, phi: Tensor) -> Tensor:
-        """Softplus of the logits."""
+        """Apply softplus to the logits."""
         return F.softplus(phi[:, 0])
 
 
 class Focal(BCE):
     r"""Focal loss: cross-entropy weighted by the error to the power `gamma`.
 
-    :math:`(1 - p_t)^\gamma` times the cross-entropy, where :math:`p_t` is the
-    probability given to the right answer (Lin et al., "Focal Loss for Dense Object
-    Detection", ICCV 2017). Cells as in :class:`BCE`.
+    The cross-entropy is multiplied by :math:`(1 - p_t)^\gamma`, where :math:`p_t` is
+    the predicted probability of the true label (Lin et al., "Focal Loss for Dense
+    Object Detection", ICCV 2017). Cells are those of :class:`BCE`.
 
     Parameters
     ----------
     gamma : float, default=2.0
-        The exponent; 0 gives :class:`BCE`.
+        Focusing parameter; 0 is equivalent to :class:`BCE`.
 
     Examples
     --------
@@ -238,16 +238,16 @@ class Focal(BCE):
         self.gamma = gamma
 
     def loss(self, s: Tensor, anomalous: Tensor) -> Tensor:
-        """Focal loss of each image."""
+        """Compute the focal loss of each image."""
         s = full_precision(s)
         error = torch.where(anomalous, torch.exp(-s), -torch.expm1(-s))
-        # Roots have an infinite slope at 0, which would make NaN of a gradient of 0.
+        # The slope of the power is infinite at 0, and times a zero gradient gives NaN.
         error = error.clamp(min=torch.finfo(s.dtype).tiny)
         return error**self.gamma * super().loss(s, anomalous)
 
 
 class _VectorObjective(Objective):
-    """One vector per image: average pooling and a linear layer."""
+    """Objective with one vector per image: average pooling and a linear layer."""
 
     spatial = False
 
@@ -256,7 +256,7 @@ class _VectorObjective(Objective):
         self.n_components = n_components
 
     def build(self, channels: int) -> None:
-        """Pool to one vector, then map it linearly to `n_components` numbers."""
+        """Create average pooling and a linear layer to `n_components` outputs."""
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
@@ -283,7 +283,7 @@ class HSC(_VectorObjective):
     """
 
     def cells(self, phi: Tensor) -> Tensor:
-        """Pseudo-Huber of the vector's length."""
+        """Apply the pseudo-Huber function to the norm of the vector."""
         square = (phi * phi).sum(dim=1)
         return (square / (torch.sqrt(square + 1) + 1))[:, None, None]
 
@@ -292,9 +292,9 @@ class DSVDD(_VectorObjective):
     r"""Deep support vector data description: :math:`s = \|a - c\|^2`.
 
     The centre :math:`c` is the mean vector of the normal images under the untrained
-    network, and stays fixed. Trained on normal images alone; the network has no
-    bias terms, for these could reproduce any centre (Ruff et al., "Deep One-Class
-    Classification", ICML 2018).
+    network, and stays fixed. Only normal images are used in training; the network has
+    no bias terms, because these could reproduce any centre (Ruff et al., "Deep
+    One-Class Classification", ICML 2018).
 
     Parameters
     ----------
@@ -320,34 +320,34 @@ class DSVDD(_VectorObjective):
 
     @torch.no_grad()
     def start(self, features: Tensor) -> None:
-        """Fix the centre; components near 0 are moved to distance 0.1 from it."""
+        """Set the centre; components below 0.1 in magnitude are set to 0.1 or -0.1."""
         center = self.head(features).float().mean(dim=0)
         sign = torch.where(center < 0, -1.0, 1.0)
         self.center.copy_(torch.where(center.abs() < 0.1, 0.1 * sign, center))
 
     def cells(self, phi: Tensor) -> Tensor:
-        """Squared distance to the centre."""
+        """Compute the squared distance to the centre."""
         return ((phi - self.center) ** 2).sum(dim=1)[:, None, None]
 
     def loss(self, s: Tensor, anomalous: Tensor) -> Tensor:
-        """Score of normal images; anomalies take no part."""
+        """Return the score of normal images; the loss of anomalies is 0."""
         return torch.where(anomalous, torch.zeros_like(s), s)
 
 
 OBJECTIVES: Mapping[str, Callable[[], Objective]] = MappingProxyType(
     {"fcdd": FCDD, "hsc": HSC, "dsvdd": DSVDD, "bce": BCE, "focal": Focal}
 )
-"""Objectives by the name that ``loss=`` takes."""
+"""Objectives by the names that ``loss=`` accepts."""
 
 
 def resolve_objective(loss: Any) -> Objective:
-    """Make the objective that `loss` names, without its head.
+    """Create the objective that `loss` refers to, without its head.
 
     Parameters
     ----------
     loss : str, Objective or a subclass of Objective
-        One of "fcdd", "hsc", "dsvdd", "bce", "focal", or one's own. An instance is
-        copied.
+        One of "fcdd", "hsc", "dsvdd", "bce" and "focal", a class, or an instance, which
+        is copied.
 
     Returns
     -------

@@ -43,7 +43,8 @@ from skfcdd.persistence._model import (
 __all__ = ["load", "read_info", "save"]
 
 # Grows with changes that older versions of skfcdd cannot read.
-# 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters.
+# 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters; up to 5,
+# images were always held out to calibrate.
 FORMAT = 6
 # Attributes that an estimator has beside its fitted model.
 _STATE = ("n_features_in_", "feature_names_in_")
@@ -104,7 +105,7 @@ def save(
 
     Warns
     -----
-    ~skfcdd.exceptions.NotStoredWarning
+    NotStoredWarning
         If parameters that matter to a further ``fit`` alone are code or data and are
         left out: callbacks, exposed outliers, own kinds of anomalies.
 
@@ -208,7 +209,7 @@ def load(
     ------
     FileNotFoundError
         If there is no such file.
-    ~skfcdd.exceptions.ModelFileError
+    ModelFileError
         If it is no such file, is damaged, comes from a newer version of the format,
         or needs `backbone`.
     ValueError
@@ -284,7 +285,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises
     ------
-    ~skfcdd.exceptions.ModelFileError
+    ModelFileError
         If it is no such file.
 
     Examples

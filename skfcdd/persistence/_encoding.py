@@ -1,4 +1,4 @@
-"""Values as JSON, and back, by names from a fixed list."""
+"""Conversion of values to JSON and back, with a fixed list of names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["Decoder", "Encoder"]
 
-# What a file may name; nothing is imported by a name from a file.
+# Names allowed in a file; nothing is imported by a name from a file.
 _OBJECTS: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
@@ -47,7 +47,7 @@ _KINDS = "biufU"
 
 
 class Encoder:
-    """Turns values into JSON.
+    """Encoder of values as JSON.
 
     Attributes
     ----------
@@ -59,23 +59,23 @@ class Encoder:
         self.left_out: list[str] = []
 
     def parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters by name; those that are code or data are left out."""
+        """Encode parameters by name; code and data are left out."""
         stored = {}
         for name, value in params.items():
             try:
                 stored[name] = self.encode(value, name)
             except TypeError:
-                if name != "backbone":  # which `load` asks for itself
+                if name != "backbone":  # `load` asks for it
                     self.left_out.append(name)
         return stored
 
     def encode(self, value: Any, name: str) -> Any:
-        """A value as JSON.
+        """Encode a value as JSON.
 
         Raises
         ------
         TypeError
-            If it is of no type that a file may hold.
+            If its type cannot be stored.
         """
         if isinstance(value, (np.bool_, np.integer, np.floating)):
             value = value.item()
@@ -111,7 +111,7 @@ class Encoder:
             fields = {
                 f.name: self.encode(getattr(value, f.name), name)
                 for f in dataclasses.fields(value)
-                # Fields that came later are left out where they say nothing.
+                # Newer fields are omitted if they have their default value.
                 if f.default is not None or getattr(value, f.name) is not None
             }
             return {"object": kind, "fields": fields}
@@ -133,10 +133,10 @@ class Encoder:
 
 
 class Decoder:
-    """Turns JSON into values."""
+    """Decoder of values from JSON."""
 
     def decode(self, value: Any) -> Any:
-        """The value that JSON stands for."""
+        """Decode a value from JSON."""
         if isinstance(value, list):
             return [self.decode(item) for item in value]
         if not isinstance(value, dict):

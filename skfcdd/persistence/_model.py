@@ -26,6 +26,7 @@ from skfcdd._utils.random import seeded
 from skfcdd._verdicts import Convention
 from skfcdd.backbones import auto_name
 from skfcdd.exceptions import ModelFileError
+from skfcdd.persistence._calibration import describe_calibration, read_calibration
 from skfcdd.persistence._encoding import Decoder, Encoder
 from skfcdd.receptive_field import ReceptiveField
 
@@ -36,6 +37,7 @@ _PLAIN = (
     "receptive_field",
     "threshold",
     "calibration_scores",
+    "calibration_groups",
     "heatmap_scale",
     "normal_peak",
     "network_digests",
@@ -73,6 +75,7 @@ def describe(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
         f.name: encoder.encode(getattr(model.used, f.name), f.name)
         for f in fields(model.used)
     }
+    described["calibration"] = describe_calibration(model.calibration)
     described["network"] = _describe_network(model, encoder)
     return described
 
@@ -232,6 +235,7 @@ def rebuild(
     plain = {name: decode(described[name]) for name in _PLAIN if name in described}
     used = {k: decode(v) for k, v in described.get("used", {}).items()}
     model = FittedModel(runner=None, used=UsedImages(**used), **parts, **plain)
+    model = replace(model, calibration=read_calibration(model, described))
     images = with_whole_reading(model.images)
     model = replace(model, images=images, history=tuple(model.history))
     _check(model, kind)

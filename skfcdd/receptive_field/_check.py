@@ -1,4 +1,4 @@
-"""Whether a network answers where its receptive field says."""
+"""Verification that a network responds where its receptive field is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from skfcdd.receptive_field._field import ReceptiveField
 
 __all__ = ["check_places"]
 
-# Where spots are put, in shares of the sides.
+# Positions of the test spots, as fractions of the sides.
 _PLACES = ((0.3, 0.7), (0.5, 0.4), (0.7, 0.6))
-# How far off the answer may be: so many strides, and this share of what a cell sees,
-# for random weights do not look at the middle of it.
+# Tolerance of the response: a number of strides, plus this fraction of the receptive
+# field, because random weights do not respond to its centre.
 _STRIDES, _EXTENTS = 1.5, 1 / 8
-# Fewer pixels or cells along an axis tell nothing.
+# Fewer pixels or cells along an axis are not informative.
 _LEAST_PIXELS, _LEAST_CELLS = 16, 4
 
 Floats = npt.NDArray[np.float64]
@@ -34,23 +34,23 @@ def check_places(
     n_channels: int,
     image_shape: tuple[int, int],
 ) -> None:
-    """Warn where spots in an image move the map elsewhere than the field says.
+    """Warn if spots in an image change the map elsewhere than the field predicts.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v). Its mode is left as it was.
+        Maps (n, c, h, w) to (n, d, u, v). Its mode is restored.
     field : ReceptiveField
-        Of its cells.
+        Receptive field of its cells.
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
     image_shape : tuple of int (h, w)
         Size of the images.
 
     Warns
     -----
     ReceptiveFieldWarning
-        If the middle of what a spot moves is far from the spot.
+        If the centre of the response is far from the spot.
     """
     if min(image_shape) < _LEAST_PIXELS:
         return
@@ -62,7 +62,7 @@ def check_places(
     finally:
         module.train(was_training)
     for axis, name in enumerate(("rows", "columns")):
-        # Cells on one side of a spot alone answer on that side.
+        # Cells on only one side of a spot respond on that side.
         limits = np.sort(np.stack([spots[:, axis], expected[:, axis]]), axis=0)
         off = np.maximum(limits[0] - answers[:, axis], answers[:, axis] - limits[1])
         seen = min(field.extent[axis], image_shape[axis])
@@ -85,9 +85,9 @@ def _answers(
     n_channels: int,
     image_shape: tuple[int, int],
 ) -> tuple[Floats, Floats, Floats]:
-    """Middles of spots, of the cells that see them, and of what they move.
+    """Return the centres of spots, of the cells that see them, and of the responses.
 
-    All (places, 2) in pixels.
+    All have shape (places, 2), in pixels.
     """
     parameter = next(module.parameters(), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
@@ -107,7 +107,7 @@ def _answers(
 def _with_spot(
     noise: Tensor, place: tuple[float, float], field: ReceptiveField
 ) -> tuple[Tensor, list[float]]:
-    """An image with a bright spot as large as a stride, and the middle of the spot."""
+    """Return an image with a bright spot of one stride, and the spot's centre."""
     image, ends = noise.clone(), []
     for share, n, stride in zip(place, noise.shape[2:], field.stride, strict=True):
         width = min(n, max(1, round(stride)))
@@ -121,7 +121,7 @@ def _with_spot(
 def _cells_around(
     spot: list[float], field: ReceptiveField, map_shape: Sequence[int]
 ) -> list[float]:
-    """Middle of the cells that see a spot; the spot itself where none is known to."""
+    """Return the centre of the cells that see a spot; the spot itself if none does."""
     found = []
     for axis, (place, n_cells) in enumerate(zip(spot, map_shape, strict=True)):
         centers = field.centers(n_cells, axis)
@@ -131,8 +131,8 @@ def _cells_around(
 
 
 def _middle(moved: Tensor, field: ReceptiveField) -> list[float]:
-    """Centre of mass of a map (u, v), in pixels; NaN where it tells nothing."""
-    # Gates and normalisation move all cells a little.
+    """Return the centre of mass of a map (u, v), in pixels; NaN if uninformative."""
+    # Gates and normalisation change all cells slightly.
     moved = (moved - moved.median()).clamp(min=0)
     found = []
     for axis in (0, 1):

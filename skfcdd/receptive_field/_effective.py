@@ -1,4 +1,4 @@
-"""Where in its receptive field a cell of a trained network looks."""
+"""Centre of the effective receptive field of a trained network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from skfcdd.receptive_field._field import ReceptiveField
 
 __all__ = ["effective_field"]
 
-# Images of noise, each with its own mixture of the channels of a cell.
+# Number of noise images, each with its own mixture of the channels of a cell.
 _IMAGES = 8
-# Shifts are given in halves of a pixel, which no rounding of the network changes.
+# Shifts are multiples of half a pixel, so that rounding errors do not matter.
 _STEP = 2
 
 
@@ -24,32 +24,32 @@ def effective_field(
     n_channels: int,
     image_shape: tuple[int, int],
 ) -> ReceptiveField:
-    r"""A field whose cells lie at the centre of what moves them most.
+    r"""Correct a receptive field so that cells lie at its effective centre.
 
     The effective receptive field (Luo et al., "Understanding the Effective Receptive
     Field in Deep Convolutional Neural Networks", NeurIPS 2016) is the energy of the
     gradient of a cell with respect to the image,
     :math:`E(p) = \sum (\partial y / \partial x_p)^2`, and its centre
-    :math:`\sum_p p\,E(p) / \sum_p E(p)`. Padding that is asymmetric shifts the middle
-    of all that a cell depends on; a network that was trained with mirrored images makes
-    up for that with its weights, so that it looks elsewhere.
+    Asymmetric padding shifts the centre of the pixels that a cell depends on; a network
+    trained on mirrored images compensates for this with its weights, so that its
+    effective centre is elsewhere.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v). Its mode is left as it was.
+        Maps (n, c, h, w) to (n, d, u, v). Its mode is restored.
     field : ReceptiveField
-        Of its cells, for images of this size.
+        Receptive field of its cells, for images of this size.
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
     image_shape : tuple of int (h, w)
         Size of the images.
 
     Returns
     -------
     ReceptiveField
-        With other `offset`; the same field where cells are not on a regular grid, or
-        nothing moves them.
+        With a corrected `offset`; unchanged if cells are not on a regular grid, or do
+        not respond.
 
     Examples
     --------

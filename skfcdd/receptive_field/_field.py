@@ -1,4 +1,4 @@
-"""What a cell of a map sees, and where the cells lie."""
+"""Receptive field and positions of the cells of a map."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Places = tuple[float, ...] | None
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What a cell of the map sees, per axis (rows, columns), in pixels.
+    """Receptive field of the cells of a map, per axis (rows, columns), in pixels.
 
     Parameters
     ----------
     extent : tuple of float
-        Number of pixels that a cell depends on; infinite where it depends on all.
+        Number of pixels that a cell depends on; infinite if it depends on all.
     stride : tuple of float
         Distance between the centres of neighbouring cells.
     offset : tuple of float
-        Centre of the first cell; 0 is the middle of the first pixel.
+        Centre of the first cell; 0 is the centre of the first pixel.
     places : tuple of (tuple of float or None), default=None
-        Centres of all cells along an axis, where they are not on a regular grid;
-        `stride` is then their mean distance. None where `stride` and `offset` say all.
+        Centres of all cells along an axis that are not on a regular grid; `stride` is
+        then their mean distance. None if `stride` and `offset` determine the centres.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class ReceptiveField:
         return self.places is None
 
     def centers(self, n_cells: int, axis: int = 0) -> npt.NDArray[np.float64]:
-        """Centres of the first `n_cells` cells along an axis, in pixels.
+        """Compute the centres of the first `n_cells` cells along an axis, in pixels.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class ReceptiveField:
         Raises
         ------
         ValueError
-            If the cells are not on a regular grid, and there are not so many.
+            If the cells are not on a regular grid, and there are fewer cells.
         """
         own = None if self.places is None else self.places[axis]
         if own is None:
@@ -80,7 +80,7 @@ class ReceptiveField:
         return np.array(own[:n_cells], dtype=np.float64)
 
     def share(self, image_shape: tuple[int, int]) -> tuple[float, float]:
-        """Extent as a share of an image of (h, w) pixels, at most 1, per axis.
+        """Compute the extent as a fraction of an image (h, w), at most 1, per axis.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""A regular grid through the middles of what cells see."""
+"""Regular grids fitted to the centres of receptive fields."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy.typing as npt
 
 __all__ = ["Grid", "fit_grid"]
 
-# A rounder stride is taken if it is not this much worse.
+# A rounder stride is preferred unless it is worse by this much.
 _WORSE = 1.25
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells along an axis.
+    """Grid of cells along an axis.
 
     Parameters
     ----------
     extent : float
-        Pixels that a cell sees, at most.
+        Maximum number of pixels in a receptive field.
     sharp : float
-        The same in the channels that see least.
+        The same for the channels with the smallest receptive field.
     stride : float
-        Distance between neighbours.
+        Distance between neighbouring cells.
     offset : float
-        Centre of the first one.
+        Centre of the first cell.
     slack : float
-        How far what a cell sees may be from what the grid says.
+        Maximum distance between the measured and the predicted receptive fields.
     exact : bool
-        Whether all cells through which it was laid are on it.
+        Whether all fitted cells are on the grid.
     regular : bool
-        Whether no cell is further from the grid than half the way to the next.
+        Whether no cell is further from the grid than half a stride.
     n_fitted : int
-        Number of cells through which it was laid.
+        Number of fitted cells.
     placed : bool, default=True
-        Whether the grid holds for the image, and not for a larger one alone.
+        Whether the grid is valid for the image, and not only for a larger one.
     """
 
     extent: float
@@ -51,29 +51,30 @@ class Grid:
     placed: bool = True
 
     def spans(self, n_cells: int, n_pixels: int) -> bool:
-        """Whether so many cells take about the whole of so many pixels."""
+        """Whether `n_cells` cells cover about all of `n_pixels` pixels."""
         usual = n_pixels / n_cells
         within = (n_cells - 1) * self.stride <= n_pixels + self.extent
         return self.exact and self.stride >= usual / 2 and within
 
     def nowhere(self) -> Grid:
-        """The grid of another image."""
+        """Return the grid without a valid position in the image."""
         return replace(self, regular=False, placed=False)
 
 
 def fit_grid(
     numbers: npt.NDArray[np.intp], edges: npt.NDArray[Any], usual: float
 ) -> Grid:
-    """The grid of cells with these numbers and edges.
+    """Fit a grid to cells with these numbers and edges.
 
     Parameters
     ----------
     numbers : ndarray of int (cells,)
         In increasing order, at least two.
     edges : ndarray (2, cells, 2)
-        First and last pixel that cells see, in any channel and in the sharpest ones.
+        First and last pixel of the receptive fields, in any channel and in the sharpest
+        ones.
     usual : float
-        Distance between cells that are spread evenly.
+        Distance between evenly spaced cells.
     """
     spans = edges[..., 1] - edges[..., 0] + 1.0
     centers = edges[1].mean(axis=-1)
@@ -83,17 +84,18 @@ def fit_grid(
         for stride in _strides(numbers, centers, usual)
     ]
     least = min(error for _, _, error in fits)
-    # Cells that are all about as far off as they stand in groups may as well be spread
-    # evenly, which errs less at the ends than what a few of them seem to say.
+    # If all cells deviate about equally because they form groups, they may as well be
+    # spaced evenly, which has smaller errors at the ends than extrapolating from a few
+    # of them.
     limits = {usual: max(_WORSE * least, apart.max() / 2) if least > 1e-9 else 0.0}
     stride, offset, error = next(
         f for f in fits if f[2] <= limits.get(f[0], _WORSE * least) + 1e-9
     )
-    # Cells that share what they see stand in groups, which jump from one to the next.
+    # Cells that share their receptive field form groups, with jumps in between.
     regular = stride > 0 and error <= max(stride, apart.max()) / 2 + 1e-9
     varied = (spans[1].max() - spans[1].min()) / 2
     extent, sharp = (float(s.max()) for s in spans)
-    # Enlarged maps end with a cell that looks inwards, where others look outwards.
+    # The last cell of an upsampled map has a field further inside than extrapolated.
     slack = float(error + varied + apart.max())
     exact, n = error <= 1e-9, len(numbers)
     return Grid(extent, sharp, stride, offset, slack, exact, bool(regular), n)
@@ -102,7 +104,7 @@ def fit_grid(
 def _strides(
     numbers: npt.NDArray[np.intp], centers: npt.NDArray[np.floating], usual: float
 ) -> list[float]:
-    """Strides to try, the roundest first."""
+    """Return candidate strides, the roundest first."""
     ends = float((centers[-1] - centers[0]) / (numbers[-1] - numbers[0]))
     fitted = float(np.polyfit(numbers, centers, 1)[0])
     whole = [float(round(s)) for s in (usual, ends, fitted) if round(s) >= 1]
@@ -112,6 +114,6 @@ def _strides(
 def _offset(
     numbers: npt.NDArray[np.intp], centers: npt.NDArray[np.floating], stride: float
 ) -> tuple[float, float]:
-    """Offset that is best in the worst cell, and how far off that cell is."""
+    """Return the offset with the smallest maximum deviation, and that deviation."""
     rest = centers - stride * numbers
     return float(rest.max() + rest.min()) / 2, float(rest.max() - rest.min()) / 2

@@ -1,4 +1,4 @@
-"""Extent, stride and first centre of cells, or the centre of each."""
+"""Measurement of the extent, stride and offset of cells, or of their centres."""
 
 from __future__ import annotations
 
@@ -21,49 +21,49 @@ __all__ = ["measure_receptive_field"]
 
 Floats = npt.NDArray[np.float64]
 
-# An axis is enlarged between these sizes until a cell's field fits inside.
+# An axis is enlarged between these sizes until the field of a cell fits inside.
 _MAX_CANVAS = 4096
 _LEAST_CANVAS = 64  # a multiple of the strides of most networks
 # Widths of the strips on which the other axis is measured.
 _STRIPS = (8, 48)
-# Neighbours that are measured in the middle: cells that enlarged maps share come in
-# groups of so many at most.
+# Number of neighbouring cells measured in the centre: upsampled maps have groups of at
+# most this many cells with the same field.
 _GROUP = 8
-# Up to so many cells, all are compared with the grid.
+# Up to this number of cells, all are compared with the grid.
 _FEW = 24
-# Where cells stand in groups, the grid is laid through so many at most.
+# If cells form groups, the grid is fitted to at most this many.
 _MANY = 128
 
 
 def measure_receptive_field(
     module: nn.Module, image_shape: tuple[int, int], n_channels: int
 ) -> ReceptiveField:
-    """Receptive field of the cells of a module's output.
+    """Measure the receptive field of the cells of a module's output.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v). It is copied, measured on the CPU in
-        evaluation mode, and left as it was.
+        Maps (n, c, h, w) to (n, d, u, v). A copy is measured on the CPU in evaluation
+        mode; the module is not modified.
     image_shape : tuple of int (h, w)
-        Size of the images. Larger ones are tried too where a field reaches the
-        border, as long as the module takes them.
+        Size of the images. If a field extends to the border, larger images are tried
+        too, as far as the module supports them.
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
     Returns
     -------
     ReceptiveField
-        An extent is infinite where every cell depends on the whole axis at every size
-        that was tried (as behind global pooling); stride and offset then spread the
-        cells evenly over the image. Where channels differ in what they see, as those of
-        maps of several scales, the extent is what all together see, and those that see
-        least say where the cells lie.
+        An extent is infinite if every cell depends on the whole axis at all tried sizes
+        (as with global pooling); stride and offset then distribute the cells evenly
+        over the image. If channels have different fields, as in maps of several scales,
+        the extent covers all of them, and the channels with the smallest field
+        determine the positions.
 
     Warns
     -----
     ReceptiveFieldWarning
-        If the cells cannot be mapped onto the image; they are spread evenly over it.
+        If cells cannot be located in the image; they are then distributed evenly.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def measure_receptive_field(
 def _line(
     probe: Probe, image_shape: tuple[int, int], n_channels: int, axis: int
 ) -> Line:
-    """The narrowest strip that serves: the other axis does not matter."""
+    """Return the narrowest strip that works: the other axis does not matter."""
     whole = Line(probe, (n_channels, *image_shape), axis)
     n_cells = whole.touched(whole.length, [(0, 0)]).shape[2]
     for width in _STRIPS:
@@ -109,7 +109,7 @@ def _line(
         strip = Line(probe, shape, axis)
         if strip.count(whole.length) != n_cells:
             continue
-        # Behind strides and paddings a strip may be gone from what the cells see.
+        # With strides and padding, a strip may be outside the field of the cells.
         if strip.touched(whole.length, [(0, whole.length)])[0, 0, n_cells // 2]:
             return strip
     return whole
@@ -117,7 +117,7 @@ def _line(
 
 @dataclass(frozen=True)
 class _Found:
-    """What was measured along one axis."""
+    """Result of the measurement along one axis."""
 
     extent: float
     stride: float
@@ -127,7 +127,7 @@ class _Found:
 
 
 class _Axis:
-    """The measurement along one axis."""
+    """Measurement along one axis."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -145,35 +145,36 @@ class _Axis:
         return self._each_cell(grid)
 
     def _on_canvas(self) -> Grid | None:
-        """The grid on the least enlarged image in which enough fields lie inside."""
+        """Return the grid on the smallest enlarged image with enough fields inside."""
         n = self.n_pixels
         length, first = n, None
         while length <= max(_MAX_CANVAS, 2 * n + _LEAST_CANVAS):
             cells = self.n_cells if length == n else self.line.count(length)
-            if cells is None:  # a module made for one size only
+            if cells is None:  # a module for a single size
                 break
             if first is not None and cells == self.n_cells:
-                break  # the number of cells is fixed, and so they lie elsewhere
+                break  # the number of cells is fixed, so their positions differ
             grid = self._inside(length, cells, 1.0)
             if grid is not None:
-                # Cells whose number does not grow with the image lie elsewhere in it.
+                # If the number of cells does not grow with the image, their positions
+                # differ.
                 grown = abs((cells - self.n_cells) * grid.stride - (length - n))
                 if grown > abs(grid.stride) + 1:
                     grid = grid.nowhere()
                 if grid.n_fitted > _GROUP or grid.spans(cells, length):
                     return grid
                 first = first or grid
-            # Where padding depends on the size, cells lie alike in sizes that leave
-            # the same remainders on the way down.
+            # If padding depends on the size, positions agree in sizes that leave the
+            # same remainders at every stride.
             length += -(-length // _LEAST_CANVAS) * _LEAST_CANVAS
         return first
 
     def _inside(self, length: int, n_cells: int, margin: float) -> Grid | None:
-        """The grid, if the fields of two cells in the middle lie inside the canvas.
+        """Return the grid if the fields of two central cells lie inside the canvas.
 
-        A dilated field has holes, so a part of it may lie over the border although the
-        pixels next to the border are not seen. A margin, in multiples of what is seen,
-        makes sure that nothing was cut.
+        A dilated field has holes, so it may extend beyond the border even if the pixels
+        next to the border are not in it. A margin, as a multiple of the measured
+        extent, ensures that nothing is cut off.
         """
         first = n_cells // 2
         ends = self.line.touched(length, [(0, 1), (length - 1, length)])
@@ -196,13 +197,13 @@ class _Axis:
             if inner.sum() < 2:
                 continue
             grid = fit_grid(numbers[inner], edges[:, inner], length / n_cells)
-            # Where cells stand in groups, neighbours are not on the grid of far ones.
+            # If cells form groups, neighbours are not on a grid through distant cells.
             if cells is most or (grid.exact and (cells is many or grid.n_fitted > 2)):
                 return grid
         return None
 
     def _fits(self, grid: Grid) -> bool:
-        """Whether cells of the image see what they see if they lie on the grid."""
+        """Whether the measured fields of cells agree with the grid."""
         n, k = self.n_pixels, self.n_cells
         numbers = np.arange(k)
         if k > _FEW:
@@ -219,7 +220,7 @@ class _Axis:
         return bool((apart[seen] <= slack).all())
 
     def _each_cell(self, grid: Grid) -> _Found:
-        """The centre of what each cell sees of the image."""
+        """Return the centre of the field of each cell in the image."""
         n, k = self.n_pixels, self.n_cells
         edges = self.line.edges(n, range(k))
         extent = grid.extent
@@ -229,7 +230,7 @@ class _Axis:
         low, high = np.moveaxis(edges[1].astype(float), -1, 0)
         seen, spans = low >= 0, high - low + 1
         whole = float(np.median(spans[seen])) if seen.any() else math.inf
-        # What a cell at the border would see beyond it.
+        # Extend the fields of border cells beyond the image.
         centers, short = (low + high) / 2, spans < whole
         centers = np.where(short & (low == 0), high - (whole - 1) / 2, centers)
         centers = np.where(short & (high == n - 1), low + (whole - 1) / 2, centers)
@@ -240,7 +241,7 @@ class _Axis:
         return self._placed(centers, extent)
 
     def _placed(self, centers: Floats, extent: float) -> _Found:
-        """A regular grid if the centres are on one, else the centres themselves."""
+        """Return a regular grid if the centres are on one, otherwise the centres."""
         k = self.n_cells
         if k == 1:
             return _Found(extent, float(self.n_pixels), float(centers[0]))
@@ -254,7 +255,7 @@ class _Axis:
 
 
 def _lie_inside(edges: Edges, length: int, margin: float) -> npt.NDArray[np.bool_]:
-    """Which cells see a part of the canvas with a margin around it."""
+    """Return which cells have a field with a margin inside the canvas."""
     low, high = edges[0, :, 0], edges[0, :, 1]
     room = margin * (high - low + 1)
     inside: npt.NDArray[np.bool_] = (low >= np.maximum(room, 1)) & (

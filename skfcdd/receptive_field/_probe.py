@@ -1,4 +1,4 @@
-"""A module under test: which cells NaN in the image reach, and what cells see."""
+"""Propagation of NaN through a module, to find the receptive field of its cells."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["REFUSALS", "Line", "Probe"]
 Edges = npt.NDArray[np.int64]
 Seen = npt.NDArray[np.bool_]
 
-# What modules raise for a size that they do not take.
+# Errors raised by modules for unsupported sizes.
 REFUSALS = (RuntimeError, ValueError, AssertionError)
-# Pixels of the images that go through the module together.
+# Number of pixels of the images processed together.
 _AT_ONCE = 1 << 19
-# Bands of NaN by which channels are compared.
+# Number of NaN bands by which channels are compared.
 _BANDS = 32
 
 
 class Probe:
-    """A copy of a module that says which of its cells are NaN.
+    """Copy of a module that returns which of its cells are NaN.
 
-    In double precision, for which only plain kernels exist: they compute each cell from
-    its own pixels, where fused or blocked ones may let a NaN leak into a neighbour.
+    Double precision is used because its kernels compute each cell only from its own
+    pixels; fused or blocked kernels may propagate a NaN to a neighbour.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class Probe:
         self.thin = self.together = True
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Which cells (n, d, u, v) of images (n, c, h, w) are NaN.
+        """Return which cells (n, d, u, v) of images (n, c, h, w) are NaN.
 
-        Channels that are alike are left out.
+        Equal channels are omitted.
         """
         if not self.together and len(images) > 1:
             return torch.cat([self(image[None]) for image in images])
@@ -70,7 +70,7 @@ class Probe:
         if self.thin:
             try:
                 return self._computed(images, thin=True)
-            except Exception:  # code that a map of one channel does not suit
+            except Exception:  # custom code may not support a map of one channel
                 output = self._computed(images, thin=False)
                 self.thin = False
                 return output
@@ -82,43 +82,42 @@ class Probe:
         return output
 
     def check(self, shape: Sequence[int]) -> None:
-        """Do without thin channels where they alone give NaN, as in 0 / 0."""
+        """Disable thin channels if only they produce NaN, as in 0 / 0."""
         if self.thin and bool(self(torch.zeros(1, *shape, dtype=torch.float64)).any()):
             self.thin = False
 
 
 class Line:
-    """A strip of the image along one axis, of which the length may change.
+    """Strip of the image along one axis, whose length may change.
 
     Parameters
     ----------
     probe : Probe
     shape : sequence of int (c, h, w)
-        Of the strip at the size of the image.
+        Shape of the strip at the size of the image.
     axis : {0, 1}
     """
 
     def __init__(self, probe: Probe, shape: Sequence[int], axis: int) -> None:
         self.probe, self.axis = probe, axis
         self.shape = tuple(shape)
-        # The channels of which cells see least, where they differ: they say best where
-        # a cell lies.
+        # Channels with the smallest field, if channels differ: they locate a cell best.
         self.sharp: Tensor | None = None
 
     @property
     def length(self) -> int:
-        """Pixels of the image along the axis."""
+        """Number of pixels of the image along the axis."""
         return self.shape[1 + self.axis]
 
     def count(self, length: int) -> int | None:
-        """Number of cells along the axis; None where the module refuses the size."""
+        """Return the number of cells along the axis; None for an unsupported size."""
         try:
             return int(self._channels(length, [(0, 0)]).shape[2])
         except REFUSALS:
             return None
 
     def find_sharp(self, length: int) -> None:
-        """Tell channels apart by how many cells bands of NaN reach in them."""
+        """Find the channels in which NaN bands reach the fewest cells."""
         if self._channels(length, [(0, 0)]).shape[1] == 1:
             return
         ends = np.linspace(0, length, min(_BANDS, length) + 1).astype(int)
@@ -129,9 +128,9 @@ class Line:
             self.sharp = counts == least
 
     def touched(self, length: int, spans: Sequence[tuple[int, int]]) -> Seen:
-        """Which cells NaN from pixel to pixel reach: (spans, 2, cells).
+        """Return which cells NaN reaches from each span of pixels: (spans, 2, cells).
 
-        First in any channel, second in the sharpest ones.
+        First in any channel, then in the sharpest ones.
         """
         channels = self._channels(length, spans)
         seen = sharp = channels.any(dim=1)
@@ -142,20 +141,21 @@ class Line:
     def edges(
         self, length: int, cells: Sequence[int], guess: Edges | None = None
     ) -> Edges:
-        """First and last pixel that cells see, (2, cells, 2); -1 where there is none.
+        """Return the first and last pixel in the field of cells (2, cells, 2), or -1.
 
-        First in any channel, second in the sharpest ones. A `guess` of the same shape
-        makes it faster.
+        First in any channel, then in the sharpest ones. A `guess` of the same shape
+        saves time.
         """
         n_cells = len(cells)
-        # Pixels from either end at which a cell turns NaN: (2 sides, 2, cells).
+        # Number of pixels from either end at which a cell becomes NaN: (2 sides, 2,
+        # cells).
         low = np.zeros((2, 2, n_cells), dtype=int)
         high = np.full_like(low, length)
         expected = low if guess is None else _turns(guess, length)
         steps = 0
         while bool((high - low > 1).any()):
             at = (low + high) // 2
-            if guess is not None and steps < 2:  # the pixel itself, and the one before
+            if guess is not None and steps < 2:  # the guess and the pixel before
                 near = expected - steps
                 at = np.where((low < near) & (near < high), near, at)
             reached = self._reached(length, cells, at)
@@ -168,7 +168,7 @@ class Line:
         return np.where(everything[..., None], found, -1)
 
     def _reached(self, length: int, cells: Sequence[int], at: Edges) -> Seen:
-        """Whether cells are NaN when so many pixels from either end are."""
+        """Whether cells are NaN if this number of pixels from either end is."""
         ends = np.stack([at, np.broadcast_to([[[0]], [[1]]], at.shape)], axis=-1)
         depths, which = np.unique(ends.reshape(-1, 2), axis=0, return_inverse=True)
         spans = [(length - t, length) if side else (0, t) for t, side in depths]
@@ -178,7 +178,7 @@ class Line:
         return reached
 
     def _channels(self, length: int, spans: Sequence[tuple[int, int]]) -> Tensor:
-        """Which cells are NaN in which channels: (spans, d, cells)."""
+        """Return which cells are NaN in which channels: (spans, d, cells)."""
         size = [*self.shape[1:]]
         size[self.axis] = length
         limits = torch.tensor(spans)
@@ -194,5 +194,5 @@ class Line:
 
 
 def _turns(edges: Edges, length: int) -> Edges:
-    """Pixels from either end at which a cell with such edges turns NaN."""
+    """Return the number of pixels from either end at which cells become NaN."""
     return np.stack([edges[..., 0] + 1, length - edges[..., 1]])

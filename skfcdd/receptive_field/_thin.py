@@ -1,8 +1,8 @@
-"""Networks run for what depends on what alone: equal channels are computed once.
+"""Propagation of dependencies through networks, with equal channels computed once.
 
-All channels behind a convolution depend on the same pixels. One of them stands for all,
-and goes for them through what treats channels alike; whatever else takes such a map is
-given it in full.
+All output channels of a convolution depend on the same pixels. One channel represents
+them all in every operation that treats channels alike; any other operation receives the
+full map.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CHANNELWISE = {
     *("__mul__", "__rmul__", "__imul__", "__truediv__", "__itruediv__"),
 }
 _JOINS = {"cat", "concat", "concatenate"}
-# What gives away shapes and types alone.
+# Operations that return only shapes and types.
 _LOOKS = {
     *(Tensor.size, Tensor.dim, Tensor.numel, Tensor.is_floating_point, Tensor.__len__),
     *(
@@ -54,10 +54,10 @@ _LOOKS = {
 
 
 class AlikeChannels(Tensor):
-    """A map with groups of channels that depend on the same pixels.
+    """Map with groups of channels that depend on the same pixels.
 
-    Its own numbers are NaN: code that takes them, past all that is done here, gives
-    itself away.
+    Its own values are NaN, which reveals code that reads them without going through the
+    operations handled here.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class AlikeChannels(Tensor):
 
     @classmethod
     def of(cls, lone: Tensor, sizes: Sequence[int]) -> AlikeChannels:
-        """The map with these channels, each so many times."""
+        """Create a map in which each of these channels is repeated."""
         n, _, h, w = lone.shape
         shape = lone.new_full((1, 1, 1, 1), math.nan).expand(n, sum(sizes), h, w)
         alike: AlikeChannels = torch.Tensor._make_subclass(cls, shape)
@@ -82,14 +82,14 @@ class AlikeChannels(Tensor):
         return alike
 
     def full(self) -> Tensor:
-        """All channels."""
+        """Return all channels."""
         return self.lone.repeat_interleave(torch.tensor(self.sizes), dim=1)
 
 
 class ThinChannels(TorchFunctionMode):
-    """While it lasts, convolutions give maps of channels that are alike.
+    """Context in which convolutions return maps of equal channels.
 
-    NaN spread as they do without; numbers are others.
+    NaN spread as usual; other values differ.
     """
 
     def __torch_function__(
@@ -99,7 +99,7 @@ class ThinChannels(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call `func`, with one channel for all that are alike."""
+        """Call `func` with one channel for all equal ones."""
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
         if name in _CONVOLUTIONS:
@@ -135,13 +135,13 @@ def _convolved(func: Callable[..., Any], options: dict[str, Any]) -> Tensor:
     lone = x.lone if isinstance(x, AlikeChannels) else x
     sizes: Sequence[int] = [n_out]
     if groups == x.shape[1] == n_out and lone is not x:
-        sizes, groups = x.sizes, len(x.sizes)  # each channel by itself
+        sizes, groups = x.sizes, len(x.sizes)  # each channel separately
     elif groups == 1 or lone.shape[1] == 1:
         groups = 1
     else:
         lone, sizes = _full(x), [n_out // groups] * groups
     n, c, h, w = lone.shape
-    # What any channel of a group sees, all that are made of the group see.
+    # The field of any channel of a group is part of the field of the output.
     joined = lone.reshape(n, groups, c // groups, h, w).sum(dim=2)
     options["input"] = joined.reshape(n * groups, 1, h, w)
     seen: Tensor = func(**options)
@@ -154,12 +154,12 @@ def _channelwise(
     kwargs: Mapping[str, Any],
     alike: Sequence[AlikeChannels],
 ) -> Any:
-    """What `func` makes of one channel of each group; None where it needs them all."""
+    """Apply `func` to one channel of each group; None if it needs all channels."""
     sizes = max((x.sizes for x in alike), key=len)
     if not all(_suits(value, sizes) for value in (*args, *kwargs.values())):
         return None
     part = func(*map(_lone, args), **{k: _lone(v) for k, v in kwargs.items()})
-    if part is alike[0].lone:  # which was written into
+    if part is alike[0].lone:  # modified in place
         return alike[0]
     if part.dim() != 4 or part.shape[1] != len(sizes):  # padding may add channels
         return None
@@ -167,7 +167,7 @@ def _channelwise(
 
 
 def _joined(tensors: Any, dim: int = 0) -> AlikeChannels | None:
-    """Maps behind one another as channels; None for other axes."""
+    """Concatenate maps along the channels; None for other axes."""
     if dim not in (1, -3) or any(t.dim() != 4 for t in tensors):
         return None
     sizes = [getattr(t, "sizes", (1,) * t.shape[1]) for t in tensors]
@@ -176,14 +176,14 @@ def _joined(tensors: Any, dim: int = 0) -> AlikeChannels | None:
 
 
 def _is_fixed_norm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a batch normalisation takes its statistics from nowhere but storage."""
+    """Whether a batch normalisation uses only stored statistics."""
     names = ("input", "running_mean", "running_var", "weight", "bias", "training")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     return given.get("running_mean") is not None and not given.get("training", False)
 
 
 def _suits(value: Any, sizes: Sequence[int]) -> bool:
-    """Whether a value means the same to all channels of such groups."""
+    """Whether a value applies equally to all channels of each group."""
     if isinstance(value, AlikeChannels):
         return len(value.sizes) == 1 or value.sizes == sizes
     if isinstance(value, Tensor):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from skfcdd._answers import pick_masks, take
 from skfcdd._utils.optional import library_versions
 from skfcdd._verdicts import decisive_scores, is_above, settled
 from skfcdd.display._choice import pictures_of, range_of
+from skfcdd.report._budget import Budget, forms
+from skfcdd.report._frames import Frames, shrunk_size
 from skfcdd.report._model import Findings, describe, examine
 from skfcdd.report._pictures import (
     encode_heatmap,
@@ -24,7 +26,6 @@ from skfcdd.report._pictures import (
     heat_colours,
     heat_levels,
     outline,
-    shrunk_size,
 )
 
 __all__ = ["Content"]
@@ -33,7 +34,31 @@ __all__ = ["Content"]
 _IMAGES, _VALUES = 64, 1 << 24
 _THREADS = min(8, os.cpu_count() or 1)
 
-Picture = tuple[str, ...]
+# Larger pictures, on the longer side, have a thumbnail of this size.
+_THUMB_FROM, _THUMB, _THUMB_QUALITY = 400, 256, 75
+# Pictures that tell how large all of them will be, of so many pixels together.
+_SAMPLES, _SAMPLE_PIXELS = 8, 40_000_000
+# Bytes of the page without pictures, and of what it says of an image.
+_PAGE, _ROW = 150_000, 250
+# Images with more pixels are read one at a time.
+_LARGE = 8_000_000
+
+T = TypeVar("T")
+
+
+class Picture(NamedTuple):
+    """What is stored of an image.
+
+    Parameters
+    ----------
+    parts : tuple of str
+        Picture, heatmap, outline, and parts of the heatmap.
+    thumb : str
+        A smaller picture, if the first one is large.
+    """
+
+    parts: tuple[str, ...]
+    thumb: str = ""
 
 
 @dataclass
@@ -49,12 +74,14 @@ class Content:
     names: list[str]
     kinds: list[str] | None
     truth: npt.NDArray[np.bool_] | None
-    max_side: int
+    max_side: int | None
     quality: int | None
+    max_bytes: int | None = None
     value_range: tuple[float, float] | None = None
     channel: int | None = None
     masks: Any = None
     progress: Callable[[int, int], None] | None = None
+    origin: dict[str, str] | None = None
     size: tuple[int, int] = (0, 0)
     scores: npt.NDArray[np.float64] | None = None
     peaks: dict[int, tuple[float, int, int]] = field(default_factory=dict)
@@ -66,6 +93,13 @@ class Content:
         low, high = self.estimator.heatmap_scale_
         self.levels = heat_levels(low, high)
         self.total = self.n
+        self.size = self.estimator.image_shape_[:2]
+        self.frames = Frames(self.X, self.size)
+        room = self.max_bytes
+        if room is not None:  # the page itself takes some
+            room = max(1, room - _PAGE - _ROW * self.n)
+        self.budget = Budget(forms(self.quality, room), room)
+        self.picture_size: tuple[int, int] | None = None
 
     def choose(self, n_images: int | None) -> npt.NDArray[np.intp]:
         """Rows to show: all, or wrong verdicts and then the highest scores."""
@@ -85,61 +119,128 @@ class Content:
         return np.sort(first[:n_images])
 
     def pictures(self, rows: npt.NDArray[np.intp]) -> Iterator[tuple[int, Picture]]:
-        """Picture, heatmap, outline, and parts of the heatmap, batch by batch."""
+        """What is stored of each image, batch by batch."""
         known, scores = self.scores, np.zeros(self.n)
+        self.budget.left = len(rows)
         for part in self._batches(rows):
             batch = take(self.X, part)
             found = examine(
                 self.estimator, batch, None if known is None else known[part]
             )
             scores[part] = found.scores
-            self.peaks |= dict(zip(part.tolist(), found.peaks, strict=True))
-            if found.novelty_share is not None:
-                shares = found.novelty_share.round(4).tolist()
-                self.novelty |= dict(zip(part.tolist(), shares, strict=True))
-            if self.size == (0, 0):
-                self._look_at(found.heatmaps.shape[1:])
-            encoded = self._encode(batch, part, found)
-            yield from zip(part.tolist(), encoded, strict=True)
+            self._note(part, found)
+            if self.value_range is None or not self.budget.n_bytes:
+                self._look_at()
+            drawn = self._drawn(batch)
+            others = self._maps(part, found)
+            if not self.budget.n_bytes:
+                self._tune(rows, others, drawn)
+            encoded = self._pictures(part, drawn)
+            for k, (row, picture, thumb) in enumerate(encoded):
+                yield row, Picture((picture, *others[k]), thumb)
+            sizes = [len(p) + len(t) for _, p, t in encoded]
+            self.budget.add(
+                [n + sum(map(len, o)) for n, o in zip(sizes, others, strict=True)]
+            )
             self._step(len(part))
         if known is None:
             self.scores = scores
 
-    def _look_at(self, size: tuple[int, int]) -> None:
+    def _note(self, rows: npt.NDArray[np.intp], found: Findings) -> None:
+        """Keep what the page says of each image."""
+        for row, peak in zip(rows.tolist(), found.peaks, strict=True):
+            self.peaks[row] = self.frames.place(row, peak)
+        if found.novelty_share is not None:
+            shares = found.novelty_share.round(4).tolist()
+            self.novelty |= dict(zip(rows.tolist(), shares, strict=True))
+
+    def _look_at(self) -> None:
         """Find out what is the same for all pictures, before the first is made."""
-        self.size = size
         for part in self._batches(np.arange(self.n)):
             # Wrong masks shall not be found after hours.
-            pick_masks(self.masks, part, self.n, size)
+            pick_masks(self.masks, part, self.n, self.size)
         if self.value_range is None:
             step = max(1, -(-self.n // self._at_once()))
             some = take(self.X, np.arange(0, self.n, step))
-            self.value_range = range_of(self.estimator, some, size, self.channel)
+            self.value_range = range_of(self.estimator, some, self.size, self.channel)
 
-    def _encode(
-        self, X: Any, rows: npt.NDArray[np.intp], found: Findings
-    ) -> list[Picture]:
+    def _drawn(self, X: Any) -> npt.NDArray[np.uint8] | None:
+        """Pictures of what the model sees; None if those of the files are shown."""
+        if self.frames.of_files:
+            return None
         look = {"channel": self.channel, "value_range": self.value_range}
-        pictures = pictures_of(self.estimator, X, self.size, **look)
+        return _as_bytes(pictures_of(self.estimator, X, self.size, **look))
+
+    def _maps(
+        self, rows: npt.NDArray[np.intp], found: Findings
+    ) -> list[tuple[str, ...]]:
+        """Heatmap, outline, and parts of the heatmap, of each image."""
         masks = pick_masks(self.masks, rows, self.n, self.size)
-        size = self.picture_size
 
-        def encode(k: int) -> Picture:
-            return (
-                encode_picture(pictures[k], size, self.quality),
-                encode_heatmap(found.heatmaps[k], size, self.levels),
-                "" if masks is None else outline(masks[k], size),
-                *(encode_heatmap(part[k], size, self.levels) for part in found.parts),
+        def encode(k: int) -> tuple[str, ...]:
+            inside = self.frames.inside(int(rows[k]))
+            size = self.frames.heat_size(int(rows[k]), self.max_side)
+            heat, *parts = (
+                encode_heatmap(part[k][inside], size, self.levels)
+                for part in (found.heatmaps, *found.parts)
             )
+            line = "" if masks is None else outline(masks[k][inside], size)
+            return heat, line, *parts
 
-        # Pillow lets other threads run while it compresses.
-        parallel = Parallel(n_jobs=_THREADS, prefer="threads")
-        return list(parallel(delayed(encode)(k) for k in range(len(rows))))
+        return in_threads(encode, range(len(rows)))
 
-    @property
-    def picture_size(self) -> tuple[int, int]:
-        """Height and width of the pictures."""
-        return shrunk_size(self.size, self.max_side)
+    def _tune(
+        self,
+        rows: npt.NDArray[np.intp],
+        others: list[tuple[str, ...]],
+        drawn: npt.NDArray[np.uint8] | None,
+    ) -> None:
+        """Choose the form of the pictures, by some of them."""
+        beside = sum(len(text) for texts in others for text in texts) // len(others)
+        if drawn is None:
+            n_pixels = max(h * w for h, w in map(self.frames.whole, rows.tolist()))
+            n = int(np.clip(_SAMPLE_PIXELS // n_pixels, 2, _SAMPLES))
+            picked = rows[np.unique(np.linspace(0, len(rows) - 1, n).astype(int))]
+            samples = [self._of_file(int(row)) for row in picked]
+        else:
+            samples = list(drawn[:_SAMPLES])
+
+        def size_of(picture: npt.NDArray[np.uint8]) -> int:
+            return beside + sum(map(len, self._encoded(picture)))
+
+        while not self.budget.fits(in_threads(size_of, samples)):
+            pass
+
+    def _pictures(
+        self, rows: npt.NDArray[np.intp], drawn: npt.NDArray[np.uint8] | None
+    ) -> list[tuple[int, str, str]]:
+        """Row, picture and thumbnail of each image."""
+
+        def encode(k: int) -> tuple[int, str, str]:
+            row = int(rows[k])
+            picture = self._of_file(row) if drawn is None else drawn[k]
+            return row, *self._encoded(picture)
+
+        large = drawn is None and max(map(np.prod, self.frames.files_sizes)) > _LARGE
+        return in_threads(encode, range(len(rows)), n_jobs=1 if large else _THREADS)
+
+    def _of_file(self, row: int) -> npt.NDArray[np.uint8]:
+        assert self.value_range is not None
+        return _as_bytes(self.frames.picture(row, self.value_range, self.channel))
+
+    def _encoded(self, picture: npt.NDArray[np.uint8]) -> tuple[str, str]:
+        """A picture in the present form, and a smaller one if it is large."""
+        form, whole = self.budget.form, picture.shape[:2]
+        size = shrunk_size(whole, self.max_side or max(whole))
+        size = shrunk_size(size, max(1, form.scale * max(size)))
+        if self.picture_size is None:
+            self.picture_size = size
+        address = encode_picture(picture, size, form.quality)
+        if max(size) <= _THUMB_FROM:
+            return address, ""
+        return address, encode_picture(
+            picture, shrunk_size(size, _THUMB), _THUMB_QUALITY
+        )
 
     def _at_once(self) -> int:
         values = int(np.prod(self.estimator.image_shape_))
@@ -169,9 +270,14 @@ class Content:
             "levels": self.levels.tolist(),
             "colours": heat_colours(self.levels, self.estimator.heatmap_scale_),
             "value_range": [float(end) for end in self.value_range],
-            "exact": self.quality is None,
+            "exact": self.budget.form.exact and self.max_side is None,
+            "quality": self.budget.form.quality,
+            "of_files": self.frames.of_files,
             "image_size": list(self.size),
-            "picture_size": list(self.picture_size),
+            "heat_share": self.frames.heat_share(self.max_side),
+            "picture_size": list(self.picture_size or self.size),
+            **self.frames.summary(self.n),
+            "origin": self.origin,
             "names": self.names,
             "scores": scores,
             "truth": truth,
@@ -180,6 +286,19 @@ class Content:
             "peaks": {str(row): peak for row, peak in self.peaks.items()},
             "novelty": {str(row): share for row, share in self.novelty.items()},
         }
+
+
+def _as_bytes(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Values from 0 to 1 as bytes."""
+    return np.rint(pictures * 255).astype(np.uint8)
+
+
+def in_threads(
+    function: Callable[[Any], T], items: Iterable[Any], n_jobs: int = _THREADS
+) -> list[T]:
+    """Pillow lets other threads run while it compresses."""
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads")
+    return list(parallel(delayed(function)(item) for item in items))
 
 
 def _identity(names: list[str], scores: list[float]) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ _SCRIPTS = (
     "drawing.js",
     "figures.js",
     "gallery.js",
+    "errors.js",
     "review.js",
     "view.js",
     "main.js",
@@ -52,13 +54,17 @@ class Document:
         pieces[1::2] = [parts[name] for name in pieces[1::2]]
         self._write("".join(pieces))
 
-    def add_picture(self, row: int, *parts: str) -> None:
+    def add_picture(self, row: int, parts: Sequence[str], thumb: str = "") -> None:
         """Texts that belong to an image; a script of the page will ask for them.
 
         They are addresses of data and paths of SVG, without any special characters.
         """
-        text = "\n".join(parts)
-        self._write(f'<script type="text/plain" id="p{row}">{text}</script>\n')
+        self._add_text(f"p{row}", "\n".join(parts))
+        if thumb:
+            self._add_text(f"t{row}", thumb)
+
+    def _add_text(self, name: str, text: str) -> None:
+        self._write(f'<script type="text/plain" id="{name}">{text}</script>\n')
 
     def finish(self, data: dict[str, Any]) -> int:
         """Write what the page is about, and its scripts; return its size in bytes."""

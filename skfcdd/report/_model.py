@@ -79,9 +79,11 @@ def describe(estimator: Any) -> dict[str, Any]:
     if hasattr(estimator, "metadata_"):
         name = f"{estimator.metadata_.get('estimator', 'model')}, exported to ONNX"
     low, high = estimator.heatmap_scale_
+    held = getattr(estimator, "calibration_scores_", None)
     return {
         "name": name,
         "threshold": float(estimator.threshold_),
+        "n_calibration": None if held is None else len(held),
         "pixels": pixels,
         "min_area": convention_of(estimator).min_area,
         "scale": [float(low), float(high)],

@@ -18,7 +18,6 @@ __all__ = [
     "heat_colours",
     "heat_levels",
     "outline",
-    "shrunk_size",
 ]
 
 # Heatmaps have 256 levels: so many below the scale of colours and on it, and the rest
@@ -53,16 +52,10 @@ def heat_colours(levels: npt.NDArray[np.float64], scale: tuple[float, float]) ->
     return np.rint(255 * rgba).astype(np.uint8).tobytes().hex()
 
 
-def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    """Size (h, w) of a picture whose longer side is at most `max_side`."""
-    scale = min(1.0, max_side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def encode_picture(
-    picture: npt.NDArray[np.float32], size: tuple[int, int], quality: int | None
+    picture: npt.NDArray[np.uint8], size: tuple[int, int], quality: int | None
 ) -> str:
-    """A picture (h, w) or (h, w, 3) of values from 0 to 1, as an address of its data.
+    """A picture (h, w) or (h, w, 3) as an address of its data.
 
     Parameters
     ----------
@@ -72,7 +65,7 @@ def encode_picture(
     quality : int or None
         From 1 to 100, as WebP; None keeps every value, as PNG.
     """
-    image = _resized(np.rint(picture * 255).astype(np.uint8), size)
+    image = _resized(picture, size)
     if quality is None:
         return _address(image, "png", optimize=False)
     return _address(image, "webp", quality=quality)
@@ -84,7 +77,7 @@ def encode_heatmap(
     """A heatmap (h, w) as a grey PNG, whose values are the numbers of its levels."""
     values = np.asarray(_resized(np.ascontiguousarray(heatmap, np.float32), size))
     codes = np.searchsorted((levels[1:] + levels[:-1]) / 2, values).astype(np.uint8)
-    return _address(pillow("Image").fromarray(codes), "png", optimize=False)
+    return _address(pillow("Image").fromarray(codes), "png", optimize=True)
 
 
 def _resized(values: npt.NDArray[Any], size: tuple[int, int]) -> Any:

@@ -1,4 +1,4 @@
-"""Marks that somebody made in a report, read back."""
+"""Reading of marks made in a report."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from sklearn.utils.validation import column_or_1d
 
 __all__ = ["MARKS", "Review", "plain_name", "read_review", "repeated"]
 
-# What a mark says of an image: a label where it says one.
+# The label of each mark, if it has one.
 MARKS = {"": -1, "unsure": -1, "good": 0, "defect": 1}
 _FORMAT, _VERSION = "skfcdd-review", 1
 
 
 @dataclass(frozen=True, eq=False)
 class Review:
-    """Marks of images, and the threshold that was chosen.
+    """Marks of images, and the chosen threshold.
 
     Parameters
     ----------
     names : list of str
-        Of all images of the report, as :func:`write_report` was given them, or took
-        them from the files.
+        Names of all images in the report, as passed to :func:`write_report` or taken
+        from the files.
     marks : list of str
-        "defect", "good", "unsure", or "" where there is none.
+        "defect", "good", "unsure", or "" for no mark.
     scores : ndarray of shape (n,), float64
-        Of the images.
+        Scores of the images.
     threshold : float
-        Where the slider stood: greater scores are anomalies.
+        Threshold set with the slider: greater scores are anomalies.
     model_threshold : float
-        The model's own threshold.
+        Original threshold of the model.
 
     Examples
     --------
@@ -78,28 +78,28 @@ class Review:
         classes: Sequence[Any] = (0, 1),
         on_missing: str = "raise",
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
-        """Rows of the images that are marked as good or as a defect, and their labels.
+        """Return the rows of images marked as good or as defects, with their labels.
 
         Parameters
         ----------
         names : iterable of str or path
-            Names of your images, as :func:`write_report` was given them.
+            Names of your images, as passed to :func:`write_report`.
         classes : sequence of two labels, default=(0, 1)
             Labels of good images and of defects: ``(1, -1)`` for FCDDDetector.
         on_missing : {"raise", "ignore"}, default="raise"
-            What to do with marked images that are not among `names`.
+            Behaviour for marked images that are not among `names`.
 
         Returns
         -------
         rows : ndarray of shape (k,), int
-            In `names`, in increasing order.
+            Indices into `names`, in increasing order.
         labels : ndarray of shape (k,)
 
         Raises
         ------
         ValueError
-            If there are no two classes, a name occurs twice, or marked images are not
-            among `names`.
+            If `classes` does not have two labels, a name occurs twice, or marked images
+            are not among `names`.
         """
         if len(classes) != 2:
             raise ValueError(
@@ -140,26 +140,26 @@ class Review:
         classes: Sequence[Any] = (0, 1),
         on_missing: str = "raise",
     ) -> npt.NDArray[Any]:
-        """Labels with those of the marked images in their place, for ``fit``.
+        """Replace the labels of marked images, for use in ``fit``.
 
         Parameters
         ----------
         names, classes, on_missing
-            As for :meth:`marked`.
+            See :meth:`marked`.
         y : array-like of shape (n,)
-            Labels so far, one for each name. Images without a mark, or with "unsure",
+            Current labels, one per name. Images without a mark, or marked "unsure",
             keep theirs.
 
         Returns
         -------
         ndarray of shape (n,)
-            A copy.
+            A modified copy.
 
         Raises
         ------
         ValueError
-            As for :meth:`marked`; or if there are not as many labels as names, or they
-            are none of `classes`.
+            As for :meth:`marked`; or if the number of labels differs from that of
+            names, or a label is not in `classes`.
         """
         given = list(names)
         labels = column_or_1d(y)
@@ -179,16 +179,16 @@ class Review:
 
 
 def plain_name(name: Any) -> str:
-    """A name as text that any file can hold.
+    """Convert a name to text that any file can contain.
 
-    Names of files need not be valid Unicode; what is not is written as an escape.
+    File names need not be valid Unicode; invalid parts are written as escapes.
     """
     text = os.fspath(name) if isinstance(name, os.PathLike) else str(name)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def repeated(names: Sequence[str]) -> str | None:
-    """The first of some names that has occurred before."""
+    """Return the first name that occurs twice, or None."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -198,7 +198,7 @@ def repeated(names: Sequence[str]) -> str | None:
 
 
 def read_review(path: str | os.PathLike[str]) -> Review:
-    """Read the marks and the threshold that a report has exported.
+    """Read the marks and the threshold exported from a report.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def read_review(path: str | os.PathLike[str]) -> Review:
     OSError
         If the file cannot be read.
     ValueError
-        If it is no review, or is damaged.
+        If it is not a review, or is damaged.
 
     Examples
     --------
@@ -296,7 +296,7 @@ def _from_csv(text: str) -> Review:
 
 
 def _unquoted(name: str) -> str:
-    """A name without the sign that keeps a spreadsheet from computing it."""
+    """Remove the character that prevents a spreadsheet from evaluating a name."""
     return name.removeprefix("'")
 
 

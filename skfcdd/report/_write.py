@@ -60,9 +60,8 @@ class ReportInfo:
 
     def __str__(self) -> str:
         shown = "" if self.n_pictures == self.n_images else f", {self.n_pictures} shown"
-        return (
-            f"{self.path}: {self.n_images} images{shown}, {self.n_bytes / 1e6:.1f} MB"
-        )
+        images = "1 image" if self.n_images == 1 else f"{self.n_images} images"
+        return f"{self.path}: {images}{shown}, {self.n_bytes / 1e6:.1f} MB"
 
 
 def write_report(
@@ -77,8 +76,9 @@ def write_report(
     title: str | None = None,
     review: Review | str | os.PathLike[str] | None = None,
     n_images: int | None = None,
-    max_side: int = 256,
+    max_side: int | None = None,
     quality: int | None = None,
+    max_bytes: int | None = 60_000_000,
     channel: int | None = None,
     value_range: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -121,12 +121,16 @@ def write_report(
     n_images : int, default=None
         Show at most so many images: wrong verdicts first, then the highest scores. The
         figures count all. None shows all.
-    max_side : int, default=256
-        Pictures and heatmaps with a longer side than this are shrunk to it. More shows
-        finer details and makes a larger file.
+    max_side : int, default=None
+        Pictures with a longer side than this are shrunk to it. None shows files with
+        all of their pixels, as far as `max_bytes` allows, and arrays as they are.
     quality : int, default=None
         From 1 to 100: compress pictures with losses, as WebP, which makes files
-        several times smaller. None keeps every value.
+        several times smaller. None keeps every value, unless this makes the file
+        larger than `max_bytes`.
+    max_bytes : int, default=60_000_000
+        Size of the file to stay below: pictures are compressed, and then shrunk, as
+        much as that takes. The page says what was done. None sets no limit.
     channel : int, default=None
         The channel to show, in grey. None shows three or four as red, green and blue,
         and the mean of any other number in grey.
@@ -145,9 +149,9 @@ def write_report(
     ------
     TypeError
         If `estimator` is none of these.
-    ~sklearn.exceptions.NotFittedError
+    NotFittedError
         If it is not fitted.
-    ~skfcdd.exceptions.ImageShapeError
+    ImageShapeError
         If images or masks have another shape than those of ``fit``.
     ValueError
         If there are not as many labels, masks, names or kinds as images, if names
@@ -201,6 +205,7 @@ def write_report(
         n_images=n_images,
         max_side=max_side,
         quality=quality,
+        max_bytes=max_bytes,
         channel=channel,
         value_range=value_range,
         progress=progress,
@@ -218,8 +223,9 @@ def write_known(
     title: str | None,
     review: Review | str | os.PathLike[str] | None,
     n_images: int | None,
-    max_side: int,
+    max_side: int | None,
     quality: int | None,
+    max_bytes: int | None,
     value_range: tuple[float, float] | None = None,
     **options: Any,
 ) -> ReportInfo:
@@ -232,7 +238,7 @@ def write_known(
     **options
         Of :class:`Content`.
     """
-    _check_options(n_images, max_side, quality, value_range)
+    _check_options(n_images, max_side, quality, max_bytes, value_range)
     if is_paths(X):
         reading = getattr(estimator, "reading_", None)
         X = files_for(X, reading, estimator.image_shape_)
@@ -248,6 +254,7 @@ def write_known(
         truth=truth,
         max_side=max_side,
         quality=quality,
+        max_bytes=max_bytes,
         value_range=value_range,
         **options,
     )
@@ -267,8 +274,8 @@ def _write(
     with written_at_once(path) as temporary, temporary.open("wb") as file:
         chosen = content.choose(n_images)
         document = Document(file, title)
-        for row, parts in content.pictures(chosen):
-            document.add_picture(row, *parts)
+        for row, picture in content.pictures(chosen):
+            document.add_picture(row, picture.parts, picture.thumb)
         data = content.summary() | {"title": title, "marks": marks}
         n_bytes = document.finish(data)
     threshold = float(content.estimator.threshold_)
@@ -276,14 +283,15 @@ def _write(
 
 
 def _check_options(
-    n_images: Any, max_side: Any, quality: Any, value_range: Any
+    n_images: Any, max_side: Any, quality: Any, max_bytes: Any, value_range: Any
 ) -> None:
     for name, value, least, most in (
         ("n_images", n_images, 1, np.inf),
         ("max_side", max_side, 1, np.inf),
         ("quality", quality, 1, 100),
+        ("max_bytes", max_bytes, 1, np.inf),
     ):
-        if value is None and name != "max_side":
+        if value is None:
             continue
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not (whole and least <= value <= most):

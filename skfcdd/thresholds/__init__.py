@@ -13,12 +13,14 @@ from types import MappingProxyType
 from typing import Any
 
 from skfcdd.thresholds._base import Threshold
+from skfcdd.thresholds._calibration import Calibration
 from skfcdd.thresholds._labelled import Auto, Closest, MaxF1, MaxFNR, MaxFPR, Youden
 from skfcdd.thresholds._normal import FalseAlarmRate, Natural, Quantile
 
 __all__ = [
     "THRESHOLDS",
     "Auto",
+    "Calibration",
     "Closest",
     "FalseAlarmRate",
     "MaxF1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,7 @@ class Threshold:
         y_score: npt.ArrayLike,
         *,
         sample_weight: npt.ArrayLike | None = None,
+        groups: npt.ArrayLike | None = None,
     ) -> float:
         """Choose the threshold.
 
@@ -58,6 +60,9 @@ class Threshold:
             Anomaly scores, non-negative.
         sample_weight : array-like of shape (n,), default=None
             How often each score counts; only for rules that need anomalies.
+        groups : array-like of shape (n,), default=None
+            Which images belong together. Rules that state a rate of false alarms
+            count each group of normal images as one; others take no notice.
 
         Returns
         -------
@@ -66,21 +71,28 @@ class Threshold:
 
         Raises
         ------
-        ~skfcdd.exceptions.CalibrationError
+        CalibrationError
             If there are no normal images, too few of them, or no anomalies where the
             rule needs some.
         """
         truth = column_or_1d(y_true).astype(bool)
         score = column_or_1d(y_score).astype(np.float64)
         check_consistent_length(truth, score)
-        self.check(int((~truth).sum()), int(truth.sum()))
+        names = None
+        if groups is not None and not self.needs_anomalies:
+            names = column_or_1d(groups)[~truth]
+        n_normal = int((~truth).sum()) if names is None else len(np.unique(names))
+        self.check(n_normal, int(truth.sum()))
         weights = None
         if sample_weight is not None:
             if not self.needs_anomalies:
                 raise ValueError(f"{type(self).__name__} takes no sample_weight.")
             weight = column_or_1d(sample_weight).astype(np.float64)
             weights = weight[~truth], weight[truth]
-        threshold = float(self.choose(score[~truth], score[truth], weights))
+        if names is None:
+            threshold = float(self.choose(score[~truth], score[truth], weights))
+        else:
+            threshold = float(self.choose_by_group(score[~truth], score[truth], names))
         if not math.isfinite(threshold):
             raise CalibrationError(f"{self} gives {threshold} for the given scores.")
         return max(threshold, float(np.finfo(np.float32).tiny))
@@ -91,11 +103,12 @@ class Threshold:
         Parameters
         ----------
         n_normal, n_anomalous : int
-            Numbers of calibration images.
+            Numbers of calibration images; of normal ones, the number of groups, if
+            there are some.
 
         Raises
         ------
-        ~skfcdd.exceptions.CalibrationError
+        CalibrationError
             If they are too few.
         """
         if n_normal == 0:
@@ -126,6 +139,39 @@ class Threshold:
         float
         """
         raise NotImplementedError
+
+    def choose_by_group(
+        self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
+    ) -> float:
+        """Threshold if normal images belong together, from checked scores.
+
+        Parameters
+        ----------
+        normal, anomalous : ndarray of shape (n_normal,), (n_anomalous,), float64
+            Scores.
+        groups : ndarray of shape (n_normal,)
+            The group of each normal image.
+
+        Returns
+        -------
+        float
+            By default that of :meth:`choose`, which takes no notice of groups.
+        """
+        return self.choose(normal, anomalous, None)
+
+    def asked_rate(self, n_anomalous: int) -> float | None:
+        """Share of normal images that may be called anomalous, if the rule states one.
+
+        Parameters
+        ----------
+        n_anomalous : int
+            Number of calibration images that are anomalous.
+
+        Returns
+        -------
+        float or None
+        """
+        return None
 
 
 def check_share(

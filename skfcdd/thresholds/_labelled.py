@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -193,6 +194,19 @@ class Auto(Threshold):
             normal, anomalous, natural
         )
         return best if gain > _TOLERANCE else natural
+
+    def choose_by_group(
+        self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
+    ) -> float:
+        """Take the quantile of groups, without anomalies."""
+        if len(anomalous) == 0:
+            rule = Quantile(self.contamination)
+            return rule.choose_by_group(normal, anomalous, groups)
+        return self.choose(normal, anomalous, None)
+
+    def asked_rate(self, n_anomalous: int) -> float | None:
+        """`contamination` if there are no anomalies."""
+        return None if n_anomalous else self.contamination or None
 
 
 def _joined(

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skfcdd.conformal import false_alarm_threshold, n_calibration_required
 from skfcdd.thresholds._base import Scores, Threshold, check_share, just_above
+from skfcdd.thresholds._tail import normal_threshold
 
 __all__ = ["FalseAlarmRate", "Natural", "Quantile"]
 
 
 @dataclass(frozen=True)
 class Quantile(Threshold):
-    """Quantile ``1 - contamination`` of the normal scores.
+    r"""Quantile ``1 - contamination`` of the normal scores.
+
+    Its place among :math:`n` scores in order is :math:`(n + 1)(1 - \alpha)`, between
+    two of them if that is no whole number, so that one more normal image exceeds it
+    with about the asked probability :math:`\alpha`.
+
+    So few scores that not even the greatest is exceeded as rarely as that (fewer than
+    19 for 5 %) have no such quantile. It is then that of a log-normal distribution with
+    their moments: :math:`\exp(m + z s \sqrt{1 + 1/n})` with the mean :math:`m` and the
+    standard deviation :math:`s` of the logarithms, and the quantile :math:`z` of a
+    normal distribution. Of log-normal scores of ten images, 6.7 % then exceed a
+    threshold for 5 %; :math:`z` is raised for four images or fewer, so that it is 10 %
+    at most.
 
     Parameters
     ----------
@@ -25,8 +40,8 @@ class Quantile(Threshold):
     Examples
     --------
     >>> from skfcdd.thresholds import Quantile
-    >>> 0.9 < Quantile(0.1)([0] * 11, [i / 10 for i in range(11)]) < 0.91
-    True
+    >>> round(Quantile(0.1)([0] * 11, [i / 10 for i in range(11)]), 6)
+    0.98
     """
 
     contamination: float = 0.05
@@ -38,8 +53,17 @@ class Quantile(Threshold):
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
         """Take the quantile."""
-        quantile = np.quantile(normal, 1 - self.contamination, method="higher")
-        return just_above(float(quantile))
+        return just_above(normal_threshold(normal, self.contamination, None))
+
+    def choose_by_group(
+        self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
+    ) -> float:
+        """Take the quantile of which each group has an equal share."""
+        return just_above(normal_threshold(normal, self.contamination, groups))
+
+    def asked_rate(self, n_anomalous: int) -> float | None:
+        """`contamination`; None for 0, which no number of images can show."""
+        return self.contamination or None
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,19 @@ class FalseAlarmRate(Threshold):
         return just_above(
             false_alarm_threshold(normal, self.rate, confidence=self.confidence)
         )
+
+    def choose_by_group(
+        self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
+    ) -> float:
+        """Take the score that keeps the promise for images of new groups."""
+        lowest = false_alarm_threshold(
+            normal, self.rate, confidence=self.confidence, groups=groups
+        )
+        return just_above(lowest)
+
+    def asked_rate(self, n_anomalous: int) -> float | None:
+        """`rate`."""
+        return self.rate
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,18 @@ const levelPixels = new Uint32Array(256);
   }
 }
 
+const drawnPixels = levelPixels.slice();
+
 const [scaleLow, scaleHigh] = data.model.scale;
+
+/* Lift faint heat, by a share from 0 to 1, without colouring what has no colour. */
+function liftFaint(share) {
+  for (let k = 0; k < 256; k++) {
+    const place = (data.levels[k] - scaleLow) / (scaleHigh - scaleLow);
+    const lifted = place > 0 && place < 1 ? place ** (1 - 0.75 * share) : place;
+    levelPixels[k] = drawnPixels[levelOf(scaleLow + lifted * (scaleHigh - scaleLow))];
+  }
+}
 
 /* The level that is closest to a value of a heatmap. */
 function levelOf(value) {
@@ -49,6 +60,12 @@ function levelError(code) {
 }
 
 /* -- pictures of the file --------------------------------------------------------- */
+
+/* A small picture for a card; of small images the picture itself. */
+function thumbOf(i, picture) {
+  const block = byId(`t${i}`);
+  return block ? block.textContent : picture.image;
+}
 
 function pictureOf(i) {
   const block = byId(`p${i}`);
@@ -96,8 +113,8 @@ function paintHeat(canvas, { codes, width, height }) {
   canvas.getContext("2d").putImageData(colours, 0, 0);
 }
 
-function drawOutline(svg, path) {
-  const [h, w] = data.picture_size;
+/* A path in pixels of the heatmap, whose size is given. */
+function drawOutline(svg, path, { width: w, height: h }) {
   svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
   svg.replaceChildren();
   if (!path) return;
@@ -112,8 +129,8 @@ function markedPath({ codes, width: w, height: h }) {
   const level = data.model.pixels ? state.threshold : data.model.level;
   const left = codes.map((code) => (data.levels[code] > level ? 1 : 0));
   const kept = new Uint8Array(w * h);
-  const [fullHeight, fullWidth] = data.image_size;
-  const least = data.model.min_area * ((w * h) / (fullWidth * fullHeight));
+  /* Borders that were filled up around an image are not among its pixels. */
+  const least = data.model.min_area * data.heat_share;
   for (let start = 0; start < left.length; start++) {
     if (!left[start]) continue;
     const region = regionAt(left, start, w, h);

@@ -2,6 +2,10 @@
 
 /* -- tables ----------------------------------------------------------------------- */
 
+/* A share in per cent; of few images, in numbers. */
+const shareOf = (part, whole) =>
+  whole > 0 && whole < LEAST ? `${part} of ${whole}` : percent(ratio(part, whole));
+
 function drawConfusion(counts) {
   const { tp, fp, fn, tn } = counts;
   const known = tp + fp + fn + tn;
@@ -17,8 +21,8 @@ function drawConfusion(counts) {
   } else {
     table.replaceChildren(
       element("tr", {}, element("td"), head("called normal", "col"), head("called anomalous", "col")),
-      element("tr", {}, head("good", "row"), cell(tn, "right", "normal"), cell(fp, "wrong", many(fp, "false alarm").replace(/^\d+ /, ""))),
-      element("tr", {}, head("defect", "row"), cell(fn, "wrong", "missed"), cell(tp, "right", "found")),
+      element("tr", {}, head("good", "row"), cell(tn, "right", "normal"), cell(fp, fp ? "wrong" : "right", many(fp, "false alarm").replace(/^\d+ /, ""))),
+      element("tr", {}, head("defect", "row"), cell(fn, fn ? "wrong" : "right", "missed"), cell(tp, "right", "found")),
     );
   }
   const unknown = nImages - known;
@@ -39,12 +43,13 @@ function drawRates(counts) {
     const found = interval(part, whole);
     return found ? ` (${percent(found[0])} to ${percent(found[1])})` : "";
   };
+  const few = tp + fp + fn + tn < LEAST;
   const rows = [
-    ["Detection rate", percent(rates.detection), range(tp, tp + fn)],
-    ["False alarm rate", percent(rates.falseAlarm), range(fp, fp + tn)],
-    ["Precision", percent(rates.precision), ""],
-    ["F1", shown(rates.f1, 3), ""],
-    ["Accuracy", percent(rates.accuracy), ""],
+    ["Detection rate", shareOf(tp, tp + fn), range(tp, tp + fn)],
+    ["False alarm rate", shareOf(fp, fp + tn), range(fp, fp + tn)],
+    ["Precision", few ? "–" : percent(rates.precision), ""],
+    ["F1", few ? "–" : shown(rates.f1, 3), ""],
+    ["Accuracy", few ? "–" : percent(rates.accuracy), ""],
   ];
   byId("rates").replaceChildren(
     ...rows.flatMap(([name, value, range]) => [
@@ -61,6 +66,9 @@ const rowsByKind = new Map();
   rowsByKind.get(kind).push(i);
 });
 const kindNames = [...rowsByKind.keys()].sort();
+/* Good images are no kind of defect. */
+const isGoodKind = (kind) => Boolean(data.truth) && rowsByKind.get(kind).every((i) => data.truth[i] === 0);
+const defectKinds = kindNames.filter((kind) => !isGoodKind(kind));
 const kindName = (kind) => kind || "(none)";
 const kindRows = new Map();
 
@@ -74,7 +82,7 @@ function makeKinds() {
     element("thead", {}, element("tr", {}, ...head)),
   );
   const body = element("tbody");
-  for (const kind of kindNames) {
+  for (const kind of defectKinds) {
     const bar = element("span", { class: "bar" });
     const called = element("td");
     const share = element("span");
@@ -123,15 +131,16 @@ const valueAt = (place) =>
 
 const charts = { histogram: null, roc: null };
 
-function canvasOf(id, ratioOf, label) {
+/* `top` is the room above, for names of axes and of what is marked. */
+function canvasOf(id, label, top = PAD.top) {
   const box = byId(id);
   const width = Math.max(220, Math.round(box.clientWidth));
-  const height = Math.round(ratioOf(width));
+  const height = 220 + top;
   const svg = svgElement("svg", {
     viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label,
   });
   box.replaceChildren(svg);
-  return { svg, width, height, w: width - PAD.left - PAD.right, h: height - PAD.top - PAD.bottom };
+  return { svg, width, height, top, w: width - PAD.left - PAD.right, h: height - top - PAD.bottom };
 }
 
 function binned(sorted, nBins) {
@@ -143,9 +152,10 @@ function binned(sorted, nBins) {
 }
 
 function drawHistogram() {
-  const chart = canvasOf("histogram", () => 240, "Distribution of the scores");
-  const { svg, w, h } = chart;
-  const nBins = Math.max(16, Math.min(60, Math.round(w / 11)));
+  const chart = canvasOf("histogram", "Distribution of the scores", 40);
+  const { svg, w, h, top: above } = chart;
+  /* Few images in many bins are a comb, and no distribution. */
+  const nBins = Math.round(Math.max(6, Math.min(60, w / 11, 2 * Math.sqrt(nImages))));
   const present = ["good", "bad", "unknown"].filter((name) => groups[name].length);
   const shares = present.length > 1;
   const bars = present.map((name) => {
@@ -154,9 +164,9 @@ function drawHistogram() {
   });
   const top = Math.max(...bars.flatMap((bar) => bar.values));
   const x = (place) => PAD.left + place * w;
-  const y = (value) => PAD.top + h - (value / (top * 1.05)) * h;
+  const y = (value) => above + h - (value / (top * 1.05)) * h;
   drawAxes(chart, ticks(axis.low, axis.high, axis.log, w / 75).map((v) => [x(along(v)), shown(v, 3)]),
-    ticks(0, top, false, 4).map((v) => [y(v), shares ? percent(v) : shown(v, 3)]),
+    ticks(0, top, false, 4).filter((v) => shares || Number.isInteger(v)).map((v) => [y(v), shares ? percent(v) : shown(v, 3)]),
     data.model.pixels ? "highest pixel threshold that still marks a defect" : "anomaly score",
     shares ? "share of each group" : "images");
   for (const { name, values } of bars) {
@@ -167,11 +177,11 @@ function drawHistogram() {
     svg.append(svgElement("path", { d: `${path}V${y(0)}Z`, class: `area ${name}` }));
   }
   chart.line = svgElement("g", { class: "threshold-line" });
-  chart.label = svgElement("text", { y: PAD.top - 7 });
+  chart.label = svgElement("text", { y: above - 7, "text-anchor": "middle", class: "label" });
   chart.line.append(
-    svgElement("line", { y1: PAD.top, y2: PAD.top + h, class: "halo" }),
-    svgElement("line", { y1: PAD.top, y2: PAD.top + h }),
-    svgElement("circle", { cy: PAD.top + h, r: 5 }),
+    svgElement("line", { y1: above, y2: above + h, class: "halo" }),
+    svgElement("line", { y1: above, y2: above + h }),
+    svgElement("circle", { cy: above + h, r: 5 }),
   );
   svg.append(chart.line, chart.label);
   charts.histogram = chart;
@@ -185,9 +195,9 @@ function drawHistogram() {
   );
 }
 
-function drawAxes({ svg, width, height, h }, xTicks, yTicks, xName, yName) {
+function drawAxes({ svg, width, height, h, top }, xTicks, yTicks, xName, yName) {
   const axes = svgElement("g", { class: "axes" });
-  const bottom = PAD.top + h;
+  const bottom = top + h;
   for (const [y, text] of yTicks) {
     axes.append(
       svgElement("line", { x1: PAD.left, x2: width - PAD.right, y1: y, y2: y }),
@@ -214,10 +224,18 @@ let roc = null;
 
 function drawRoc() {
   roc = rocCurve();
-  byId("roc-panel").hidden = !roc;
-  if (!roc) return;
+  const known = groups.good.length + groups.bad.length > 0;
+  byId("roc-panel").hidden = !known;
+  byId("roc").hidden = !roc;
+  if (!roc) {
+    charts.roc = null;
+    byId("roc-title").textContent = "ROC curve";
+    byId("roc-note").textContent = `It says something from ${LEAST} good images and ${LEAST} defects on; ` +
+      `now there are ${groups.good.length} and ${groups.bad.length}.`;
+    return;
+  }
   byId("roc-title").textContent = `ROC curve, area ${roc.area.toFixed(3)}`;
-  const chart = canvasOf("roc", () => 240,
+  const chart = canvasOf("roc",
     `ROC curve with an area of ${roc.area.toFixed(3)}`);
   const { svg, w, h } = chart;
   chart.x = (v) => PAD.left + v * w;
@@ -242,7 +260,6 @@ function drawThreshold() {
   drawConfusion(counts);
   const known = groups.good.length + groups.bad.length > 0;
   byId("rates-panel").hidden = !known;
-  document.body.classList.toggle("no-truth", !known);
   drawRates(counts);
   drawKinds();
   const { histogram, roc: curve } = charts;
@@ -250,9 +267,10 @@ function drawThreshold() {
     const place = Math.min(1, Math.max(0, along(state.threshold) || 0));
     const x = PAD.left + place * histogram.w;
     histogram.line.setAttribute("transform", `translate(${x} 0)`);
-    histogram.label.setAttribute("x", x);
-    histogram.label.setAttribute("text-anchor", place > 0.8 ? "end" : place < 0.2 ? "start" : "middle");
     histogram.label.textContent = `threshold ${shown(state.threshold)}`;
+    /* It stays within the chart, on a line of its own. */
+    const half = histogram.label.getComputedTextLength() / 2 + 2;
+    histogram.label.setAttribute("x", Math.min(histogram.width - half, Math.max(half, x)));
   }
   if (roc && curve) {
     const { falseAlarm, detection } = ratesOf(counts);
@@ -262,13 +280,15 @@ function drawThreshold() {
       `At this threshold: ${percent(detection)} of the defects at ${percent(falseAlarm)} false alarms.`;
   }
   drawSummary(counts);
+  drawVerdict(counts);
+  drawErrors();
 }
 
 function drawSummary(counts) {
-  const { falseAlarm, detection } = ratesOf(counts);
+  const { tp, fp, fn, tn } = counts;
   const parts = [`${counts.anomalies} of ${many(nImages, "image")} called anomalous`];
-  if (groups.bad.length) parts.push(`detected ${percent(detection)}`);
-  if (groups.good.length) parts.push(`false alarms ${percent(falseAlarm)}`);
+  if (groups.bad.length) parts.push(`detected ${shareOf(tp, tp + fn)}`);
+  if (groups.good.length) parts.push(`false alarms ${shareOf(fp, fp + tn)}`);
   byId("summary").replaceChildren(
     element("span", { class: "print-only" }, `Threshold ${shown(state.threshold)}: `),
     parts.join(" · "),
@@ -300,8 +320,7 @@ function makeDraggable(id, threshold) {
 }
 
 function startFigures() {
-  byId("kinds-panel").hidden = kindNames.length < 2;
-  document.body.classList.toggle("no-kinds", kindNames.length < 2);
+  byId("kinds-panel").hidden = kindNames.length < 2 || !defectKinds.length;
   makeKinds();
   drawCharts();
   makeDraggable("histogram", (x) =>

@@ -104,13 +104,14 @@ function makeCard(i) {
   const [marked, outline] = ["outline marked", "outline"].map((kind) =>
     svgElement("svg", { class: kind, preserveAspectRatio: "none" }),
   );
-  const frame = element("span", { class: "frame", "aria-hidden": "true" }, image, heat, marked, outline);
-  const name = element("span", { class: "name", title: data.names[i] }, element("bdi", {}, data.names[i]));
+  const fitted = element("span", { class: "fitted" }, image, heat, marked, outline);
+  fitInto(fitted, sizeOf(i));
+  const frame = element("span", { class: "frame", "aria-hidden": "true" }, fitted);
   const verdict = element("span", { class: "chip" });
   const mark = element("span", { class: "mark" });
   const number = element("span", { class: "number" });
   const line = element("span", { class: "line" }, verdict, number, mark);
-  const open = element("button", { type: "button", class: "open", tabIndex: -1 }, frame, name, line);
+  const open = element("button", { type: "button", class: "open", tabIndex: -1 }, frame, nameOf(i), line);
   const shares = sharesOf(i);
   if (shares) open.append(shareBar(shares));
   const item = element("li", { class: "card" }, open);
@@ -120,6 +121,23 @@ function makeCard(i) {
     i, item, open, frame, image, heat, outline, marked, verdict, number, mark,
     said: null, loaded: 0, levels: null,
   };
+}
+
+/* Kind and name of an image, in short; the whole name comes on top of it. */
+function nameOf(i) {
+  const kind = data.kinds && kindNames.length > 1 ? kindName(data.kinds[i]) : "";
+  const name = element("span", { class: "name", title: data.names[i] });
+  if (kind) name.append(element("bdi", { class: "kind" }, kind), " ");
+  name.append(element("span", { class: "stem" }, element("bdi", {}, stemOf(i))));
+  return name;
+}
+
+/* Frames have one aspect, that of most images; others stand in the middle of them. */
+function fitInto(fitted, [h, w]) {
+  const [ah, aw] = data.aspect;
+  const ratio = w / h / (aw / ah);
+  fitted.style.width = `${100 * Math.min(1, ratio)}%`;
+  fitted.style.height = `${100 * Math.min(1, 1 / ratio)}%`;
 }
 
 /* How much of a score comes from each part, as a bar with words for those who listen. */
@@ -174,8 +192,7 @@ async function loadCard(card) {
     card.frame.classList.add("empty");
     return undefined;
   }
-  card.image.src = picture.image;
-  drawOutline(card.outline, picture.outline);
+  card.image.src = thumbOf(card.i, picture);
   const still = () => card.loaded === turn;
   card.ready = Promise.all([
     drawCard(card, picture, still),
@@ -189,7 +206,8 @@ async function drawCard(card, picture, still) {
   const whole = await heatOf(picture.heat);
   if (!still()) return;
   card.levels = whole;
-  drawOutline(card.marked, markedPath(whole));
+  drawOutline(card.outline, picture.outline, whole);
+  drawOutline(card.marked, markedPath(whole), whole);
   const part = state.part === "heat" ? whole : await heatOf(picture[state.part]);
   if (still()) paintHeat(card.heat, part);
 }
@@ -207,7 +225,7 @@ function redrawParts() {
 /* What a segmenter marks follows its threshold. */
 function redrawMarked() {
   for (const card of loadedCards()) {
-    if (card.levels) drawOutline(card.marked, markedPath(card.levels));
+    if (card.levels) drawOutline(card.marked, markedPath(card.levels), card.levels);
   }
 }
 
@@ -267,8 +285,8 @@ function moveAmongCards(event) {
 const FILTERS = ["by-verdict", "by-outcome", "by-kind", "by-mark", "by-name"];
 
 function startGallery() {
-  const [h, w] = data.picture_size;
-  byId("gallery").style.setProperty("--aspect", `${w} / ${h}`);
+  const [h, w] = data.aspect;
+  document.body.style.setProperty("--aspect", `${w} / ${h}`);
   byId("by-kind-row").hidden = kindNames.length < 2;
   kindNames.forEach((kind, k) =>
     byId("by-kind").append(element("option", { value: String(k) }, kindName(kind))),

@@ -62,7 +62,7 @@ function startLooks() {
     follow();
   }
   const size = byId("size");
-  const [h, w] = data.picture_size;
+  const [h, w] = data.aspect;
   size.value = String(Math.round(Math.min(360, Math.max(110, 176 * Math.sqrt(w / h)))));
   const follow = () => document.body.style.setProperty("--card", `${size.value}px`);
   size.addEventListener("input", follow);
@@ -74,10 +74,18 @@ function startLooks() {
   const bar = byId("scale-bar").getContext("2d");
   const colours = new ImageData(256, 1);
   const pixels = new Uint32Array(colours.data.buffer);
-  for (let k = 0; k < 256; k++) {
-    pixels[k] = levelPixels[levelOf(scaleLow + (k / 255) * (scaleHigh - scaleLow))];
-  }
-  bar.putImageData(colours, 0, 0);
+  const draw = () => {
+    for (let k = 0; k < 256; k++) {
+      pixels[k] = levelPixels[levelOf(scaleLow + (k / 255) * (scaleHigh - scaleLow))];
+    }
+    bar.putImageData(colours, 0, 0);
+  };
+  byId("faint").addEventListener("input", (event) => {
+    liftFaint(Number(event.target.value) / 100);
+    draw();
+    tell("part");
+  });
+  draw();
 }
 
 /* The part of the heatmaps that is drawn, if they have parts. */
@@ -177,16 +185,14 @@ function drawAbout() {
   const when = Number.isNaN(made.getTime()) ? data.created : made.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
   const nPictures = Object.keys(data.peaks).length;
   const fewer = nPictures < nImages ? `, ${nPictures} of them shown` : "";
-  byId("subtitle").textContent = `${model.name}, ${many(nImages, "image")}${fewer}, ${when}`;
-  const [h, w] = data.image_size;
-  const [ph, pw] = data.picture_size;
+  byId("subtitle").textContent = `${data.origin ? `${data.origin.model}, ` : ""}${model.name}, ${many(nImages, "image")}${fewer}, ${when}`;
   const rows = [
     ["Model", model.name],
     ...model.facts.map(([name, value]) => [name[0].toUpperCase() + name.slice(1), value]),
     ["Score", scoreText(model)],
     ["Heatmap", `One scale for all images. Values are rounded to 256 levels: up to ${shown(scaleHigh, 3)} they are off by at most ${shown(levelError(data.levels.indexOf(scaleHigh) - 1), 2)}, above it by ${percent(levelError(250) / data.levels[250])}.`],
     ["Parts", model.parts && `Heatmaps are a sum: “${model.parts[0]}”, which the network has learned, and “${model.parts[1]}”, the distance from a memory of good images. The bar below an image shows how much of its score comes from each.`],
-    ["Pictures", `${pw} x ${ph} pixels` + (pw === w && ph === h ? "" : `, shrunk from ${w} x ${h}: a value is the mean of the pixels that it stands for`) + (data.exact ? "." : "; compressed with losses, so that values of the image are not exact.")],
+    ["Pictures", pictureText()],
     ["File", `${data.n_bytes.toLocaleString("en")} bytes; it holds pictures of ${nPictures} of ${many(nImages, "image")}, and asks nothing of any network`],
     ["Made by", `skfcdd ${data.version}`],
   ];
@@ -197,11 +203,31 @@ function drawAbout() {
   );
 }
 
+function pictureText() {
+  const [ph, pw] = data.picture_size;
+  const [h, w] = sizeOf(Number(Object.keys(data.peaks)[0] ?? 0));
+  const whole = ph === h && pw === w;
+  const text = whole
+    ? data.of_files ? "With all pixels of the files" : `${w} x ${h} pixels`
+    : `Shrunk, the first from ${w} x ${h} to ${pw} x ${ph} pixels: a value is the mean of those it stands for`;
+  const lossy = data.quality === null ? "." : "; compressed with losses, so that values of the image are not exact.";
+  const seen = data.of_files ? ` The model sees ${data.image_size[1]} x ${data.image_size[0]} pixels.` : "";
+  return text + lossy + seen;
+}
+
 function scoreText({ pixels, min_area: area }) {
   if (!pixels) return "Anomaly score of the image; above the threshold it is called anomalous.";
   const what = area > 1 ? `of which at least ${area} connected pixels are above it` : "of which a pixel is above it";
   return `The threshold is one of pixels of the heatmap. An image ${what} is called ` +
     "anomalous. Its score is the least threshold at which it is not.";
+}
+
+/* On a phone, filters and looks take a screen of their own: they open when asked. */
+function startControls() {
+  const narrow = window.matchMedia("(max-width: 560px)");
+  const follow = () => (byId("controls").open = !narrow.matches);
+  narrow.addEventListener("change", follow);
+  follow();
 }
 
 /* -- start ---------------------------------------------------------------------------------- */
@@ -212,6 +238,8 @@ startFigures();
 startThreshold();
 startGallery();
 startReview();
+startNext();
+startControls();
 startView();
 drawAbout();
 document.addEventListener("keydown", onKey);

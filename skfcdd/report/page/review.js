@@ -9,6 +9,8 @@ function drawReview() {
     : "Nothing is marked yet. Open an image, or move among the images with the arrow " +
       "keys, and press d for a defect, n for not a defect, u for unsure.";
   byId("clear-marks").disabled = total === 0;
+  /* What was said of marks is not true of none. */
+  if (total === 0) byId("review-said").textContent = "";
   byId("kept").textContent = kept
     ? "This browser keeps your marks until you remove them."
     : "This browser does not keep your marks: export them before you leave.";
@@ -59,11 +61,16 @@ function reviewCsv() {
   return `\ufeff${[columns, ...rows].map((row) => row.join(",")).join("\r\n")}\r\n`;
 }
 
+/* Name of the file of marks, without its ending. */
+function reviewName() {
+  const slug = data.title.normalize("NFKD").replace(/[^A-Za-z0-9]+/g, "-").slice(0, 40);
+  return `review-${slug.replace(/^-|-$/g, "").toLowerCase() || "report"}`;
+}
+
 function offer(text, type, ending) {
-  const slug = data.title.normalize("NFKD").replace(/[^A-Za-z0-9]+/g, "-").replace(/^-|-$/g, "");
   const link = element("a", {
     href: URL.createObjectURL(new Blob([text], { type })),
-    download: `review-${slug.slice(0, 40).toLowerCase() || "report"}.${ending}`,
+    download: `${reviewName()}.${ending}`,
   });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);

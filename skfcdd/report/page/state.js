@@ -58,6 +58,15 @@ function comparedTo(i) {
   return `${shown(data.scores[i], 3)} ${sign} ${shown(state.threshold, 3)}`;
 }
 
+/* Height and width of an image, in pixels of its file. */
+const sizeOf = (i) => (data.sizes ? data.sizes[i] : data.size);
+
+/* The name of a file without its folders and its ending. */
+function stemOf(i) {
+  const last = data.names[i].replace(/^.*\//s, "");
+  return last.replace(/(?<=.)\.[A-Za-z0-9]{1,5}$/, "") || data.names[i];
+}
+
 /* How much of a score comes from each part of its heatmap. */
 function sharesOf(i) {
   const novelty = data.novelty[i];
@@ -127,10 +136,13 @@ function interval(part, whole) {
   return [Math.max(0, middle - half), Math.min(1, middle + half)];
 }
 
+/* Shares of fewer images say too little to be stated. */
+const LEAST = 10;
+
 /* False alarms and detections at every threshold, from none to all, and the area. */
 function rocCurve() {
   const { good, bad } = groups;
-  if (!good.length || !bad.length) return null;
+  if (good.length < LEAST || bad.length < LEAST) return null;
   const points = [{ x: 0, y: 0, threshold: Infinity }];
   let area = 0;
   let [g, b] = [good.length, bad.length];
@@ -235,7 +247,9 @@ function shown(value, digits = 4) {
 
 function percent(share) {
   if (!Number.isFinite(share)) return "–";
-  const value = 100 * share;
+  const exact = 100 * share;
+  /* What would be rounded to all, or to none, is said to be. */
+  const value = exact > 99.995 ? 100 : exact < 0.005 ? 0 : exact;
   const digits = value === 0 || value === 100 ? 0 : value < 1 || value > 99 ? 2 : 1;
   return `${value.toFixed(digits)}\u00a0%`;
 }

@@ -6,8 +6,8 @@ const MOST_ZOOM = 40;
 
 /* -- which image -------------------------------------------------------------------- */
 
-function openView(i) {
-  view.list = gallery.list.slice();
+function openView(i, list = gallery.list) {
+  view.list = list.slice();
   showInView(i);
   if (!byId("view").open) byId("view").showModal();
   fit();
@@ -34,11 +34,12 @@ async function showInView(i) {
   fit();
   const image = byId("view-image");
   image.src = picture.image;
-  drawOutline(byId("view-outline"), picture.outline);
+  byId("view-outline").replaceChildren();
   const still = () => view.row === i;
   const whole = await heatOf(picture.heat);
   if (!still()) return;
   view.whole = whole;
+  drawOutline(byId("view-outline"), picture.outline, whole);
   drawMarkedInView();
   await drawHeatInView(picture, still);
   await image.decode();
@@ -55,7 +56,7 @@ async function drawHeatInView(picture, still) {
 }
 
 function drawMarkedInView() {
-  if (view.whole) drawOutline(byId("view-marked"), markedPath(view.whole));
+  if (view.whole) drawOutline(byId("view-marked"), markedPath(view.whole), view.whole);
 }
 
 function redrawPartInView() {
@@ -110,7 +111,7 @@ function markInView(mark) {
 
 function fit() {
   const stage = byId("stage");
-  const [h, w] = data.picture_size;
+  const [h, w] = view.row < 0 ? data.aspect : sizeOf(view.row);
   const scale = Math.min(stage.clientWidth / w, stage.clientHeight / h) || 1;
   view.base = [w * scale, h * scale];
   place();
@@ -131,7 +132,7 @@ function place() {
   sheet.style.height = `${size[1]}px`;
   sheet.style.transform = `translate(${(room[0] - size[0]) / 2 + x}px, ${(room[1] - size[1]) / 2 + y}px)`;
   /* Who looks closely wants to see the pixels as they are. */
-  sheet.classList.toggle("coarse", view.zoom > 1 && size[0] / data.picture_size[1] > 4);
+  sheet.classList.toggle("coarse", view.zoom > 1 && size[0] / (byId("view-image").naturalWidth || size[0]) > 4);
   byId("zoom-out").disabled = view.zoom <= 1;
   byId("zoom-fit").textContent = view.zoom === 1 ? "Fit" : `${view.zoom.toFixed(1)} ×`;
 }
@@ -180,13 +181,15 @@ function readAt(event) {
       (event.clientX - rect.left) / rect.width, (event.clientY - rect.top) / rect.height,
     ];
     if (across >= 0 && across < 1 && down >= 0 && down < 1) {
-      const [h, w] = data.image_size;
+      const [h, w] = sizeOf(view.row);
       words["at-place"] = `row ${Math.floor(down * h)}, column ${Math.floor(across * w)}`;
       words["at-heat"] = heatText(levelAt(view.heat, across, down));
       words["at-image"] = imageText(pixelAt(view.image, across, down));
     }
   }
   for (const [id, text] of Object.entries(words)) byId(id).textContent = text;
+  byId("pointer").hidden = words["at-place"] === "–";
+  byId("pointer-hint").hidden = !byId("pointer").hidden;
 }
 
 function pixelAt({ data: values, width, height }, across, down) {

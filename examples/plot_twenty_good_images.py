@@ -1,0 +1,92 @@
+"""
+Twenty good images
+==================
+
+A camera has been set up today, and twenty good parts have gone by. Is that enough for a
+detector, and for a threshold that one may believe?
+"""
+
+# %%
+# ``fit`` takes the twenty images as they are. With fewer than 100 good ones, all are
+# trained on, and none is held out:
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from skfcdd import FCDDClassifier
+from skfcdd.datasets import make_defects
+from skfcdd.display import HeatmapDisplay
+from skfcdd.exceptions import FewImagesWarning
+
+data = make_defects(400, texture="brushed_metal", image_size=64, random_state=0)
+good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
+first, later = good[:20], good[20:]
+model = FCDDClassifier(random_state=0).fit(data.images[first])
+print(model.calibration_)
+
+# %%
+# The network knows the images that it was trained on too well to tell how a new good
+# one will score. So three more networks are trained, each without a third of the
+# images, and score what they have not seen. These scores set the threshold. How good
+# images that come later score can be seen here, as there are some:
+of_itself, of_new = (
+    model.anomaly_score(data.images[first]),
+    model.anomaly_score(data.images[later]),
+)
+figure, ax = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
+for height, (name, scores) in enumerate(
+    {
+        "new good images": of_new,
+        "the twenty, out of fold": model.calibration_scores_,
+        "the twenty, by the model itself": of_itself,
+    }.items()
+):
+    ax.plot(scores, np.full(len(scores), height), "|", markersize=16, label=name)
+    ax.text(1.02, height, name, transform=ax.get_yaxis_transform(), va="center")
+ax.axvline(model.threshold_, color="0.2", linestyle=":", label="threshold")
+ax.set(xlabel="anomaly score", ylim=(-0.6, 2.6), yticks=[])
+
+# %%
+# 5 % of false alarms were asked for. What came of it:
+print(f"good images called anomalous: {model.predict(data.images[later]).mean():.1%}")
+print(f"defects found: {model.predict(data.images[bad]).mean():.0%}")
+HeatmapDisplay.from_estimator(model, data.images[bad[:4]], data.target[bad[:4]])
+
+# %%
+# Fewer images
+# ------------
+#
+# One new image in twenty scores higher than the nineteen before it. With eight images,
+# no score of them is exceeded as rarely as that: the threshold is then an estimate
+# beyond the scores, and ``fit`` says so, with the range that eight images leave open.
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", FewImagesWarning)
+    few = FCDDClassifier(random_state=0).fit(data.images[first[:8]])
+print(caught[-1].message)
+print(f"good images called anomalous: {few.predict(data.images[later]).mean():.1%}")
+
+# %%
+# Images that belong together
+# ---------------------------
+#
+# Twenty photographs of four parts are not twenty images: what counts is the number of
+# parts. ``groups`` keeps photographs of one part on one side of every split, and counts
+# each part as one. Here, each of five parts was photographed four times.
+rng = np.random.default_rng(0)
+part = np.repeat(np.arange(5), 4)
+photographs = data.images[first[:5]][part].astype(float)
+photographs += rng.normal(0, 4, photographs.shape)
+photographs = photographs.clip(0, 255).astype(np.uint8)
+for groups in (None, part):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewImagesWarning)
+        model = FCDDClassifier(random_state=0).fit(photographs, groups=groups)
+    alarms = model.predict(data.images[later]).mean()
+    print(f"groups told: {groups is not None}, false alarms: {alarms:.1%}")
+    low, high = model.calibration_.range
+    print(f"  what fit says: between {low:.0%} and {high:.0%}")
+
+# %%
+# When more good images have come in, ``model.calibrate(X)`` sets the threshold on them,
+# without another training; ``fit`` on all of them gives a better detector too.

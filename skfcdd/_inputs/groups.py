@@ -1,0 +1,106 @@
+"""Images that belong together: photographs of one part, of one lot, of one series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.utils.validation import column_or_1d
+
+from skfcdd._inputs.labels import Targets
+
+__all__ = ["check_groups", "units", "with_groups"]
+
+
+def check_groups(groups: Any, n: int) -> npt.NDArray[np.intp]:
+    """Number the groups of `n` images.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n,)
+        Names or numbers of groups.
+    n : int
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer than images, or some are missing.
+    """
+    names = column_or_1d(groups)
+    if len(names) != n:
+        raise ValueError(f"X has {n} images, but groups has {len(names)} entries.")
+    missing = names != names
+    if names.dtype.kind == "O":
+        missing = missing | np.array([name is None for name in names], dtype=bool)
+        names = names.astype(str)
+    if np.any(missing):
+        raise ValueError(
+            f"groups says nothing of {int(missing.sum())} of {n} images, the first at "
+            f"row {int(np.argmax(missing))}. Give an image that belongs to no other a "
+            f"name of its own."
+        )
+    index: npt.NDArray[np.intp] = np.unique(names, return_inverse=True)[1]
+    return index.reshape(-1)
+
+
+def with_groups(targets: Targets, groups: Any) -> Targets:
+    """What is known of a set of images, with which of them belong together.
+
+    Parameters
+    ----------
+    targets : Targets
+    groups : array-like of shape (n,) or None
+
+    Raises
+    ------
+    ValueError
+        If it has another length or gaps, or all normal images are of one group.
+    """
+    if groups is None:
+        return targets
+    index = check_groups(groups, len(targets.anomalous))
+    normal = index[~targets.anomalous & targets.kept]
+    if len(normal) > 1 and len(np.unique(normal)) == 1:
+        raise ValueError(
+            f"groups puts all {len(normal)} normal images into one group, and a "
+            f"threshold needs normal images of another group than those trained on. "
+            f"Give images of at least 2 groups, or leave groups out."
+        )
+    return replace(targets, groups=index)
+
+
+def units(
+    digests: npt.NDArray[np.uint64], groups: npt.NDArray[np.intp] | None
+) -> npt.NDArray[np.intp]:
+    """Numbers that are equal for images that stay together.
+
+    Copies of one image do, and images of one group; and so on, from one to the next.
+
+    Parameters
+    ----------
+    digests : ndarray of shape (n,), uint64
+        Equal for copies of an image.
+    groups : ndarray of shape (n,), int, or None
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+    """
+    copies: npt.NDArray[np.intp] = np.unique(digests, return_inverse=True)[1]
+    copies = copies.reshape(-1)
+    if groups is None or not len(groups):
+        return copies
+    n_copies = int(copies.max()) + 1
+    ones = np.ones(len(copies), dtype=bool)
+    size = n_copies + int(groups.max()) + 1
+    links = coo_array((ones, (copies, n_copies + groups)), shape=(size, size))
+    part: npt.NDArray[np.intp] = connected_components(links, directed=False)[1]
+    return part[copies].astype(np.intp)

@@ -1,0 +1,146 @@
+"""What ``skfcdd calibrate`` does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skfcdd._verdicts import convention_of
+from skfcdd.cli._basis import basis
+from skfcdd.cli._console import Outcome, many
+from skfcdd.cli._model import check_file, reading_options
+from skfcdd.cli._options import check_value
+from skfcdd.cli._reading import Source, load_marked, load_part
+from skfcdd.cli._writing import check_model_file, command, size_of
+from skfcdd.report import Review
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    path: Path,
+    source: Source | None,
+    output: Path,
+    *,
+    threshold: Any,
+    force: bool,
+    note: str | None,
+    device: str,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Give a model another threshold, and save it.
+
+    Parameters
+    ----------
+    path : Path
+    source : Source or None
+        Images to calibrate on; None only sets the threshold.
+    threshold : float, Threshold or None
+        None keeps the rule of the model, or takes the threshold of the review.
+    """
+    from skfcdd.persistence import load, save
+
+    check_file(path)
+    if path.suffix.lower() == ".onnx":
+        raise ValueError(
+            f"{str(path)!r} is an exported model, which stays as it is. Calibrate the "
+            f"model that it was exported from, and export that again."
+        )
+    check_model_file(output, force)
+    estimator = load(path, device=device)
+    before = float(estimator.threshold_)
+    if threshold is not None:
+        check_value(estimator, "threshold", threshold)
+        estimator.set_params(threshold=threshold)
+    summary, n_images = None, 0
+    if source is None:
+        _only_set(estimator)
+    else:
+        data = _load(estimator, source)
+        summary, n_images = data.summary, len(data.images)
+        say(summary)
+        labels = _labels(estimator, data)
+        estimator.calibrate(data.images, labels, groups=data.groups)
+    save(estimator, output, note=note)
+    record = {
+        "model": str(output),
+        "threshold": float(estimator.threshold_),
+        "threshold_before": before,
+        "n_images": n_images,
+        "n_calibration": len(estimator.calibration_scores_),
+        "data": summary,
+    }
+    sentences = [
+        f"The threshold was {before:.4g}, and is {estimator.threshold_:.4g} now.",
+        *basis(estimator),
+        f"Wrote {output} ({size_of(output)}).",
+    ]
+    if source is not None:
+        text = f"Read {many(n_images, 'image')} from {source.path}: {summary}."
+        sentences.insert(0, text)
+    return Outcome(record, sentences, [command("report", output, "IMAGES")])
+
+
+def threshold_of(review: Review, path: Path) -> float:
+    """The threshold that a reader has chosen, for the model that the report was of.
+
+    Raises
+    ------
+    ValueError
+        If it was of another one: scores of two models cannot be compared.
+    """
+    from skfcdd.persistence import read_info
+
+    known = float(read_info(path)["model"]["threshold"])
+    if not math.isclose(known, review.model_threshold, rel_tol=1e-6):
+        raise ValueError(
+            f"The marks were made in a report of another model: its threshold was "
+            f"{review.model_threshold:.4g}, and that of {str(path)!r} is {known:.4g}. "
+            f"Make a report with this model, or name the folder of the images too."
+        )
+    return review.threshold
+
+
+def _only_set(estimator: Any) -> None:
+    """Take over a threshold that was given, without looking at any image."""
+    fitted, value = estimator._fitted, float(estimator.threshold)
+    judging = replace(fitted.judging, threshold=value)
+    estimator._fitted = replace(fitted, judging=judging, threshold=value)
+
+
+def _load(estimator: Any, source: Source) -> Any:
+    options = reading_options(estimator)
+    if source.review is not None:
+        return load_marked(source, **options)
+    found = source.find().parts()
+    if "val" not in found and {"train", "test"} & found and source.part is None:
+        raise ValueError(
+            f"{str(source.path)!r} has the parts {sorted(found)}, but none to "
+            f"calibrate on, called 'val' or 'calibration'. Name a part, --part test, "
+            f"or a folder of good images; skfcdd split makes three parts."
+        )
+    return load_part(source, source.part or "val", **options)
+
+
+def _labels(estimator: Any, data: Any) -> Any:
+    """What ``calibrate`` is to know of the images, in the labels of the model."""
+    bad = data.target == 1
+    if not bad.any():
+        return None
+    convention = convention_of(estimator)
+    if convention.judges_pixels:
+        if data.masks is None:
+            raise ValueError(
+                "The threshold of this model is one of pixels: give masks of the "
+                "defects, or good images only."
+            )
+        return data.masks
+    known = convention.classes.tolist()
+    anomaly = convention.anomaly_label
+    normal = next(label for label in known if label != anomaly)
+    return np.where(bad, anomaly, normal)

@@ -1,0 +1,90 @@
+"""What a model marks in an image, in the pixels of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._regions import Region, find_regions
+from skfcdd._utils.optional import pillow
+from skfcdd._verdicts import convention_of, outline_level
+from skfcdd.cli._heatmaps import Finding, PictureNames, printable
+from skfcdd.datasets import ImageFiles
+
+__all__ = ["Marked", "MaskFiles", "mark", "region_rows"]
+
+Map = npt.NDArray[np.float32]
+
+
+@dataclass
+class Marked:
+    """Heatmap and marks of an image, at the size of its file.
+
+    Parameters
+    ----------
+    heatmap : ndarray of shape (h, w)
+    parts : list of ndarray of shape (h, w)
+        They add up to the heatmap, if it has parts.
+    mask : ndarray of shape (h, w), bool
+        Pixels above the level from which a model outlines them.
+    """
+
+    heatmap: Map
+    parts: list[Map]
+    mask: npt.NDArray[np.bool_]
+
+    def regions(self) -> list[Region]:
+        """The connected defects, the highest peak first."""
+        return find_regions(self.mask[None], self.heatmap[None])[0]
+
+
+def mark(estimator: Any, images: ImageFiles, row: int, found: Finding) -> Marked:
+    """What `estimator` marks in the image of this row."""
+    level = outline_level(estimator)
+    masks = convention_of(estimator).masks(found.heatmap[None], level)
+    maps = [found.heatmap, *found.parts, masks[0].astype(np.float32)]
+    heatmap, *parts, marked = images.at_original_size(np.stack(maps), [row] * len(maps))
+    # The line follows the heatmap, around regions that are large enough.
+    return Marked(heatmap, parts, (heatmap > level) & (marked > 0))
+
+
+def region_rows(path: Path, marked: Marked) -> Iterator[dict[str, Any]]:
+    """Rows of a table: a box, in pixels of the file, for each defect of an image."""
+    for number, region in enumerate(marked.regions(), 1):
+        top, left, bottom, right = region.bbox
+        yield {
+            "path": printable(path),
+            "defect": number,
+            "left": left,
+            "top": top,
+            "right": right,
+            "bottom": bottom,
+            "area": region.area,
+            "peak": float(f"{region.peak:.7g}"),
+            "peak_x": region.peak_at[1],
+            "peak_y": region.peak_at[0],
+        }
+
+
+class MaskFiles:
+    """A folder of masks, each below the name of its image, at the size of its file.
+
+    Parameters
+    ----------
+    folder, source : Path
+    images : ImageFiles
+    """
+
+    def __init__(self, folder: Path, source: Path, images: ImageFiles) -> None:
+        self.paths = PictureNames("--masks", folder, source, images.paths).paths
+
+    def write(self, row: int, mask: npt.NDArray[np.bool_]) -> None:
+        """Write the mask of this row: 255 for defects, 0 elsewhere."""
+        path = self.paths[row]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pillow("Image").fromarray(mask.astype(np.uint8) * 255).save(path)

@@ -1,0 +1,81 @@
+"""Marks that somebody made in a report, on the files that they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from skfcdd.datasets._found import Entry
+from skfcdd.report import Review
+from skfcdd.report._review import plain_name
+
+__all__ = ["apply_marks", "marked_entries"]
+
+
+def marked_entries(
+    entries: Sequence[Entry], review: Review, source: Path
+) -> dict[int, Entry]:
+    """Entries with what their marks say, by their place among all entries.
+
+    A report names files from a folder on; here they may be looked at from another one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or there are several.
+    """
+    made = [
+        (name, mark == "defect")
+        for name, mark in zip(review.names, review.marks, strict=True)
+        if mark in ("good", "defect")
+    ]
+    if not made:
+        raise ValueError("No image is marked as good or as a defect in these marks.")
+    places = _by_ending(entries)
+    lost = [name for name, _ in made if name not in places]
+    if lost:
+        raise ValueError(
+            f"{len(lost)} of {len(made)} marked images are not in {str(source)!r}, the "
+            f"first {lost[0]!r}: the marks are of other images, or these have moved. "
+            f"Name the folder that the report was made of."
+        )
+    found: dict[int, Entry] = {}
+    for name, bad in made:
+        rows = places[name]
+        if len(rows) > 1:
+            raise ValueError(
+                f"{name!r} could be {str(entries[rows[0]].path)!r} or "
+                f"{str(entries[rows[1]].path)!r}. Name the folder that the report was "
+                f"made of."
+            )
+        found[rows[0]] = _as_marked(entries[rows[0]], bad)
+    return found
+
+
+def apply_marks(
+    entries: Sequence[Entry], review: Review, source: Path, split: str | None
+) -> list[Entry]:
+    """Entries with what their marks say; marked ones belong to the part `split`."""
+    found = marked_entries(entries, review, source)
+    if split is not None:
+        found = {row: replace(entry, split=split) for row, entry in found.items()}
+    return [found.get(row, entry) for row, entry in enumerate(entries)]
+
+
+def _by_ending(entries: Sequence[Entry]) -> dict[str, list[int]]:
+    """Rows of entries by all endings of their paths."""
+    places: dict[str, list[int]] = {}
+    for row, entry in enumerate(entries):
+        parts = entry.path.parts
+        for k in range(len(parts)):
+            ending = plain_name(Path(*parts[k:]).as_posix())
+            places.setdefault(ending, []).append(row)
+    return places
+
+
+def _as_marked(entry: Entry, bad: bool) -> Entry:
+    if not bad:
+        return replace(entry, anomalous=False, kind="good", masks=(), assumed=False)
+    kind = entry.kind if entry.anomalous else "defect"
+    return replace(entry, anomalous=True, kind=kind, assumed=False)

@@ -1,0 +1,179 @@
+"""Which images a command is about, and what is known of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skfcdd._inputs.words import meaning
+from skfcdd.cli._heatmaps import outside
+from skfcdd.cli._marks import apply_marks, marked_entries
+from skfcdd.cli._model import Model
+from skfcdd.datasets._folders import SUFFIXES, find_images, read_found
+from skfcdd.datasets._found import Entry, Found
+from skfcdd.report import Review
+
+__all__ = ["Source", "common_size", "load_marked", "load_part", "load_unlabelled"]
+
+# Longest shorter side of images where no size is asked for.
+_LARGEST = 128
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images that a command is given, and what its options say of them.
+
+    Parameters
+    ----------
+    path : Path
+        A folder, or a table.
+    masks : Path or None
+        Folder of masks.
+    normal : str or None
+        Name of the folder, or the label, of good images.
+    label : {"good", "defect"} or None
+        Of all images, if no folder or table says it.
+    on_error : {"raise", "skip"}
+    review : Review or None
+        Marks, which count more than folders and tables.
+    part : str or None
+        The part to take, if another than usual.
+    """
+
+    path: Path
+    masks: Path | None = None
+    normal: str | None = None
+    label: str | None = None
+    on_error: str = "raise"
+    review: Review | None = None
+    part: str | None = None
+
+    def find(self) -> Found:
+        """The files, and what is known of them."""
+        whole = None if self.label is None else self.label == "defect"
+        return find_images(
+            self.path,
+            masks=self.masks,
+            normal=self.normal,
+            on_error=self.on_error,
+            whole=whole,
+        )
+
+
+def load_part(source: Source, part: str, *, said: bool = False, **options: Any) -> Any:
+    """A part of a folder or a table, or all of it if it has no such part.
+
+    Parameters
+    ----------
+    source : Source
+    part : str
+        "train", "val" or "test".
+    said : bool, default=False
+        Whether something must say which images are good. Else images of which nothing
+        is said count as good, if nothing speaks against it.
+    **options
+        Of :class:`~skfcdd.datasets.ImageFiles`.
+
+    Returns
+    -------
+    Bunch
+        As :func:`~skfcdd.datasets.load_images` gives it; `parts` names all parts.
+
+    Raises
+    ------
+    ValueError
+        If it is not said, or something speaks against it.
+    """
+    found = source.find()
+    split = part if part in found.parts() else None
+    if source.part is not None and split is None:
+        raise ValueError(
+            f"{str(source.path)!r} has no part {source.part!r}, but "
+            f"{sorted(found.parts())}."
+        )
+    if source.review is not None:
+        entries = apply_marks(found.entries, source.review, source.path, split)
+        found = replace(found, entries=entries)
+    chosen = found.only(split)
+    if source.label is None:
+        _check_meaning(chosen, source.path, said)
+    data = read_found(
+        chosen, source.path, split=split, on_error=source.on_error, **options
+    )
+    data.parts = sorted(found.parts())
+    return data
+
+
+def load_marked(source: Source, **options: Any) -> Any:
+    """The images that are marked as good or as defects, whatever folders say."""
+    assert source.review is not None
+    found = find_images(source.path, on_error=source.on_error, unlabelled=True)
+    marked = marked_entries(found.entries, source.review, source.path)
+    chosen = replace(found, entries=list(marked.values()), labelled=True, warnings=[])
+    return read_found(chosen, source.path, on_error=source.on_error, **options)
+
+
+def _check_meaning(found: Found, path: Path, said: bool) -> None:
+    """Refuse images of which nothing says whether they are good."""
+    silent = [entry for entry in found.entries if entry.assumed and not entry.masks]
+    if path.is_dir():  # whose name may say it
+        silent = [e for e in silent if meaning(e.kind, clearly=True) is not True]
+    if not silent:
+        return
+    where = repr(str(path))
+    doubt = None if path.is_file() else _doubt(path)
+    if said:
+        raise ValueError(
+            f"Nothing says whether the images of {where} are good"
+            f"{'' if doubt is None else f'; {doubt}'}. Name the folder above, with a "
+            f"folder such as 'good' and one for each kind of defect, or say what all "
+            f"of them are: --label good, or --label defect."
+        )
+    if doubt is not None:
+        raise ValueError(
+            f"The images of {where} would count as good, but {doubt}. Name a folder of "
+            f"good images, or the one above; if these are good as well, --label good "
+            f"says so."
+        )
+
+
+def _doubt(folder: Path) -> str | None:
+    """Why the images of a folder may be no good ones, if there is a reason."""
+    own = Path(os.path.abspath(folder))
+    if meaning(own.name, clearly=True) is False:
+        return "its name says that they are not"
+    if not os.access(own.parent, os.R_OK):
+        return None
+    beside = sorted(p for p in own.parent.iterdir() if p != own and p.is_dir())
+    good = next((p for p in beside if meaning(p.name, clearly=True)), None)
+    if good is None:
+        return None
+    return f"it lies beside {str(good)!r}, where the good ones are"
+
+
+def common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """Size to bring images to: the median, with a shorter side of at most 128."""
+    h, w = np.median(np.array(sizes), axis=0)
+    scale = min(1.0, _LARGEST / min(h, w))
+    return max(1, round(h * scale)), max(1, round(w * scale))
+
+
+def load_unlabelled(
+    model: Model, source: Path, on_error: str, pictures: tuple[Path | None, ...] = ()
+) -> Any:
+    """All images of a folder and the folders in it, of a table, or the file itself.
+
+    Pictures that an earlier run has left in `pictures` do not count.
+    """
+    if source.suffix.lower() in SUFFIXES and source.is_file():
+        found = Found([Entry(source, "", False)], labelled=False)
+    else:
+        found = find_images(source, on_error=on_error, unlabelled=True)
+        for folder in pictures:
+            entries = outside(found.entries, folder, source)
+            found = replace(found, entries=entries)
+    return read_found(found, source, on_error=on_error, **model.options)

@@ -1,0 +1,65 @@
+"""Tables that commands write."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from skfcdd._utils.files import written_at_once
+
+__all__ = ["rows_writer"]
+
+
+@contextlib.contextmanager
+def rows_writer(
+    output: Path | None, lines: bool, columns: Sequence[str] = ()
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What writes rows, as CSV or as JSON Lines, to a file or to standard output.
+
+    A file takes its place when it is complete.
+
+    Parameters
+    ----------
+    output : Path or None
+    lines : bool
+        JSON Lines.
+    columns : sequence of str, default=()
+        Of a CSV table that may have no rows; else they are those of the first row.
+    """
+    if output is None:
+        yield _row_writer(sys.stdout, lines, columns)
+        return
+    with (
+        written_at_once(output) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        yield _row_writer(file, lines, columns)
+
+
+def _row_writer(
+    file: IO[str], lines: bool, columns: Sequence[str]
+) -> Callable[[dict[str, Any]], None]:
+    writer: Any = None
+
+    def begin(names: Sequence[str]) -> None:
+        nonlocal writer
+        # What reads lines would take the carriage return of CSV for a part of a cell.
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+
+    def write(row: dict[str, Any]) -> None:
+        if lines:
+            file.write(json.dumps(row) + "\n")
+            return
+        if writer is None:
+            begin(list(row))
+        writer.writerow(row)
+
+    if columns and not lines:
+        begin(columns)
+    return write

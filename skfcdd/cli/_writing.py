@@ -1,0 +1,64 @@
+"""Where results may go: checked before any work is done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from skfcdd._utils.files import check_writable
+
+__all__ = ["check_model_file", "check_place", "command", "size_of"]
+
+
+def check_place(output: Path, *inputs: Path) -> None:
+    """Say at once that a result could not be written, or would take what is read.
+
+    Raises
+    ------
+    OSError
+        If it could not be written.
+    ValueError
+        If it is one of `inputs`.
+    """
+    if not output.parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {str(output.parent)!r} to write {output.name!r} to."
+        )
+    if output.is_dir():
+        raise IsADirectoryError(f"{str(output)!r} is a folder; name a file in it.")
+    for path in inputs:
+        if path.exists() and output.exists() and os.path.samefile(path, output):
+            raise ValueError(
+                f"The result would take the place of {str(path)!r}, which is read. "
+                f"Name another file, with -o."
+            )
+    check_writable(output)
+
+
+def check_model_file(output: Path, force: bool) -> None:
+    """The same for a model, which takes the place of no file without being asked to.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file of this name.
+    """
+    if output.is_file() and not force:
+        raise FileExistsError(
+            f"There is a file {str(output)!r} already. Name another one, with -o, or "
+            f"replace it: --force."
+        )
+    check_place(output)
+
+
+def size_of(path: Path) -> str:
+    """Size of a file, in words."""
+    n = path.stat().st_size
+    return f"{n / 1e6:.1f} MB" if n >= 1e5 else f"{n / 1e3:.1f} kB"
+
+
+def command(*words: object) -> str:
+    """A command as it is typed."""
+    import shlex
+
+    return shlex.join(["skfcdd", *map(str, words)])

@@ -1,0 +1,76 @@
+"""Compare two models on the same images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skfcdd.cli import _console as console
+from skfcdd.cli._arguments import AsJson, Broken, Device, Meaning, Normal, Quiet
+from skfcdd.cli._choices import OnError
+
+__all__ = ["compare"]
+
+# Neither an error (1) nor wrong arguments (2).
+_NOT_SHOWN = 3
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="The model so far: .skfcdd, or .onnx.")],
+    second: Annotated[Path, typer.Argument(help="The new one, of any kind and size.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Labelled images that neither was trained on: a folder for each kind, "
+            "or CSV."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="An HTML file, with the images they disagree on."
+        ),
+    ] = None,
+    not_worse_by: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Exit with 3 unless the new model is shown not to be worse by more "
+            "than this in AUROC, false alarms and misses, such as 0.02.",
+        ),
+    ] = None,
+    normal: Normal = None,
+    label: Meaning = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    on_error: Broken = OnError.stop,
+    quiet: Quiet = False,
+) -> None:
+    """Say whether a model is better than another.
+
+    Differences in AUROC, and in false alarms and misses at the threshold of each model,
+    with their intervals.
+    """
+    from skfcdd.cli import _comparison
+    from skfcdd.cli._model import Model
+    from skfcdd.cli._reading import Source
+
+    outcome, not_shown = _comparison.compare(
+        Model(first, device),
+        Model(second, device),
+        Source(folder, None, normal, label and label.value, on_error.value),
+        output,
+        tolerance=not_worse_by,
+        say=console.say(quiet),
+    )
+    console.conclude(outcome, as_json)
+    if not_shown:
+        print(
+            f"skfcdd: not shown to be no worse by more than {not_worse_by:g}: "
+            f"{', '.join(not_shown)}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(_NOT_SHOWN)

@@ -1,0 +1,44 @@
+"""The main job in one go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skfcdd.cli import _console as console
+from skfcdd.cli._arguments import AsJson, Quiet
+from skfcdd.cli._choices import Texture
+
+__all__ = ["demo"]
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
+        "skfcdd_demo.png"
+    ),
+    texture: Annotated[Texture, typer.Option(help="The surface.")] = Texture.fabric,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training images.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Random state: the same one gives the same model.")
+    ] = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train on generated surfaces, and draw heatmaps.
+
+    Prints how well defects are found, too.
+    """
+    from skfcdd.cli._demo import run_demo
+
+    outcome = run_demo(
+        output,
+        texture=texture.value,
+        say=console.say(quiet),
+        max_epochs=epochs,
+        seed=seed,
+    )
+    console.conclude(outcome, as_json)

@@ -1,0 +1,162 @@
+"""Train on the images of a folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skfcdd.cli import _console as console
+from skfcdd.cli import _options as options
+from skfcdd.cli._arguments import (
+    AsJson,
+    Broken,
+    Device,
+    Force,
+    Masks,
+    Meaning,
+    Normal,
+    Quiet,
+)
+from skfcdd.cli._choices import Kind, Mode, OnError
+
+__all__ = ["fit"]
+
+
+def fit(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Good images; or a folder for each kind, one of them 'good'; or the "
+            "layout of MVTec-AD; or a CSV file with path, label, mask and split."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The model to write.")
+    ] = Path("model.skfcdd"),
+    kind: Annotated[
+        Kind, typer.Option(help="Verdicts on images, or on pixels.")
+    ] = Kind.classifier,
+    force: Force = False,
+    masks: Masks = None,
+    normal: Normal = None,
+    label: Meaning = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            help="Marks that a report has exported: they count as the truth, and the "
+            "marked images are trained on, of whatever part they are."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Size that images are brought to: 256, or 256x320 (height x width). "
+            "Default: their median, with a shorter side of at most 128."
+        ),
+    ] = None,
+    keep_aspect: Annotated[
+        bool, typer.Option("--keep-aspect", help="Fill up instead of stretching.")
+    ] = False,
+    backbone: Annotated[
+        str, typer.Option(help="The network; see the documentation for names.")
+    ] = "auto",
+    weights: Annotated[
+        str,
+        typer.Option(help="auto, imagenet, a file with weights, or none for random."),
+    ] = "auto",
+    frozen: Annotated[
+        int | None,
+        typer.Option(min=0, help="Stages of the network not to train. Default: auto."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the images. Default: auto.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images in a batch.")] = 16,
+    pooling: Annotated[
+        str, typer.Option(help="Score of an image: mean, max, or a share such as 0.02.")
+    ] = "mean",
+    synthetic: Annotated[
+        str, typer.Option(help="Synthetic anomalies to put on good images.")
+    ] = "mixed",
+    normalize: Annotated[
+        str,
+        typer.Option(help="auto, standard, contrast, imagenet, flat-field or local."),
+    ] = "auto",
+    contamination: Annotated[
+        float, typer.Option(help="Share of good images that may be called anomalous.")
+    ] = 0.05,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(help="Guarantee this rate of false alarms instead."),
+    ] = None,
+    validation_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share of good images that only set the threshold."),
+    ] = None,
+    page: Annotated[
+        int | None, typer.Option(min=0, help="Which image of files with several.")
+    ] = None,
+    mode: Annotated[Mode, typer.Option(help="Channels of the files.")] = Mode.auto,
+    device: Device = "auto",
+    seed: Annotated[
+        int, typer.Option(help="Random state: the same one gives the same model.")
+    ] = 0,
+    note: Annotated[str | None, typer.Option(help="A note to keep with it.")] = None,
+    on_error: Broken = OnError.stop,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train on the images of a folder, and write the model.
+
+    Ctrl-C ends the training, and what was learned until then is written.
+    """
+    from skfcdd.cli import _training
+    from skfcdd.cli._reading import Source
+    from skfcdd.report import read_review
+    from skfcdd.thresholds import FalseAlarmRate
+
+    params: dict[str, Any] = {
+        "backbone": backbone,
+        "weights": None if weights == "none" else weights,
+        "frozen": "auto" if frozen is None else frozen,
+        "batch_size": batch_size,
+        "score_pooling": options.pooling(pooling),
+        "synthetic": synthetic,
+        "normalize": normalize,
+        "contamination": contamination,
+        "device": device,
+        "random_state": seed,
+    }
+    given = {"max_epochs": epochs, "validation_fraction": validation_fraction}
+    params |= {name: value for name, value in given.items() if value is not None}
+    if false_alarm_rate is not None:
+        params["threshold"] = FalseAlarmRate(false_alarm_rate)
+    marks = None if review is None else read_review(review)
+    meaning = label and label.value
+    source = Source(folder, masks, normal, meaning, on_error.value, marks)
+    with console.progress("training", quiet) as progress:
+        outcome = _training.fit(
+            source,
+            output,
+            kind=kind.value,
+            size=console.pair(size),
+            keep_aspect=keep_aspect,
+            note=note,
+            force=force,
+            params=params,
+            reading={"page": page, "mode": mode.value},
+            say=console.say(quiet),
+            progress=progress,
+        )
+    console.conclude(outcome, as_json)
+    _end(outcome.record["interrupted"])
+
+
+def _end(interrupted: bool) -> None:
+    """Who has stopped it learns of it by the exit code as well."""
+    if interrupted:
+        print("Stopped; the model was written.", file=sys.stderr)
+        raise typer.Exit(130)

@@ -1,0 +1,64 @@
+"""Say what a model is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skfcdd.cli import _console as console
+from skfcdd.cli._arguments import AsJson, Saved
+
+__all__ = ["info"]
+
+
+def info(model: Saved, as_json: AsJson = False) -> None:
+    """Say what a model is, and how it decides."""
+    from skfcdd.cli._basis import basis
+    from skfcdd.cli._model import Model, check_file
+
+    check_file(model)
+    record, shown = _exported(model) if _is_onnx(model) else _saved(model)
+    lines = []
+    if console.is_terminal() and not as_json:
+        width = max(map(len, shown))
+        lines = [f"{name:{width}s} {value}" for name, value in shown.items()]
+        lines += basis(Model(model, "auto" if _is_onnx(model) else "cpu").estimator)
+    console.conclude(console.Outcome(record, lines), as_json)
+
+
+def _is_onnx(path: Any) -> bool:
+    return str(path).lower().endswith(".onnx")
+
+
+def _saved(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    from skfcdd.persistence import read_info
+
+    found = read_info(path)
+    fitted = found["model"]
+    shown = {
+        "class": found["class"],
+        "backbone": fitted["network"]["backbone"] or "of your own",
+        "first weights": fitted["network"]["weights"] or "random",
+        "image shape (h, w, c)": fitted["images"]["shape"]["tuple"],
+        "numbers": found["n_numbers"],
+        "note": found["note"],
+        "metrics": found["metrics"],
+        "versions": found["versions"],
+        "parameters": {k: v for k, v in found["parameters"].items() if v is not None},
+    }
+    return found, {k: v for k, v in shown.items() if v not in (None, {})}
+
+
+def _exported(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    from skfcdd.onnx import OnnxFCDD
+
+    model = OnnxFCDD(path)
+    shown = {
+        "class": model.metadata_.get("estimator", model.convention_.kind),
+        "form": "exported to ONNX",
+        "image shape (h, w, c)": list(model.image_shape_),
+        "order of axes": f"channels {model.channels}",
+        "least defect": f"{model.convention_.min_area} pixels",
+    }
+    if not model.convention_.judges_pixels:
+        del shown["least defect"]
+    return {"onnx": str(path), "metadata": model.metadata_}, shown

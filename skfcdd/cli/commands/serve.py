@@ -1,0 +1,44 @@
+"""Serve a model over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from skfcdd.cli._arguments import Device, Saved
+
+__all__ = ["serve"]
+
+
+def serve(
+    model: Saved,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 is all of them.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 8000,
+    max_bytes: Annotated[
+        int, typer.Option(min=1, help="Greatest size of a request.")
+    ] = 10_000_000,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Greatest number of pixels of an image.")
+    ] = 25_000_000,
+    max_waiting: Annotated[
+        int, typer.Option(min=1, help="Images that may wait; more get status 503.")
+    ] = 256,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for a request to arrive.")
+    ] = 10.0,
+    device: Device = "auto",
+) -> None:
+    """Serve a model over HTTP.
+
+    POST an image to /score, and get its verdict. There is no password: whoever reaches
+    the port may ask.
+    """
+    from skfcdd.cli import _serving
+    from skfcdd.cli._model import Model
+    from skfcdd.serving import Limits
+
+    limits = Limits(max_bytes, max_pixels, max_waiting=max_waiting, timeout=timeout)
+    _serving.serve(Model(model, device), host, port, limits)

@@ -1,0 +1,40 @@
+"""The difference of two rates on the same images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+
+from skfcdd.metrics import Interval
+
+__all__ = ["paired_difference"]
+
+
+def paired_difference(
+    first: npt.NDArray[np.bool_],
+    second: npt.NDArray[np.bool_],
+    confidence_level: float,
+) -> Interval:
+    r"""Share of `second` minus share of `first`, of the same images, with an interval.
+
+    Of the bootstrap, the interval has no width where the two agree on all images,
+    however few these are. Here, half an image is added to each of the four cells of the
+    table of both, and the interval is that of Wald, which then covers as often as it
+    says, also for small numbers [1]_.
+
+    References
+    ----------
+    .. [1] Agresti and Min, "Simple improved confidence intervals for comparing matched
+       proportions", Statistics in Medicine 24, 2005.
+    """
+    n = len(first)
+    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
+    more, fewer, total = gained + 0.5, lost + 0.5, n + 2.0
+    middle = (more - fewer) / total
+    spread = math.sqrt(more + fewer - (more - fewer) ** 2 / total) / total
+    reach = float(norm.ppf((1 + confidence_level) / 2)) * spread
+    low, high = max(-1.0, middle - reach), min(1.0, middle + reach)
+    return Interval((gained - lost) / n, low, high)

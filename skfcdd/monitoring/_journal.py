@@ -1,0 +1,117 @@
+"""Rows that are written once, whatever interrupts the writing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Journal"]
+
+# Every row begins like this, which tells a row that was cut off from foreign text.
+_BEGIN = b'{"path": '
+
+
+class Journal:
+    """A file of JSON Lines that only grows, and is locked while it is open.
+
+    Rows are on the disk when `append` returns. A last row that was cut off, because the
+    process was killed or the disk was full, is removed when the file is opened again:
+    what it told was not done.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, or another process has it open.
+    ValueError
+        If it holds something else. It is left as it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("a+b", buffering=0)
+        try:
+            _lock(self._file.fileno(), path)
+            self._remove_cut_off()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._file.close()
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All rows, one after another.
+
+        Raises
+        ------
+        ValueError
+            If a line is no such row.
+        """
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    row = None
+                if not (isinstance(row, dict) and isinstance(row.get("path"), str)):
+                    raise ValueError(
+                        f"{str(self.path)!r}, line {number}, is no row that this "
+                        f"command has written. Name another file."
+                    )
+                yield row
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Write rows; they are on the disk when this returns.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written.
+        """
+        left = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        while left:
+            left = left[self._file.write(left) or 0 :]
+        os.fsync(self._file.fileno())
+
+    def _remove_cut_off(self) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        end, tail = size, b""
+        while end and b"\n" not in tail:
+            start = max(0, end - 65536)
+            self._file.seek(start)
+            tail = self._file.read(end - start) + tail
+            end = start
+        cut = tail.rpartition(b"\n")[2]
+        if not cut:
+            return
+        if not (cut.startswith(_BEGIN) or _BEGIN.startswith(cut)):
+            raise ValueError(
+                f"{str(self.path)!r} holds something else than rows of this command. "
+                f"Name another file."
+            )
+        os.ftruncate(self._file.fileno(), size - len(cut))
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Keep other processes out, if the system can."""
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OSError(
+                f"{str(path)!r} is being written by another process. Each needs a file "
+                f"of its own."
+            ) from error

@@ -1,0 +1,397 @@
+"""A test for drift that may be looked at after every image."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skfcdd._utils.files import written_at_once
+from skfcdd._utils.sklearn import Interval, fit_context
+from skfcdd.exceptions import CalibrationError
+from skfcdd.monitoring._martingale import Martingale
+from skfcdd.monitoring._ranks import Ranks, Trace, coarse
+from skfcdd.monitoring._required import n_scores_required
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["DriftMonitor"]
+
+_FORMAT, _VERSION = "skfcdd-drift-monitor", 1
+
+
+class DriftMonitor(BaseEstimator):  # type: ignore[misc]
+    """Alarm when images are no longer like those of calibration.
+
+    Takes the anomaly scores of a stream of images in the order in which they come, or
+    several numbers for each image, as :func:`image_statistics` gives them: a score may
+    stay as it is while the light changes. As long as the images of the stream are like
+    those of calibration, an alarm is ever raised, however long the stream is, with a
+    probability of at most `false_alarm_probability`. No assumption is made about how
+    the numbers are distributed.
+
+    "Like those of calibration" means exchangeable: drawn from the same source, by the
+    same rule, with the same share of defects. Calibrate on the images of a normal day,
+    with whatever defects are usual, and not on images that the model was trained on.
+
+    Parameters
+    ----------
+    false_alarm_probability : float, default=0.01
+        Of an alarm ever being raised without drift, in (0, 1). Raise it to be told
+        earlier.
+    max_scores : int, default=10000
+        Number of scores that are remembered, at least 20. It bounds memory, and is the
+        time in which the monitor forgets: a change that takes many times as many images
+        may not be noticed. Raise it where drift is very slow.
+    random_state : int, RandomState instance or None, default=None
+        Breaks ties. The guarantee holds for any value that was not chosen by looking at
+        the results.
+
+    Attributes
+    ----------
+    alarm_ : bool
+        Whether the evidence has ever reached ``1 / false_alarm_probability``. An alarm
+        stays until the next ``fit``.
+    alarm_at_ : int or None
+        The image of the stream, counted from 1, that raised the alarm.
+    alarm_column_ : int or None
+        The column that raised it.
+    alarm_probability_ : float
+        `false_alarm_probability` as it was in ``fit``.
+    evidence_ : float
+        Against "no drift" at present: the wealth of a gambler who began with 1. inf if
+        it exceeds the range of floats.
+    p_value_ : float
+        The greatest evidence so far as a p-value, which holds at any time:
+        1 / evidence, at most 1.
+    n_calibration_ : int
+        Number of images in ``fit``.
+    n_seen_ : int
+        Number of images of the stream so far.
+    n_features_in_ : int
+        Number of columns.
+
+    See Also
+    --------
+    image_statistics : Score, brightness, contrast and sharpness of images.
+    skfcdd.display.DriftDisplay : The course of the evidence.
+
+    Notes
+    -----
+    Each column has its own conformal test martingale, and the evidence is the greatest
+    wealth among them divided by the number of columns. That any of k martingales
+    reaches k / alpha has a probability of at most alpha.
+
+    An alarm is about the stream, not about an image, and says that something has
+    changed, not what. A run of defects raises it too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfcdd.monitoring import DriftMonitor
+    >>> rng = np.random.default_rng(0)
+    >>> monitor = DriftMonitor(random_state=0).fit(rng.normal(size=100))
+    >>> monitor.update(rng.normal(size=500)).alarm_
+    False
+    >>> monitor.update(rng.normal(1.5, size=50)).alarm_
+    True
+    >>> 500 < monitor.alarm_at_ <= 550
+    True
+    """
+
+    _parameter_constraints = {
+        "false_alarm_probability": [Interval(Real, 0, 1, closed="neither")],
+        "max_scores": [Interval(Integral, 20, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        false_alarm_probability: float = 0.01,
+        *,
+        max_scores: int = 10_000,
+        random_state: Any = None,
+    ) -> None:
+        self.false_alarm_probability = false_alarm_probability
+        self.max_scores = max_scores
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Begin a stream, with images that it is to be like.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, n_columns)
+            Scores of images that were not trained on, such as the
+            ``calibration_scores_`` of a model, or the anomaly scores of new images; or
+            several numbers for each image.
+        y : None
+            Ignored; for the interface of scikit-learn.
+
+        Returns
+        -------
+        self : DriftMonitor
+
+        Raises
+        ------
+        CalibrationError
+            If images are so few that not even the greatest change would be found; the
+            message says how many it takes.
+        ValueError
+            If a number is not finite.
+        """
+        values = _columns(X, "X")
+        n, n_columns = values.shape
+        alarm = self.false_alarm_probability / n_columns
+        needed = n_scores_required(alarm)
+        if n < needed:
+            raise CalibrationError(
+                f"Got {n} images to calibrate on. With fewer than {needed}, an alarm "
+                f"with false_alarm_probability={self.false_alarm_probability:g} and "
+                f"{n_columns} column(s) may never be raised, however great the change. "
+                f"Give more images, or allow a greater probability."
+            )
+        seed = check_random_state(self.random_state).randint(2**31 - 1, size=4)
+        self._generator = np.random.Generator(np.random.PCG64(seed.tolist()))
+        self._ranks = [
+            Ranks(column, self.max_scores, self._generator) for column in values.T
+        ]
+        self._martingales = [Martingale() for _ in range(n_columns)]
+        self._trace = Trace()
+        # Kept from here on: a promise that changes on the way is none.
+        self.alarm_probability_ = float(self.false_alarm_probability)
+        self._found: tuple[int, int] | None = None
+        self.n_calibration_ = n
+        self.n_features_in_ = n_columns
+        return self
+
+    def update(self, X: Any) -> Self:
+        """Look at the next images of the stream.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, n_columns)
+            Their scores or numbers, in the order in which they came; any number of
+            them. However a stream is cut into parts, the results are the same.
+
+        Returns
+        -------
+        self : DriftMonitor
+
+        Raises
+        ------
+        ValueError
+            If a number is not finite, or there are not as many columns as in ``fit``.
+            The monitor is left as it was.
+        """
+        check_is_fitted(self)
+        values = _columns(X, "X", may_be_empty=True)
+        if values.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {values.shape[1]} column(s), but the monitor was fitted with "
+                f"{self.n_features_in_}. Give the same numbers for each image."
+            )
+        level = math.log(self.n_features_in_ / self.alarm_probability_)
+        for row in values.tolist():
+            pairs = zip(row, self._ranks, self._martingales, strict=True)
+            wealth = [martingale.bet(rank(value)) for value, rank, martingale in pairs]
+            self._trace.add(self.n_seen_, max(wealth) - math.log(len(wealth)))
+            if self._found is None and max(wealth) >= level:
+                self._found = self.n_seen_, int(np.argmax(wealth))
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_martingales")
+
+    @property
+    def alarm_(self) -> bool:
+        """Whether the evidence has ever reached 1 / false_alarm_probability."""
+        check_is_fitted(self)
+        return self._found is not None
+
+    @property
+    def alarm_at_(self) -> int | None:
+        """The image of the stream, counted from 1, that raised the alarm."""
+        return self._found[0] if self.alarm_ and self._found else None
+
+    @property
+    def alarm_column_(self) -> int | None:
+        """The column that raised the alarm."""
+        return self._found[1] if self.alarm_ and self._found else None
+
+    @property
+    def n_seen_(self) -> int:
+        """Number of images of the stream so far."""
+        check_is_fitted(self)
+        return self._martingales[0].step
+
+    @property
+    def evidence_(self) -> float:
+        """Against "no drift" at present."""
+        check_is_fitted(self)
+        greatest = max(martingale.log_wealth for martingale in self._martingales)
+        return _exp(greatest - math.log(self.n_features_in_))
+
+    @property
+    def p_value_(self) -> float:
+        """The greatest evidence so far as a p-value that holds at any time."""
+        check_is_fitted(self)
+        greatest = max(martingale.log_greatest for martingale in self._martingales)
+        return min(1.0, math.exp(math.log(self.n_features_in_) - greatest))
+
+    @property
+    def course_(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+        """Numbers of images, and the decimal logarithm of the evidence after them.
+
+        Of every image for short streams; never of more than 2048 of them.
+        """
+        check_is_fitted(self)
+        values = np.array(self._trace.values, dtype=np.float64) / math.log(10)
+        return self._trace.stride * np.arange(1, len(values) + 1), values
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state as JSON, so that a stream goes on after a restart.
+
+        It is complete or not there: a file of before stays until the new one is
+        written.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        check_is_fitted(self)
+        state = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "false_alarm_probability": self.alarm_probability_,
+            "max_scores": int(self.max_scores),
+            "n_calibration": self.n_calibration_,
+            "found": self._found,
+            "generator": self._generator.bit_generator.state,
+            "columns": [
+                {"scores": ranks.kept, "size": ranks.size, **martingale.state()}
+                for ranks, martingale in zip(
+                    self._ranks, self._martingales, strict=True
+                )
+            ],
+            "trace": self._trace.state(),
+        }
+        with written_at_once(Path(path)) as temporary:
+            temporary.write_text(json.dumps(state), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a state, and go on as if there had been no restart.
+
+        Parameters
+        ----------
+        path : path-like
+            A file that :meth:`save` has written.
+
+        Returns
+        -------
+        DriftMonitor
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is no such file, or is damaged.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skfcdd.monitoring import DriftMonitor
+        >>> monitor = DriftMonitor(random_state=0).fit(range(50)).update([20, 30])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     monitor.save(f"{folder}/drift.json")
+        ...     again = DriftMonitor.load(f"{folder}/drift.json")
+        >>> again.n_seen_, again.evidence_ == monitor.evidence_
+        (2, True)
+        """
+        text = Path(path).read_bytes()
+        try:
+            return cls._restored(json.loads(text))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{str(path)!r} is no state that DriftMonitor.save has written, or it "
+                f"is damaged: {error}"
+            ) from error
+
+    @classmethod
+    def _restored(cls, state: dict[str, Any]) -> Self:
+        if state["format"] != _FORMAT or state["version"] != _VERSION:
+            raise ValueError(
+                f"expected format {_FORMAT!r}, version {_VERSION}; got "
+                f"{state['format']!r}, {state['version']!r}."
+            )
+        monitor = cls(state["false_alarm_probability"], max_scores=state["max_scores"])
+        bits = np.random.PCG64()
+        bits.state = state["generator"]
+        monitor._generator = np.random.Generator(bits)
+        columns = state["columns"]
+        monitor._ranks = [
+            Ranks(_finite(c["scores"]), int(c["size"]), monitor._generator)
+            for c in columns
+        ]
+        monitor._martingales = [Martingale.restored(c) for c in columns]
+        trace, found = state["trace"], state["found"]
+        monitor._trace = Trace(int(trace["stride"]), _finite(trace["values"]))
+        monitor.alarm_probability_ = monitor.false_alarm_probability
+        monitor._found = None if found is None else (int(found[0]), int(found[1]))
+        monitor.n_calibration_ = int(state["n_calibration"])
+        monitor.n_features_in_ = len(columns)
+        monitor._validate_params()
+        if not columns or len({m.step for m in monitor._martingales}) != 1:
+            raise ValueError("expected columns of equal length.")
+        return monitor
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 709 else math.inf
+
+
+def _finite(values: Sequence[Any]) -> list[float]:
+    numbers = [float(value) for value in values]
+    if not np.isfinite(numbers).all():
+        raise ValueError("expected finite numbers.")
+    return numbers
+
+
+def _columns(
+    X: Any, name: str, *, may_be_empty: bool = False
+) -> npt.NDArray[np.float64]:
+    """Numbers of shape (n, n_columns), to so many digits as rounding leaves equal."""
+    values: npt.NDArray[np.float64] = check_array(
+        X,
+        dtype=np.float64,
+        ensure_2d=False,
+        ensure_min_samples=0 if may_be_empty else 1,
+        input_name=name,
+    )
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise ValueError(
+            f"{name} must be of shape (n,) or (n, n_columns). Got {values.shape}."
+        )
+    return coarse(values)

@@ -1,0 +1,95 @@
+"""Numbers by which drift of images shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd._answers import check_model, count, take
+from skfcdd.inspection._images import read_stack
+
+__all__ = ["STATISTICS", "image_numbers", "image_statistics"]
+
+STATISTICS = ("score", "brightness", "contrast", "sharpness")
+# Images that are in memory together.
+_AT_ONCE = 64
+
+
+def image_statistics(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
+    """Anomaly score, brightness, contrast and sharpness of each image.
+
+    A model whose images are normalised may score an image alike under another lamp.
+    The numbers of the image itself show such a change before it matters.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, another with
+        ``anomaly_score``, or an :class:`~skfcdd.onnx.OnnxFCDD`.
+    X : array-like
+        Images, as for its ``anomaly_score``.
+
+    Returns
+    -------
+    ndarray of shape (n, 4), float64
+        In the order of ``skfcdd.monitoring.STATISTICS``: the anomaly score, and of the
+        values as they are in X their mean, their standard deviation, and the mean
+        absolute difference of neighbouring pixels.
+
+    Raises
+    ------
+    TypeError
+        If `estimator` has no ``anomaly_score``.
+    NotFittedError
+        If it is not fitted.
+    ImageShapeError
+        If the images have another shape than those of ``fit``.
+
+    Examples
+    --------
+    >>> from skfcdd import FCDDDetector
+    >>> from skfcdd.datasets import make_defects
+    >>> from skfcdd.monitoring import DriftMonitor, image_statistics
+    >>> images = make_defects(
+    ...     120, image_size=32, anomaly_fraction=0.0, random_state=0
+    ... ).images
+    >>> model = FCDDDetector(max_epochs=1, precision="float32", random_state=0)
+    >>> model = model.fit(images[:40])
+    >>> monitor = DriftMonitor(random_state=0)
+    >>> monitor = monitor.fit(image_statistics(model, images[40:80]))
+    >>> monitor.update(image_statistics(model, images[80:])).alarm_
+    False
+    >>> darker = (0.7 * images[80:]).astype("uint8")
+    >>> monitor.update(image_statistics(model, darker)).alarm_
+    True
+    """
+    check_model(estimator, "anomaly_score")
+    parts = [_of_part(estimator, part) for part in _parts(X)]
+    return np.concatenate(parts) if parts else np.empty((0, len(STATISTICS)))
+
+
+def _parts(X: Any) -> Iterator[Any]:
+    n = count(X)
+    for start in range(0, n, _AT_ONCE):
+        yield take(X, np.arange(start, min(n, start + _AT_ONCE)))
+
+
+def _of_part(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
+    score = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
+    return np.column_stack([score, image_numbers(estimator, X)])
+
+
+def image_numbers(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
+    """Brightness, contrast and sharpness of some images, of shape (n, 3)."""
+    images = read_stack(estimator, X).images.astype(np.float64)
+    axes = (1, 2, 3)
+    edges = [
+        np.abs(np.diff(images, axis=axis)).mean(axis=axes)
+        for axis in (1, 2)
+        if images.shape[axis] > 1
+    ]
+    sharpness = sum(edges) / max(1, len(edges)) + np.zeros(len(images))
+    return np.column_stack([images.mean(axis=axes), images.std(axis=axes), sharpness])

@@ -1,0 +1,120 @@
+"""Drift of a stream that may be interrupted at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skfcdd.exceptions import CalibrationError
+from skfcdd.monitoring._monitor import DriftMonitor
+from skfcdd.monitoring._required import n_scores_required
+from skfcdd.monitoring._statistics import STATISTICS
+
+__all__ = ["StreamMonitor"]
+
+
+class StreamMonitor:
+    """A monitor that is calibrated on the first images of a stream.
+
+    It takes rows of a journal, which have the numbers of each image. The state is saved
+    now and then, after rows were written; rows that were written after it are taken in
+    again from the journal. So no image is lost, and none counts twice.
+
+    Parameters
+    ----------
+    path : Path
+        The file of the state.
+    n_usual : int
+        Number of images that it is calibrated on.
+    false_alarm_probability : float
+
+    Raises
+    ------
+    CalibrationError
+        If `n_usual` is too small for an alarm with this probability.
+    ValueError
+        If the file is damaged, or of a stream that was begun otherwise.
+    """
+
+    def __init__(
+        self, path: Path, n_usual: int, false_alarm_probability: float
+    ) -> None:
+        needed = n_scores_required(false_alarm_probability / len(STATISTICS))
+        if n_usual < needed:
+            raise CalibrationError(
+                f"Got {n_usual} images to calibrate drift on, but an alarm with a "
+                f"false_alarm_probability of {false_alarm_probability:g} takes at "
+                f"least {needed}. Wait for more, or allow a greater probability."
+            )
+        self.path = path
+        self.n_usual = n_usual
+        self.false_alarm_probability = false_alarm_probability
+        self.monitor: DriftMonitor | None = None
+        self._usual: list[list[float]] = []
+        self._skipped = 0
+        if path.exists():
+            self.monitor = DriftMonitor.load(path)
+            self._check_same(self.monitor)
+            self._skipped = n_usual + self.monitor.n_seen_
+
+    def _check_same(self, monitor: DriftMonitor) -> None:
+        found = monitor.alarm_probability_, monitor.n_calibration_
+        if found != (self.false_alarm_probability, self.n_usual):
+            raise ValueError(
+                f"{str(self.path)!r} is of a stream that was begun with a "
+                f"false-alarm probability of {found[0]:g}, on {found[1]} images. Go on "
+                f"with these, or remove the file to begin again."
+            )
+
+    @property
+    def alarm(self) -> bool:
+        """Whether an alarm has been raised."""
+        return self.monitor is not None and self.monitor.alarm_
+
+    def replay(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Take in what the journal has and the saved state has not."""
+        for row in rows:
+            if "score" not in row:
+                continue
+            if self._skipped:
+                self._skipped -= 1
+                continue
+            self.feed([row])
+        self._skipped = 0
+
+    def feed(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Take in rows of further images, in their order."""
+        for row in rows:
+            numbers = [float(row[name]) for name in STATISTICS]
+            if self.monitor is not None:
+                self.monitor.update([numbers])
+                continue
+            self._usual.append(numbers)
+            if len(self._usual) == self.n_usual:
+                self.monitor = DriftMonitor(
+                    self.false_alarm_probability, random_state=0
+                ).fit(np.array(self._usual))
+                self._usual = []
+
+    def save(self) -> None:
+        """Write the state, if there is one yet."""
+        if self.monitor is not None:
+            self.monitor.save(self.path)
+
+    def told(self) -> dict[str, Any]:
+        """What there is to say, for JSON."""
+        monitor = self.monitor
+        if monitor is None:
+            return {"calibrated": False, "n_usual": len(self._usual)}
+        column = monitor.alarm_column_
+        return {
+            "calibrated": True,
+            "n_seen": monitor.n_seen_,
+            "alarm": monitor.alarm_,
+            "alarm_at": monitor.alarm_at_,
+            "by": None if column is None else STATISTICS[column],
+            "p_value": monitor.p_value_,
+        }

@@ -1,0 +1,232 @@
+"""What stands on a model card, section by section."""
+
+from __future__ import annotations
+
+import json
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import beta
+
+from skfcdd._answers import iter_heatmaps, judge
+from skfcdd._repr import facts as usual_facts
+from skfcdd._verdicts import convention_of, is_above
+from skfcdd.exceptions import CalibrationError
+from skfcdd.metrics import bootstrap_interval, pixel_roc_auc_score
+from skfcdd.metrics._auroc import fast_auroc
+from skfcdd.thresholds import FalseAlarmRate, Quantile
+
+__all__ = [
+    "Facts",
+    "calibration_facts",
+    "data_facts",
+    "figures",
+    "limits",
+    "network_facts",
+    "rate_text",
+    "version_facts",
+]
+
+Facts = dict[str, str]
+_CONFIDENCE = 0.95
+
+
+def _fitted(estimator: Any) -> Any:
+    """What ``fit`` has made; None of an exported model, or of another's estimator."""
+    return getattr(estimator, "_fitted", None)
+
+
+def _kind(estimator: Any) -> str:
+    metadata = getattr(estimator, "metadata_", None)
+    if metadata is None:
+        return type(estimator).__name__
+    return f"{metadata.get('estimator', 'model')}, exported to ONNX"
+
+
+def network_facts(estimator: Any) -> Facts:
+    """What the model is."""
+    found, model = {"kind": _kind(estimator)}, _fitted(estimator)
+    labels = convention_of(estimator)
+    found["labels"] = (
+        "masks of pixels"
+        if labels.judges_pixels
+        else f"{', '.join(map(str, labels.classes.tolist()))}; {labels.anomaly_label} "
+        f"means anomaly"
+    )
+    if model is None:
+        return found
+    told = usual_facts(estimator)
+    for name in ("network", "a cell sees", "epochs", "computed in"):
+        if name in told:
+            found[name] = told[name]
+    parameters = sum(p.numel() for p in model.module.parameters())
+    found["parameters"] = f"{parameters:,}"
+    if model.memory is not None:
+        found["memory of normal features"] = "yes, added to the map of the network"
+    return found
+
+
+def data_facts(estimator: Any) -> Facts:
+    """What the model was fitted on, and takes."""
+    h, w, c = estimator.image_shape_
+    found = {"images": f"{h} x {w} pixels, {c} channel{'s' * (c > 1)}"}
+    model = _fitted(estimator)
+    if model is None:
+        return found
+    used = model.used
+    found["values"] = model.images.dtype
+    if len(used.trained):
+        found["trained on"] = f"{len(used.trained)} different images"
+    if len(used.selected):
+        found["stopped early by"] = f"{len(used.selected)} other images"
+    parameters = estimator.get_params(deep=False)
+    for name, label in (
+        ("synthetic", "synthetic anomalies"),
+        ("outlier_exposure", "outlier exposure"),
+    ):
+        value = parameters.get(name)
+        if value is not None:
+            found[label] = value if isinstance(value, str) else type(value).__name__
+    return found
+
+
+def calibration_facts(estimator: Any) -> Facts:
+    """The threshold, and what can be promised of false alarms."""
+    threshold = float(estimator.threshold_)
+    pixels = convention_of(estimator).judges_pixels
+    found = {"threshold of pixels" if pixels else "threshold": f"{threshold:.4g}"}
+    model = _fitted(estimator)
+    if model is None:
+        return found
+    found |= {
+        name: text
+        for name, text in usual_facts(estimator).items()
+        if name in ("calibrated on", "false alarms")
+    }
+    rule = model.judging.threshold
+    found["rule"] = rule if isinstance(rule, str) else repr(rule)
+    held = model.calibration_scores
+    if not pixels and len(held) and _from_normal_only(model):
+        above, n = int(is_above(held, threshold).sum()), len(held)
+        mean, most = (above + 1) / (n + 1), _most(above, n)
+        found["false alarms to expect"] = (
+            f"at most {mean:.1%} of good images on average over calibration sets; with "
+            f"{_CONFIDENCE:.0%} confidence at most {most:.1%} with this one"
+        )
+    return found
+
+
+def _most(above: int, n: int) -> float:
+    """Upper limit of the rate above an order statistic that `above` of `n` exceed."""
+    return float(beta.ppf(_CONFIDENCE, above + 1, n - above)) if above < n else 1.0
+
+
+def _from_normal_only(model: Any) -> bool:
+    """Whether the threshold was set without a look at anomalies.
+
+    One that was chosen among the scores with a look at defects promises nothing.
+    """
+    rule, held = model.judging.threshold, model.calibration_scores
+    if isinstance(rule, Real):  # who knows how it was chosen
+        return False
+    found = model.calibration
+    if found is not None and (
+        found.source == "out-of-fold" or found.grouped or not found.supported
+    ):  # what is said of these stands beside
+        return False
+    share = model.judging.contamination
+    if not isinstance(rule, (FalseAlarmRate, Quantile)):
+        rule = Quantile(0.05 if isinstance(share, str) else share)
+    try:
+        return bool(rule(np.zeros(len(held)), held) == model.threshold)
+    except CalibrationError:
+        return False
+
+
+def figures(
+    estimator: Any,
+    X: Any,
+    truth: npt.NDArray[np.bool_],
+    masks: Any,
+    random_state: Any,
+) -> Facts:
+    """What the model reaches on images of which the truth is known, with intervals."""
+    n = len(truth)
+    scores = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
+    flagged = judge(estimator, X, scores)
+    found = {"images": f"{n}, {int(truth.sum())} of them anomalies"}
+    if 1 < truth.sum() < n - 1:
+        interval = bootstrap_interval(
+            fast_auroc, truth.astype(int), scores, random_state=random_state
+        )
+        found["image AUROC"] = _interval_text(*interval)
+    if (~truth).any():
+        found["false alarms"] = rate_text(flagged[~truth])
+    if truth.any():
+        found["misses"] = rate_text(~flagged[truth])
+    if masks is not None:
+        heatmaps = np.concatenate(list(iter_heatmaps(estimator, X)))
+        found["pixel AUROC"] = f"{pixel_roc_auc_score(masks, heatmaps):.3f}"
+    return found
+
+
+def rate_text(events: npt.NDArray[np.bool_]) -> str:
+    """A share, with the interval of Clopper and Pearson."""
+    k, n, tail = int(events.sum()), len(events), (1 - _CONFIDENCE) / 2
+    low = float(beta.ppf(tail, k, n - k + 1)) if k else 0.0
+    high = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+    return f"{_interval_text(k / n, low, high)}, {k} of {n}"
+
+
+def _interval_text(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def version_facts(estimator: Any) -> Facts:
+    """With which libraries the model was made."""
+    metadata = getattr(estimator, "metadata_", None)
+    if metadata is not None:
+        versions = json.loads(metadata.get("versions", "{}"))
+        versions = {"skfcdd": metadata.get("skfcdd_version", "?"), **versions}
+    else:
+        versions = dict(getattr(_fitted(estimator), "versions", {}))
+    return {str(name): str(version) for name, version in versions.items()}
+
+
+def limits(estimator: Any) -> list[str]:
+    """Where the model ends, as far as it knows itself."""
+    h, w, c = estimator.image_shape_
+    said = [
+        f"It takes images of {h} x {w} pixels with {c} channel{'s' * (c > 1)}, made "
+        f"as those of training were. Its threshold promises nothing for images under "
+        f"another lamp, from another camera, or of another product.",
+        "It finds what differs from normal images. A difference that does not show at "
+        "this resolution cannot be found.",
+    ]
+    model = _fitted(estimator)
+    if model is None:
+        return said
+    n = len(model.calibration_scores)
+    said.append(
+        f"Its {n} calibration images can guarantee a rate of false alarms of "
+        f"{1 / (n + 1):.2%} or more, and no lower one."
+        if n
+        else "It has no calibration images, so no rate of false alarms is guaranteed."
+    )
+    field = model.receptive_field
+    if field is not None:
+        rows, columns = model.reach
+        if rows >= h and columns >= w:
+            said.append(
+                "A cell of its map can depend on the whole image, so heat may lie "
+                "beside the defect that causes it."
+            )
+        else:
+            said.append(
+                f"A cell of its map depends on {rows:g} x {columns:g} pixels. What is "
+                f"wrong only in view of the rest of the image, such as a missing part, "
+                f"may not be found."
+            )
+    return said
