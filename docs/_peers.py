@@ -94,6 +94,23 @@ def peers_by_kind() -> Rows:
 
 
 @table
+def peers_joined() -> Rows:
+    """Image AUROC of the default with half the score of another method added."""
+    found = {r["method"]: r for r in rows_of("tiles128") if r["status"] == "done"}
+    kinds = ("all", *KINDS)
+    rows = [["nothing", *_by_kind(found["default"]["image_auroc_by_kind"], kinds)]]
+    for method in ("one_class_svm", "lof", "dfm", "padim"):
+        row = found[method]
+        label = f"{PEERS[row['peer']].methods[method]}, {row['peer']}"
+        rows.append([label, *_by_kind(row["joined_with_default"], kinds)])
+    return [["added to the default", *kinds], *rows]
+
+
+def _by_kind(figures: Record, kinds: tuple[str, ...]) -> list[str]:
+    return [share(figures[kind]) for kind in kinds]
+
+
+@table
 def peers_costs() -> Rows:
     """Seconds, memory and size of the model, tiles of 128 pixels."""
     rows = []

@@ -11,10 +11,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.peers._figures import compare, f1_max, figures
+from benchmarks.peers._figures import compare, f1_max, figures, joined
 from benchmarks.peers._footprint import lines_of_code
 from benchmarks.peers._peers import PEERS, SCRIPTS
-from benchmarks.peers._records import earlier, merge
+from benchmarks.peers._records import earlier, merge, name_of, scores_of
 from benchmarks.peers._run import Job, run
 
 FAKE = """
@@ -150,8 +150,17 @@ def test_a_run_takes_the_place_of_the_same_one(tmp_path):
     merge(path, {**row, "status": "failed"}, np.arange(2.0))
     statuses = {r["budget_s"]: r["status"] for r in earlier(path)["rows"]}
     assert statuses == {None: "failed", 30.0: "done"}
-    with np.load(tmp_path / "peers_scores.npz") as file:
-        assert [len(file[k]) for k in file] == [2]
+    ((name, scores),) = scores_of(path).items()
+    assert name == name_of(row) and len(scores) == 2
+
+
+def test_scores_are_joined_in_units_of_good_images():
+    kinds = np.array(["free"] * 5 + ["crack", "hole"])
+    ours = np.array([0, 1, 2, 3, 4, 9, 2], dtype=float)
+    theirs = np.array([0, 1, 2, 3, 4, 2, 9], dtype=float)
+    assert joined(ours, theirs, kinds, 0.0) == {"all": 0.75, "crack": 1.0, "hole": 0.5}
+    both = joined(ours, 100 * theirs - 7, kinds, 1.0)
+    assert both == {"all": 1.0, "crack": 1.0, "hole": 1.0}
 
 
 def test_lines_of_code_leave_out_texts():

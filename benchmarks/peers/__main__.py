@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks._common import RESULTS
 
 from ._data import DATA, load, write_images
-from ._figures import compare, figures
+from ._figures import compare, figures, joined
 from ._footprint import footprint
 from ._peers import PEERS, SCRIPTS, install, interpreter
 from ._records import earlier, merge, merge_footprint, name_of, scores_of, write
@@ -103,14 +103,16 @@ def chosen(peers: list[str], methods: list[str] | None) -> list[tuple[str, str]]
 
 
 def compare_all() -> None:
-    """Write by how much each run exceeds the default with the same seed."""
+    """Write how each run stands to the default with the same seed, and adds to it."""
     document, scores = earlier(PATH), scores_of(PATH)
     arrays = {data: load(data) for data in {row["data"] for row in document["rows"]}}
     for row in document["rows"]:
         ours = name_of({**row, **REFERENCE})
         if row["status"] == "done" and ours in scores and ours != name_of(row):
-            gain = compare(scores[ours], scores[name_of(row)], arrays[row["data"]])
-            row["image_auroc_above_default"] = gain
+            found = arrays[row["data"]]
+            pair = scores[ours], scores[name_of(row)]
+            row["image_auroc_above_default"] = compare(*pair, found)
+            row["joined_with_default"] = joined(*pair, found["kind_test"])
     write(PATH, document)
 
 
