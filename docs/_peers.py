@@ -39,8 +39,10 @@ def rows_of(data: str) -> list[Record]:
     )
 
 
-def name_of(row: Record) -> list[str]:
-    return [row["peer"], PEERS[row["peer"]].methods[row["method"]], str(row["seed"])]
+def name_of(row: Record) -> str:
+    """Package, method, and seed if it is not the first."""
+    name = f"{row['peer']}: {PEERS[row['peer']].methods[row['method']]}"
+    return name if not row["seed"] else f"{name}, seed {row['seed']}"
 
 
 def _optional(value: float | None) -> str:
@@ -55,12 +57,12 @@ def quality(data: str) -> Rows:
         figures = [row["status"], *[""] * (len(keys) + 1)]
         if row["status"] == "done":
             figures = [
-                interval(row["image_auroc"]),
+                share(row["image_auroc"][0]),
                 interval(row.get("image_auroc_above_default"), sign=True),
                 *(_optional(row[key]) for key in keys),
             ]
-        rows.append([*name_of(row), *figures])
-    header = ["package", "method", "seed", "image AUROC", "above default"]
+        rows.append([name_of(row), *figures])
+    header = ["method", "image AUROC", "above default"]
     return [[*header, "AP", "F1-max", "pixel AUROC", "AUPRO"], *rows]
 
 
@@ -75,22 +77,22 @@ def peers_blurred() -> Rows:
     """Pixel AUROC of heatmaps as they are, and blurred, tiles of 128 pixels."""
     keys = ("pixel_auroc", "pixel_auroc_blurred")
     rows = [
-        [*name_of(row), *(share(row[key]) for key in keys)]
+        [name_of(row), *(share(row[key]) for key in keys)]
         for row in rows_of("tiles128")
         if row.get("pixel_auroc_blurred") is not None
     ]
-    return [["package", "method", "seed", "pixel AUROC", "blurred"], *rows]
+    return [["method", "pixel AUROC", "blurred"], *rows]
 
 
 @table
 def peers_by_kind() -> Rows:
     """Image AUROC by kind of defect, tiles of 128 pixels."""
     rows = [
-        [*name_of(row), *(share(row["image_auroc_by_kind"][k]) for k in KINDS)]
+        [name_of(row), *(share(row["image_auroc_by_kind"][k]) for k in KINDS)]
         for row in rows_of("tiles128")
         if row["status"] == "done"
     ]
-    return [["package", "method", "seed", *KINDS], *rows]
+    return [["method", *KINDS], *rows]
 
 
 @table
@@ -119,7 +121,7 @@ def peers_costs() -> Rows:
             continue
         rows.append(
             [
-                *name_of(row)[:2],
+                name_of(row),
                 f"{row['fit_cpu_s']:.1f}",
                 f"{row['n_test'] / max(row['score_cpu_s'], 0.01):,.0f}",
                 "yes" if row["pixel_auroc"] is not None else "no",
@@ -127,7 +129,7 @@ def peers_costs() -> Rows:
                 f"{row['model_mb']:.1f}",
             ]
         )
-    header = ["package", "method", "fit, s", "images a second", "with heatmaps"]
+    header = ["method", "fit, s", "images a second", "with heatmaps"]
     return [[*header, "memory, MB", "saved model, MB"], *rows]
 
 
