@@ -125,7 +125,7 @@ def methods() -> Rows:
 _METHOD_FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 METHODS = {
     "fcdd": "**FCDD, network of the paper (`weights=None`)**",
-    "fcdd_pixels": '**the same, `pixel_loss="anomalous"`, `score_pooling=0.02`**',
+    "fcdd_pixels": '**`weights=None`, `pixel_loss="anomalous"`, `score_pooling=0.02`**',
     "fcdd_pretrained": "**FCDD, pretrained SqueezeNet, `frozen=2`**",
     "patchcore": "PatchCore, SqueezeNet",
     "patchcore_224": "PatchCore, SqueezeNet, 224 pixels",

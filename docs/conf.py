@@ -111,6 +111,10 @@ html_sidebars = {
     "index": [],
     "start": [],
     "faq": [],
+    "glossary": [],
+    "how_good_is_it": [],
+    "benchmarks": [],
+    "baselines": [],
     "contributing": [],
     "changelog": [],
 }

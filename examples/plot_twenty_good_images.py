@@ -26,8 +26,8 @@ model = FCDDClassifier(random_state=0).fit(data.images[first])
 print(model.calibration_)
 
 # %%
-# The network knows the images that it was trained on too well to tell how a new good
-# one will score. So three more networks are trained, each without a third of the
+# The network knows the images that it was trained on too well to predict how a
+# new good one will score. So three more networks are trained, each without a third of the
 # images, and score what they have not seen. These scores set the threshold. How good
 # images that come later score can be seen here, as there are some:
 of_itself, of_new = (
@@ -48,7 +48,7 @@ ax.axvline(model.threshold_, color="0.2", linestyle=":", label="threshold")
 ax.set(xlabel="anomaly score", ylim=(-0.6, 2.6), yticks=[])
 
 # %%
-# 5 % of false alarms were asked for. What came of it:
+# 5 % of false alarms were asked for. The result on the other images:
 print(f"good images called anomalous: {model.predict(data.images[later]).mean():.1%}")
 print(f"defects found: {model.predict(data.images[bad]).mean():.0%}")
 HeatmapDisplay.from_estimator(model, data.images[bad[:4]], data.target[bad[:4]])

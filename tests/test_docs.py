@@ -209,6 +209,29 @@ def test_user_guide_keeps_the_anchors_of_its_sections():
     assert set(old.split()) <= _anchors((ROOT / "docs" / "user_guide.md").read_text())
 
 
+def test_code_of_the_checklist_runs():
+    """In order, with a small model; the last block changes the pooling."""
+    from skfcdd import FCDDClassifier
+    from skfcdd.datasets import make_defects
+
+    data = make_defects(40, image_size=32, random_state=0)
+    model = FCDDClassifier(weights=None, max_epochs=1, random_state=0)
+    model.fit(data.images[data.target == 0])
+    before = model.threshold_
+    new = make_defects(20, image_size=32, anomaly_fraction=0, random_state=1)
+    names: dict[str, object] = {
+        "model": model,
+        "X": data.images,
+        "y": data.target,
+        "X_calibration": new.images,
+    }
+    text = (ROOT / "docs" / "guide" / "poor_results.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(block, "poor_results.md", "exec"), names)
+    # The mean of the greatest cells is above the mean of all.
+    assert model.threshold_ > before
+
+
 def test_every_example_has_its_place_in_the_gallery():
     names = [path.stem for path in (ROOT / "examples").glob("*.py")]
     assert sorted(_module("_gallery").ORDER) == sorted(names)

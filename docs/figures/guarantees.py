@@ -11,7 +11,7 @@ for confidence, label in ((None, "on average"), (0.95, "with confidence 0.95")):
     needed = [n_calibration_required(r, confidence=confidence) for r in rates]
     ax.loglog(rates, needed, linewidth=2.5, label=label)
     ax.plot(0.01, n_calibration_required(0.01, confidence=confidence), "o", color="0.3")
-ax.set(xlabel="rate of false alarms that is promised", ylabel="good images held out")
+ax.set(xlabel="guaranteed rate of false alarms", ylabel="held-out normal images")
 ax.set_xticks([0.001, 0.01, 0.1], ["0.1 %", "1 %", "10 %"])
 ax.set_yticks([10, 100, 1000], ["10", "100", "1000"])
 ax.legend(frameon=False)

@@ -19,6 +19,6 @@ for column, image, heatmap in zip(axes.T, images, heatmaps, strict=True):
         ax.set(xticks=[], yticks=[])
 for ax, name in zip(axes[0], ["good"] * 3 + ["defect"] * 2, strict=True):
     ax.set_title(name)
-names = ("image", "each stretched\nby itself", "one scale\nfor all")
+names = ("image", "stretched to\nits own range", "one scale\nfor all")
 for ax, name in zip(axes[:, 0], names, strict=True):
     ax.set_ylabel(name)

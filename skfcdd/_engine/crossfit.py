@@ -34,7 +34,7 @@ Scores = npt.NDArray[np.float64]
 
 # Each network more takes as long as two thirds of the final training.
 _FOLDS = 3
-# So many images tell the scale of heatmaps.
+# The scale of heatmaps is measured on at most this many images.
 _SCALE_IMAGES = 32
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -187,7 +187,7 @@ class CrossFitted:
                 yield places[part], np.float32(judge.ratio) * maps
 
     def _dealt(self, rows: Rows, judges: list[_Judge]) -> Iterator[tuple[_Judge, Rows]]:
-        """Who judges which of the rows."""
+        """Each judge with the rows that it scores."""
         rest = np.ones(len(rows), dtype=bool)
         for fold, judge in zip(self.folds, judges, strict=True):
             held = np.isin(rows, fold.held)
@@ -222,7 +222,7 @@ class CrossFitted:
 
 @dataclass(frozen=True)
 class _Judge:
-    """A model, and what brings its scores to the scale of another one."""
+    """A model, and the factor between its scores and those of the final one."""
 
     model: FittedModel
     ratio: float
@@ -237,7 +237,7 @@ def _judge(model: FittedModel, final: FittedModel, ratio: float) -> _Judge:
 
 
 def _bare(model: FittedModel) -> FittedModel:
-    """The model without its memory, which gives 0 where it has seen an image."""
+    """The model without its memory, whose map is 0 on known images."""
     return model if model.memory is None else replace(model, memory=None)
 
 

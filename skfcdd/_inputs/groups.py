@@ -52,7 +52,7 @@ def check_groups(groups: Any, n: int) -> npt.NDArray[np.intp]:
 
 
 def with_groups(targets: Targets, groups: Any) -> Targets:
-    """What is known of a set of images, with which of them belong together.
+    """Add to the targets of images which of them belong together.
 
     Parameters
     ----------

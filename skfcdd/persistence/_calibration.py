@@ -1,4 +1,4 @@
-"""What a threshold rests on, as JSON and back."""
+"""Basis of a threshold, as JSON and back."""
 
 from __future__ import annotations
 

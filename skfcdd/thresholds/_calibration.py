@@ -1,4 +1,4 @@
-"""What a threshold rests on, in numbers and in words."""
+"""Basis of a threshold, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HELD = {
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a threshold rests on, and how far the images support it.
+    """Basis of a threshold, and how far the images support it.
 
     ``str`` of it is a text in plain words.
 
@@ -98,7 +98,7 @@ class Calibration:
 
     @property
     def warning(self) -> str | None:
-        """What to tell if the images are too few; None if they are not."""
+        """Warning if the images are too few; None if they are not."""
         if self.supported:
             return None
         low, high = (100 * end for end in self.range)
@@ -112,7 +112,7 @@ class Calibration:
         )
 
     def __str__(self) -> str:
-        """What the threshold rests on, in plain words."""
+        """Basis of the threshold, in plain words."""
         images = f"{self.n_images} normal image{'s' * (self.n_images != 1)}"
         if self.grouped:
             images += f" in {self.n_groups} group{'s' * (self.n_groups != 1)}"
