@@ -10,7 +10,7 @@ figures are computed here. Runs are added to benchmarks/results/peers.json.
     python -m benchmarks.peers compare
     python -m benchmarks.peers footprint
 
-Seconds are time of the processor with one thread, so that other work on the machine
+Seconds are CPU time with one thread, so that other work on the machine
 does not count. On an idle machine, ``--clock wall`` counts budgets and limits by the
 clock.
 """

@@ -53,7 +53,7 @@ def footprint(name: str, repeats: int = 3) -> dict[str, Any]:
     -------
     dict
         Number of packages and megabytes of disk, with those of PyTorch and of what
-        only PyTorch needs apart, seconds of the processor to import, lines of code.
+        only PyTorch needs apart, CPU seconds to import, lines of code.
     """
     python = interpreter(name)
     done = subprocess.run(
@@ -75,7 +75,7 @@ def footprint(name: str, repeats: int = 3) -> dict[str, Any]:
 
 
 def seconds(python: Path, statements: str) -> float:
-    """Time of the processor of a fresh process that runs them."""
+    """CPU time of a fresh process that runs them."""
     before = os.times()
     subprocess.run([python, "-W", "ignore", "-c", statements], check=True)
     after = os.times()

@@ -20,7 +20,7 @@ __all__ = [
 
 KEYS = ("data", "peer", "method", "seed", "budget_s", "clock")
 ABOUT = (
-    "fit_cpu_s and score_cpu_s are seconds of the processor, of the process and those "
+    "fit_cpu_s and score_cpu_s are CPU seconds, of the process and those "
     "that it started, with so many threads; fit_wall_s and score_wall_s are of the "
     "clock, and tell something only on an idle machine, see load. clock says by which "
     "a budget and the limit are counted. The time of features is included."

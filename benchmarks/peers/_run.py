@@ -21,7 +21,7 @@ __all__ = ["Job", "Outcome", "run", "weights_file"]
 _ONE_THREAD = {
     f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")
 }
-# Long enough that a process with a limit on the processor's time ends by that.
+# Long enough that a process with a limit on CPU time ends by that.
 _PATIENCE = 40
 
 
@@ -36,7 +36,7 @@ class Job:
     method : str
     seed : int, default=0
     clock : {"cpu", "wall"}, default="cpu"
-        By which the budget and the limit are counted. Time of the processor on a
+        By which the budget and the limit are counted. CPU time on a
         machine that does other work as well.
     budget_s : float or None, default=None
         Seconds of fitting; None leaves it to the method.
@@ -125,7 +125,7 @@ def _environment(job: Job) -> dict[str, str]:
 
 
 def _limited(job: Job) -> Callable[[], None] | None:
-    """Let the system end a process that has used up the time of the processor."""
+    """Let the system end a process that has used up the CPU time."""
     if job.clock != "cpu":
         return None
     seconds = int(np.ceil(job.limit_s))

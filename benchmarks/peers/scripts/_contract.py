@@ -45,7 +45,7 @@ class Model(Protocol):
 
 
 def cpu_seconds() -> float:
-    """Time of the processor, of this process and of those that it has started."""
+    """CPU time, of this process and of those that it has started."""
     spent = os.times()
     return spent.user + spent.system + spent.children_user + spent.children_system
 
@@ -64,7 +64,7 @@ class Task:
     ----------
     images : path
         An .npz file with X_train and X_test; features_train and features_test, and
-        the seconds of the processor that each took, as features_train_s and so on.
+        the CPU seconds that each took, as features_train_s and so on.
     output : path
         Where scores and heatmaps go.
     method : str
