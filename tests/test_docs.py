@@ -232,6 +232,32 @@ def test_code_of_the_checklist_runs():
     assert model.threshold_ > before
 
 
+def test_recipe_of_the_thresholds_page_needs_its_labels():
+    """Without them, defects raise the threshold, as the page says."""
+    from skfcdd import FCDDClassifier
+    from skfcdd.datasets import make_defects
+
+    data = make_defects(60, image_size=32, random_state=0)
+    names: dict[str, object] = {
+        "model": FCDDClassifier(
+            weights=None, max_epochs=1, validation_fraction=0.2, random_state=0
+        ),
+        "X": data.images,
+        "y": data.target,
+        "part": np.arange(60) // 2,
+    }
+    text = (ROOT / "docs" / "guide" / "thresholds.md").read_text()
+    (recipe,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", text, re.S)
+        if "anomaly_split" in block
+    )
+    exec(compile(recipe, "thresholds.md", "exec"), names)
+    assert set(names["y_held"]) == {0, 1}
+    with_labels = names["model"].threshold_
+    assert names["model"].calibrate(names["X_held"]).threshold_ > with_labels
+
+
 def test_every_example_has_its_place_in_the_gallery():
     names = [path.stem for path in (ROOT / "examples").glob("*.py")]
     assert sorted(_module("_gallery").ORDER) == sorted(names)
