@@ -848,6 +848,7 @@ def test_a_threshold_that_rests_on_few_images(browser, folder):
             judging=SimpleNamespace(threshold="auto"),
             images=SimpleNamespace(channels=None, layout=None),
         )
+        calibration_ = None
 
     for n, warned in ((3, True), (80, False)):
         model = Calibrated(threshold=0.75)
