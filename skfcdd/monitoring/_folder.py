@@ -32,7 +32,7 @@ class Arrival:
 
     @property
     def state(self) -> tuple[int, int]:
-        """What tells files of one name apart."""
+        """Time and size, which distinguish successive files of the same name."""
         return self.modified_ns, self.size
 
 
@@ -87,7 +87,7 @@ class WatchedFolder:
             If the folder itself cannot be read.
         """
         now, found = self.clock(), {a.name: a for a in _files(self.root, self.suffixes)}
-        # What is gone need not be remembered.
+        # Files that no longer exist need not be remembered.
         self._done = {n: state for n, state in self._done.items() if n in found}
         before, self._waiting = self._waiting, {}
         ready = []

@@ -20,7 +20,7 @@ class Journal:
 
     Rows are on the disk when `append` returns. A last row that was cut off, because the
     process was killed or the disk was full, is removed when the file is opened again:
-    what it told was not done.
+    the work that it records was not completed.
 
     Parameters
     ----------

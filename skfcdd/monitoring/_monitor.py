@@ -48,8 +48,8 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     false_alarm_probability : float, default=0.01
-        Of an alarm ever being raised without drift, in (0, 1). Raise it to be told
-        earlier.
+        Probability of an alarm ever being raised without drift, in (0, 1). Larger
+        values detect drift earlier.
     max_scores : int, default=10000
         Number of scores that are remembered, at least 20. It bounds memory, and is the
         time in which the monitor forgets: a change that takes many times as many images
@@ -262,10 +262,9 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         return self._trace.stride * np.arange(1, len(values) + 1), values
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as JSON, so that a stream goes on after a restart.
+        """Write the state as JSON, so that a stream can be resumed after a restart.
 
-        It is complete or not there: a file of before stays until the new one is
-        written.
+        The file is replaced only when the new one is completely written.
 
         Parameters
         ----------
@@ -299,7 +298,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a state, and go on as if there had been no restart.
+        """Read a state, to continue as if there had been no restart.
 
         Parameters
         ----------
@@ -380,7 +379,7 @@ def _finite(values: Sequence[Any]) -> list[float]:
 def _columns(
     X: Any, name: str, *, may_be_empty: bool = False
 ) -> npt.NDArray[np.float64]:
-    """Numbers of shape (n, n_columns), to so many digits as rounding leaves equal."""
+    """Validate X as (n, n_columns), with digits affected by rounding removed."""
     values: npt.NDArray[np.float64] = check_array(
         X,
         dtype=np.float64,

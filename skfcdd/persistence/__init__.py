@@ -46,13 +46,13 @@ __all__ = ["load", "read_info", "save"]
 # 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters; up to 5,
 # images were always held out to calibrate.
 FORMAT = 6
-# Attributes that an estimator has beside its fitted model.
+# Attributes of an estimator in addition to its fitted model.
 _STATE = ("n_features_in_", "feature_names_in_")
 _JSON, _NUMBERS = "estimator.json", "network.safetensors"
 # No model of ours comes near these sizes.
 _MAX_JSON, _MAX_NUMBERS = 64 << 20, 16 << 30
-# What zipfile and json raise for bytes that are not as they should be; RuntimeError is
-# that of members with a password or of an unknown kind, or of deep nesting.
+# Exceptions of zipfile and json for invalid bytes. RuntimeError is raised for members
+# with a password or of an unknown kind, and for deep nesting.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -82,11 +82,11 @@ def save(
     estimator : FCDDClassifier, FCDDSegmenter or FCDDDetector
         Fitted.
     path : path
-        Usually ends in ``.skfcdd``.
+        File to write, usually with the suffix ``.skfcdd``.
     note : str, default=None
-        Anything that you want to remember of the model.
+        Free text about the model.
     metrics : dict of str to float, default=None
-        Figures of merit to go with it.
+        Metrics of the model to store with it.
 
     Returns
     -------
@@ -106,8 +106,9 @@ def save(
     Warns
     -----
     NotStoredWarning
-        If parameters that matter to a further ``fit`` alone are code or data and are
-        left out: callbacks, exposed outliers, own kinds of anomalies.
+        If parameters are not stored because they are code or data. Only those that
+        matter for another ``fit`` are left out: callbacks, `outlier_exposure`, and
+        custom synthetic anomalies.
 
     Examples
     --------
@@ -195,11 +196,11 @@ def load(
     path : path
         The file.
     device : str, default="auto"
-        Where to compute from now on. "auto" takes CUDA where there is one, wherever
+        Device of the loaded model. "auto" uses CUDA if available, regardless of where
         the model was trained.
     backbone : torch.nn.Module or callable, default=None
-        The network's code, if the model was fitted with a module or a callable: files
-        hold numbers alone.
+        Code of the network if the model was fitted with a module or a callable, as
+        files contain no code.
 
     Returns
     -------
@@ -229,7 +230,7 @@ def load(
             model = with_former_sigma(model)
         if backbone is not None:
             estimator.backbone = backbone
-        # What the file could not hold is not known to have changed.
+        # Settings that the file could not store are not known to have changed.
         # Older formats do not have them, but the parameters.
         settings = NetworkSettings.of(estimator.get_params(deep=False)).resolved(
             model.images.shape
@@ -270,7 +271,7 @@ def _estimator(document: Mapping[str, Any], device: str) -> Any:
 
 
 def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a file says of its model, without building it.
+    """Read the description of the model in a file, without building it.
 
     Parameters
     ----------

@@ -30,13 +30,13 @@ from skfcdd.report._review import plain_name
 
 __all__ = ["ModelCard", "card_of", "model_card"]
 
-# What Markdown would not take as it is.
+# Characters to escape in Markdown.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&])")
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known of a model, in sections.
+    """Summary of a model, in sections.
 
     Parameters
     ----------
@@ -160,15 +160,15 @@ def model_card(
         A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
         :class:`~skfcdd.onnx.OnnxFCDD`.
     X : array-like, default=None
-        Images that it was not trained on, to be measured on. None leaves figures out.
+        Images not used for training, to compute metrics on. None omits metrics.
     y : array-like of shape (n,) or (n, h, w), default=None
-        Their labels, as for ``fit``; or masks. Needed with X.
+        Labels of X, as for ``fit``, or masks. Required with X.
     masks : array-like of shape (n, h, w), or list with None, default=None
-        Their true defects; adds figures of pixels.
+        True masks of X; adds pixel-wise metrics.
     path : path-like, default=None
-        The file of the model: adds its hash, its size and its note.
+        File of the model; adds its hash, size and note.
     title : str, default=None
-        Headline. None names the model.
+        Title. None uses the name of the model.
     intended_use : str, default=None
         What the model is for; nothing in it says so.
     random_state : int, RandomState instance or None, default=None

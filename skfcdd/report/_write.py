@@ -85,13 +85,13 @@ def write_report(
 ) -> ReportInfo:
     """Write an interactive report on images to one HTML file.
 
-    The page shows the images with their heatmaps, the most anomalous first, and what
-    the model says of them at any threshold: verdicts, rates, confusion matrix, scores
-    and ROC curve. Who looks through it can mark images as defects or as good, and
-    export marks and threshold for :func:`read_review`. It runs in any browser, also
-    where there is no network, and sends nothing anywhere.
+    The page shows the images with their heatmaps, the most anomalous first, and the
+    predictions of the model at any threshold: labels, rates, confusion matrix, scores
+    and ROC curve. A reviewer can mark images as defects or as good, and export marks
+    and threshold for :func:`read_review`. The page runs in any browser, works offline,
+    and sends no data.
 
-    Images go through in batches: memory holds one batch, whatever their number.
+    Images are processed in batches, so that memory does not grow with their number.
 
     Parameters
     ----------
@@ -115,15 +115,15 @@ def write_report(
     kinds : sequence of str, default=None
         Kind of defect of each image, such as ``load_images(...).kind``.
     title : str, default=None
-        Headline. None names the model.
+        Title. None uses the name of the model.
     review : Review or path, default=None
-        Marks to open with; of images of the same names.
+        Marks to show initially, for images of the same names.
     n_images : int, default=None
-        Show at most so many images: wrong verdicts first, then the highest scores. The
-        figures count all. None shows all.
+        Maximum number of images to show: wrong predictions first, then the highest
+        scores. The metrics include all images. None shows all images.
     max_side : int, default=None
-        Pictures with a longer side than this are shrunk to it. None shows files with
-        all of their pixels, as far as `max_bytes` allows, and arrays as they are.
+        Pictures whose longer side exceeds this are resized to it. None shows files at
+        full resolution, as far as `max_bytes` allows, and arrays unchanged.
     quality : int, default=None
         From 1 to 100: compress pictures with losses, as WebP, which makes files
         several times smaller. None keeps every value, unless this makes the file
@@ -229,7 +229,7 @@ def write_known(
     value_range: tuple[float, float] | None = None,
     **options: Any,
 ) -> ReportInfo:
-    """Write a report on images of which it is known which are defects, or not at all.
+    """Write a report on images with or without true labels.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ def _check_options(
 
 
 def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] | None:
-    """What is true of the images, from labels, or else from masks."""
+    """Read the true labels of the images, from labels or else from masks."""
     if y is None and masks is not None:
         return masks_to_labels(masks).astype(bool)
     return read_truth(estimator, y, n)
