@@ -41,7 +41,7 @@ class ImageShapeError(ValueError):
 
 
 class ChannelOrderError(ImageShapeError):
-    """The axis that holds the channels cannot be told from the shape alone.
+    """The channel axis is ambiguous from the shape.
 
     Examples
     --------
@@ -272,7 +272,7 @@ class OutOfMemoryWarning(UserWarning):
 
 
 class ExportError(RuntimeError):
-    """An exported model does not give the answers of the estimator; none was written.
+    """An exported model differs from the estimator; no file was written.
 
     Examples
     --------

@@ -65,7 +65,7 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        """What the interval says: better, worse, or undecided."""
+        """Conclusion from the interval: better, worse, or undecided."""
         _, low, high = self.difference
         if not self.greater_is_better:
             low, high = -high, -low
@@ -74,7 +74,7 @@ class Contrast:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of two models, and what it says of the images."""
+    """One of two models with its predictions."""
 
     estimator: Any
     X: Any
@@ -85,22 +85,22 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What :func:`compare_models` has found.
+    """Result of :func:`compare_models`.
 
     Parameters
     ----------
     contrasts : dict of str to Contrast
         "image_auroc", "false_alarm_rate" and "miss_rate", as far as the images allow.
     truth : ndarray of shape (n,), bool
-        Which images are anomalies.
+        True for anomalies.
     flagged : ndarray of shape (2, n), bool
-        Which ones each model calls anomalous.
+        True for images that each model predicts as anomalous.
     scores : ndarray of shape (2, n), float64
-        Of each model, on a scale of its own.
+        Scores of each model. Their scales differ between models.
     confidence_level : float
-        Of the intervals.
+        Confidence level of the intervals.
     names : list of str
-        Of the images.
+        Names of the images.
     """
 
     contrasts: dict[str, Contrast]
@@ -113,16 +113,17 @@ class Comparison:
 
     @property
     def differing(self) -> npt.NDArray[np.intp]:
-        """Rows of the images on which the verdicts differ."""
+        """Rows of the images for which the predictions differ."""
         return np.flatnonzero(self.flagged[0] != self.flagged[1])
 
     def worse(self, tolerance: float) -> list[str]:
-        """Figures of which it cannot be ruled out that the second model is worse.
+        """List the metrics for which the second model may be worse.
 
         Parameters
         ----------
         tolerance : float
-            By more than this; not negative.
+            Non-negative difference that is still acceptable. A metric is listed if its
+            interval does not rule out a larger loss.
 
         Returns
         -------
@@ -209,7 +210,7 @@ def compare_models(
         The same images as `second` takes them, for example of another size. None if
         it takes X.
     names : sequence of str or path, default=None
-        Of the images. None numbers them.
+        Names of the images. None numbers them.
     n_resamples : int, default=999
         Of the bootstrap of AUROC.
     confidence_level : float, default=0.95

@@ -52,7 +52,7 @@ def write_comparison(
     tolerance : float, default=None
         Also say whether the second model is shown not to be worse by more than this.
     n_images : int, default=60
-        Show at most so many images, those first on which the second model is wrong.
+        Maximum number of images to show, starting with errors of the second model.
     max_side : int, default=256
         Longer side of the pictures, in pixels.
 

@@ -57,7 +57,7 @@ class Limits:
 
 
 class RefusedError(Exception):
-    """A request that is not answered, with the status that says why."""
+    """A request that is rejected, with its status code."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
