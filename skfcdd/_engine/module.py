@@ -228,7 +228,7 @@ class Network:
             remove_biases(self.backbone)
 
     def measure(self) -> ReceptiveField:
-        """Measure the receptive field of cells; warn if their positions do not match."""
+        """Measure the receptive field of cells; warn if positions do not match it."""
         h, w, n_channels = self.input_shape
         if not self.objective.spatial:  # where cells lie does not matter
             with warnings.catch_warnings():
