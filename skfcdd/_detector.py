@@ -134,8 +134,9 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Proportion of outliers in the data set. If a float, it should be in (0, 0.5],
         and the threshold is set so that this proportion of the X of ``fit`` is
         predicted as outliers. "auto" sets the threshold on images not used for
-        training, and allows 5 % of them to be predicted as outliers. Ignored by the
-        other rules of `threshold`.
+        training, and allows 5 % of them to be predicted as outliers. With
+        ``threshold="quantile"``, it is the proportion of these images instead; other
+        rules ignore it.
     validation_fraction : float or "auto", default="auto"
         Proportion of the normal images, and of the anomalies if there are at least
         ten, to hold out for the threshold. The threshold is never set on images used

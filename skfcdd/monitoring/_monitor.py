@@ -1,4 +1,4 @@
-"""A test for drift that may be looked at after every image."""
+"""Sequential test for drift, valid after every image."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _FORMAT, _VERSION = "skfcdd-drift-monitor", 1
 
 
 class DriftMonitor(BaseEstimator):  # type: ignore[misc]
-    """Alarm when images are no longer like those of calibration.
+    """Monitor that raises an alarm if images drift away from those of calibration.
 
-    Takes the anomaly scores of a stream of images in the order in which they come, or
-    several numbers for each image, as :func:`image_statistics` gives them: a score may
-    stay as it is while the light changes. As long as the images of the stream are like
-    those of calibration, an alarm is ever raised, however long the stream is, with a
-    probability of at most `false_alarm_probability`. No assumption is made about how
-    the numbers are distributed.
+    The input is the anomaly scores of a stream of images in their order of arrival, or
+    several statistics of each image from :func:`image_statistics`, which detect changes
+    (in lighting, for example) that may not affect the score. As long as the images of
+    the stream are exchangeable with those of calibration, the probability that an alarm
+    is ever raised is at most `false_alarm_probability`, however long the stream is. No
+    distribution is assumed.
 
-    "Like those of calibration" means exchangeable: drawn from the same source, by the
-    same rule, with the same share of defects. Calibrate on the images of a normal day,
-    with whatever defects are usual, and not on images that the model was trained on.
+    Exchangeable images come from the same source, are sampled in the same way, and have
+    the same proportion of defects. Calibrate on the images of a normal day, including
+    the usual defects, but not on images used for training.
 
     Parameters
     ----------
@@ -51,30 +51,30 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Probability of an alarm ever being raised without drift, in (0, 1). Larger
         values detect drift earlier.
     max_scores : int, default=10000
-        Number of scores that are remembered, at least 20. It bounds memory, and is the
-        time in which the monitor forgets: a change that takes many times as many images
-        may not be noticed. Raise it where drift is very slow.
+        Maximum number of scores to keep, at least 20. It limits memory, and the speed
+        of detectable drift: a change over many times as many images may not be
+        detected. Increase it to detect very slow drift.
     random_state : int, RandomState instance or None, default=None
-        Breaks ties. The guarantee holds for any value that was not chosen by looking at
-        the results.
+        Random state for breaking ties. The guarantee holds for any value that was not
+        chosen based on the results.
 
     Attributes
     ----------
     alarm_ : bool
-        Whether the evidence has ever reached ``1 / false_alarm_probability``. An alarm
-        stays until the next ``fit``.
+        Whether the evidence has ever reached ``1 / false_alarm_probability``. It is
+        reset by ``fit``.
     alarm_at_ : int or None
-        The image of the stream, counted from 1, that raised the alarm.
+        Number of the image of the stream, starting at 1, that raised the alarm.
     alarm_column_ : int or None
-        The column that raised it.
+        Column that raised the alarm.
     alarm_probability_ : float
-        `false_alarm_probability` as it was in ``fit``.
+        Value of `false_alarm_probability` in ``fit``.
     evidence_ : float
-        Against "no drift" at present: the wealth of a gambler who began with 1. inf if
-        it exceeds the range of floats.
+        Current evidence against "no drift": the wealth of a gambler who started with 1.
+        inf if it exceeds the range of floats.
     p_value_ : float
-        The greatest evidence so far as a p-value, which holds at any time:
-        1 / evidence, at most 1.
+        Anytime-valid p-value: the reciprocal of the greatest evidence so far, at most
+        1.
     n_calibration_ : int
         Number of images in ``fit``.
     n_seen_ : int
@@ -90,11 +90,11 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     Each column has its own conformal test martingale, and the evidence is the greatest
-    wealth among them divided by the number of columns. That any of k martingales
-    reaches k / alpha has a probability of at most alpha.
+    wealth among them divided by the number of columns: the probability that any of k
+    martingales reaches k / alpha is at most alpha.
 
-    An alarm is about the stream, not about an image, and says that something has
-    changed, not what. A run of defects raises it too.
+    An alarm refers to the stream, not to a single image, and indicates that something
+    has changed, but not what. A series of defects also raises it.
 
     Examples
     --------

@@ -73,9 +73,9 @@ def save(
 ) -> Path:
     """Write a fitted estimator to one file.
 
-    Inside is all that scoring needs: preprocessing, network, threshold, calibration
-    scores, labels. The file is complete or not there: it takes its place when it has
-    been written as a whole.
+    The file contains everything needed for scoring: preprocessing, network, threshold,
+    calibration scores and labels. It is only put in place when it is completely
+    written.
 
     Parameters
     ----------

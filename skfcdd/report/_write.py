@@ -1,4 +1,4 @@
-"""Write a report: images go through in batches, from the model into the file."""
+"""Writing of reports, batch by batch."""
 
 from __future__ import annotations
 
@@ -96,22 +96,22 @@ def write_report(
     Parameters
     ----------
     estimator : estimator
-        A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
+        Fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
         :class:`~skfcdd.onnx.OnnxFCDD`.
     X : array-like
         Images, as for its ``explain``.
     path : path
-        The file to write; it is complete, or not there.
+        File to write. It is only created when it is complete.
     y : array-like of shape (n,) or (n, h, w), default=None
-        True labels, as for ``fit``; or masks. None leaves out rates and curves, until
-        images are marked in the page.
+        True labels, as for ``fit``, or masks. None omits rates and curves until images
+        are marked in the page.
     masks : array-like of shape (n, h, w), or list with None, default=None
-        True defects, 1 (or 255) at their pixels, to be outlined. Without y, images
-        with an anomalous pixel are the defects.
+        True masks, 1 (or 255) at anomalous pixels, which are outlined. Without y,
+        images with an anomalous pixel are the defects.
     names : sequence of str or path, default=None
-        Names of the images, all different; the review calls them by these. None takes
-        the paths of the files below the folder that holds them all, where X is made of
-        files, and else numbers.
+        Unique names of the images, also used in the review. None uses the paths of the
+        files relative to their common folder if X consists of files, and numbers
+        otherwise.
     kinds : sequence of str, default=None
         Kind of defect of each image, such as ``load_images(...).kind``.
     title : str, default=None
@@ -125,50 +125,50 @@ def write_report(
         Pictures whose longer side exceeds this are resized to it. None shows files at
         full resolution, as far as `max_bytes` allows, and arrays unchanged.
     quality : int, default=None
-        From 1 to 100: compress pictures with losses, as WebP, which makes files
-        several times smaller. None keeps every value, unless this makes the file
-        larger than `max_bytes`.
+        Quality of lossy WebP compression, from 1 to 100, which makes files several
+        times smaller. None uses lossless compression, unless the file would be larger
+        than `max_bytes`.
     max_bytes : int, default=60_000_000
-        Size of the file to stay below: pictures are compressed, and then shrunk, as
-        much as that takes. The page says what was done. None sets no limit.
+        Maximum size of the file: pictures are compressed, and then resized, as far as
+        necessary. The page states what was done. None sets no limit.
     channel : int, default=None
-        The channel to show, in grey. None shows three or four as red, green and blue,
-        and the mean of any other number in grey.
+        Channel to show in grey. None shows three or four channels as red, green and
+        blue, and the mean of any other number of channels in grey.
     value_range : tuple of float (low, high), default=None
-        Values of X that are shown black and white. None takes 0 and 255 for bytes, 0
-        and 1 for floats between them, and else nearly all values of a part of X.
+        Values of X that are shown as black and white. None uses 0 and 255 for bytes, 0
+        and 1 for floats between them, and otherwise quantiles of a sample of X.
     progress : callable, default=None
-        Called as ``progress(done, total)`` with numbers of images after every batch.
+        Called after each batch as ``progress(done, total)``, with numbers of images.
 
     Returns
     -------
     ReportInfo
-        With the size of the file. It may be given where a path is expected.
+        Path and size of the file. It can be used as a path.
 
     Raises
     ------
     TypeError
-        If `estimator` is none of these.
+        If `estimator` is not one of these.
     NotFittedError
         If it is not fitted.
     ImageShapeError
-        If images or masks have another shape than those of ``fit``.
+        If the shape of images or masks differs from that in ``fit``.
     ValueError
-        If there are not as many labels, masks, names or kinds as images, if names
-        occur twice, or if images hold NaN.
+        If the number of labels, masks, names or kinds differs from the number of
+        images, if names are not unique, or if images contain NaN.
     OSError
-        If there is no writing at `path`.
+        If `path` cannot be written.
 
     Notes
     -----
     A :class:`~skfcdd.FCDDSegmenter` has a threshold of pixels. The score of an image is
-    then the least threshold at which nothing would be marked in it: the peak of its
-    heatmap, or with ``min_area`` above 1, of its regions of this size. So an image is
-    above the threshold exactly if ``predict`` marks a defect in it, wherever the slider
-    stands.
+    then the lowest threshold at which nothing is marked in it: the peak of its heatmap,
+    or of its regions of this size if ``min_area`` is above 1. An image is thus above
+    the threshold exactly if ``predict`` marks a defect in it, for any position of the
+    slider.
 
-    Heatmaps are rounded to 256 levels: below and on the scale of colours in even steps,
-    above it in steps of 5 %. The page says how exact a value is.
+    Heatmaps are rounded to 256 levels: equidistant below and on the colour scale, and
+    in steps of 5 % above it. The page states the precision of each value.
 
     Examples
     --------

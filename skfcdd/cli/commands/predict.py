@@ -46,8 +46,8 @@ def predict(
     layout: Annotated[
         Layout,
         typer.Option(
-            help="Layout of the pictures: overlay, side by side with the image, or also "
-            "with the parts of the heatmap."
+            help="Layout of the pictures: overlay, side by side with the image, or "
+            "also with the parts of the heatmap."
         ),
     ] = Layout.overlay,
     device: Device = "auto",
