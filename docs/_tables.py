@@ -19,6 +19,7 @@ DOCS = Path(__file__).parent
 # Tests load this file by its path.
 sys.path.insert(0, str(DOCS))
 
+import _peers  # noqa: E402
 import _reproduced  # noqa: E402
 from _results import RESULTS, Record, Rows, interval, read, share, spread  # noqa: E402
 
@@ -32,10 +33,11 @@ PAGES = (
     "guide/monitoring",
     "guide/serving",
     "how_good_is_it",
+    "peers",
 )
 
 KINDS = ("all", "blowhole", "break", "crack", "fray", "uneven")
-TABLES: dict[str, Callable[[], Rows]] = dict(_reproduced.TABLES)
+TABLES: dict[str, Callable[[], Rows]] = {**_reproduced.TABLES, **_peers.TABLES}
 
 
 def table(make: Callable[[], Rows]) -> Callable[[], Rows]:

@@ -26,10 +26,10 @@ model = FCDDClassifier(random_state=0).fit(data.images[first])
 print(model.calibration_)
 
 # %%
-# The network knows the images that it was trained on too well to predict how a
-# new good one will score. So three more networks are trained, each without a third of the
-# images, and score what they have not seen. These scores set the threshold. How good
-# images that come later score can be seen here, as there are some:
+# The network knows the images that it was trained on too well to predict how a new good
+# one will score. So three more networks are trained, each without a third of the
+# images, and score that third. These scores set the threshold. Here there are good
+# images that come later, too, to compare with:
 of_itself, of_new = (
     model.anomaly_score(data.images[first]),
     model.anomaly_score(data.images[later]),
