@@ -128,7 +128,7 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         rows: CalibrationRows,
         scorer: Scorer,
     ) -> Verge:
-        """Choose the threshold, on all images of ``fit`` for a float `contamination`."""
+        """Choose the threshold, on all images of ``fit`` if `contamination` is set."""
         judging = model.judging
         if judging.threshold == "auto" and judging.contamination != "auto":
             share = 1 - float(judging.contamination)

@@ -107,7 +107,7 @@ class AnomalyLabelWarning(UserWarning):
 
 
 class CollapseWarning(UserWarning):
-    """Warning issued if a trained network returns (nearly) the same score for all images.
+    """Warning issued if a trained network returns nearly the same score for all images.
 
     Examples
     --------
