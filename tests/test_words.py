@@ -157,5 +157,37 @@ def test_check_finds_what_it_should(text, found, tmp_path):
     assert len(_found(str(path))) == found
 
 
+# Parameters and attributes whose meaning differs between the estimators.
+OF_ITS_OWN = {
+    "anomaly_label",
+    "contamination",
+    "pixel_loss",
+    "pixel_threshold_",
+    "threshold",
+    "threshold_",
+}
+
+
+def _described(name):
+    """Text of each parameter and attribute of the estimator in a module."""
+    tree = ast.parse((ROOT / "skfcdd" / name).read_text())
+    docs = [ast.get_docstring(n) for n in tree.body if isinstance(n, ast.ClassDef)]
+    sections = docs[0].split("Parameters\n", 1)[1].split("\n\nNotes\n", 1)[0]
+    entries = re.split(r"^(?=\w+ : )", sections, flags=re.M)[1:]
+    texts = (entry.split("\n\n", 1)[0].rstrip().split(" : ", 1) for entry in entries)
+    return dict(texts)
+
+
+def test_estimators_describe_what_they_share_in_the_same_words():
+    found = [_described(f"_{n}.py") for n in ("classifier", "detector", "segmenter")]
+    assert min(map(len, found)) > 50
+    differing = {
+        name
+        for name in set().union(*found)
+        if len({described[name] for described in found if name in described}) > 1
+    }
+    assert differing == OF_ITS_OWN
+
+
 if __name__ == "__main__":  # what there is to convert
     print(*(line for name in SOURCES for line in _found(name)), sep="\n")
