@@ -92,7 +92,7 @@ def deep_features(
     Parameters
     ----------
     stages : tuple of int or None
-        As :func:`memory_stages` gives them.
+        As returned by :func:`memory_stages`.
     settings : NetworkSettings
     backbone : StagedNetwork
         That of FCDD, before any training.
@@ -194,7 +194,7 @@ class Recollection:
         """
         alone = [pool_maps(maps, "mean") for _, maps in model.maps(images, self.rows)]
         own = float(np.concatenate(alone).std())
-        # Where all normal images are alike, there is no spread to go by.
+        # If all normal images are equal, the spread is 0.
         factor = self.weight * (own or 1.0) / (self.unit or 1.0)
         memory = copy.copy(self.memory)
         memory._buffers = dict(memory._buffers)
@@ -347,7 +347,7 @@ def recollect(
     previous: FittedModel | None,
     seed: int,
 ) -> Recollection | None:
-    """A memory of the normal images at `rows`, if one is asked for.
+    """Build a memory of the normal images at `rows`, if requested.
 
     Parameters
     ----------
@@ -364,7 +364,7 @@ def recollect(
     Raises
     ------
     ValueError
-        If the network or the images do not suit the memory that was asked for.
+        If the network or the images are unsuitable for the requested memory.
     """
     bank = settings.memory_bank
     if bank is None:

@@ -97,7 +97,7 @@ class FittedModel:
     calibration_groups : ndarray of int or None
         Which of these images belong together.
     calibration : Calibration or None
-        What the threshold rests on; files of former versions do not say.
+        Summary of the calibration; None for files of earlier versions.
     heatmap_scale : tuple of float (low, high)
         Where colours of heatmaps begin and end.
     normal_peak : float or None

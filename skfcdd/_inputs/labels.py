@@ -99,7 +99,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Labels:
-    """Which label means what, and which images are anomalies.
+    """Labels of a set of images, and their meaning.
 
     Parameters
     ----------
@@ -129,9 +129,9 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
     n_samples : int
         Number of images.
     anomaly_label : label or None
-        The label of anomalies; None takes 1 of {0, 1}, True of {False, True}, -1 of
-        {-1, 1}, what the words say ("good" and "NG"), and else the last in sort order,
-        with a warning.
+        Label of anomalies. None chooses 1 of {0, 1}, True of {False, True}, -1 of
+        {-1, 1}, or by the meaning of strings ("good" and "NG"), and otherwise the last
+        label in sorted order, with a warning.
 
     Returns
     -------
@@ -401,7 +401,7 @@ def is_masks(y: Any) -> bool:
 
 
 def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
-    """Which images are anomalies, from labels or masks.
+    """Find the anomalies from labels or masks.
 
     Raises
     ------
@@ -411,7 +411,7 @@ def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
     Warns
     -----
     AnomalyLabelWarning
-        If the label of anomalies was taken from the sort order.
+        If the label of anomalies was chosen by sorted order.
     """
     if is_masks(y):
         return masks_to_labels(y).astype(bool)

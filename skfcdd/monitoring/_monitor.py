@@ -129,16 +129,16 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Begin a stream, with images that it is to be like.
+        """Calibrate the monitor, and start a new stream.
 
         Parameters
         ----------
         X : array-like of shape (n,) or (n, n_columns)
-            Scores of images that were not trained on, such as the
-            ``calibration_scores_`` of a model, or the anomaly scores of new images; or
-            several numbers for each image.
+            Scores of images not used for training, such as the ``calibration_scores_``
+            of a model, or the anomaly scores of new images; or several statistics of
+            each image.
         y : None
-            Ignored; for the interface of scikit-learn.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
@@ -147,8 +147,8 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         CalibrationError
-            If images are so few that not even the greatest change would be found; the
-            message says how many it takes.
+            If there are too few images to detect any change; the message states how
+            many are needed.
         ValueError
             If a number is not finite.
         """
@@ -178,13 +178,13 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         return self
 
     def update(self, X: Any) -> Self:
-        """Look at the next images of the stream.
+        """Update the evidence with the next images of the stream.
 
         Parameters
         ----------
         X : array-like of shape (n,) or (n, n_columns)
-            Their scores or numbers, in the order in which they came; any number of
-            them. However a stream is cut into parts, the results are the same.
+            Their scores or statistics, in order of arrival. The results do not depend
+            on how the stream is divided into batches.
 
         Returns
         -------
@@ -193,8 +193,8 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If a number is not finite, or there are not as many columns as in ``fit``.
-            The monitor is left as it was.
+            If a number is not finite, or the number of columns differs from that in
+            ``fit``. The monitor is then unchanged.
         """
         check_is_fitted(self)
         values = _columns(X, "X", may_be_empty=True)
@@ -223,12 +223,12 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @property
     def alarm_at_(self) -> int | None:
-        """The image of the stream, counted from 1, that raised the alarm."""
+        """Number of the image, starting at 1, that raised the alarm."""
         return self._found[0] if self.alarm_ and self._found else None
 
     @property
     def alarm_column_(self) -> int | None:
-        """The column that raised the alarm."""
+        """Column that raised the alarm."""
         return self._found[1] if self.alarm_ and self._found else None
 
     @property
@@ -239,14 +239,14 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @property
     def evidence_(self) -> float:
-        """Against "no drift" at present."""
+        """Current evidence against "no drift"."""
         check_is_fitted(self)
         greatest = max(martingale.log_wealth for martingale in self._martingales)
         return _exp(greatest - math.log(self.n_features_in_))
 
     @property
     def p_value_(self) -> float:
-        """The greatest evidence so far as a p-value that holds at any time."""
+        """Anytime-valid p-value from the greatest evidence so far."""
         check_is_fitted(self)
         greatest = max(martingale.log_greatest for martingale in self._martingales)
         return min(1.0, math.exp(math.log(self.n_features_in_) - greatest))
@@ -255,7 +255,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
     def course_(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
         """Numbers of images, and the decimal logarithm of the evidence after them.
 
-        Of every image for short streams; never of more than 2048 of them.
+        Contains every image for short streams, and never more than 2048 images.
         """
         check_is_fitted(self)
         values = np.array(self._trace.values, dtype=np.float64) / math.log(10)
@@ -269,7 +269,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         path : path-like
-            The file.
+            File to write.
 
         Raises
         ------
@@ -303,7 +303,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         path : path-like
-            A file that :meth:`save` has written.
+            File written by :meth:`save`.
 
         Returns
         -------
@@ -314,7 +314,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         OSError
             If the file cannot be read.
         ValueError
-            If it is no such file, or is damaged.
+            If the file does not contain a monitor, or is damaged.
 
         Examples
         --------

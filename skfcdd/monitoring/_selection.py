@@ -1,4 +1,4 @@
-"""Which images to look at next."""
+"""Selection of images to label next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT_ONCE = 64
 
 
 def select_images(estimator: Any, X: Any, n: int) -> npt.NDArray[np.intp]:
-    """Images whose marks are likely to teach a model most.
+    """Select the images whose labels are likely to improve a model most.
 
     Most images of a production line are normal, and the model predicts them correctly,
     so that labelling images drawn at random is mostly wasted effort. This function
@@ -38,26 +38,26 @@ def select_images(estimator: Any, X: Any, n: int) -> npt.NDArray[np.intp]:
     Parameters
     ----------
     estimator : estimator
-        A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
+        Fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
         :class:`~skfcdd.onnx.OnnxFCDD`.
     X : array-like
-        Images that have no mark yet, as for its ``explain``.
+        Unlabelled images, as for ``explain``.
     n : int
-        How many to choose, at least 1.
+        Number of images to select, at least 1.
 
     Returns
     -------
     ndarray of shape (min(n, n_images),), int
-        Rows, the most informative first.
+        Rows of the selected images, most informative first.
 
     Raises
     ------
     TypeError
-        If `estimator` is none of these.
+        If `estimator` is not one of these.
     NotFittedError
         If it is not fitted.
     ValueError
-        If `n` is below 1, or there is no image.
+        If `n` is below 1, or X is empty.
 
     Examples
     --------

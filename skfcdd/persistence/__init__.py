@@ -1,9 +1,10 @@
-"""One file that holds a fitted estimator, and runs no code when it is opened.
+"""Saving fitted estimators to files that run no code when loaded.
 
-The file is a zip archive of two members: ``estimator.json``, parameters and learned
-state with the version of the format, and ``network.safetensors``, the numbers of the
-network. Neither can name code: the class, the backbone and the objective are looked up
-among those of skfcdd, all else is numbers and text, and what does not fit is refused.
+A file is a zip archive of two members: ``estimator.json``, with parameters, learned
+state and the version of the format, and ``network.safetensors``, with the numbers of
+the network. Neither can refer to code: the class, the backbone and the objective are
+looked up among those of skfcdd, everything else is numbers and text, and invalid
+contents raise an error.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def save(
     Parameters
     ----------
     estimator : FCDDClassifier, FCDDSegmenter or FCDDDetector
-        Fitted.
+        Fitted estimator.
     path : path
         File to write, usually with the suffix ``.skfcdd``.
     note : str, default=None
@@ -91,17 +92,17 @@ def save(
     Returns
     -------
     pathlib.Path
-        Where the file lies.
+        Path of the file.
 
     Raises
     ------
     TypeError
-        If it is another estimator: a pipeline, say, or one of
+        If `estimator` is of another class, such as a pipeline or one of
         :mod:`skfcdd.baselines`.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     OSError
-        If the file cannot be written; an older file of this name is left as it was.
+        If the file cannot be written; an existing file is then unchanged.
 
     Warns
     -----
@@ -187,14 +188,14 @@ def _describe(
 def load(
     path: str | os.PathLike[str], *, device: str = "auto", backbone: Any = None
 ) -> Any:
-    """Read a fitted estimator from a file that :func:`save` has written.
+    """Load a fitted estimator from a file written by :func:`save`.
 
-    No code of the file is run, whatever it holds.
+    Code in the file is never run.
 
     Parameters
     ----------
     path : path
-        The file.
+        File to load.
     device : str, default="auto"
         Device of the loaded model. "auto" uses CUDA if available, regardless of where
         the model was trained.
@@ -209,12 +210,12 @@ def load(
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ModelFileError
-        If it is no such file, is damaged, comes from a newer version of the format,
-        or needs `backbone`.
+        If the file does not contain a model, is damaged, has a newer version of the
+        format, or requires `backbone`.
     ValueError
-        If this machine has no such `device`.
+        If `device` is not available.
 
     Examples
     --------
@@ -276,18 +277,18 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     Parameters
     ----------
     path : path
-        A file that :func:`save` has written.
+        File written by :func:`save`.
 
     Returns
     -------
     dict
         "class", "parameters", "state", "model", "versions", "note", "metrics",
-        "format" and "n_numbers", how many numbers the network has.
+        "format" and "n_numbers", how many numbers are stored for the network.
 
     Raises
     ------
     ModelFileError
-        If it is no such file.
+        If the file does not contain a model.
 
     Examples
     --------
