@@ -432,7 +432,7 @@ def test_models_of_one_size(params, message, images, tmp_path):
 @pytest.mark.parametrize(
     ("factor", "message"),
     [
-        (1.001, r"(?s)answers of the estimator.*score"),
+        (1.001, r"(?s)results of the estimator.*score"),
         (np.nan, "scores differ by at most nan"),
     ],
 )

@@ -169,7 +169,7 @@ def test_warm_start_keeps_what_it_knew(good):
     mean = m._fitted.memory.mean.clone()
     m.fit(good[::-1])
     assert torch.equal(m._fitted.memory.mean, mean)
-    assert len(m._fitted.memory.points) == 1000
+    assert len(m._fitted.memory.points) == MemoryBank.n_patches
 
 
 def test_masks_and_segmenter(data):
@@ -202,14 +202,15 @@ def test_identical_images_make_all_else_novel():
 
 def test_position_tells_where():
     rng = np.random.RandomState(0)
-    good = rng.randint(0, 20, (30, SIDE, SIDE)).astype(np.uint8)
-    good[:, 8:24, 8:24] += 200
+    both = rng.randint(0, 20, (60, SIDE, SIDE)).astype(np.uint8)
+    both[:, 8:24, 8:24] += 200
+    good, fresh = both[:30], both[30:]
     moved = np.roll(good[:1], 24, axis=(1, 2))
     ratios = []
     for position in (0.0, 4.0):
         bank = MemoryBank(position=position)
         m = FCDDClassifier(memory_bank=bank, max_epochs=1, random_state=0).fit(good)
-        novelty = m.explain_parts(np.concatenate([good, moved])).novelty
+        novelty = m.explain_parts(np.concatenate([fresh, moved])).novelty
         novelty = novelty.mean(axis=(1, 2))
         ratios.append(novelty[-1] / novelty[:-1].mean())
     assert ratios[1] > 2 * ratios[0]

@@ -847,11 +847,14 @@ def test_a_threshold_that_rests_on_few_images(browser, folder):
         _fitted = SimpleNamespace(
             judging=SimpleNamespace(threshold="auto"),
             images=SimpleNamespace(channels=None, layout=None),
+            calibration=None,
         )
+        calibration_ = None
 
     for n, warned in ((3, True), (80, False)):
         model = Calibrated(threshold=0.75)
         model.calibration_scores_ = np.arange(float(n))
+        model._fitted.calibration_scores = model.calibration_scores_
         place = folder / f"few{n}.html"
         write_report(model, X, place, Y)
         reader = Reader(browser, place.as_uri())
