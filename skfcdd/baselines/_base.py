@@ -38,7 +38,7 @@ __all__ = [
 
 
 class MapModule(nn.Module):
-    """Preprocessing, and whatever makes cells (n, u, v) of images.
+    """Base class of modules that map images to cells (n, u, v).
 
     Parameters
     ----------
@@ -173,16 +173,17 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
 
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None) -> Any:
-        """Learn from images, nearly all of which are normal.
+        """Fit the model to images that are mostly normal.
 
         Parameters
         ----------
         X : array-like
-            Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows; any real
-            type, NumPy, torch or a list of equal images.
+            Images of shape (n, h, w), (n, h, w, c) or (n, c, h, w), or flattened rows,
+            of any real dtype: a NumPy array, a tensor, or a list of images of equal
+            shape.
         y : array-like of shape (n,), default=None
-            -1 for known outliers, which are left out of what is learned; anything else
-            is normal.
+            Labels: -1 for known outliers, which are not used for training, and any
+            other value for normal images.
 
         Returns
         -------
@@ -191,7 +192,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If X, y or a parameter cannot be used; the message names what was found.
+            If X, y or a parameter is invalid.
         """
         with self._all_or_nothing():
             images = check_images(
