@@ -1,4 +1,4 @@
-"""Find anomalies in images and show where they are, as scikit-learn estimators."""
+"""Image anomaly detection and localization with scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
     "__version__",
 ]
 
-# Loaded when they are asked for: who only serves an exported model needs no torch.
+# Imported on first access, so that serving an exported model does not need torch.
 _HOMES = {
     "FCDDClassifier": "skfcdd._classifier",
     "FCDDDetector": "skfcdd._detector",

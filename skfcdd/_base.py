@@ -1,4 +1,4 @@
-"""What all estimators of skfcdd share: parameters, training, scores, heatmaps."""
+"""Base class of the FCDD estimators: parameters and training."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ __all__ = ["BaseFCDD"]
 
 
 class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
-    """Base of the estimators; not for direct use."""
+    """Base class of the FCDD estimators; not for direct use."""
 
     loss: Any
     pixel_loss: str | float | None
     warm_start: bool
 
-    backbone_ = of_model("network.backbone_name", "The network that was taken.")
-    weights_ = of_model("network.weights", "Where its first weights came from.")
-    net_ = of_model("runner", "The trained net of skorch.")
-    receptive_field_ = of_model("receptive_field", "What a cell of the map sees.")
-    precision_ = of_model("runner.precision", "In which the backbone computes.")
+    backbone_ = of_model("network.backbone_name", "Name of the backbone.")
+    weights_ = of_model("network.weights", "Initial weights of the backbone.")
+    net_ = of_model("runner", "Trained network of skorch.")
+    receptive_field_ = of_model("receptive_field", "Receptive field of a cell.")
+    precision_ = of_model("runner.precision", "Precision of the backbone.")
 
-    history_ = of_model("epochs", "Loss and time of each epoch.")
+    history_ = of_model("epochs", "Loss and duration of each epoch.")
 
     _parameter_constraints: dict[str, Any] = {
         "backbone": [str, torch.nn.Module, callable],
@@ -185,9 +185,9 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         X: Any = None,
         y: Any = None,
     ) -> None:
-        """Train on validated images, and set what is learned.
+        """Train on validated images, and set the learned attributes.
 
-        X and y are what ``fit`` was given, for callbacks.
+        X and y are the arguments of ``fit``, for callbacks.
         """
         settings = Settings.of(
             self.get_params(deep=False),
@@ -243,14 +243,14 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
     def _previous(
         self, images: ImageArray, now: Mapping[str, str]
     ) -> FittedModel | None:
-        """The model that ``warm_start=True`` goes on with.
+        """Return the model that ``warm_start=True`` continues to train, if any.
 
-        `now` has digests of the settings of the network.
+        `now` holds digests of the settings of the network.
 
         Raises
         ------
         ValueError
-            If parameters would make another network.
+            If parameters that define the network have changed.
         """
         if not (self.warm_start and hasattr(self, "_fitted")):
             return None
@@ -270,33 +270,33 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         return self._fitted
 
     def explain_parts(self, X: Any, *, heatmaps: bool = True) -> Bunch:
-        """Heatmaps split into what looks like a defect and what was never seen.
+        """Compute heatmaps split into the parts of defects and of novelty.
 
-        Images go through the network once: it costs about what ``explain`` does, and
-        gives the scores as well.
+        Images pass through the network once: this takes about as long as ``explain``,
+        and also returns the scores.
 
         Parameters
         ----------
         X : array-like
             Images, as for ``fit``.
         heatmaps : bool, default=True
-            False leaves the heatmaps out, if scores and shares are all that is
-            needed.
+            Whether to return heatmaps. False returns only scores and shares.
 
         Returns
         -------
         :class:`~sklearn.utils.Bunch`
-            Of ndarrays. `defect`, what the network has learned of synthetic or real
-            anomalies, and `novelty`, the distance from the memory of normal features,
-            (n, h, w), float32: they add up to `heatmap`, which is that of ``explain``.
-            `score`, (n,), float64, is ``anomaly_score(X)``; `novelty_share`, (n,),
-            float64, says how much of it comes from the memory, from 0 to 1. Without a
-            memory, `novelty` and its share are 0.
+            Dictionary-like object with the following ndarrays. `defect`, the part that
+            the network has learned from synthetic or real anomalies, and `novelty`, the
+            distance to the memory of normal features, both of shape (n, h, w), float32;
+            their sum is `heatmap`, which is ``explain(X)``. `score`, of shape (n,),
+            float64, is ``anomaly_score(X)``; `novelty_share`, of shape (n,), float64,
+            is the proportion of it that comes from the memory, from 0 to 1. Without a
+            memory bank, `novelty` and `novelty_share` are 0.
 
         Raises
         ------
         ImageShapeError
-            If the images have another shape than those of ``fit``.
+            If the shape of the images differs from that in ``fit``.
 
         Examples
         --------
@@ -322,43 +322,44 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
     def explain_large(
         self, image: Any, *, tile_size: int = 1024, out: Any = None
     ) -> Any:
-        """Heatmap of one image of any size, worked off in tiles.
+        """Compute the heatmap of one image of any size, tile by tile.
 
-        The network is fully convolutional: it takes images of other sizes than those
-        of ``fit``. Tiles overlap by the receptive field of its cells, so that the
-        result is that of the whole image at once, to rounding, while memory holds one
-        tile's features, the cells of the whole image and the heatmap.
+        The network is fully convolutional, so that images may have other sizes than
+        those of ``fit``. Tiles overlap by the receptive field of a cell, so that, up to
+        rounding, the result is the same as for the whole image at once. Only the
+        features of one tile, the cells of the whole image and the heatmap are kept in
+        memory.
 
         Parameters
         ----------
         image : array of shape (h, w) or (h, w, c); (c, h, w) with ``channels="first"``
-            One image of the same kind as those of ``fit``. May be a file mapped by
-            NumPy, or an array of zarr or dask.
+            One image of the same kind as those of ``fit``. It may be a NumPy memory
+            map, or a zarr or dask array.
         tile_size : int, default=1024
-            Side of a tile without its overlap, in pixels. Smaller tiles take less
+            Side of a tile in pixels, without the overlap. Smaller tiles need less
             memory and more time.
         out : array of shape (h, w), default=None
-            Where to write the heatmap, as for ``explain``.
+            Array to write the heatmap to, as for ``explain``.
 
         Returns
         -------
         ndarray of shape (h, w), float32
-            Its mean is the mean of the cells.
+            Heatmap, whose mean is the mean of the cells.
 
         Raises
         ------
         ValueError
-            If the image has another number of channels than those of ``fit``, holds
-            NaN, or is smaller than a receptive field; if `out` does not fit or cannot
-            be written to, or `tile_size` is no number of pixels; if cells see the
-            whole image or depend on where a window is cut out, if the objective has
-            no map, or if images are resized. If maps of several stages are joined and
-            a side of the image is no multiple of the coarsest stride.
+            If the image has a different number of channels than those of ``fit``,
+            contains NaN, or is smaller than a receptive field; if `out` has a different
+            shape or is not writable, or `tile_size` is not a positive integer; if the
+            receptive field covers the whole image or depends on the position, if the
+            objective has no map, or if images are resized; if several stages are used
+            and a side of the image is not a multiple of the largest stride.
 
         Warns
         -----
         ValueRangeWarning
-            If the values are on another scale than those of ``fit``.
+            If the values have a different range than those of ``fit``.
         """
         check_is_fitted(self)
         return explain_large(self._fitted, image, tile_size, out)
@@ -370,7 +371,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
 
 
 def _check_pixel_loss(loss: Any) -> None:
-    """Refuse a loss of pixels where the objective has none."""
+    """Raise if the objective has no pixel-wise loss."""
     objective = resolve_objective(loss)
     if not objective.spatial:
         raise ValueError(

@@ -44,28 +44,28 @@ __all__ = [
 
 Rows = npt.NDArray[np.intp]
 
-# So many heatmaps, with so many pixels each, are enough for the scale of colours.
+# Number of heatmaps, and of pixels of each, that the colour scale is estimated from.
 _SCALE_IMAGES, _SCALE_PIXELS = 256, 1 << 14
-# So many planted defects tell how hot a defect is.
+# Number of synthetic defects whose peaks set the upper end of the scale.
 _PLANTED_IMAGES = 64
-# What "auto" stands for.
+# Value of "auto".
 _CONTAMINATION = 0.05
-# Share of normal images whose heatmaps stay without an outline.
+# Proportion of normal images whose heatmaps have no outline.
 _CALM = 0.95
 
 
 @dataclass(frozen=True)
 class CalibrationRows:
-    """Which of some images set what.
+    """Rows of the images that are used for calibration.
 
     Parameters
     ----------
     normal, anomalous : ndarray of int
-        Images that set the threshold.
+        Images that the threshold is set on.
     every : ndarray of int
-        Images of which `contamination` is a share, for outlier detectors.
+        Images that `contamination` refers to, for outlier detectors.
     groups : ndarray of int, or None
-        Number of the group of each of `normal`, from 0 on.
+        Number of the group of each of `normal`, starting at 0.
     """
 
     normal: Rows
@@ -82,19 +82,19 @@ class CalibrationRows:
 
 
 class Scorer(Protocol):
-    """Who scores the images of calibration: the model, or its folds."""
+    """Interface of the model, or its folds, for scoring calibration images."""
 
     def scores(self, images: ImageArray, rows: Rows) -> npt.NDArray[np.float64]:
-        """Scores of some rows of images."""
+        """Compute the scores of some rows of images."""
 
     def heatmaps(
         self, images: ImageArray, rows: Rows
     ) -> Iterator[tuple[Any, npt.NDArray[np.float32]]]:
-        """Heatmaps of some rows of images, batch by batch, and which they are."""
+        """Yield, batch by batch, row numbers and heatmaps of some rows of images."""
 
 
 def _rule(judging: Judging) -> Threshold | float:
-    """The rule that finds the threshold, or the threshold itself."""
+    """Return the rule that chooses the threshold, or the threshold itself."""
     if isinstance(judging.threshold, Real):
         return float(judging.threshold)
     share = judging.contamination
@@ -104,7 +104,7 @@ def _rule(judging: Judging) -> Threshold | float:
 
 
 def check_rule(judging: Judging, n_normal: int, n_anomalous: int) -> None:
-    """Refuse a rule that so many images cannot support, before any training."""
+    """Raise before training if there are too few images for the rule."""
     rule = _rule(judging)
     if isinstance(rule, Threshold):
         rule.check(n_normal, n_anomalous)
@@ -113,7 +113,7 @@ def check_rule(judging: Judging, n_normal: int, n_anomalous: int) -> None:
 def with_calibration_scores(
     model: FittedModel, images: ImageArray, rows: CalibrationRows, scorer: Scorer
 ) -> FittedModel:
-    """The model with the scores of the normal images that set its threshold."""
+    """Return the model with the scores of the normal calibration images."""
     scores, groups = scorer.scores(images, rows.normal), rows.groups
     order = np.argsort(scores, kind="stable")
     scores = scores[order]
@@ -126,17 +126,18 @@ def with_calibration_scores(
 
 @dataclass(frozen=True)
 class Verge:
-    """A threshold, and what it was chosen by.
+    """A threshold, and the values it was chosen from.
 
     Parameters
     ----------
     threshold : float
     normal : ndarray of float64, or None
-        What is compared with it, of each normal image; None if pixels are.
+        Value of each normal image that is compared with the threshold; None if pixels
+        are compared with it.
     groups : ndarray of int, or None
-        The group of each.
+        Group of each normal image.
     rate : float or None
-        Share of normal images that may exceed it, if the rule states one.
+        Proportion of normal images that may exceed it, if the rule has such a limit.
     """
 
     threshold: float
@@ -148,14 +149,14 @@ class Verge:
 def image_threshold(
     model: FittedModel, images: ImageArray, rows: CalibrationRows, scorer: Scorer
 ) -> Verge:
-    """Threshold of image scores."""
+    """Choose the threshold of image scores."""
     rule, normal = _rule(model.judging), model.calibration_scores
     own = groups = model.calibration_groups
     if not isinstance(rule, Threshold):
         return Verge(rule, normal, own)
     scores = [normal, scorer.scores(images, rows.anomalous)]
     labels = np.repeat([0, 1], [len(part) for part in scores])
-    if own is not None:  # those of anomalies do not matter
+    if own is not None:  # groups of anomalies are not used
         groups = np.concatenate([own, np.zeros(len(scores[1]), dtype=int)])
     threshold = rule(labels, np.concatenate(scores), groups=groups)
     return Verge(threshold, normal, own, rule.asked_rate(len(scores[1])))
@@ -168,9 +169,9 @@ def pixel_threshold(
     found: CalibrationRows,
     scorer: Scorer,
 ) -> Verge:
-    """Threshold of heatmaps.
+    """Choose the threshold of heatmaps.
 
-    On pixels for rules that need anomalies, else on the hottest pixel of an image.
+    Rules that need anomalies use all pixels, others the hottest pixel of each image.
     """
     rule, normal, masked = _rule(model.judging), found.normal, found.anomalous
     if not isinstance(rule, Threshold):
@@ -193,7 +194,7 @@ def pixel_threshold(
 
 
 def calibration_of(verge: Verge, rows: CalibrationRows, source: str) -> Calibration:
-    """What a threshold rests on."""
+    """Summarize the images that a threshold was chosen on."""
     rate = None if verge.rate is None else float(verge.rate)
     found = Calibration(source, len(rows.normal), rows.n_units, rate, None)
     if verge.normal is None:
@@ -208,14 +209,14 @@ def calibration_of(verge: Verge, rows: CalibrationRows, source: str) -> Calibrat
 
 @dataclass(frozen=True)
 class NormalHeat:
-    """Heatmaps of held-out normal images, in short.
+    """Summary of the heatmaps of held-out normal images.
 
     Parameters
     ----------
     pixels : ndarray of float32
-        Some of their pixels.
+        Sample of their pixels.
     peaks : ndarray of float32
-        The hottest pixel of each.
+        Hottest pixel of each.
     """
 
     pixels: npt.NDArray[np.float32]
@@ -223,25 +224,26 @@ class NormalHeat:
 
     @property
     def calm(self) -> float:
-        """Heatmaps of nearly all normal images stay at or below it."""
+        """Value that the heatmaps of nearly all normal images do not exceed."""
         return float(np.quantile(self.peaks, _CALM))
 
 
 def heatmap_scale(
     model: FittedModel, images: ImageArray, normal: Rows, heat: NormalHeat
 ) -> tuple[float, float]:
-    """Colours of heatmaps: from what few normal pixels reach, to what defects do.
+    """Compute the limits of the colour scale of heatmaps.
 
-    Defects are planted ones, as there may be no others.
+    The lower limit is exceeded by few normal pixels; the upper one is the typical peak
+    of synthetic defects, as there may be no real ones.
     """
     low = float(np.quantile(heat.pixels, 0.99))
-    if not low > 0:  # a network without any answer to normal images
+    if not low > 0:  # the map is 0 for normal images
         low = model.threshold
     return low, max(5 * low, _planted_peak(model, images, normal[:_PLANTED_IMAGES]))
 
 
 def _planted_peak(model: FittedModel, images: ImageArray, rows: Rows) -> float:
-    """Median peak of the heatmaps of normal images with a defect planted."""
+    """Compute the median heatmap peak of normal images with a synthetic defect."""
     maker = model.heatmap_maker().to(model.runner.device).eval()
     generator = torch.Generator(model.runner.device).manual_seed(0)
 
@@ -254,7 +256,7 @@ def _planted_peak(model: FittedModel, images: ImageArray, rows: Rows) -> float:
 
 
 def normal_heat(scorer: Scorer, images: ImageArray, normal: Rows) -> NormalHeat:
-    """Heatmaps of some of the rows `normal`, in short."""
+    """Summarize the heatmaps of a sample of the rows `normal`."""
     rows = normal[:: -(-len(normal) // _SCALE_IMAGES)]
     h, w = images.image_shape[:2]
     step = max(1, math.isqrt(h * w // _SCALE_PIXELS))

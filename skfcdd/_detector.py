@@ -1,4 +1,4 @@
-"""FCDDDetector: scikit-learn's outlier convention."""
+"""FCDDDetector, with the interface of scikit-learn's outlier detectors."""
 
 from __future__ import annotations
 
@@ -15,223 +15,245 @@ __all__ = ["FCDDDetector"]
 
 
 class FCDDDetector(OutlierVerdicts, BaseFCDD):
-    """Detect outliers among images, where IsolationForest or OneClassSVM would stand.
+    """Outlier detector for images.
 
-    The method of :class:`FCDDClassifier` behind scikit-learn's interface of outlier
-    detectors: ``fit`` needs no labels, 1 is an inlier and -1 an outlier, and greater
-    scores are more normal.
+    This is the method of :class:`FCDDClassifier` with the interface of scikit-learn's
+    outlier detectors, such as :class:`~sklearn.ensemble.IsolationForest`: ``fit`` needs
+    no labels, inliers are labelled 1 and outliers -1, and greater scores are more
+    normal.
 
     Parameters
     ----------
     backbone : str, torch.nn.Module or callable, default="auto"
-        The network: a name of :func:`skfcdd.backbones.list_backbones`, a module that
-        maps (n, c, h, w) to (n, d, u, v), or a callable without arguments that makes
-        one. "auto" takes "efficientnet_lite0", pretrained, for grey and colour images
-        whose shorter side (after `resize`) has at least 64 pixels, and else a network
-        of the paper, see :func:`skfcdd.backbones.choose_backbone`.
+        Fully convolutional network: a name from
+        :func:`skfcdd.backbones.list_backbones`, a module that maps (n, c, h, w) to
+        (n, d, u, v), or a callable without arguments that returns such a module.
+        "auto" uses a pretrained "efficientnet_lite0" for greyscale and colour images
+        whose shorter side (after `resize`) has at least 64 pixels, and a network of
+        the paper otherwise, see :func:`skfcdd.backbones.choose_backbone`.
     loss : {"fcdd", "hsc", "dsvdd", "bce", "focal"} or Objective, default="fcdd"
-        The objective, see :mod:`skfcdd.objectives`. The others are for comparison;
-        "hsc" and "dsvdd" explain by gradients.
+        Training objective, see :mod:`skfcdd.objectives`. All but "fcdd" are meant for
+        comparisons; the heatmaps of "hsc" and "dsvdd" are computed from gradients.
     weights : str, path, mapping or None, default="auto"
-        First weights of the backbone: "imagenet" for the official file, from a package
-        or downloaded once; a path (.pth, .safetensors), an address, or a state dict,
-        see :func:`skfcdd.backbones.load_weights`. None starts from random weights.
-        "auto" takes "imagenet" for efficientnet_lite0, 1 and 2, and else None.
+        Initial weights of the backbone: "imagenet" for the official file, from an
+        installed package or downloaded once; a path (.pth, .safetensors), a URL, or a
+        state dict, see :func:`skfcdd.backbones.load_weights`. None means random
+        initialization. "auto" uses "imagenet" for efficientnet_lite0, 1 and 2, and
+        None for other networks.
     frozen : int, str or None, default="auto"
-        The stages of the backbone that are not trained: their number, the name of
-        the last one, or "all". "auto" freezes the first two of efficientnet_lite0, 1
-        and 2 with given weights, but for the last one, and none of other networks.
+        Stages of the backbone that are not trained: their number, the name of the
+        last one, or "all". "auto" freezes the first two stages of efficientnet_lite0,
+        1 and 2 if they have pretrained or given weights, but never the last stage that
+        is used; it freezes no stage of other networks.
     cut : int, "auto" or None, default=None
-        Number of the stage behind which the backbone is cut. "auto" takes the deepest
-        of which a cell sees at most half of each side of the image. None takes the
-        usual one: of efficientnet_lite0 that of stride 8, of stride 4 for images whose
-        shorter side has less than 112 pixels (128 for efficientnet_lite1 and 2).
+        Number of the last stage of the backbone to use. "auto" chooses the deepest
+        stage whose receptive field covers at most half of each side of the image. None
+        chooses the default of the network: for efficientnet_lite0, 1 and 2 the stage
+        of stride 8, or of stride 4 for images whose shorter side has fewer than 112
+        pixels (128 for efficientnet_lite1 and 2).
     stages : sequence of int, default=None
-        Several stages instead, whose features are put together.
+        Numbers of several stages whose features are concatenated, instead of `cut`.
     feature_cache : "auto", FeatureCache or None, default="auto"
-        Whether features of frozen stages are computed once and kept, see
-        :class:`skfcdd.feature_cache.FeatureCache`. "auto" does so where stages are
-        frozen and `augment` is None.
+        Cache for the features of frozen stages, which are then computed only once, see
+        :class:`skfcdd.feature_cache.FeatureCache`. "auto" uses one if stages are
+        frozen and `augment` is None. None computes the features in each epoch.
     memory_bank : "auto", MemoryBank or None, default="auto"
-        A memory of the pretrained features of normal images, whose anomaly map is
-        added to the network's: what has never been seen counts as well as what looks
-        like a defect. See :class:`skfcdd.memory_bank.MemoryBank`; :meth:`explain_parts`
-        tells the two apart. "auto" adds one to the networks efficientnet_lite0, 1 and
-        2 with frozen stages, which are the default; other networks need a frozen
-        stage. None adds none.
+        Memory of pretrained features of normal images. The distance to it is added to
+        the map of the network, so that both novelties and known kinds of defects are
+        found. See :class:`skfcdd.memory_bank.MemoryBank`; :meth:`explain_parts`
+        separates the two contributions. "auto" adds a memory to efficientnet_lite0, 1
+        and 2 if they have frozen stages, as they have by default; other networks use
+        one only if it is passed, and need a frozen stage. None disables it.
     image_shape : tuple of int, default=None
-        Layout of an image, where X has flat rows: (h, w) or (h, w, c); (c, h, w) with
-        ``channels="first"``. None takes flat rows for images of one row.
+        Shape of an image if X has flattened rows: (h, w) or (h, w, c), or (c, h, w)
+        with ``channels="first"``. None treats each flattened row as an image of height
+        1.
     channels : {"first", "last"}, default=None
-        Order of the axes of a four-dimensional X. Needed only where both readings are
-        possible.
+        Position of the channel axis of a four-dimensional X. Needed only if the shape
+        is ambiguous.
     normalize : str, (mean, std) or None, default="auto"
-        "contrast" brings each image to mean 0 and standard deviation 1, for lighting
-        that varies. "standard" uses mean and standard deviation of each channel over
-        the normal images; choose it if an image that is too dark or too bright as a
-        whole is an anomaly. "imagenet" uses those of photographs, which weights
-        trained on ImageNet expect. "flat-field" divides by the light of a fixed lamp
-        and lens, which is learned from the normal images; "local" divides each image
-        by its own slow changes of light, and brings all to one contrast. Both then
-        take "imagenet" with pretrained weights for three channels, else "standard",
-        and need sides of at least 8 pixels. A tuple gives values per channel in the
-        unit range. "auto" takes "imagenet" with pretrained weights, given or by
-        default, "standard" where a side is shorter than 8 pixels, and else "contrast".
+        Normalization of the images. "contrast" scales each image to mean 0 and
+        standard deviation 1, for lighting that varies. "standard" uses the mean and
+        standard deviation of each channel over the normal images; choose it if an
+        image that is too dark or too bright as a whole is an anomaly. "imagenet" uses
+        the channel statistics of ImageNet, which pretrained weights expect.
+        "flat-field" divides by the illumination of a fixed lamp and lens, estimated
+        from the normal images; "local" divides each image by its own slow changes of
+        illumination, and scales all images to the same contrast. Both are followed by
+        "imagenet" with pretrained weights for three channels and by "standard"
+        otherwise, and need sides of at least 8 pixels. A tuple holds the mean and
+        standard deviation per channel, for pixels in [0, 1]. "auto" uses "imagenet"
+        with pretrained weights, given or by default, "standard" if a side is shorter
+        than 8 pixels, and "contrast" otherwise.
     resize : int or tuple of int (h, w), default=None
-        Size to which images are brought for the network. Heatmaps come back at the
+        Size to which images are resized for the network. Heatmaps are returned at the
         original size.
     augment : str, callable, sequence of these, or None, default="auto"
-        Random changes that keep a normal image normal: "shift", "jitter" (brightness
-        and contrast), "horizontal_flip", "vertical_flip", "transpose"; or a callable
-        (images, masks, generator) -> (images, masks). Add flips where they make
-        sense. "auto" takes ("shift", "jitter"), and None where stages are frozen.
+        Random augmentations that keep a normal image normal: "shift", "jitter"
+        (brightness and contrast), "horizontal_flip", "vertical_flip", "transpose"; or
+        a callable (images, masks, generator) -> (images, masks). Add flips if a
+        flipped image is still normal. "auto" uses None if stages are frozen, and
+        ("shift", "jitter") otherwise.
     synthetic : str, callable, sequence of these, or None, default="mixed"
-        Anomalies that are planted on normal images, see :mod:`skfcdd.anomalies`.
-        Choose what resembles the defects that you expect.
-        "feature_noise" and "feature_mix" change features of frozen stages instead.
+        Synthetic anomalies drawn on normal images during training, see
+        :mod:`skfcdd.anomalies`. Choose those that resemble the expected defects.
+        "feature_noise" and "feature_mix" perturb features of frozen stages instead.
     outlier_exposure : array-like of images, default=None
-        Images of anything else, used as anomalies in training. Brought to the size
-        and channels of X.
+        Images of unrelated objects, used as anomalies in training. They are converted
+        to the size and channels of X.
     oe_limit : int, default=None
-        Use at most this many of them, drawn at random.
+        Maximum number of images of `outlier_exposure` to use, drawn at random. None
+        uses all of them.
     anomaly_fraction : float, default=0.5
-        Share of anomalies in a batch, between 0 and 1. Real ones come first, then
-        exposed outliers, and synthetic ones fill up.
+        Proportion of anomalies in a batch, in (0, 1). Real anomalies are used first,
+        then those of `outlier_exposure`, and synthetic ones make up the rest.
     pixel_loss : {"auto", "anomalous", "all"}, float or None, default="auto"
-        Train with the pixel-wise objective where the mask of an anomaly is known, as
-        it is for synthetic ones, see :func:`skfcdd.objectives.pixel_loss`. A float in
-        (0, 1) is the share of "anomalous" in the loss of such an image; the rest is
-        that of its label. "auto" takes 0.2 for pretrained efficientnet_lite0, 1 and 2
-        with an objective that has a map, and else None. None trains on image labels
-        alone.
+        Pixel-wise objective for anomalies with a known mask, which synthetic ones
+        have, see :func:`skfcdd.objectives.pixel_loss`. A float in (0, 1) is the weight
+        of "anomalous" in the loss of such an image; the loss of its label has the
+        remaining weight. "auto" uses 0.2 for pretrained efficientnet_lite0, 1 and 2
+        with an objective that has a map, and None otherwise. None trains only on image
+        labels.
     score_pooling : {"mean", "max"} or float, default="mean"
-        How the cells of an image make its score. A float is the share of greatest
-        cells to average: small shares find small defects.
+        How the cells of the map are aggregated to the score of an image: their mean,
+        their maximum, or the mean of the given proportion of largest cells. Small
+        proportions are more sensitive to small defects.
     heatmap_sigma : float, default=None
-        Standard deviation of the Gaussian of a cell in pixels. None uses
-        :func:`skfcdd.heatmaps.default_sigma`, or with a memory bank half the distance
-        between two cells.
+        Standard deviation in pixels of the Gaussian kernel that upsamples the cells to
+        a heatmap. None uses :func:`skfcdd.heatmaps.default_sigma`, or half the
+        distance between two cells if there is a memory bank.
     threshold : str, Threshold or float, default="auto"
-        The score above which an image is anomalous, or the rule that finds it on
-        images held out of training, see :mod:`skfcdd.thresholds`. "auto" takes the
-        quantile 0.95 of normal scores, or what `contamination` says; or with known
-        outliers ln 2, where the model's probability is 0.5, unless another threshold
-        separates them better. Others are "quantile", "natural", "youden", "f1",
-        "closest", and ``FalseAlarmRate(rate)``, which comes with a guarantee.
+        Anomaly score above which an image is an outlier, or rule that chooses it on
+        images not used for training, see :mod:`skfcdd.thresholds`. "auto" uses the
+        0.95 quantile of the normal scores, or the one set by `contamination`; with
+        known outliers it uses ln 2, the score at which the model's probability is 0.5,
+        unless another threshold separates them better. Other rules are "quantile",
+        "natural", "youden", "f1", "closest", and ``FalseAlarmRate(rate)``, which comes
+        with a guarantee.
     contamination : "auto" or float, default="auto"
-        A float is the share of outliers in the X of ``fit``, in (0, 0.5]: the
-        threshold then calls as many of X outliers. "auto" sets it on held-out images,
-        of which it may call 0.05 outliers. Other rules of `threshold` go before.
+        Proportion of outliers in the data set. If a float, it should be in (0, 0.5],
+        and the threshold is set so that this proportion of the X of ``fit`` is
+        predicted as outliers. "auto" sets the threshold on images not used for
+        training, and allows 5 % of them to be predicted as outliers. With
+        ``threshold="quantile"``, it is the proportion of these images instead; other
+        rules ignore it.
     validation_fraction : float or "auto", default="auto"
-        Share of the normal images, and of the anomalies if there are ten or more, to
-        hold out for the threshold. Images that were trained on never set it, also by
-        ``warm_start``; but fewer than ten anomalies do, for want of others. "auto"
-        holds out a tenth of 100 normal images or more, at least 20; of fewer, all are
-        trained on, and each is scored for the threshold by one of three more networks,
-        trained on the others, which makes ``fit`` take three times as long. With
-        `early_stopping` or `accelerate`, it holds out a tenth of fewer images too.
+        Proportion of the normal images, and of the anomalies if there are at least
+        ten, to hold out for the threshold. The threshold is never set on images used
+        for training, not even with ``warm_start``, except for anomalies if there are
+        fewer than ten. With at least 100 normal images, "auto" holds out a tenth of
+        them, and no fewer than 20. With fewer, it trains on all of them, and obtains
+        out-of-fold scores for the threshold from three more networks, each trained
+        without a third of the images; ``fit`` then takes about three times as long.
+        With `early_stopping` or `accelerate`, it always holds out a tenth.
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
-        "sgd" has Nesterov momentum 0.9.
+        Optimizer. "sgd" uses Nesterov momentum 0.9.
     lr : "auto" or float, default="auto"
-        Learning rate; its maximum where a schedule is used. "auto" takes 0.002 for
-        pretrained efficientnet_lite0, 1 and 2, and else 0.001. The layer behind such a
-        pretrained network, which starts from random weights, learns ten times as fast.
+        Learning rate, or its maximum if `lr_schedule` is not None. "auto" uses 0.002
+        for pretrained efficientnet_lite0, 1 and 2, and 0.001 otherwise. The layer after
+        such a pretrained network, which is randomly initialized, has ten times this
+        learning rate.
     weight_decay : float, default=1e-4
         Weight decay.
     lr_schedule : str, skorch LRScheduler or None, default="onecycle"
-        Course of the learning rate: "onecycle", "cosine", a skorch callback, or
-        constant.
+        Learning rate schedule: "onecycle", "cosine", or a skorch callback. None keeps
+        the learning rate constant.
     max_epochs : int or "auto", default="auto"
-        Number of passes over the normal images. "auto" takes between 5 and 50, as
-        many as give about 900 steps: about a minute for images of 128 x 128 pixels
-        on two cores.
+        Number of passes over the normal images. "auto" chooses between 5 and 50 epochs
+        so that there are about 900 steps, which take about a minute for images of
+        128 x 128 pixels on two cores.
     batch_size : int, default=16
-        Images in a batch, normal and anomalous together.
+        Number of images in a batch, normal and anomalous together.
     early_stopping : bool, default=False
-        Stop when the loss on held-out images no longer falls, and keep the best
-        weights. These images are held out beside those for the threshold.
+        Whether to stop training when the loss on held-out images no longer decreases,
+        and keep the best weights. These images are held out in addition to those for
+        the threshold.
     device : str, default="auto"
-        Where to compute, as torch names it. "auto" takes CUDA where there is one.
+        PyTorch device, such as "cpu" or "cuda:1". "auto" uses CUDA if available.
     precision : str, default="auto"
-        In which the backbone computes, in training and for scores: "float64",
-        "float32", "bfloat16", or "mixed", bfloat16 in frozen stages and float32 in
-        the others. What comes behind it is computed in float32 at least. "auto" takes
-        bfloat16 where the hardware is made for it (on processors "mixed" for networks
-        that train faster so), float64 for images of less than 24 x 24 pixels, and
-        else float32.
+        Floating-point precision of the backbone, in training and inference: "float64",
+        "float32", "bfloat16", or "mixed" (bfloat16 in frozen stages and float32 in the
+        others). Later layers use at least float32. "auto" uses bfloat16 if the hardware
+        supports it natively (on a CPU, "mixed" for networks that train faster with it),
+        float64 for images of fewer than 24 x 24 pixels, and float32 otherwise.
     compile : bool, default=False
-        Compile the network with torch.compile: worth a try for long trainings on a
-        GPU. On the processor where it was timed, epochs took longer.
+        Whether to compile the network with :func:`torch.compile`. It may speed up long
+        trainings on a GPU; on the CPU used for timing, epochs took longer.
     accelerate : bool, default=False
-        Share the training among the processes that ``accelerate launch`` or
-        ``torchrun`` has started, on one machine or many; each must call ``fit`` with
-        the same data, and gets the same model.
+        Whether to distribute the training over the processes started by
+        ``accelerate launch`` or ``torchrun``, on one machine or several. Each must call
+        ``fit`` with the same data, and obtains the same model.
     checkpoint : path, default=None
-        File that keeps the state of a training after each epoch. A ``fit`` that was
-        broken off, by a power cut say, is called again in the same way and goes on from
-        there, to the same model; then the file is deleted. None keeps none.
+        File in which the state of training is saved after each epoch. If ``fit`` was
+        interrupted, for example by a power cut, call it again with the same arguments:
+        it resumes from the file, results in the same model, and deletes the file. None
+        saves no checkpoints.
     callbacks : list of skorch callbacks, default=None
-        Called in training; not in those that only score images for the threshold.
+        Callbacks of the training of the final network. They are not called for the
+        networks that only provide out-of-fold scores for the threshold.
     skorch_params : dict, default=None
-        Further arguments of `skorch.NeuralNet`. Those for which there is a parameter
-        here (lr, max_epochs, batch_size, callbacks, ...) take its place; those that
-        the estimator decides on (module, criterion, ...) are refused.
+        Further arguments of `skorch.NeuralNet`. They override parameters of the same
+        name (lr, max_epochs, batch_size, callbacks, ...). Arguments that the estimator
+        sets itself (module, criterion, ...) raise an error.
     warm_start : bool, default=False
-        Go on with the network of the last ``fit`` for further `max_epochs`. Parameters
-        that would make another network, such as `backbone`, `loss` or `resize`, must
-        be as they were.
+        Whether to continue training the network of the previous ``fit`` for another
+        `max_epochs`. Parameters that define the network, such as `backbone`, `loss` or
+        `resize`, must not have changed.
     random_state : int, RandomState instance or None, default=None
-        Same data, parameters and int give the same model. None draws fresh entropy.
-        numpy's and torch's global generators are left as found.
+        Controls all randomness of ``fit``. Pass an int for reproducible results. The
+        global random states of NumPy and PyTorch are never changed.
     verbose : int, default=0
-        1 prints a line for each epoch, with the time that is left.
+        Verbosity level. 1 prints a line per epoch, with the estimated remaining time.
 
     Attributes
     ----------
     offset_ : float
+        Offset of the decision function:
         ``decision_function(X) = score_samples(X) - offset_``.
     threshold_ : float
-        Its negative: an image with a greater anomaly score is an outlier.
+        Negative of `offset_`: images with a greater anomaly score are outliers.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images.
     n_features_in_ : int
         h * w * c.
     feature_names_in_ : ndarray of str
-        Names of the columns, where X was a table with names.
+        Names of the columns. Defined only if X was a table with column names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
         Scores of the normal images that set the threshold, in increasing order: those
-        held out, or all, by networks that were not trained on them.
+        held out, or all of them, each scored by a network not trained on it.
     calibration_ : Calibration
-        What the threshold rests on, see :class:`skfcdd.thresholds.Calibration`; None
-        for models from files of former versions. ``print`` it to read it.
+        Number and origin of the images that the threshold is based on, see
+        :class:`skfcdd.thresholds.Calibration`; ``print`` it for a summary. None for
+        models loaded from files of earlier versions.
     heatmap_scale_ : tuple of float (low, high)
-        Where the colours of heatmaps begin and end, one scale for all images: 99 % of
-        the pixels of held-out normal images lie below the first; the hottest pixels of
-        defects planted on them reach the second.
+        Limits of the colour scale of heatmaps, the same for all images: 99 % of the
+        pixels of held-out normal images lie below the first; the hottest pixels of
+        synthetic defects on them reach the second.
     pixel_threshold_ : float
-        Pixels of heatmaps above it are outlined in pictures. The heatmaps of 95 % of
-        the held-out normal images nowhere exceed it.
+        Pixels of heatmaps above it are outlined in plots. The heatmaps of 95 % of the
+        held-out normal images do not exceed it anywhere.
     reading_ : dict or None
-        How files became images, where X was files; paths given later are read alike.
+        How files were read as images. Paths passed later are read in the same way. None
+        if X was an array.
     receptive_field_ : ReceptiveField
-        What a cell of the map sees, in pixels that the network sees.
+        Receptive field of a cell of the map, in pixels of the network's input.
     history_ : list of dict
-        Loss and time of each epoch.
+        Loss and duration of each epoch.
     backbone_ : str
-        Name of the network that was taken, or of the class of one's own.
+        Name of the backbone, or of its class if `backbone` is not a name.
     weights_ : str or None
-        Its first weights: "imagenet", "given", or None for random ones.
+        Initial weights of the backbone: "imagenet", "given", or None for random ones.
     precision_ : {"float64", "float32", "bfloat16", "mixed"}
-        In which the backbone computes.
+        Floating-point precision of the backbone.
     net_ : skorch.NeuralNet
-        The trained net.
+        Trained network.
 
     Notes
     -----
-    ``fit`` freezes its parameters with what it learns. A parameter that is changed
+    A fitted model keeps the parameters it was fitted with. A parameter that is changed
     afterwards takes effect in the next ``fit``; `threshold`, `contamination`,
-    `score_pooling` and `heatmap_sigma` do so in ``calibrate`` too, and threshold and
-    scale of colours follow.
+    `score_pooling` and `heatmap_sigma` also do so in ``calibrate``, which updates the
+    threshold and the colour scale.
 
     Examples
     --------
@@ -253,24 +275,26 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         sample_weight: Any = None,
         groups: Any = None,
     ) -> FCDDDetector:
-        """Train on images, nearly all of which are normal.
+        """Fit the model to images that are mostly normal.
 
         Parameters
         ----------
         X : array-like
-            Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows; any real
-            type, NumPy, torch or a list of equal images.
+            Images of shape (n, h, w), (n, h, w, c) or (n, c, h, w), or flattened rows,
+            of any real dtype: a NumPy array, a tensor, or a list of images of equal
+            shape.
         y : array-like of shape (n,), default=None
-            -1 for known outliers; any other number is normal, with a warning if there
-            are several. Or two words that are clear, such as "good" and "defect".
+            Labels: -1 for known outliers, any other number for normal images, with a
+            warning if there are several. Or two unambiguous strings, such as "good" and
+            "defect".
         sample_weight : array-like of shape (n,), default=None
-            How much each image counts: one of weight 2 is shown in training twice as
-            often as one of weight 1 of its kind, and one of weight 0 plays no part. The
-            threshold looks at held-out images one by one, whatever their weight.
+            Sample weights. In training, an image of weight 2 is drawn twice as often as
+            one of weight 1 of the same class; images of weight 0 are ignored. All
+            held-out images count equally for the threshold.
         groups : array-like of shape (n,), default=None
-            Which images belong together, such as photographs of one part or of one
-            lot: the threshold is set on images of other groups than those trained on,
-            and each group of normal images counts as one.
+            Group of each image, such as the part or lot that it shows. The threshold is
+            set on images of other groups than those used for training, and each group
+            of normal images counts as one.
 
         Returns
         -------
@@ -279,16 +303,16 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Raises
         ------
         ValueError
-            If X or y cannot be used; the message names what was found.
+            If X or y is invalid.
 
         Warns
         -----
         AnomalyLabelWarning
-            If y has several labels, but none of them is -1.
+            If y has several labels, but -1 is not among them.
         CollapseWarning
-            If the trained network gives all images nearly the same score.
-        ~skfcdd.exceptions.FewImagesWarning
-            If the images are too few for the rate of false alarms that is asked for.
+            If the trained network returns nearly the same score for all images.
+        FewImagesWarning
+            If there are too few images for the requested rate of false alarms.
         """
         with self._all_or_nothing():
             images = check_images(

@@ -1,4 +1,4 @@
-"""scikit-learn's convention of outlier detectors, around an anomaly score."""
+"""Mixin with scikit-learn's interface of outlier detectors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DETECTOR = Convention("detector", np.array([-1, 1]), -1)
 
 
 class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
-    """1 for inliers, -1 for outliers; greater scores are more normal."""
+    """Mixin for outlier detectors; greater scores are more normal."""
 
     if TYPE_CHECKING:
 
@@ -37,7 +37,7 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
     def fit_predict(
         self, X: Any, y: Any = None, **fit_params: Any
     ) -> npt.NDArray[np.int_]:
-        """Train on images, and say which of them are outliers.
+        """Fit the model to images, and predict which of them are outliers.
 
         Parameters
         ----------
@@ -54,7 +54,7 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         return self.fit(X, y, **fit_params).predict(X)
 
     def score_samples(self, X: Any) -> npt.NDArray[np.float64]:
-        """Score of each image; greater is more normal.
+        """Compute the score of each image; greater is more normal.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         return -self.anomaly_score(X)
 
     def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
-        """Score of each image against the threshold; negative for outliers.
+        """Compute the signed distance to the threshold; negative for outliers.
 
         Parameters
         ----------
@@ -79,13 +79,13 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n,), float64
-            ``score_samples(X) - offset_``; 0 where that is a rounding of 0.
+            ``score_samples(X) - offset_``; exactly 0 for images on the threshold.
         """
         scores, model = self._scored(X)
         return model.threshold - settled(scores, model.threshold)
 
     def predict(self, X: Any) -> npt.NDArray[np.int_]:
-        """1 for inliers, -1 for outliers.
+        """Predict 1 for inliers and -1 for outliers.
 
         Parameters
         ----------
@@ -95,12 +95,13 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n,)
+            1 for inliers, -1 for outliers.
         """
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     @property
     def offset_(self) -> float:
-        """The threshold on the scale of ``score_samples``."""
+        """Threshold on the scale of ``score_samples``."""
         return -self.threshold_
 
     def _read_targets(self, y: Any, images: ImageArray) -> Targets:
@@ -127,7 +128,7 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         rows: CalibrationRows,
         scorer: Scorer,
     ) -> Verge:
-        """As many outliers among all given images as `contamination` says."""
+        """Choose the threshold, on all images of ``fit`` if `contamination` is set."""
         judging = model.judging
         if judging.threshold == "auto" and judging.contamination != "auto":
             share = 1 - float(judging.contamination)
@@ -140,17 +141,17 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
 def _known_outliers(
     labels: npt.NDArray[Any], *, is_image: bool
 ) -> npt.NDArray[np.bool_]:
-    """Which labels mean outliers: -1, or of two words that of defects.
+    """Find the labels of outliers: -1, or of two strings the one of defects.
 
     Raises
     ------
     ValueError
-        If there are words that do not say which of them means defects.
+        If labels are strings and it is unclear which of them means defects.
 
     Warns
     -----
     AnomalyLabelWarning
-        If images have several labels, but none is -1.
+        If images have several labels, but -1 is not among them.
     """
     if labels.dtype.kind in "OUS" and any(isinstance(x, (str, bytes)) for x in labels):
         found = np.unique(labels.astype(str)).tolist()

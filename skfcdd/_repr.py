@@ -1,4 +1,4 @@
-"""What a notebook shows of a fitted estimator, below the diagram of scikit-learn."""
+"""HTML summary of a fitted estimator, shown below the diagram of scikit-learn."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class ReprMixin:
 
 
 def summary(estimator: Any) -> str:
-    """HTML of the key figures; empty for an estimator that is not fitted.
+    """Return HTML of the key facts; empty for an estimator that is not fitted.
 
-    Whatever goes wrong is told in the place of what is missing: no notebook shall stop
-    at the sight of an estimator.
+    Errors are shown in place of the missing parts, as displaying an estimator must
+    never stop a notebook.
     """
     try:
         check_is_fitted(estimator)
@@ -102,7 +102,7 @@ def _table(estimator: Any) -> str:
 
 
 def facts(estimator: Any) -> dict[str, str]:
-    """What one asks first about a fitted estimator, in words."""
+    """Return the key facts about a fitted estimator, in words."""
     rows = _threshold_facts(estimator)
     h, w, c = estimator.image_shape_
     rows["images"] = f"{h} x {w} pixels, {c} channel{'s' * (c > 1)}"
@@ -152,7 +152,7 @@ def _threshold_facts(estimator: Any) -> dict[str, str]:
 
 
 def _promise(model: Any) -> str | None:
-    """The rate that is guaranteed; None where this threshold is not of that rule."""
+    """Return the guaranteed rate; None if the threshold has no guarantee."""
     rule, held, found = (
         model.judging.threshold,
         model.calibration_scores,

@@ -1,4 +1,4 @@
-"""Images in, scores and heatmaps out: what all estimators share, however they learn."""
+"""Base class of all estimators: scores, heatmaps and calibration."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AnomalyScorer", "of_model"]
 
-# What scikit-learn notes in an estimator while callbacks listen to its ``fit``.
+# Attributes that scikit-learn sets while callbacks are active in ``fit``.
 _OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
 
 
 def of_model(path: str, text: str) -> Any:
-    """A learned attribute that the fitted model has."""
+    """Make a property that reads an attribute of the fitted model."""
     read = attrgetter(path)
 
     def learned(estimator: Any) -> Any:
@@ -61,9 +61,9 @@ def of_model(path: str, text: str) -> Any:
 
 
 class AnomalyScorer(ReprMixin):
-    """Scores and heatmaps of a fitted model, and verdicts that rest on held-out images.
+    """Base class of estimators that score images and calibrate a threshold.
 
-    A subclass says in `_read_targets` what y means.
+    Subclasses implement `_read_targets`, which interprets y.
     """
 
     channels: str | None
@@ -74,26 +74,26 @@ class AnomalyScorer(ReprMixin):
     heatmap_sigma: float | None
     _fitted: FittedModel
 
-    threshold_ = of_model("threshold", "Greater scores are anomalous.")
+    threshold_ = of_model("threshold", "Scores above it are anomalous.")
     calibration_scores_ = of_model(
         "calibration_scores", "Scores of held-out normal images, in increasing order."
     )
-    calibration_ = of_model("calibration", "What the threshold rests on.")
+    calibration_ = of_model("calibration", "Calibration images, in numbers.")
     heatmap_scale_ = of_model(
-        "heatmap_scale", "Where colours of heatmaps begin and end."
+        "heatmap_scale", "Limits of the colour scale of heatmaps."
     )
     pixel_threshold_ = of_model(
-        "pixel_threshold", "Pixels of heatmaps above it are outlined in pictures."
+        "pixel_threshold", "Pixels of heatmaps above it are outlined in plots."
     )
     image_shape_ = of_model("images.shape", "Shape (h, w, c) of the images.")
-    reading_ = of_model("images.reading", "How files become images; None for arrays.")
-    convention_ = of_model("convention", "What verdicts look like.")
+    reading_ = of_model("images.reading", "How files are read; None for arrays.")
+    convention_ = of_model("convention", "Labels and signs of predictions.")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
 
     def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
-        """Anomaly score of each image; greater is more anomalous.
+        """Compute the anomaly score of each image; greater is more anomalous.
 
         Parameters
         ----------
@@ -103,41 +103,42 @@ class AnomalyScorer(ReprMixin):
         Returns
         -------
         ndarray of shape (n,), float64
-            Mean of the cells of the network's map, or of the greatest of them where
-            `score_pooling` says so. Non-negative.
+            Non-negative scores: the cells of the network's map, aggregated according to
+            `score_pooling`.
 
         Raises
         ------
         ImageShapeError
-            If the images have another shape than those of ``fit``.
+            If the shape of the images differs from that in ``fit``.
         """
         return self._scored(X)[0]
 
     def explain(self, X: Any, out: Any = None) -> Any:
-        """Heatmap of each image: where it is anomalous, and how much.
+        """Compute a heatmap of the anomalous regions of each image.
 
         The mean of a heatmap is the mean of the image's cells: with
-        ``score_pooling="mean"`` its pixels add up to the anomaly score.
+        ``score_pooling="mean"`` it is the anomaly score.
 
         Parameters
         ----------
         X : array-like
             Images, as for ``fit``.
         out : array of shape (n, h, w), default=None
-            Where to write the heatmaps: an array of NumPy, a file mapped by it, or any
-            other array that takes slices, such as one of zarr. None makes an array.
+            Array to write the heatmaps to: a NumPy array, a memory map, or any other
+            array that supports assignment to slices, such as a zarr array. None
+            allocates a new array.
 
         Returns
         -------
         ndarray of shape (n, h, w), float32
-            Heatmaps at the resolution of X; `out` where it is given. Non-negative.
+            Non-negative heatmaps at the resolution of X; `out` if it is not None.
 
         Raises
         ------
         ImageShapeError
-            If the images have another shape than those of ``fit``.
+            If the shape of the images differs from that in ``fit``.
         ValueError
-            If `out` has another shape, no floating type, or cannot be written to.
+            If `out` has a different shape, no floating-point dtype, or is not writable.
         """
         images = self._check_images(X)
         shape = (len(images), *images.image_shape[:2])
@@ -148,13 +149,13 @@ class AnomalyScorer(ReprMixin):
         return heatmaps
 
     def iter_explain(self, X: Any) -> Iterator[npt.NDArray[np.float32]]:
-        """Heatmaps batch by batch, so that they need not fit into memory.
+        """Compute heatmaps batch by batch, without keeping all of them in memory.
 
         Parameters
         ----------
         X : array-like
-            Images, as for ``fit``. They are checked at once, before the first batch is
-            asked for.
+            Images, as for ``fit``. They are validated immediately, before the first
+            batch is requested.
 
         Returns
         -------
@@ -164,28 +165,28 @@ class AnomalyScorer(ReprMixin):
         Raises
         ------
         ImageShapeError
-            If the images have another shape than those of ``fit``.
+            If the shape of the images differs from that in ``fit``.
         """
         images = self._check_images(X)
         return (batch for _, batch in self._fitted.heatmaps(images))
 
     def calibrate(self, X: Any, y: Any = None, groups: Any = None) -> Self:
-        """Set the threshold anew, on other images, and leave the network as it is.
+        """Set the threshold again on other images, without training the network.
 
-        The parameters `threshold`, `contamination`, `score_pooling`, `heatmap_sigma`
-        and `min_area` may be changed before: they take effect here, and the scale of
-        colours follows. The scores of the normal images replace those held out in
-        ``fit``, and :meth:`p_values` rest on them.
+        Changes of the parameters `threshold`, `contamination`, `score_pooling`,
+        `heatmap_sigma` and `min_area` take effect here, and the colour scale follows.
+        The scores of the normal images replace ``calibration_scores_``, from which
+        :meth:`p_values` are computed.
 
         Parameters
         ----------
         X : array-like
-            Images as for ``fit``. Those that were trained on are left out.
+            Images, as for ``fit``. Those used for training are skipped.
         y : array-like, default=None
-            Their labels (or masks), as for ``fit``. None means that all are normal.
+            Labels (or masks), as for ``fit``. None means that all images are normal.
         groups : array-like of shape (n,), default=None
-            Which images belong together, such as photographs of one part. Each group
-            of normal images then counts as one.
+            Group of each image, such as the part that it shows. Each group of normal
+            images then counts as one.
 
         Returns
         -------
@@ -194,15 +195,15 @@ class AnomalyScorer(ReprMixin):
         Raises
         ------
         CalibrationError
-            If all images are anomalies or were trained on, or they are too few, or of
-            the wrong kind, for the rule. The threshold is left as it was.
+            If there are no normal images that were not used for training, or too few
+            images for the threshold rule. The threshold is not changed.
 
         Warns
         -----
         UserWarning
-            If images were left out because they were trained on.
-        ~skfcdd.exceptions.FewImagesWarning
-            If the images are too few for the rate of false alarms that is asked for.
+            If images were skipped because they were used for training.
+        FewImagesWarning
+            If there are too few images for the requested rate of false alarms.
         """
         images = self._check_images(X)
         self._validate_params()  # type: ignore[attr-defined]
@@ -234,13 +235,13 @@ class AnomalyScorer(ReprMixin):
         return self
 
     def _warn_of_few_images(self) -> None:
-        """Warn if the threshold rests on too few images for the rate asked for."""
+        """Warn if there are too few calibration images for the requested rate."""
         found = self._fitted.calibration
         if found is not None and found.warning is not None:
             warn_caller(found.warning, FewImagesWarning)
 
     def _new_to_the_network(self, images: ImageArray) -> npt.NDArray[np.bool_]:
-        """Which images were not trained on."""
+        """Find the images that were not used for training."""
         used = self._fitted.used
         if not len(used.trained):
             return np.ones(len(images), dtype=bool)
@@ -256,28 +257,29 @@ class AnomalyScorer(ReprMixin):
     def p_values(
         self, X: Any, *, smoothed: bool = False, random_state: Any = None
     ) -> npt.NDArray[np.float64]:
-        r"""How surprising each image would be if it were normal.
+        r"""Compute the conformal p-value of each image.
 
-        Conformal p-values: :math:`(1 + k) / (n + 1)` where :math:`k` of :math:`n`
-        normal images that took no part in training have at least this score. For a
-        new image of the same kind as those, a p-value of at most :math:`\alpha` has a
-        probability of at most :math:`\alpha`, whatever the network has learned. See
-        :func:`skfcdd.conformal.conformal_p_values`. If the scores are out of fold, as
-        ``calibration_.source`` says, this holds approximately.
+        The p-value is :math:`(1 + k) / (n + 1)` if :math:`k` of :math:`n` normal images
+        that were not used for training have at least the score of the image. For a new
+        normal image that is exchangeable with them, it is at most :math:`\alpha` with a
+        probability of at most :math:`\alpha`, no matter how well the network was
+        trained. See :func:`skfcdd.conformal.conformal_p_values`. If the scores are out
+        of fold (see ``calibration_.source``), this holds only approximately.
 
         Parameters
         ----------
         X : array-like
             Images, as for ``fit``.
         smoothed : bool, default=False
-            Break ties by chance, which makes p-values of normal images uniform.
+            Whether to break ties at random, so that p-values of normal images are
+            uniform.
         random_state : int, RandomState instance or None, default=None
-            Chance of `smoothed`.
+            Random state for breaking ties if `smoothed` is True.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            Small means anomalous.
+            Conformal p-values; small values indicate anomalies.
         """
         scores = self.anomaly_score(X)
         return conformal_p_values(
@@ -289,28 +291,29 @@ class AnomalyScorer(ReprMixin):
         )
 
     def select_anomalies(self, X: Any, *, rate: float = 0.1) -> npt.NDArray[np.bool_]:
-        """Anomalies among a batch, with a stated share of false ones among them.
+        """Select anomalies in a batch while controlling the false discovery rate.
 
-        Benjamini and Hochberg's procedure on :meth:`p_values`. Where ``predict`` asks
-        how often a good image is called anomalous, this asks how many of those called
-        anomalous are good.
+        The procedure of Benjamini and Hochberg is applied to :meth:`p_values`. The
+        threshold of ``predict`` limits how many normal images are called anomalous;
+        this limits how many of the images called anomalous are normal.
 
         Parameters
         ----------
         X : array-like
-            Images, as for ``fit``; they are judged together.
+            Images, as for ``fit``. The selection depends on all of them.
         rate : float, default=0.1
-            False discovery rate: greatest expected share of normal images among the
-            selected.
+            False discovery rate: maximum expected proportion of normal images among the
+            selected ones.
 
         Returns
         -------
         ndarray of shape (n,), bool
+            True for selected images.
 
         Raises
         ------
         CalibrationError
-            If the calibration images are too few for anything to be selected.
+            If there are too few calibration images for any image to be selected.
         """
         p, groups = self.p_values(X), self._fitted.calibration_groups
         n = len(self._fitted.calibration_scores if groups is None else set(groups))
@@ -318,19 +321,19 @@ class AnomalyScorer(ReprMixin):
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """Where ``fit`` fails, an earlier fit is left as it was."""
+        """Restore the previous state if ``fit`` fails."""
         before = dict(vars(self))
         try:
             yield
         except BaseException:
-            # Callbacks of scikit-learn are to hear of the end.
+            # scikit-learn still notifies its callbacks of the end.
             kept = {n: v for n, v in vars(self).items() if n in _OF_CALLBACKS}
             self.__dict__.clear()
             self.__dict__.update(before | kept)
             raise
 
     def _check_images(self, X: Any) -> ImageArray:
-        """Validate images to be scored."""
+        """Validate images to score."""
         check_is_fitted(self)
         known = self._fitted.images
         images = check_images(
@@ -346,7 +349,7 @@ class AnomalyScorer(ReprMixin):
         return images
 
     def _format(self, images: ImageArray) -> ImageFormat:
-        """What the images of ``fit`` look like."""
+        """Describe the images of ``fit``."""
         return ImageFormat(
             shape=images.image_shape,
             channels=self.channels,
@@ -357,7 +360,7 @@ class AnomalyScorer(ReprMixin):
         )
 
     def _judging(self) -> Judging:
-        """The parameters that decide on verdicts, as they are now."""
+        """Collect the current parameters that predictions depend on."""
         return Judging(
             self.threshold,
             self.contamination,
@@ -367,31 +370,31 @@ class AnomalyScorer(ReprMixin):
         )
 
     def _read_targets(self, y: Any, images: ImageArray) -> Targets:
-        """What y says about images."""
+        """Interpret y."""
         raise NotImplementedError
 
     def _usable(self, targets: Targets) -> npt.NDArray[np.intp]:
-        """Anomalies that a rule for the threshold may look at."""
+        """Select the anomalies that a threshold rule may use."""
         return np.flatnonzero(targets.anomalous)
 
     def _held_anomalies(self, split: Split, targets: Targets) -> npt.NDArray[np.intp]:
-        """Anomalies that set the threshold.
+        """Select the anomalies that the threshold is set on.
 
-        Those held out, or where none of them can be used, those trained on: a handful
-        is too precious to hold out.
+        These are the held-out ones or, if none of them can be used, those used for
+        training: a handful of anomalies is too few to hold any out.
         """
         usable = np.intersect1d(self._usable(targets), np.flatnonzero(targets.kept))
         held = np.intersect1d(split.held_anomalous, usable)
         return held if len(held) else usable
 
     def _rows(self, split: Split, targets: Targets) -> CalibrationRows:
-        """What sets the threshold in ``fit``."""
+        """Select the images that the threshold is set on in ``fit``."""
         every = np.flatnonzero(targets.kept)
         held, normal = self._held_anomalies(split, targets), split.held_normal
         return CalibrationRows(normal, held, every, targets.groups_of(normal))
 
     def _check_split(self, split: Split, targets: Targets) -> None:
-        """Refuse a rule for the threshold that these images cannot support."""
+        """Raise if there are too few images for the threshold rule."""
         rows = self._rows(split, targets)
         check_rule(self._judging(), rows.n_units, len(rows.anomalous))
 
@@ -405,9 +408,9 @@ class AnomalyScorer(ReprMixin):
         scorer: Scorer | None = None,
         source: str = "held-out",
     ) -> FittedModel:
-        """The model with all that rests on the images at `rows`.
+        """Return the model with everything that is calibrated on the images at `rows`.
 
-        They are scored by `scorer`, or else by the model itself.
+        They are scored by `scorer`, or by the model itself if it is None.
         """
         scorer = model if scorer is None else scorer
         model = with_calibration_scores(model, images, rows, scorer)
@@ -429,7 +432,7 @@ class AnomalyScorer(ReprMixin):
         return image_threshold(model, images, rows, scorer)
 
     def _scored(self, X: Any) -> tuple[npt.NDArray[np.float64], FittedModel]:
-        """Scores of images, and the model that they are of."""
+        """Compute scores, and return them with the model that was used."""
         images, model = self._check_images(X), self._fitted
         return model.scores(images), model
 

@@ -1,15 +1,15 @@
-r"""Verdicts with a guarantee, from scores of normal images held out of training.
+r"""Conformal prediction from scores of normal images not used for training.
 
-Let :math:`s_1, \dots, s_n` be the scores of `n` normal images that took no part in
+Let :math:`s_1, \dots, s_n` be the scores of `n` normal images that were not used for
 training, and :math:`s` that of a new image. If the new image is normal too, all
 :math:`n + 1` scores are exchangeable, and the rank of :math:`s` among them is uniform.
-That alone gives what follows [1]_ [2]_, whatever the network has learned and however
-scores are distributed. It does not hold for images of another kind than those held
-out: other lighting, another camera, or photographs of parts that were trained on.
+All guarantees follow from this [1]_ [2]_, for any network and any distribution of
+scores. They do not hold if the new images differ from the held-out ones, for example
+in lighting or camera, or if parts in the held-out images were also used for training.
 
-Photographs of one part resemble each other and are not exchangeable one by one. With
-`groups`, whole groups are exchangeable instead, each counts as one, and its images
-share its weight [3]_. The number of groups then takes the place of that of images.
+Photographs of the same part resemble each other and are not exchangeable. With
+`groups`, whole groups are exchangeable instead: each group counts as one, and its
+images share its weight [3]_. The number of groups then replaces that of images.
 
 References
 ----------
@@ -40,7 +40,7 @@ __all__ = [
     "select_discoveries",
 ]
 
-# Room for the rounding of a rate such as 0.29 times a number such as 100.
+# Tolerance for rounding errors of products such as 0.29 * 100.
 _ROUNDING = 1e-9
 
 
@@ -52,41 +52,43 @@ def conformal_p_values(
     smoothed: bool = False,
     random_state: Any = None,
 ) -> npt.NDArray[np.float64]:
-    r"""p-value of each score under "this image is normal".
+    r"""Compute p-values for the hypothesis that an image is normal.
 
     .. math:: p = \frac{1 + \#\{i : s_i \ge s\}}{n + 1}
 
     For a normal image, :math:`P(p \le \alpha) \le \alpha` for every :math:`\alpha`.
-    Equal scores count against the alarm, so that ties keep the guarantee. Scores that
-    differ by less than three millionths are equal: so much those of one image differ by
-    rounding, with the images beside it in a batch.
+    Calibration scores equal to the score increase the p-value, so that the guarantee
+    also holds with ties. Scores that differ by less than three millionths are treated
+    as equal: due to rounding, the score of an image can differ by this much depending
+    on the other images in its batch.
 
     Parameters
     ----------
     calibration_scores : array-like of shape (n_calibration,)
         Scores of held-out normal images; greater is more anomalous.
     scores : array-like of shape (n,)
-        Scores to judge.
+        Scores of new images.
     groups : array-like of shape (n_calibration,), default=None
-        Which calibration images belong together. Each group then counts as one image:
-        :math:`k` and :math:`n` are a sum over groups, of the share of their images
-        with at least this score, and the number of groups.
+        Group of each calibration image. Each group counts as one image: the count in
+        the numerator is the sum over groups of the proportion of their images with at
+        least this score, and :math:`n` is the number of groups.
     smoothed : bool, default=False
-        Break ties, that with the image itself among them, by chance. The p-values
-        of normal images are then uniform exactly, but depend on `random_state`.
+        Whether to break ties at random, including that of the image with itself. The
+        p-values of normal images are then exactly uniform, but depend on
+        `random_state`.
     random_state : int, RandomState instance or None, default=None
-        Chance of `smoothed`.
+        Random state for breaking ties if `smoothed` is True.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        In [1 / (n_calibration + 1), 1]; in [0, 1] if `smoothed`. Of groups, there are
-        as many as `n_calibration` says here.
+        p-values in [1 / (n_calibration + 1), 1], or in [0, 1] if `smoothed`. With
+        `groups`, `n_calibration` is the number of groups.
 
     Raises
     ------
     ValueError
-        If scores are missing, or not finite, or `groups` has another length.
+        If scores are missing or not finite, or `groups` has a different length.
 
     Examples
     --------
@@ -113,15 +115,15 @@ def false_alarm_threshold(
     confidence: float | None = None,
     groups: npt.ArrayLike | None = None,
 ) -> float:
-    r"""Lowest threshold that keeps a stated rate of false alarms.
+    r"""Compute the lowest threshold with a given rate of false alarms.
 
     Without `confidence`, a new normal image is above the threshold with probability
     at most `rate`, on average over calibration sets: the threshold is the
     :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest of the calibration scores.
 
-    With `confidence`, the rate of false alarms of *this* threshold, with this
-    calibration set, is at most `rate` with that probability. At most :math:`j`
-    calibration scores then lie above it, the greatest :math:`j` with
+    With `confidence`, the rate of false alarms of the threshold from *this* calibration
+    set is at most `rate` with that probability. At most :math:`j` calibration scores
+    then lie above it, with the greatest :math:`j` for which
     :math:`P(\mathrm{Bin}(n, \alpha) \le j) \le 1 -` `confidence`.
 
     Parameters
@@ -129,23 +131,24 @@ def false_alarm_threshold(
     calibration_scores : array-like of shape (n_calibration,)
         Scores of held-out normal images; greater is more anomalous.
     rate : float
-        Share of normal images that may be called anomalous, in (0, 1).
+        Proportion of normal images that may be above the threshold, in (0, 1).
     confidence : float, default=None
-        In (0, 1).
+        Probability that the rate holds for this calibration set, in (0, 1). None
+        limits the rate on average over calibration sets.
     groups : array-like of shape (n_calibration,), default=None
-        Which images belong together, as for :func:`conformal_p_values`. With
-        `confidence`, each group counts by its greatest score.
+        Group of each image, as for :func:`conformal_p_values`. With `confidence`, each
+        group is represented by its greatest score.
 
     Returns
     -------
     float
-        Images with a greater score are anomalies.
+        Threshold. Images with a greater score are anomalies.
 
     Raises
     ------
     CalibrationError
-        If there are too few calibration scores for such a promise; the message says
-        how many it takes.
+        If there are too few calibration scores for the guarantee; the message states
+        how many are needed.
 
     Examples
     --------
@@ -172,20 +175,20 @@ def false_alarm_threshold(
     if confidence is None:
         most = (n + 1) * rate - 1
     else:
-        if groups is not None:  # a rate of groups is no less than that of their images
+        if groups is not None:  # the rate of groups is at least that of their images
             names, groups = np.unique(np.asarray(groups), return_inverse=True)
             greatest = np.zeros(len(names))
             np.maximum.at(greatest, groups, np.asarray(calibration_scores, dtype=float))
             calibration, above, n = _ranked(greatest, None)
         most = int(binom.ppf(1 - confidence, n, rate))
-        # ppf gives the first count that reaches the probability.
+        # ppf returns the first count that reaches the probability.
         most -= most > 0 and binom.cdf(most, n, rate) > 1 - confidence
-    # The first score above which no more than that lies.
+    # The first score with at most this many above it.
     return float(calibration[np.argmax(above[1:] <= most + n * _ROUNDING)])
 
 
 def n_calibration_required(rate: float, *, confidence: float | None = None) -> int:
-    """Number of calibration images that a promised rate of false alarms takes.
+    """Return how many calibration images a rate of false alarms requires.
 
     Parameters
     ----------
@@ -195,6 +198,7 @@ def n_calibration_required(rate: float, *, confidence: float | None = None) -> i
     Returns
     -------
     int
+        Minimum number of normal images.
 
     Raises
     ------
@@ -221,30 +225,30 @@ def n_calibration_required(rate: float, *, confidence: float | None = None) -> i
 def select_discoveries(
     p_values: npt.ArrayLike, n_calibration: int, *, rate: float = 0.1
 ) -> npt.NDArray[np.bool_]:
-    """Anomalies of a batch, with a stated share of false ones among them.
+    """Select anomalies in a batch while controlling the false discovery rate.
 
-    The procedure of Benjamini and Hochberg: the expected share of normal images
-    among those selected is at most `rate`. It holds for conformal p-values although
-    they share one calibration set (Bates et al. 2023, theorem 2).
+    With the procedure of Benjamini and Hochberg, the expected proportion of normal
+    images among the selected ones is at most `rate`. This also holds for conformal
+    p-values, although they share one calibration set (Bates et al. 2023, theorem 2).
 
     Parameters
     ----------
     p_values : array-like of shape (n,)
-        From :func:`conformal_p_values`, not smoothed.
+        p-values from :func:`conformal_p_values`, not smoothed.
     n_calibration : int
-        Number of calibration scores behind them.
+        Number of calibration scores that they were computed from.
     rate : float, default=0.1
         False discovery rate, in (0, 1).
 
     Returns
     -------
     ndarray of shape (n,), bool
-        Which images are selected.
+        True for selected images.
 
     Raises
     ------
     CalibrationError
-        If no p-value from so few calibration scores could ever be selected.
+        If there are too few calibration scores for any p-value to be selected.
     ValueError
         If p-values are not in [0, 1].
 
@@ -272,9 +276,9 @@ def select_discoveries(
 def _ranked(
     scores: npt.ArrayLike, groups: npt.ArrayLike | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int]:
-    """Scores in order, how much lies from each place on, and how much there is.
+    """Sort scores; also return the weights at or above each, and the total weight.
 
-    Each image counts as 1, or each group.
+    The weight of each image, or of each group, is 1.
     """
     checked = _check_scores(scores, "calibration_scores")
     order = np.argsort(checked, kind="stable")

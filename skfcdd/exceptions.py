@@ -30,7 +30,7 @@ __all__ = [
 
 
 class ImageShapeError(ValueError):
-    """Images, or their masks, have a shape that does not fit.
+    """Error raised if images or masks have an invalid shape.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class ImageShapeError(ValueError):
 
 
 class ChannelOrderError(ImageShapeError):
-    """The axis that holds the channels cannot be told from the shape alone.
+    """Error raised if the channel axis is ambiguous.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class ChannelOrderError(ImageShapeError):
 
 
 class BackboneError(ValueError):
-    """A network cannot serve as a backbone: unknown, of another shape, or too deep.
+    """Error raised if a network is unknown or cannot be used as a backbone.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class BackboneError(ValueError):
 
 
 class WeightsError(BackboneError):
-    """Weights are damaged, or those of another network.
+    """Error raised if weights are damaged or belong to another network.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class WeightsError(BackboneError):
 
 
 class DownloadError(OSError):
-    """A file cannot be fetched; the message says where to put it by hand.
+    """Error raised if a download fails; the message explains how to do it manually.
 
     Examples
     --------
@@ -85,7 +85,7 @@ class DownloadError(OSError):
 
 
 class CalibrationError(ValueError):
-    """Images to calibrate on are too few, or of the wrong kind, for what is asked.
+    """Error raised if calibration images are too few, or unsuitable for the rule.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class CalibrationError(ValueError):
 
 
 class AnomalyLabelWarning(UserWarning):
-    """The label that means "anomaly" was taken from the sort order of the labels.
+    """Warning issued if the label of anomalies is chosen by sorted order.
 
     Examples
     --------
@@ -107,7 +107,7 @@ class AnomalyLabelWarning(UserWarning):
 
 
 class CollapseWarning(UserWarning):
-    """Training ended in a network that gives (nearly) the same score to everything.
+    """Warning issued if a trained network returns nearly the same score for all images.
 
     Examples
     --------
@@ -118,7 +118,7 @@ class CollapseWarning(UserWarning):
 
 
 class FewImagesWarning(UserWarning):
-    """The calibration images are too few for the rate of false alarms asked for.
+    """Warning issued if there are too few images for the rate of false alarms.
 
     Examples
     --------
@@ -129,7 +129,7 @@ class FewImagesWarning(UserWarning):
 
 
 class RandomFeaturesWarning(UserWarning):
-    """A method that rests on pretrained features got a network with random weights.
+    """Warning issued if a method for pretrained features uses random weights.
 
     Examples
     --------
@@ -140,7 +140,7 @@ class RandomFeaturesWarning(UserWarning):
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is damaged, or of another training.
+    """Error raised if a checkpoint is damaged or belongs to another training.
 
     Examples
     --------
@@ -151,7 +151,7 @@ class CheckpointError(ValueError):
 
 
 class DivergedTrainingWarning(UserWarning):
-    """Training diverged, and the estimator has what it learned before.
+    """Warning issued if training diverged and the state before is used.
 
     Examples
     --------
@@ -162,7 +162,7 @@ class DivergedTrainingWarning(UserWarning):
 
 
 class InterruptedTrainingWarning(UserWarning):
-    """Training was interrupted, by Ctrl-C say, and the estimator has what it learned.
+    """Warning issued if training was interrupted and its present state is used.
 
     Examples
     --------
@@ -173,7 +173,7 @@ class InterruptedTrainingWarning(UserWarning):
 
 
 class ReceptiveFieldWarning(UserWarning):
-    """Heatmaps cannot tell places: a cell sees too much, or lies elsewhere.
+    """Warning issued if heatmaps cannot localize because of the receptive field.
 
     Examples
     --------
@@ -184,7 +184,7 @@ class ReceptiveFieldWarning(UserWarning):
 
 
 class ValueRangeWarning(UserWarning):
-    """Images to be scored have another range of values than those of ``fit``.
+    """Warning issued if images have another range of values than those of ``fit``.
 
     Examples
     --------
@@ -195,7 +195,7 @@ class ValueRangeWarning(UserWarning):
 
 
 class ImageFileError(ValueError, OSError):
-    """A file cannot be read as an image.
+    """Error raised if a file cannot be read as an image.
 
     Examples
     --------
@@ -206,7 +206,7 @@ class ImageFileError(ValueError, OSError):
 
 
 class ImageFileWarning(UserWarning):
-    """An image file is not read as it stands, such as one that is transparent all over.
+    """Warning issued if an image file is not read as stored, such as a transparent one.
 
     Examples
     --------
@@ -217,7 +217,7 @@ class ImageFileWarning(UserWarning):
 
 
 class ModelFileError(ValueError):
-    """A file does not hold a model that can be loaded.
+    """Error raised if a file does not contain a model that can be loaded.
 
     Examples
     --------
@@ -228,7 +228,7 @@ class ModelFileError(ValueError):
 
 
 class NotStoredWarning(UserWarning):
-    """Parameters are not in the file of a saved model.
+    """Warning issued if parameters are not stored in the file of a model.
 
     Examples
     --------
@@ -239,7 +239,7 @@ class NotStoredWarning(UserWarning):
 
 
 class SkippedFilesWarning(UserWarning):
-    """Files that cannot be read were left out.
+    """Warning issued if unreadable files are skipped.
 
     Examples
     --------
@@ -250,7 +250,7 @@ class SkippedFilesWarning(UserWarning):
 
 
 class UnclearDataWarning(UserWarning):
-    """Folders, tables or masks leave something open; the message says what was taken.
+    """Warning issued if folders, tables or masks are ambiguous.
 
     Examples
     --------
@@ -261,7 +261,7 @@ class UnclearDataWarning(UserWarning):
 
 
 class OutOfMemoryWarning(UserWarning):
-    """The device ran out of memory, and smaller batches are used.
+    """Warning issued if the device runs out of memory and smaller batches are used.
 
     Examples
     --------
@@ -272,7 +272,7 @@ class OutOfMemoryWarning(UserWarning):
 
 
 class ExportError(RuntimeError):
-    """An exported model does not give the answers of the estimator; none was written.
+    """Error raised if an exported model differs from the estimator; no file is written.
 
     Examples
     --------

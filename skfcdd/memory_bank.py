@@ -1,9 +1,9 @@
-"""A memory of normal features beside what FCDD has learned.
+"""Memory bank of normal features, which adds novelty to the map of FCDD.
 
-FCDD knows what synthetic or real anomalies look like; a memory of normal features knows
-what it has never seen. The two anomaly maps are added, each in units of its own spread
-on normal images, so that the sum is one additive heatmap with two readings: "looks like
-a defect" and "never seen before".
+FCDD detects what resembles synthetic or real anomalies; a memory of normal features
+detects what was never seen before. The two anomaly maps are added, each in units of its
+spread on normal images, so that the heatmap is the sum of two interpretable parts:
+"looks like a defect" and "never seen before".
 """
 
 from __future__ import annotations
@@ -17,45 +17,45 @@ __all__ = ["MemoryBank"]
 
 @dataclass(frozen=True)
 class MemoryBank:
-    r"""How normal features are kept, and what they count for.
+    r"""Settings of the memory of normal features.
 
-    The features are those of a pretrained network, before any training: of the
-    stage that follows the one at which FCDD's map is taken, enlarged to the cells
-    of that map, averaged over neighbouring cells and projected to their principal
-    components. A coreset of those of the normal images is kept (PatchCore: Roth et
-    al., CVPR 2022). With the distance :math:`d` of a cell to the nearest kept
-    features, and the mean :math:`\mu` and standard deviation :math:`\sigma` of
+    The features are those of the pretrained network, before any training. They are
+    taken from the stage after the one that FCDD's map is computed from, upsampled to
+    the cells of that map, averaged over neighbouring cells and projected to their
+    principal components. A coreset of the features of normal images is kept (PatchCore:
+    Roth et al., CVPR 2022). With the distance :math:`d` of a cell to the nearest kept
+    feature vector, and the mean :math:`\mu` and standard deviation :math:`\sigma` of
     these distances over normal images, the map is
 
     .. math:: M = w \max\left(0, \frac{d - \mu}{\sigma}\right)^2,
 
-    where :math:`w` makes the standard deviation of the mean of M, over normal images,
-    `weight` times that of FCDD's score. Averaged over as many cells as lie within the
-    distance of two features of its stage, it is added to FCDD's map.
+    where :math:`w` is chosen such that the standard deviation of the mean of :math:`M`
+    over normal images is `weight` times that of FCDD's score. The map is averaged over
+    as many cells as lie within the stride of its stage, and added to FCDD's map.
 
     Parameters
     ----------
     weight : float, default=1.0
-        Standard deviation of this part of the score on normal images, as a multiple of
-        that of FCDD's part; greater than 0.
+        Weight of the memory: standard deviation of its part of the score on normal
+        images, as a multiple of that of FCDD's part. Greater than 0.
     n_patches : int, default=2000
-        Number of feature vectors to keep. Time of scoring and size of the model are
-        proportional to it.
+        Number of feature vectors to keep. The time of scoring and the size of the
+        model grow in proportion to it.
     max_patches : int, default=40_000
-        The vectors to keep are chosen among at most this many, drawn evenly from the
-        normal images.
+        Maximum number of candidate vectors, drawn evenly from the normal images, among
+        which those to keep are chosen.
     n_components : int or None, default=64
-        Number of principal components; None keeps all of the features.
+        Number of principal components. None uses the features without projection.
     patch_size : int, default=3
-        Odd number of cells per side over which features are averaged.
+        Odd number of cells per side over which the features are averaged.
     stages : sequence of int or None, default=None
-        Numbers of the stages whose features are put together, none of them before the
-        stage at which FCDD's map is taken. None takes the stage that follows it, or
-        that stage itself if it is the last one.
+        Numbers of the stages whose features are concatenated, none of them before the
+        stage that FCDD's map is computed from. None uses the stage after it, or that
+        stage itself if it is the last one.
     position : float, default=0.0
-        Lets the memory know where in the image a cell lies, for parts that are aligned
-        in all images: moving across the whole image counts as much as this many
-        standard deviations of the features. 0 compares cells wherever they lie.
+        Weight of the position of a cell in the image, for parts that are aligned in all
+        images: a shift across the whole image adds as much to the distance as this many
+        standard deviations of the features. 0 ignores the position.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class MemoryBank:
         Raises
         ------
         ValueError
-            The message names the setting.
+            If a setting is out of range; the message names it.
         """
         stages = self.stages
         for name, fits, expected in (

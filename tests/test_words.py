@@ -51,93 +51,6 @@ NOT_YET = {
     "examples/plot_drift.py",
     "examples/plot_learning_from_marks.py",
     "examples/plot_threshold_with_a_guarantee.py",
-    "skfcdd/__init__.py",
-    "skfcdd/_base.py",
-    "skfcdd/_calibration.py",
-    "skfcdd/_classifier.py",
-    "skfcdd/_detector.py",
-    "skfcdd/_engine/fingerprint.py",
-    "skfcdd/_engine/memorizing.py",
-    "skfcdd/_engine/memory.py",
-    "skfcdd/_engine/model.py",
-    "skfcdd/_engine/module.py",
-    "skfcdd/_engine/net.py",
-    "skfcdd/_engine/optimization.py",
-    "skfcdd/_engine/settings.py",
-    "skfcdd/_engine/split.py",
-    "skfcdd/_engine/training.py",
-    "skfcdd/_inputs/labels.py",
-    "skfcdd/_inputs/weights.py",
-    "skfcdd/_repr.py",
-    "skfcdd/_scoring.py",
-    "skfcdd/_segmenter.py",
-    "skfcdd/_utils/device.py",
-    "skfcdd/_utils/warnings.py",
-    "skfcdd/baselines/_base.py",
-    "skfcdd/cli/__init__.py",
-    "skfcdd/cli/_basis.py",
-    "skfcdd/cli/_calibrating.py",
-    "skfcdd/cli/_card.py",
-    "skfcdd/cli/_choices.py",
-    "skfcdd/cli/_comparison.py",
-    "skfcdd/cli/_console.py",
-    "skfcdd/cli/_demo.py",
-    "skfcdd/cli/_evaluation.py",
-    "skfcdd/cli/_heatmaps.py",
-    "skfcdd/cli/_marked.py",
-    "skfcdd/cli/_marks.py",
-    "skfcdd/cli/_model.py",
-    "skfcdd/cli/_options.py",
-    "skfcdd/cli/_reading.py",
-    "skfcdd/cli/_report.py",
-    "skfcdd/cli/_scoring.py",
-    "skfcdd/cli/_selecting.py",
-    "skfcdd/cli/_serving.py",
-    "skfcdd/cli/_splitting.py",
-    "skfcdd/cli/_tables.py",
-    "skfcdd/cli/_training.py",
-    "skfcdd/cli/_updating.py",
-    "skfcdd/cli/_watching.py",
-    "skfcdd/cli/commands/__init__.py",
-    "skfcdd/cli/commands/fit.py",
-    "skfcdd/cli/commands/serve.py",
-    "skfcdd/cli/commands/update.py",
-    "skfcdd/comparison/_compare.py",
-    "skfcdd/comparison/_page.py",
-    "skfcdd/conformal.py",
-    "skfcdd/datasets/_folders.py",
-    "skfcdd/datasets/_found.py",
-    "skfcdd/datasets/_layout.py",
-    "skfcdd/datasets/_tables.py",
-    "skfcdd/display/_drift.py",
-    "skfcdd/exceptions.py",
-    "skfcdd/memory_bank.py",
-    "skfcdd/monitoring/__init__.py",
-    "skfcdd/monitoring/_folder.py",
-    "skfcdd/monitoring/_journal.py",
-    "skfcdd/monitoring/_martingale.py",
-    "skfcdd/monitoring/_monitor.py",
-    "skfcdd/monitoring/_ranks.py",
-    "skfcdd/monitoring/_selection.py",
-    "skfcdd/monitoring/_stream.py",
-    "skfcdd/persistence/__init__.py",
-    "skfcdd/persistence/_model.py",
-    "skfcdd/report/__init__.py",
-    "skfcdd/report/_card.py",
-    "skfcdd/report/_card_facts.py",
-    "skfcdd/report/_content.py",
-    "skfcdd/report/_document.py",
-    "skfcdd/report/_model.py",
-    "skfcdd/report/_pictures.py",
-    "skfcdd/report/_write.py",
-    "skfcdd/serving/__init__.py",
-    "skfcdd/serving/_app.py",
-    "skfcdd/serving/_limits.py",
-    "skfcdd/serving/_metrics.py",
-    "skfcdd/serving/_scoring.py",
-    "skfcdd/thresholds/__init__.py",
-    "skfcdd/thresholds/_base.py",
-    "skfcdd/thresholds/_normal.py",
 }
 
 SOURCES = sorted(
@@ -224,6 +137,38 @@ def test_check_finds_what_it_should(text, found, tmp_path):
     path = tmp_path / "file.py"
     path.write_text(text)
     assert len(_found(str(path))) == found
+
+
+# Parameters and attributes whose meaning differs between the estimators.
+OF_ITS_OWN = {
+    "anomaly_label",
+    "contamination",
+    "pixel_loss",
+    "pixel_threshold_",
+    "threshold",
+    "threshold_",
+}
+
+
+def _described(name):
+    """Text of each parameter and attribute of the estimator in a module."""
+    tree = ast.parse((ROOT / "skfcdd" / name).read_text())
+    docs = [ast.get_docstring(n) for n in tree.body if isinstance(n, ast.ClassDef)]
+    sections = docs[0].split("Parameters\n", 1)[1].split("\n\nNotes\n", 1)[0]
+    entries = re.split(r"^(?=\w+ : )", sections, flags=re.M)[1:]
+    texts = (entry.split("\n\n", 1)[0].rstrip().split(" : ", 1) for entry in entries)
+    return dict(texts)
+
+
+def test_estimators_describe_what_they_share_in_the_same_words():
+    found = [_described(f"_{n}.py") for n in ("classifier", "detector", "segmenter")]
+    assert min(map(len, found)) > 50
+    differing = {
+        name
+        for name in set().union(*found)
+        if len({described[name] for described in found if name in described}) > 1
+    }
+    assert differing == OF_ITS_OWN
 
 
 if __name__ == "__main__":  # what there is to convert

@@ -25,9 +25,9 @@ __all__ = ["digest", "fingerprint", "weights_digest"]
 _N_PROBES = 64
 # Arrays of at most this many bytes are looked at as a whole.
 _WHOLE = 1 << 24
-# Objects in objects in ... are followed so far.
+# Maximum depth to which nested objects are followed.
 _DEPTH = 6
-# What repr tells entirely.
+# Types that repr describes completely.
 _PLAIN = (str, bytes, bool, int, float, complex, slice, torch.dtype, torch.device)
 # Parameters that do not matter to the network.
 _FREE = {
@@ -54,7 +54,7 @@ def fingerprint(
     images : ImageArray
     targets : Targets
     begun : str, default=""
-        Digest of the weights that training goes on from.
+        Digest of the weights that training continues from.
 
     Returns
     -------
@@ -88,9 +88,9 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def _told(value: Any, seen: frozenset[int] = frozenset()) -> Any:
-    """What a value is made of, as text and numbers.
+    """Describe the contents of a value, as text and numbers.
 
-    Of functions the code and what they enclose, not what they call by name.
+    Functions are described by their code and closures, not by what they call by name.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -117,7 +117,7 @@ def _told(value: Any, seen: frozenset[int] = frozenset()) -> Any:
 
 
 def _parts(value: Any) -> Mapping[Any, Any]:
-    """What must be alike in two values for them to do the same."""
+    """Return the parts of a value that its behaviour depends on."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, (set, frozenset)):  # their order is another in each process
@@ -148,13 +148,13 @@ def _parts(value: Any) -> Mapping[Any, Any]:
 
 
 def _settings(layer: nn.Module) -> list[tuple[str, Any]]:
-    """What a layer knows beside its numbers and its own layers."""
+    """Return the settings of a layer, except for its numbers and sublayers."""
     known = vars(layer).items()
     return [(k, v) for k, v in known if not k.startswith("_") and k != "training"]
 
 
 def _told_array(value: Any, whole: int = _WHOLE) -> Any:
-    """Shape, type, and a digest of an array, or of some rows where it is large."""
+    """Return shape, type and digest of an array, or of some rows if it is large."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = np.asarray(value.float() if value.is_floating_point() else value)

@@ -1,4 +1,4 @@
-"""How a memory of normal features is made, and brought to the units of FCDD's map."""
+"""Building a memory of normal features, and scaling it to the units of FCDD's map."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Recollection", "deep_features", "draw_cells", "recollect"]
 
 Rows = npt.NDArray[np.intp]
 
-# Distances of normal cells are measured on at most so many images.
+# Maximum number of images that distances of normal cells are measured on.
 _MEASURED = 256
 # A spread below this share of that of the features is rounding.
 _LEAST_SPREAD = 1e-3
@@ -92,7 +92,7 @@ def deep_features(
     Parameters
     ----------
     stages : tuple of int or None
-        As :func:`memory_stages` gives them.
+        As returned by :func:`memory_stages`.
     settings : NetworkSettings
     backbone : StagedNetwork
         That of FCDD, before any training.
@@ -100,7 +100,7 @@ def deep_features(
         Number of its layers that are frozen.
     input_shape : tuple of int (h, w, c)
     """
-    if stages is None:  # a copy: where it is computed, and how, is not for FCDD to hear
+    if stages is None:  # copied, so that FCDD keeps its own device and precision
         copied: Any = copy.deepcopy(backbone).cpu().float()
         return DeepFeatures(copied, split, input_shape)
     own = _own_stage(backbone)
@@ -133,7 +133,7 @@ def draw_cells(
     cells : callable
         Maps images (k, c, h, w) in the unit range to features (k, u, v, d).
     n_cells : int
-        About so many at most, but at least one of an image.
+        Approximate maximum number of cells; each image has at least one.
     seed : int
 
     Returns
@@ -194,7 +194,7 @@ class Recollection:
         """
         alone = [pool_maps(maps, "mean") for _, maps in model.maps(images, self.rows)]
         own = float(np.concatenate(alone).std())
-        # Where all normal images are alike, there is no spread to go by.
+        # If all normal images are equal, the spread is 0.
         factor = self.weight * (own or 1.0) / (self.unit or 1.0)
         memory = copy.copy(self.memory)
         memory._buffers = dict(memory._buffers)
@@ -205,7 +205,7 @@ class Recollection:
 def _of_groups(
     fast: FCDDModule, compute: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """What computes something of the frozen features of a batch, group by group."""
+    """Return a function that applies `compute` to the frozen features of each group."""
     return lambda batch: torch.cat(
         [compute(fast.frozen_features(part)[-1]) for part in fast.groups(batch)]
     )
@@ -265,7 +265,7 @@ def remember(
     stages : tuple of int, default=None
         Where the features come from.
     previous : NormalMemory, default=None
-        Of the training that this one goes on from; what it keeps is not forgotten.
+        Memory of the training that is continued; its points are kept.
     """
     h, w = module.preprocess.size or images.image_shape[:2]
     dtype = module.preprocess.mean.dtype
@@ -347,7 +347,7 @@ def recollect(
     previous: FittedModel | None,
     seed: int,
 ) -> Recollection | None:
-    """A memory of the normal images at `rows`, if one is asked for.
+    """Build a memory of the normal images at `rows`, if requested.
 
     Parameters
     ----------
@@ -358,13 +358,13 @@ def recollect(
     images : ImageArray
     rows : ndarray of int
     previous : FittedModel or None
-        What training goes on from.
+        Model that training continues from.
     seed : int
 
     Raises
     ------
     ValueError
-        If the network or the images do not suit the memory that was asked for.
+        If the network or the images are unsuitable for the requested memory.
     """
     bank = settings.memory_bank
     if bank is None:
@@ -396,7 +396,7 @@ def recollect(
         try:
             features = deep_features(stages, network, module.backbone, n_frozen, shape)
         except WeightsError:
-            # Weights of one's own may end where FCDD's map is taken.
+            # Custom weights may end at the stage that FCDD's map is computed from.
             own = _own_stage(module.backbone)
             if bank.stages is not None or stages is None or stages == (own,):
                 raise

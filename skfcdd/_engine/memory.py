@@ -133,7 +133,7 @@ class NormalMemory(nn.Module):
     features : torch.nn.Module
         Maps the output of FCDD's frozen stages to features (n, d, u, v).
     patch_size : int
-        Features are averaged over so many cells in either direction.
+        Number of cells per side over which features are averaged.
     mean : Tensor of shape (d,)
     axes : Tensor of shape (d, k)
         Features are projected to these after `mean` is taken away.
@@ -207,7 +207,7 @@ class NormalMemory(nn.Module):
 
     @property
     def factor(self) -> float:
-        """What the map is multiplied by."""
+        """Factor of the map."""
         return float(self.units[2])
 
     def with_factor(self, factor: float) -> NormalMemory:
@@ -226,12 +226,12 @@ class NormalMemory(nn.Module):
         say no more about where a defect is than the distance between them.
         """
         finest: int = getattr(self.features, "finest", 1)
-        # So many cells have the distance between two features as standard deviation.
+        # A window of this width has the stride of the features as standard deviation.
         return 1 if finest == 1 else math.isqrt(12 * finest**2 + 1) // 2 * 2 + 1
 
     @property
     def breadth(self) -> int:
-        """Number of cells per side that the map takes in, beside those of features."""
+        """Number of cells per side that are averaged, after those of the features."""
         return self.patch_size + self.width + 2 * (self.block - 1)
 
     @property
@@ -247,7 +247,7 @@ class NormalMemory(nn.Module):
         return nearest_distance(vectors.reshape(-1, k), self.points).view(n, u, v)
 
     def vectors(self, kept: Tensor) -> Tensor:
-        """What is compared (n, u, v, k), float32 at least."""
+        """Vectors (n, u, v, k) to compare with the memory, at least float32."""
         cells = self.cells(kept)
         with torch.autocast(kept.device.type, enabled=False):
             vectors = (cells - self.mean) @ self.axes

@@ -1,4 +1,4 @@
-"""The fitted model: all that answers about images read, frozen by ``fit``."""
+"""The fitted model: everything that predictions depend on, frozen by ``fit``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from skfcdd.thresholds import Calibration
 
 __all__ = ["MEMORY", "FittedModel", "ImageFormat", "Judging"]
 
-# What the names of the numbers of a memory begin with.
+# Prefix of the names of the numbers of a memory.
 MEMORY = "memory"
 
 Scores = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ Batches = Iterator[tuple[slice, npt.NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What images looked like in ``fit``, and how they are read.
+    """Format of the images of ``fit``, and how they are read.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Judging:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedModel:
-    """What ``fit`` has made; estimators, files and exported graphs answer from it.
+    """Result of ``fit``, which estimators, files and exported graphs are based on.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class FittedModel:
     calibration_groups : ndarray of int or None
         Which of these images belong together.
     calibration : Calibration or None
-        What the threshold rests on; files of former versions do not say.
+        Summary of the calibration; None for files of earlier versions.
     heatmap_scale : tuple of float (low, high)
         Where colours of heatmaps begin and end.
     normal_peak : float or None
@@ -147,14 +147,14 @@ class FittedModel:
 
     @cached_property
     def fast(self) -> Any:
-        """The network in the form in which it answers fastest."""
+        """The network in its fastest form for inference."""
         if not isinstance(self.module, FCDDModule):
             return self.module
         size = self.module.preprocess.size or self.image_size
         return lean(self.module, self.runner.precision, size, self.memory)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is stored: all but what follows from it."""
+        """Return the fields without cached properties."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
@@ -196,7 +196,7 @@ class FittedModel:
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """What training recorded of its epochs."""
+        """Records of the epochs of training."""
         return [dict(epoch) for epoch in self.history]
 
     @property

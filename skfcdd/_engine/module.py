@@ -59,11 +59,11 @@ class FCDDModule(nn.Module):
     ) -> None:
         super().__init__()
         self.split = split
-        # Of a copy that answers fast: how frozen layers compute, and how many images
-        # go through the network at once.
+        # Of a copy for fast inference: precision of frozen layers, and number of images
+        # that pass through the network at once.
         self.frozen_dtype: torch.dtype | None = None
         self.at_once: int | None = None
-        # Of a copy that answers for a model: the map that it adds to its own.
+        # Of a copy for inference: the memory whose map is added.
         self.memory: NormalMemory | None = None
         self.preprocess = preprocess
         self.backbone = backbone
@@ -75,7 +75,7 @@ class FCDDModule(nn.Module):
     def train(self, mode: bool = True) -> FCDDModule:
         """Set the mode; frozen layers stay in that of evaluation.
 
-        Otherwise their batch normalisation would go on learning its statistics.
+        Otherwise their batch normalisation would continue to update its statistics.
         """
         super().train(mode)
         if self.split:
@@ -84,10 +84,10 @@ class FCDDModule(nn.Module):
         return self
 
     def trains_depthwise(self) -> bool:
-        """Whether layers behind frozen ones filter each channel by itself.
+        """Whether layers after the frozen ones have depthwise convolutions.
 
-        Gradients of such convolutions take a processor twice as long in bfloat16 as in
-        float32; all else is faster in bfloat16.
+        On a CPU, gradients of such convolutions take twice as long in bfloat16 as in
+        float32; everything else is faster in bfloat16.
         """
         if not self.split:
             return False
@@ -112,14 +112,14 @@ class FCDDModule(nn.Module):
         return behind
 
     def frozen_features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What the layers that are trained need of images in the unit range."""
+        """Compute the inputs of the trained layers from images in the unit range."""
         groups = [self._head(self._normalized(part)) for part in self.groups(images)]
         if len(groups) == 1:
             return groups[0]
         return tuple(torch.cat(parts) for parts in zip(*groups, strict=True))
 
     def _head(self, normalized: Tensor) -> tuple[Tensor, ...]:
-        """Outputs of the frozen layers that those behind them need."""
+        """Compute the outputs of frozen layers that later layers need."""
         dtype = normalized.dtype
         if self.frozen_dtype is not None:
             normalized = normalized.to(self.frozen_dtype)
@@ -158,7 +158,7 @@ class FCDDModule(nn.Module):
         return first + others[0] if others else first
 
     def parts_of(self, normalized: Tensor) -> list[Tensor]:
-        """What adds up to the anomaly maps: FCDD's own, and that of the memory."""
+        """Compute the summands of the anomaly maps: FCDD's own, and the memory's."""
         if self.memory is None:
             return [self.objective(self.features_of(normalized))]
         kept = self._head(normalized)
@@ -167,7 +167,7 @@ class FCDDModule(nn.Module):
         return [own, self.memory(kept[-1], own.shape[1:])]
 
     def parts(self, images: Tensor) -> Tensor:
-        """What adds up to the anomaly maps (k, n, u, v) of images in the unit range."""
+        """Compute the summands of anomaly maps (k, n, u, v) of unit-range images."""
         groups = [
             torch.stack(self.parts_of(self._normalized(part)))
             for part in self.groups(images)
@@ -228,7 +228,7 @@ class Network:
             remove_biases(self.backbone)
 
     def measure(self) -> ReceptiveField:
-        """Receptive field of the cells; warns where these are not where it says."""
+        """Measure the receptive field of cells; warn if positions do not match it."""
         h, w, n_channels = self.input_shape
         if not self.objective.spatial:  # where cells lie does not matter
             with warnings.catch_warnings():

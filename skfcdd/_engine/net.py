@@ -39,12 +39,12 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     Parameters
     ----------
     module : FCDDModule
-        Initialised; training goes on from its weights.
+        Initialised network; training continues from its weights.
     precision : {"float64", "float32", "bfloat16", "mixed"}, default="float32"
-        In which the backbone computes.
+        Floating-point precision of the backbone.
     pixel_loss : {"anomalous", "all"}, float or None, default=None
-        Pixel-wise objective where masks are known; a float is its share, beside the
-        objective of the image.
+        Pixel-wise objective for images with known masks. A float is its weight; the
+        objective of the image has the remaining weight.
     class_weight : (float, float) or None, default=None
         Factors of the losses of normal and of anomalous images; None is (1, 1).
     **kwargs
@@ -56,9 +56,9 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     # the first batch.
     best_: dict[str, Tensor] | None = None
     best_loss_ = math.nan
-    # Whether the training was broken off within an epoch.
+    # Whether the training was interrupted within an epoch.
     interrupted_ = False
-    # Epochs of an interrupted training that a checkpoint has brought back.
+    # Epochs of an interrupted training that were restored from a checkpoint.
     n_done_ = 0
     # Digest of the weights that it began with, if they were not fresh.
     begun_ = ""
@@ -96,8 +96,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call a method of all callbacks.
 
-        A callback ends the training by an exception, of which those behind it do not
-        hear, unless they report on the training.
+        A callback ends the training with an exception. Later callbacks are then only
+        notified if they report on the training.
         """
         getattr(self, method_name)(self, **cb_kwargs)
         stop: BaseException | None = None
@@ -135,7 +135,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return X
 
     def get_iterator(self, dataset: TrainingData, training: bool = False) -> Batches:
-        """Batches that are already on the device, anew for every epoch."""
+        """Make batches that are already on the device, again for every epoch."""
         return Batches(dataset, self.batch_size, self.device)
 
     def run_single_epoch(
@@ -258,7 +258,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(anomaly_maps)}
 
     def single(self) -> FCDDNet:
-        """The net by itself, once training is over."""
+        """Return the net without its data, after training."""
         return self.without_data()
 
     def _fetch(self, losses: Tensor) -> list[float]:

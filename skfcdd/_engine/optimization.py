@@ -66,8 +66,8 @@ def make_net(
         **settings.skorch_params,
     }
     if settings.compile:
-        # In place: a wrapped module could not be pickled. By itself: all fits of a
-        # process would share what torch allows for one network.
+        # In place, as a wrapped module could not be pickled. Isolated, as all fits of a
+        # process would otherwise share torch's limit on recompiles of one network.
         module.compile(isolate_recompiles=True)
     if settings.accelerate:
         from skfcdd._engine.distributed import ParallelFCDDNet

@@ -1,4 +1,4 @@
-"""What one call of ``fit`` asks of the engine, frozen."""
+"""Settings of one call of ``fit``, frozen."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _OWN = (
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What decides how a network is built, in ``fit`` and when it is loaded.
+    """Settings that determine a network, in ``fit`` and when it is loaded.
 
     The names are those of the parameters of the estimators; `resize` is resolved to
     (h, w) or None.
@@ -68,7 +68,7 @@ class NetworkSettings:
         return cls(**chosen | {"resize": resolve_size(params["resize"])})
 
     def resolved(self, image_shape: tuple[int, int, int]) -> NetworkSettings:
-        """The same settings with what "auto" stands for, but for `frozen`.
+        """Return the settings with "auto" resolved, except for `frozen`.
 
         For images (h, w, c) as they are given.
         """
@@ -79,19 +79,19 @@ class NetworkSettings:
 
     @property
     def backbone_name(self) -> str:
-        """The name of the backbone, or of the class of one's own."""
+        """Name of the backbone, or of its class if it is a custom one."""
         if isinstance(self.backbone, str):
             return self.backbone
         own = self.backbone
         return getattr(own, "__name__", None) or type(own).__name__
 
     def without_weights(self) -> NetworkSettings:
-        """The same settings, which of own weights only say that there were some."""
+        """Return the settings with custom weights replaced by "given"."""
         own = self.weights is not None and self.weights != "imagenet"
         return replace(self, weights="given") if own else self
 
     def digests(self) -> dict[str, str]:
-        """A digest of each setting, to tell whether it has changed."""
+        """Compute a digest of each setting, to detect changes."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         if isinstance(self.loss, str):
             values["loss"] = OBJECTIVES.get(self.loss, self.loss)
@@ -192,7 +192,7 @@ class Settings:
         )
 
     def for_images(self, image_shape: tuple[int, int, int]) -> Settings:
-        """The same settings with what "auto" stands for with images (h, w, c)."""
+        """Return the settings with "auto" resolved for images (h, w, c)."""
         network = self.network.resolved(image_shape)
         recipe = choose_recipe(network.backbone, network.weights)
         lr, pixel_loss = self.lr, self.pixel_loss
@@ -222,9 +222,9 @@ class Settings:
         )
 
     def for_rows(self, n_normal: int) -> Settings:
-        """The same settings with what is held out of so many normal images.
+        """Return the settings with the proportion held out of `n_normal` normal images.
 
-        Its `validation_fraction` is None if they are scored out of fold instead.
+        `validation_fraction` is None if they are scored out of fold instead.
         """
         asked: Any = self.validation_fraction
         once = self.early_stopping or self.accelerate

@@ -11,7 +11,7 @@ __all__ = ["Split", "UsedImages", "resolve_validation"]
 
 Rows = npt.NDArray[np.intp]
 
-# Anomalies are held out too where there are at least this many of them.
+# Anomalies are also held out if there are at least this many of them.
 _MIN_ANOMALIES_TO_SPLIT = 10
 # "auto" holds out this share of as many normal images or more, and no fewer than it
 # takes for 5 % of false alarms.
@@ -217,7 +217,7 @@ def _part(
 ) -> tuple[Rows, Rows, Rows]:
     """Rows that are held out, that stop training early, and that are trained on.
 
-    `known` tells which images the network knows, and which it was trained on.
+    `known` marks the images known to the network, and those it was trained on.
     """
     held = _first(rows[~known[0][rows]], n_held, apart)
     if len(held) < least:

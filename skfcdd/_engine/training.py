@@ -46,13 +46,13 @@ __all__ = ["Trained", "train"]
 
 # Above this share of both sides of an image, a cell sees nearly everything.
 _BLURRING_SHARE = 0.9
-# Normal images that tell the spread of features: at least so many, if there are.
+# Minimum number of normal images to estimate the spread of features, if available.
 _SPREAD_IMAGES = 128
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run gives; while it lasts, `net` is what is trained.
+    """Result of a training run; during the run, `net` is the network being trained.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Trained:
         net = self.net
         earlier: tuple[dict[str, Any], ...] = ()
         if previous is not None:
-            # A checkpoint has brought back the epochs of the training it interrupted.
+            # The epochs of the interrupted training were restored from a checkpoint.
             resumed = net.n_done_ > 0 and previous.runner.interrupted_
             earlier = previous.history[: previous.n_earlier if resumed else None]
         runner: Any = net
@@ -133,7 +133,7 @@ def train(
     targets : Targets
         Which are anomalies, and their masks.
     previous : FittedModel, default=None
-        What to go on from.
+        Model to continue training from.
     prepare : callable, default=nothing
         Called before any training, with the split and its seed.
     listeners : callable, default=none
@@ -207,7 +207,7 @@ def _split(
     digests: npt.NDArray[np.uint64],
     used: UsedImages,
 ) -> Split:
-    """What is trained on, and what is held out."""
+    """Split the images into those to train on and those to hold out."""
     fraction = settings.validation_fraction
     if fraction is None:
         return Split.whole(targets.anomalous, targets.kept)
@@ -254,9 +254,9 @@ def _data(
 
 
 def _begun(previous: FittedModel | None) -> str:
-    """Digest of the weights that training goes on from.
+    """Compute the digest of the weights that training continues from.
 
-    What was interrupted is the training that began before it.
+    For an interrupted training, these are the weights that it started from.
     """
     if previous is None:
         return ""
@@ -283,7 +283,7 @@ def _module(
     split: Split,
     previous: FittedModel | None,
 ) -> tuple[FCDDModule, ReceptiveField]:
-    """A fresh network, or a copy of the present one where training goes on."""
+    """Make a new network, or copy the previous one if training continues."""
     sigma, shape = settings.heatmap_sigma, images.image_shape
     if previous is not None:
         module: FCDDModule = copy.deepcopy(previous.runner.module_)
@@ -316,7 +316,7 @@ def _module(
 
 
 def _place(module: FCDDModule, settings: Settings, size: tuple[int, int]) -> str:
-    """Bring a module to where it is trained; the precision in which it is."""
+    """Move a module to the training device, and return the precision."""
     h, w = size
     precision = resolve_precision(
         settings.precision, settings.device, h * w, apart=module.trains_depthwise()
@@ -329,7 +329,7 @@ def _place(module: FCDDModule, settings: Settings, size: tuple[int, int]) -> str
 def _encoder(
     module: FCDDModule, precision: str, size: tuple[int, int]
 ) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None:
-    """What computes the features of frozen layers, if there are any."""
+    """Return a function that computes features of frozen layers, if there are any."""
     if not module.split:
         return None
     fast = lean(module, precision, size)
@@ -343,7 +343,7 @@ def _encoder(
 
 
 def _alteration(settings: Settings, data: TrainingData) -> Alteration | None:
-    """What makes anomalies of features, if any are asked for.
+    """Return the generator of feature-level anomalies, if requested.
 
     Raises
     ------

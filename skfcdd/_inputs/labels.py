@@ -36,20 +36,20 @@ _BLOCK = 1 << 24
 
 @dataclass(frozen=True)
 class Targets:
-    """What is known of a set of images.
+    """Targets of a set of images.
 
     Parameters
     ----------
     anomalous : ndarray of shape (n,), bool
-        Which images are anomalies.
+        True for anomalies.
     masks : ndarray of shape (n, h, w) or None
         Greater than 0 at anomalous pixels.
     has_mask : ndarray of shape (n,), bool, or None
-        Where `masks` is to be believed.
+        True for images whose mask is known.
     anomaly_label : label, default=None
-        The one of anomalies, where they were told by labels.
+        Label of anomalies, if y held labels.
     weight : ndarray of shape (n,) or None
-        How often each image is to be shown in training; None shows all alike.
+        Relative frequency of each image in training; None means equal frequencies.
     class_weight : (float, float) or None
         Factors of the losses of normal and of anomalous images; None is (1, 1).
     groups : ndarray of shape (n,), int, or None
@@ -83,7 +83,7 @@ class Targets:
     def mask_of(
         self, rows: npt.NDArray[np.intp], shape: tuple[int, ...]
     ) -> npt.NDArray[np.bool_]:
-        """Masks of some images, of which no normal one has an anomalous pixel."""
+        """Return masks of some images; those of normal images are empty."""
         if self.masks is None:
             return np.zeros((len(rows), *shape), dtype=bool)
         marked: npt.NDArray[np.bool_] = self.masks[rows] > 0
@@ -99,7 +99,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Labels:
-    """Which label means what, and which images are anomalies.
+    """Labels of a set of images, and their meaning.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Labels:
     anomalous : ndarray of shape (n,), bool
         The labels of the images.
     warning : str or None
-        What the user should be told.
+        Message of the warning to issue.
     """
 
     classes: npt.NDArray[Any]
@@ -129,9 +129,9 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
     n_samples : int
         Number of images.
     anomaly_label : label or None
-        The label of anomalies; None takes 1 of {0, 1}, True of {False, True}, -1 of
-        {-1, 1}, what the words say ("good" and "NG"), and else the last in sort order,
-        with a warning.
+        Label of anomalies. None chooses 1 of {0, 1}, True of {False, True}, -1 of
+        {-1, 1}, or by the meaning of strings ("good" and "NG"), and otherwise the last
+        label in sorted order, with a warning.
 
     Returns
     -------
@@ -140,8 +140,8 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
     Raises
     ------
     ValueError
-        If y has another length, more than two labels, a single label of unknown
-        meaning, anomalies alone, or lacks `anomaly_label`.
+        If y has a different length, more than two labels, a single label of unknown
+        meaning, only anomalies, or lacks `anomaly_label`.
     """
     if y is None:
         if anomaly_label is not None and anomaly_label != 1:
@@ -235,8 +235,8 @@ def check_masks(
     Parameters
     ----------
     masks : array-like of shape (n, h, w), or list of arrays (h, w) and None
-        0 at normal pixels; 1, True or 255 at anomalous ones. None where the mask of
-        an image is unknown. An axis of length 1, or of 3 equal channels, may be added.
+        0 at normal pixels; 1, True or 255 at anomalous ones. None if the mask of an
+        image is unknown. An axis of length 1, or of 3 equal channels, may be added.
     image_shape : tuple (h, w)
         Size of the images.
     anomalous : ndarray of shape (n,), bool
@@ -335,7 +335,7 @@ def masks_to_labels(masks: Any) -> npt.NDArray[np.int_]:
     Raises
     ------
     ValueError
-        If a mask is None, which tells nothing about its image.
+        If a mask is None, so that the label of its image is unknown.
     """
     unknown = [i for i, mask in enumerate(masks) if mask is None]
     if unknown:
@@ -353,7 +353,7 @@ def check_masks_and_labels(
     image_shape: tuple[int, int],
     anomaly_label: Any = None,
 ) -> Targets:
-    """What y and masks say together, where y may hold masks or labels.
+    """Combine y, which may hold masks or labels, with masks.
 
     Raises
     ------
@@ -401,7 +401,7 @@ def is_masks(y: Any) -> bool:
 
 
 def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
-    """Which images are anomalies, from labels or masks.
+    """Find the anomalies from labels or masks.
 
     Raises
     ------
@@ -411,7 +411,7 @@ def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
     Warns
     -----
     AnomalyLabelWarning
-        If the label of anomalies was taken from the sort order.
+        If the label of anomalies was chosen by sorted order.
     """
     if is_masks(y):
         return masks_to_labels(y).astype(bool)

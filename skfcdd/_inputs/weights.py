@@ -15,7 +15,7 @@ __all__ = ["class_factors", "with_weights"]
 
 
 def with_weights(targets: Targets, sample_weight: Any) -> Targets:
-    """What is known of a set of images, with how much each counts.
+    """Add sample weights to the targets of a set of images.
 
     Parameters
     ----------

@@ -60,11 +60,11 @@ def resolve_precision(
 ) -> str:
     """The precision for training on `device` with images of `n_pixels` pixels.
 
-    "auto" takes float64 for tiny images (rows of a table, say), where it costs
-    nothing and makes scores independent of the batch they are computed in; else
-    bfloat16 where the hardware has units for it, else float32. On a processor,
-    networks whose trained layers are faster in float32 than in bfloat16 are computed
-    `apart`: "mixed", frozen layers in bfloat16 and the others in float32.
+    "auto" uses float64 for tiny images (rows of a table, say), for which it costs
+    nothing and makes scores independent of the batch they are computed in; otherwise
+    bfloat16 if the hardware supports it natively, and else float32. If the trained
+    layers of a network are faster in float32 than in bfloat16 on a CPU (`apart`),
+    "mixed" is used: frozen layers in bfloat16 and the others in float32.
     """
     if precision != "auto":
         return precision
@@ -89,7 +89,7 @@ def lowered(precision: str, device: torch.device | str) -> torch.autocast:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that there is too little memory.
 
-    On the CPU torch says so in words alone.
+    On the CPU, torch only says so in the message.
     """
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

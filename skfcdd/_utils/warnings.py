@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["silenced", "warn_caller"]
 
 _PACKAGE = str(Path(__file__).parents[1])
-# What stands between the user's code and ours, with the wrappers of `fit`.
+# Modules between the user's code and ours, such as the wrappers of `fit`.
 _BETWEEN = ("/sklearn/", "/skorch/", "/torch/", "/contextlib.py", "/functools.py")
 
 

@@ -1,4 +1,4 @@
-"""What the other methods share: fit, scores and heatmaps around one module each."""
+"""Base class of the baselines: fit, scores and heatmaps around one module each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 
 
 class MapModule(nn.Module):
-    """Preprocessing, and whatever makes cells (n, u, v) of images.
+    """Base class of modules that map images to cells (n, u, v).
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class ErrorModule(MapModule):
     """Cells are pixels: the squared error of a reconstruction, over all channels."""
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """What the method makes of normalised images (n, c, h, w)."""
+        """Reconstruct normalised images (n, c, h, w)."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
@@ -91,16 +91,16 @@ class Heatmaps(nn.Module):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a method learns from, and how.
+    """Data and settings that a method is fitted with.
 
     Parameters
     ----------
     images : ImageArray
         All images of ``fit``.
     rows : ndarray of int
-        The normal ones to learn from.
+        Rows of the normal images to learn from.
     size : tuple of int (h, w) or None
-        What they are resized to.
+        Size to which they are resized.
     device : str
     precision : {"float64", "float32", "bfloat16"}
     seed : int
@@ -126,9 +126,9 @@ class Lesson:
 
 
 class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
-    """Base of the other methods; not for direct use.
+    """Base class of the baselines; not for direct use.
 
-    A subclass says in `_learn` how it learns.
+    Subclasses implement `_learn`.
     """
 
     _parameter_constraints: dict[str, Any] = {
@@ -158,7 +158,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
-    # Fewer images than this, beside those held out, tell nothing.
+    # Minimum number of images to learn from, besides those held out.
     _least_images = 1
 
     resize: Any
@@ -173,16 +173,17 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
 
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None) -> Any:
-        """Learn from images, nearly all of which are normal.
+        """Fit the model to images that are mostly normal.
 
         Parameters
         ----------
         X : array-like
-            Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows; any real
-            type, NumPy, torch or a list of equal images.
+            Images of shape (n, h, w), (n, h, w, c) or (n, c, h, w), or flattened rows,
+            of any real dtype: a NumPy array, a tensor, or a list of images of equal
+            shape.
         y : array-like of shape (n,), default=None
-            -1 for known outliers, which are left out of what is learned; anything else
-            is normal.
+            Labels: -1 for known outliers, which are not used for training, and any
+            other value for normal images.
 
         Returns
         -------
@@ -191,7 +192,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If X, y or a parameter cannot be used; the message names what was found.
+            If X, y or a parameter is invalid.
         """
         with self._all_or_nothing():
             images = check_images(
@@ -234,7 +235,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         self._fitted = self._calibrated(model, images, targets, rows)
 
     def _known(self, lesson: Lesson) -> dict[str, Any]:
-        """What all models say of the images and of verdicts."""
+        """Collect the fields of the fitted model that all methods share."""
         return {
             "images": self._format(lesson.images),
             "judging": self._judging(),
@@ -249,7 +250,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         rows: CalibrationRows,
         scorer: Scorer,
     ) -> Verge:
-        """Threshold of image scores; "auto" asks normal images alone."""
+        """Choose the threshold of image scores; "auto" uses only normal images."""
         if model.judging.threshold == "auto":
             rows = replace(rows, anomalous=rows.anomalous[:0])
         return super()._choose_threshold(model, images, targets, rows, scorer)
@@ -278,7 +279,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorModel(FittedModel):
-    """A model that reconstructs, of which a cell is a pixel."""
+    """Fitted model of a reconstruction method, whose cells are pixels."""
 
     def heatmap_maker(self) -> Heatmaps:
         """Heatmaps of images in the unit range."""

@@ -31,7 +31,7 @@ __all__ = ["main"]
 
 P = ParamSpec("P")
 
-# In the order of the help. A command is called as its function is.
+# In the order of the help. Commands have the names of their functions.
 COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
     split,
@@ -52,7 +52,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 
 app = typer.Typer(
     name="skfcdd",
-    help="Find anomalies in images, and show where they are.",
+    help="Detect and localize anomalies in images.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -61,7 +61,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _no_command(context: typer.Context) -> None:
-    """Find anomalies in images, and show where they are."""
+    """Detect and localize anomalies in images."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -72,14 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str or None, default=None
-        The arguments; None takes those of the process.
+        Command-line arguments. None uses those of the process.
 
     Returns
     -------
     int
-        0 if all went well; 1 if a file could not be read, written or used; 2 if the
-        arguments are wrong; 3 if a comparison did not show what was asked for; 130 if
-        the user stopped it. Nothing half-written is left.
+        Exit code: 0 for success; 1 if a file could not be read, written or used; 2 for
+        invalid arguments; 3 if a comparison did not show what was requested; 130 if
+        interrupted by the user. Files are never left incomplete.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _careful(function: Callable[P, None]) -> Callable[P, None]:
-    """The command; what goes wrong in it becomes a line and an exit code."""
+    """Wrap a command to report errors as one line and an exit code."""
 
     @functools.wraps(function)
     def careful(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -105,7 +105,7 @@ def _careful(function: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt as stop:
             print("Stopped.", file=sys.stderr)
             raise typer.Exit(130) from stop
-        except BrokenPipeError as stop:  # the reader of the output has seen enough
+        except BrokenPipeError as stop:  # the reader of the output has closed the pipe
             raise typer.Exit(0) from stop
         except (typer.Exit, typer.BadParameter):
             raise

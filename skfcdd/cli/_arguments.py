@@ -22,19 +22,19 @@ __all__ = [
     "Seed",
 ]
 
-Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1.")]
+Device = Annotated[str, typer.Option(help="Torch device: auto, cpu, cuda, cuda:1.")]
 Broken = Annotated[
-    OnError, typer.Option(help="What to do with files that cannot be read.")
+    OnError, typer.Option(help="How to handle files that cannot be read.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Saved = Annotated[Path, typer.Argument(help="A model: .skfcdd, or .onnx.")]
+Saved = Annotated[Path, typer.Argument(help="Model file: .skfcdd or .onnx.")]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON, which is the default in a pipe.")
+    bool, typer.Option("--json", help="Print JSON (default if the output is piped).")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 Masks = Annotated[
     Path | None,
-    typer.Option(help="Folder of masks. Default: ground_truth beside the images."),
+    typer.Option(help="Folder of masks. Default: ground_truth next to the images."),
 ]
 Normal = Annotated[
     str | None,
@@ -42,7 +42,7 @@ Normal = Annotated[
 ]
 Meaning = Annotated[
     Label | None,
-    typer.Option("--label", help="What all images are, if no folder says it."),
+    typer.Option("--label", help="Label of all images, if no folder name states it."),
 ]
 Seed = Annotated[
     int, typer.Option(help="Random state: the same one gives the same results.")

@@ -1,4 +1,4 @@
-"""What the threshold of a model rests on, in sentences."""
+"""Basis of the threshold of a model, in sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEW = 50
 
 
 def basis(estimator: Any) -> list[str]:
-    """What is called anomalous, and how sure that is."""
+    """State what is predicted as anomalous, and how reliable that is."""
     threshold = float(estimator.threshold_)
     pixels = convention_of(estimator).judges_pixels
     if pixels:

@@ -1,4 +1,4 @@
-"""What ``skfcdd calibrate`` does."""
+"""Implementation of ``skfcdd calibrate``."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _load(estimator: Any, source: Source) -> Any:
 
 
 def _labels(estimator: Any, data: Any) -> Any:
-    """What ``calibrate`` is to know of the images, in the labels of the model."""
+    """Return labels for ``calibrate``, in the convention of the model."""
     bad = data.target == 1
     if not bad.any():
         return None

@@ -1,4 +1,4 @@
-"""What ``skfcdd card`` does."""
+"""Implementation of ``skfcdd card``."""
 
 from __future__ import annotations
 

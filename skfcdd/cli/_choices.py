@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 class Label(StrEnum):
-    """What images are."""
+    """Labels of images."""
 
     good = "good"
     defect = "defect"
@@ -40,7 +40,7 @@ class Mode(StrEnum):
 
 
 class OnError(StrEnum):
-    """What to do with files that cannot be read."""
+    """How to handle files that cannot be read."""
 
     stop = "raise"
     skip = "skip"

@@ -1,4 +1,4 @@
-"""What ``skfcdd compare`` does."""
+"""Implementation of ``skfcdd compare``."""
 
 from __future__ import annotations
 

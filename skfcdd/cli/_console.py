@@ -1,4 +1,4 @@
-"""What the commands print, and how they read what is typed."""
+"""Printing of results, and parsing of arguments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass
 class Outcome:
-    """What a command has done.
+    """Result of a command.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def is_terminal() -> bool:
-    """Whether somebody reads standard output as it is written."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
@@ -91,7 +91,7 @@ def plain_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(label: str, quiet: bool) -> Iterator[Callable[[int], Callable[[], None]]]:
-    """What makes a bar, on standard error, once the length is known."""
+    """Yield a function that starts a progress bar of given length on stderr."""
     with contextlib.ExitStack() as stack:
 
         def begin(length: int) -> Callable[[], None]:
@@ -107,7 +107,7 @@ def progress(label: str, quiet: bool) -> Iterator[Callable[[int], Callable[[], N
 
 
 def say(quiet: bool) -> Callable[[str], None]:
-    """What prints a line on standard error, or nothing."""
+    """Return a function that prints a line on standard error, unless `quiet`."""
     return lambda text: None if quiet else print(text, file=sys.stderr)
 
 
@@ -127,9 +127,9 @@ def many(n: int, one: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in per cent, with as many digits as tell it from none and all."""
+    """Format a proportion in per cent, with enough digits near 0 and 100 %."""
     value = 100 * share
-    # What would be rounded to all, or to none, is said to be.
+    # Values that would be rounded to 100 or 0 are shown as such.
     value = 100.0 if value > 99.995 else 0.0 if value < 0.005 else value
     digits = 0 if value in (0.0, 100.0) else 2 if value < 1 or value > 99 else 1
     return f"{value:.{digits}f} %"

@@ -38,15 +38,15 @@ def run_demo(
     Parameters
     ----------
     output : Path
-        The picture, written as PNG.
+        Picture to write, as PNG.
     texture : str
         As for :func:`skfcdd.datasets.make_defects`.
     say : callable
-        Told what is done.
+        Called with messages about the progress.
     max_epochs : int or None
-        None takes the default of the classifier.
+        None uses the default of the classifier.
     seed : int
-        Of all that is random.
+        Random state.
 
     Returns
     -------

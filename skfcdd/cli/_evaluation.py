@@ -1,4 +1,4 @@
-"""What ``skfcdd evaluate`` does."""
+"""Implementation of ``skfcdd evaluate``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def evaluate(
     say: Callable[[str], None],
     progress: Callable[[int], Any],
 ) -> Outcome:
-    """Figures of merit on labelled images, over all and by kind of defect."""
+    """Compute metrics on labelled images, in total and by kind of defect."""
     data = load_part(source, "test", said=True, **model.options)
     say(data.summary)
     step = progress(len(data.images))

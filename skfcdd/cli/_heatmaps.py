@@ -183,9 +183,9 @@ def names_below(paths: Sequence[Path], source: Path) -> list[Path]:
 
 
 def picture_names(names: Sequence[Path]) -> list[Path]:
-    """Names of pictures, all different: that of the image, as PNG.
+    """Make unique names of pictures: those of the images, with the suffix PNG.
 
-    An image beside a PNG of the same name keeps its suffix: ``part_jpg.png``.
+    If two images differ only in their suffix, it is kept: ``part_jpg.png``.
     """
     taken: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""What a model marks in an image, in the pixels of its file."""
+"""Regions that a model marks in an image, in pixels of its file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Marked:
 
 
 def mark(estimator: Any, images: ImageFiles, row: int, found: Finding) -> Marked:
-    """What `estimator` marks in the image of this row."""
+    """Return the regions that `estimator` marks in the image of this row."""
     level = outline_level(estimator)
     masks = convention_of(estimator).masks(found.heatmap[None], level)
     maps = [found.heatmap, *found.parts, masks[0].astype(np.float32)]

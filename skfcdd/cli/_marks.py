@@ -1,4 +1,4 @@
-"""Marks that somebody made in a report, on the files that they are about."""
+"""Marks made in a report, assigned to the files that they refer to."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Model:
         self.options = reading_options(self.estimator)
 
     def judge(self, X: Any, heatmaps: bool) -> Verdicts:
-        """Scores of a batch, and its heatmaps where they are asked for or decide."""
+        """Compute scores of a batch, and heatmaps if requested or needed."""
         estimator = self.estimator
         pixels = convention_of(estimator).judges_pixels
         wanted, parts, share = heatmaps or pixels, None, None
@@ -85,7 +85,7 @@ def check_file(path: Path) -> None:
 
 @dataclass
 class Verdicts:
-    """What a model says of a batch.
+    """Predictions of a model for a batch.
 
     Parameters
     ----------
@@ -125,8 +125,8 @@ class Verdicts:
         Parameters
         ----------
         pixels : bool
-            Whether the threshold is one of pixels: the heat that is compared with it
-            then stands beside the score.
+            Whether the threshold applies to pixels. The value that is compared with it
+            is then added to the row.
         """
         for k, score in enumerate(self.scores):
             row: dict[str, Any] = {

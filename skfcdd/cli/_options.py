@@ -96,7 +96,7 @@ def check(
     params : mapping
         Its parameters.
     size : tuple of int (h, w), or None
-        What images are brought to, if that is known.
+        Size to which images are resized, if known.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def _check_network(params: Mapping[str, Any], size: tuple[int, int] | None) -> N
     shape, frozen = (*(size or _USUAL), 1), params["frozen"]
     name, _ = choose_backbone(params["backbone"], params["weights"], shape)
     try:
-        with seeded(None, "cpu"):  # chance is left as found
+        with seeded(None, "cpu"):  # the random state is left unchanged
             network = make_backbone(name, shape, weights=None)
             if frozen != "auto":
                 freeze_backbone(network, frozen)

@@ -73,8 +73,8 @@ def load_part(source: Source, part: str, *, said: bool = False, **options: Any) 
     part : str
         "train", "val" or "test".
     said : bool, default=False
-        Whether something must say which images are good. Else images of which nothing
-        is said count as good, if nothing speaks against it.
+        Whether labels are required. Otherwise images without a label count as good,
+        unless there is evidence against it.
     **options
         Of :class:`~skfcdd.datasets.ImageFiles`.
 
@@ -118,9 +118,9 @@ def load_marked(source: Source, **options: Any) -> Any:
 
 
 def _check_meaning(found: Found, path: Path, said: bool) -> None:
-    """Refuse images of which nothing says whether they are good."""
+    """Raise if there are images without any sign of their label."""
     silent = [entry for entry in found.entries if entry.assumed and not entry.masks]
-    if path.is_dir():  # whose name may say it
+    if path.is_dir():  # whose name may state the label
         silent = [e for e in silent if meaning(e.kind, clearly=True) is not True]
     if not silent:
         return
@@ -156,7 +156,7 @@ def _doubt(folder: Path) -> str | None:
 
 
 def common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """Size to bring images to: the median, with a shorter side of at most 128."""
+    """Choose a common size: the median, with a shorter side of at most 128."""
     h, w = np.median(np.array(sizes), axis=0)
     scale = min(1.0, _LARGEST / min(h, w))
     return max(1, round(h * scale)), max(1, round(w * scale))

@@ -1,4 +1,4 @@
-"""What ``skfcdd report`` does: which images, and what is known of them."""
+"""Implementation of ``skfcdd report``: images, labels and options."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["report"]
 
 @dataclass
 class _Images:
-    """Images of a folder; labels, masks and kinds are None where nothing tells them."""
+    """Images of a folder; labels, masks and kinds are None if they are unknown."""
 
     X: Any
     names: list[str]
@@ -109,7 +109,7 @@ def _outcome(
 
 
 def _title(model: Model, path: Path) -> str:
-    """What was looked at, by which model, and when."""
+    """Make a title from the images, the model and the date."""
     today = datetime.now().astimezone().date()
     name = os.path.basename(os.path.abspath(path))
     day = f"{today.day} {today:%B %Y}"
@@ -119,7 +119,7 @@ def _title(model: Model, path: Path) -> str:
 
 
 def _origin(model: Model, path: Path) -> dict[str, str] | None:
-    """What a command has to name, to go on from a report; exported models are final."""
+    """Return the paths for commands that use the report; None for exported models."""
     if model.path.suffix.lower() == ".onnx":
         return None
     return {"model": printable(model.path), "folder": printable(path)}

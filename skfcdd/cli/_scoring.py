@@ -1,4 +1,4 @@
-"""What ``skfcdd predict`` does."""
+"""Implementation of ``skfcdd predict``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REGION_COLUMNS = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be written of each image.
+    """Outputs to write for each image.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def _judged(
 
 @dataclass
 class _Tally:
-    """What was found so far."""
+    """Counts of results so far."""
 
     n_anomalous: int = 0
     n_regions: int = 0
@@ -141,7 +141,7 @@ def _writers(
     wanted: Wanted,
     tally: _Tally,
 ) -> list[Callable[[int, Any, Marked], None]]:
-    """What is done with each image beside its row."""
+    """Make the functions that write outputs of each image, besides its row."""
     each: list[Callable[[int, Any, Marked], None]] = []
     if wanted.heatmaps is not None:
         files = HeatmapFiles(

@@ -1,4 +1,4 @@
-"""What ``skfcdd select`` does."""
+"""Implementation of ``skfcdd select``."""
 
 from __future__ import annotations
 

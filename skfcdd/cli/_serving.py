@@ -1,4 +1,4 @@
-"""What ``skfcdd serve`` does."""
+"""Implementation of ``skfcdd serve``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CONNECTIONS = 512
 
 
 def serve(model: Model, host: str, port: int, limits: Limits) -> None:
-    """Serve until the process is told to stop."""
+    """Serve until the process receives a signal to stop."""
     uvicorn = require("uvicorn", "uvicorn")
     app = make_app(model.estimator, limits=limits)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, or asyncio leaves small answers waiting for an acknowledgement.
+    # Named as TCP, as asyncio otherwise delays small responses until acknowledged.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

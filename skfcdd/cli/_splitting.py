@@ -1,4 +1,4 @@
-"""What ``skfcdd split`` does."""
+"""Implementation of ``skfcdd split``."""
 
 from __future__ import annotations
 

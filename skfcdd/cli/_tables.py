@@ -19,9 +19,9 @@ __all__ = ["rows_writer"]
 def rows_writer(
     output: Path | None, lines: bool, columns: Sequence[str] = ()
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What writes rows, as CSV or as JSON Lines, to a file or to standard output.
+    """Return a function that writes rows as CSV or JSON Lines, to a file or stdout.
 
-    A file takes its place when it is complete.
+    A file is only put in place when it is complete.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def _row_writer(
 
     def begin(names: Sequence[str]) -> None:
         nonlocal writer
-        # What reads lines would take the carriage return of CSV for a part of a cell.
+        # Line-based tools would treat the carriage return of CSV as part of a cell.
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
 

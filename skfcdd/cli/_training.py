@@ -1,4 +1,4 @@
-"""What ``skfcdd fit`` does."""
+"""Implementation of ``skfcdd fit``."""
 
 from __future__ import annotations
 

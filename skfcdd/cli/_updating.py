@@ -1,4 +1,4 @@
-"""What ``skfcdd update`` does."""
+"""Implementation of ``skfcdd update``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def update(
     say: Callable[[str], None],
     progress: Callable[[int], Any],
 ) -> Outcome:
-    """Go on with the training of a model, with the marked images of a folder."""
+    """Continue the training of a model with the marked images of a folder."""
     _check_kind(model)
     check_model_file(output, force)
     marks = read_review(review)

@@ -1,4 +1,4 @@
-"""What ``skfcdd watch`` does."""
+"""Implementation of ``skfcdd watch``."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Pace:
 
 @dataclass
 class _Tally:
-    """What was done so far."""
+    """Counts of processed images so far."""
 
     n_images: int = 0
     n_anomalous: int = 0
@@ -114,7 +114,7 @@ def _monitor(output: Path, n_usual: int, probability: float) -> StreamMonitor | 
 def _take_up(
     journal: Journal, watched: WatchedFolder, monitor: StreamMonitor | None
 ) -> int:
-    """Go on after the rows of earlier runs; their number."""
+    """Continue after the rows of earlier runs, and return their number."""
     n = 0
 
     def rows() -> Iterator[Row]:

@@ -34,14 +34,14 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Contrast:
-    """A figure of two models.
+    """Difference of one metric between two models.
 
     Parameters
     ----------
     first, second : float
-        Of each.
+        Value of each model.
     difference : Interval
-        Of the second minus the first, with its interval.
+        Second minus first, with its confidence interval.
     greater_is_better : bool
 
     Examples
@@ -65,7 +65,7 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        """What the interval says: better, worse, or undecided."""
+        """Conclusion from the interval: better, worse, or undecided."""
         _, low, high = self.difference
         if not self.greater_is_better:
             low, high = -high, -low
@@ -74,7 +74,7 @@ class Contrast:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of two models, and what it says of the images."""
+    """One of two models with its predictions."""
 
     estimator: Any
     X: Any
@@ -85,22 +85,22 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What :func:`compare_models` has found.
+    """Result of :func:`compare_models`.
 
     Parameters
     ----------
     contrasts : dict of str to Contrast
         "image_auroc", "false_alarm_rate" and "miss_rate", as far as the images allow.
     truth : ndarray of shape (n,), bool
-        Which images are anomalies.
+        True for anomalies.
     flagged : ndarray of shape (2, n), bool
-        Which ones each model calls anomalous.
+        True for images that each model predicts as anomalous.
     scores : ndarray of shape (2, n), float64
-        Of each model, on a scale of its own.
+        Scores of each model. Their scales differ between models.
     confidence_level : float
-        Of the intervals.
+        Confidence level of the intervals.
     names : list of str
-        Of the images.
+        Names of the images.
     """
 
     contrasts: dict[str, Contrast]
@@ -113,22 +113,23 @@ class Comparison:
 
     @property
     def differing(self) -> npt.NDArray[np.intp]:
-        """Rows of the images on which the verdicts differ."""
+        """Rows of the images for which the predictions differ."""
         return np.flatnonzero(self.flagged[0] != self.flagged[1])
 
     def worse(self, tolerance: float) -> list[str]:
-        """Figures of which it cannot be ruled out that the second model is worse.
+        """List the metrics for which the second model may be worse.
 
         Parameters
         ----------
         tolerance : float
-            By more than this; not negative.
+            Non-negative difference that is still acceptable. A metric is listed if its
+            interval does not rule out a larger loss.
 
         Returns
         -------
         list of str
-            Of `contrasts`. Empty if the second model is shown to be as good, but for
-            the tolerance, in all figures.
+            Keys of `contrasts`. Empty if the second model is shown to be as good within
+            the tolerance in all metrics.
 
         Raises
         ------
@@ -146,7 +147,7 @@ class Comparison:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Figures and names of the images on which verdicts differ, for JSON."""
+        """Return metrics, and names of images with different predictions, for JSON."""
         return {
             "n_images": len(self.truth),
             "n_anomalous": int(self.truth.sum()),
@@ -200,40 +201,40 @@ def compare_models(
     ----------
     first, second : estimator
         Fitted estimators of this package, or :class:`~skfcdd.onnx.OnnxFCDD`, of any
-        kind: the labels that they speak need not be the same.
+        kind. Their labels may differ.
     X : array-like
-        Images that neither was trained on, as for the ``anomaly_score`` of `first`.
+        Images used for training neither of them, as for ``first.anomaly_score``.
     y : array-like of shape (n,)
         1 (or True) for anomalies, 0 for normal images.
     X_second : array-like, default=None
-        The same images as `second` takes them, for example of another size. None if
-        it takes X.
+        The same images for `second`, if it needs them in another form, such as another
+        size. None uses X.
     names : sequence of str or path, default=None
-        Of the images. None numbers them.
+        Names of the images. None numbers them.
     n_resamples : int, default=999
-        Of the bootstrap of AUROC.
+        Number of bootstrap samples for AUROC.
     confidence_level : float, default=0.95
-        Of the intervals, in (0, 1).
+        Confidence level of the intervals, in (0, 1).
     random_state : int, RandomState instance or None, default=None
-        Of the bootstrap.
+        Random state of the bootstrap.
 
     Returns
     -------
     Comparison
-        Differences are those of `second` minus `first`: of AUROC by the paired
-        bootstrap, and of rates by the interval of Agresti and Min for matched pairs.
+        Differences of `second` minus `first`, with intervals from a paired bootstrap
+        for AUROC, and of Agresti and Min for matched pairs for rates.
 
     Raises
     ------
     TypeError
-        If one of the models is none of these.
+        If one of the models is not one of these.
     NotFittedError
-        If one is not fitted.
+        If one of them is not fitted.
     ImageShapeError
-        If the models take images of different shapes and there is no `X_second`.
+        If the models require images of different shapes and `X_second` is None.
     ValueError
-        If y holds other values or not as many, or there are fewer than two images of a
-        kind.
+        If y contains other values or has a different length, or there are fewer than
+        two images of a class.
 
     Examples
     --------

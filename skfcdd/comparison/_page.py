@@ -1,4 +1,4 @@
-"""One page on two models: figures, and the images on which they disagree."""
+"""HTML page comparing two models: metrics, and images on which they disagree."""
 
 from __future__ import annotations
 
@@ -37,22 +37,23 @@ def write_comparison(
 ) -> Path:
     """Write a comparison of two models to one HTML file.
 
-    It shows the figures of both with the intervals of their differences, and the images
-    on which their verdicts differ, each with both heatmaps. It needs no script and no
-    network.
+    It shows the metrics of both models with confidence intervals of their differences,
+    and the images with different predictions, each with both heatmaps. The page
+    contains no scripts and works offline.
 
     Parameters
     ----------
     found : Comparison
-        From :func:`compare_models`.
+        Result of :func:`compare_models`.
     path : path
-        The file to write; it is complete, or not there.
+        File to write. It is only created when it is complete.
     titles : sequence of two str, default=("first", "second")
-        What to call the models.
+        Names of the models.
     tolerance : float, default=None
-        Also say whether the second model is shown not to be worse by more than this.
+        Non-negative difference. If given, the page also states whether the second model
+        is shown not to be worse by more than this.
     n_images : int, default=60
-        Show at most so many images, those first on which the second model is wrong.
+        Maximum number of images to show, starting with errors of the second model.
     max_side : int, default=256
         Longer side of the pictures, in pixels.
 
@@ -63,9 +64,9 @@ def write_comparison(
     Raises
     ------
     ValueError
-        If there are not two titles, or numbers are below 1.
+        If the number of titles is not two, or a number is below 1.
     OSError
-        If there is no writing at `path`.
+        If `path` cannot be written.
 
     Examples
     --------

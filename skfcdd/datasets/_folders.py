@@ -45,68 +45,70 @@ def load_images(
     rescale: bool = False,
     n_channels: int | None = None,
 ) -> Bunch:
-    r"""Images of a folder or a table, with labels, kinds of defect and masks.
+    r"""Load images from a folder or a table, with labels, kinds of defect and masks.
 
-    What `source` is, is seen from its contents:
+    The kind of `source` is detected from its contents:
 
     - a folder in the layout of MVTec-AD: ``train/good``, ``test/good``,
       ``test/<kind>``, and masks ``ground_truth/<kind>/<name>_mask.png``;
-    - a folder with a folder for each kind, one of which is named "good", "normal",
-      "ok" or alike (in any case), or as `normal` says;
+    - a folder with a subfolder for each kind, including one named "good",
+      "normal", "ok" or similar (in any case), or as `normal`;
     - a folder of images, which are all normal; with a second one, `anomalous`, of
-      images that are not;
-    - a CSV file with the columns ``path`` and, if you like, ``label`` (0 or 1, words,
+      anomalous images;
+    - a CSV file with the columns ``path`` and optionally ``label`` (0 or 1, words,
       or kinds), ``mask``, ``split`` and ``group``; paths are relative to the file.
 
-    All rules are in the user guide, under "Folders, masks and tables". What they leave
-    open is an error or a warning; no image changes its meaning in silence.
+    All rules are in the user guide, under "Folders, masks and tables". Ambiguous data
+    raises an error or a warning, and is never reinterpreted silently.
 
     Parameters
     ----------
     source : path
-        The folder or CSV file.
+        Folder or CSV file.
     split : {"train", "val", "test"} or None, default=None
-        Which part, where there are parts. None takes all.
+        Part to load, if the data is split into parts. None loads all images.
     anomalous : path, default=None
-        Folder of images with defects, beside a folder of good ones.
+        Folder of images with defects, if `source` is a folder of good ones.
     masks : path, default=None
-        Folder with the masks, in the folders and under the names of the images, with
-        or without ``_mask`` at the end. None looks for ``ground_truth``, ``masks`` or
-        ``gt`` within, ``ground_truth`` beside, and masks beside their images.
+        Folder with the masks, which has the same subfolders and file names as the
+        images, with or without ``_mask`` at the end. None looks for the folders
+        ``ground_truth``, ``masks`` or ``gt`` in `source`, for ``ground_truth`` next to
+        it, and for masks next to their images.
     normal : str, default=None
-        Name of the folder, or the label, of good images; it alone counts then.
+        Name of the folder, or the label, of good images. No other names then count as
+        good. None recognizes common names.
     groups : str, default=None
-        Regular expression that tells images that belong together, such as photographs
-        of one part, by their paths below `source`: those with the same text in its
-        parentheses do. ``r"(part\d+)_"`` groups "good/part7_a.png" and
-        "good/part7_b.png". None takes the column ``group`` of a table.
+        Regular expression that extracts the group of an image, such as the part that it
+        shows, from its path below `source`: images with the same text in the
+        parentheses belong to one group. ``r"(part\d+)_"`` groups "good/part7_a.png" and
+        "good/part7_b.png". None uses the column ``group`` of a table.
     resize, keep_aspect, mode, page, n_jobs, dtype, rescale, n_channels
         As for :class:`ImageFiles`.
     on_error : {"raise", "skip"}, default="raise"
-        What to do with files that cannot be read. "skip" decodes all files once,
-        leaves out those that fail, with a warning that counts them, and keeps labels
-        and masks in line. "raise" fails at a broken header at once, and at broken
-        contents when they are read.
+        How to handle files that cannot be read. "skip" decodes all files once and skips
+        those that fail, together with their labels and masks, with a warning. "raise"
+        raises an error: immediately for an invalid header, and when the file is read
+        for invalid contents.
 
     Returns
     -------
     Bunch
-        images : ImageFiles, to be given to the estimators as X;
+        images : ImageFiles, to pass to the estimators as X;
         target : ndarray of shape (n,), 1 for an anomaly;
         kind : ndarray of str (n,); split : ndarray of str (n,);
         masks : ndarray of shape (n, h, w), uint8; a list of arrays (h, w) with None
         for defects whose mask is not known, if there are some; None if there are none;
         filenames : ndarray of str (n,);
         groups : ndarray of str (n,), for ``fit``; None if nothing groups the images;
-        summary : str, what was understood, in a line.
+        summary : str, a description of the data in one line.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder or table, or nothing in it.
+        If the folder or table does not exist, or contains no images.
     ValueError
-        If it is not clear which images are good, names or labels contradict each other,
-        or `masks` holds no mask of a defect.
+        If it is ambiguous which images are good, names or labels contradict each other,
+        or `masks` contains no mask of a defect.
     ImageFileError
         If a file cannot be read.
     ImageShapeError
@@ -115,10 +117,10 @@ def load_images(
     Warns
     -----
     SkippedFilesWarning
-        With ``on_error="skip"``, if files were left out.
+        If files were skipped with ``on_error="skip"``.
     UnclearDataWarning
-        If masks or images are left over, no image is good, links lead elsewhere, or
-        values of masks can be read in two ways.
+        If masks or images are unused, no image is good, links lead outside the folder,
+        or the values of masks are ambiguous.
 
     Examples
     --------
@@ -222,10 +224,10 @@ def read_found(
     keep_empty: bool = False,
     **options: Any,
 ) -> Bunch:
-    """What :func:`load_images` gives, of files that were found.
+    """Return the result of :func:`load_images` for files that were found.
 
-    A callable as `resize` chooses a size by those of the files. `keep_empty` is for
-    collections whose authors have drawn all masks.
+    A callable `resize` chooses a size from those of the files. `keep_empty` is for
+    data sets whose authors have drawn all masks.
     """
     if not found.entries:
         raise _no_images(source, split, found)
@@ -272,9 +274,10 @@ def _no_images(source: Any, split: str | None, found: Found) -> FileNotFoundErro
 
 
 def _read_masks(found: Found, reader: MaskReader) -> tuple[Any, list[bool], list[str]]:
-    """Masks at the size of the images, of which images they are known, and doubts.
+    """Read masks at the size of the images, for which images they exist, and warnings.
 
-    An array (n, h, w) if all are known, a list with None if some are, else None.
+    Masks are an array (n, h, w) if all are known, a list with None if some are, and
+    None otherwise.
     """
     entries = found.entries
     masks = reader.read(entries)

@@ -1,4 +1,4 @@
-"""What a folder or a table holds: files, what is known of them, and what was left."""
+"""Contents of a folder or a table: files, their labels, and unused files."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Found:
         Parameters
         ----------
         known : sequence of bool, default=None
-            Of which entries the mask is known. None takes those that have a file.
+            Entries whose mask is known. None means those with a file.
         n_failed : int, default=0
             Number of files that could not be read.
         """

@@ -1,4 +1,4 @@
-"""What the names of folders say: parts, good images, and kinds of defect."""
+"""Meaning of the names of folders: parts, good images, and kinds of defect."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class _Layout:
         self._add(folder, folder.name, False, split, assumed=not self.named)
 
     def _refuse(self, folder: Folder, split: str) -> None:
-        """Where no name says which images are good, only a test can go on."""
+        """Raise if no name marks the good images, unless only a test part is read."""
         names = [kind.name for kind in folder.folders]
         known = [name for name in self._names(folder) if meaning(name, clearly=True)]
         hint = f" {known[0]!r} is one by its name, too." if known else ""
@@ -339,7 +339,7 @@ def _add_masks(
             f"such as _mask."
         )
     result.masked = matched.n_matched > 0 or (bool(inside) and n_bad > 0)
-    # A folder beside the source may hold masks of what lies elsewhere.
+    # A folder next to the source may contain masks of other images.
     if matched.unmatched and not beside:
         n = plural(len(matched.unmatched), "mask")
         result.warnings.append(
@@ -361,7 +361,7 @@ def _without_images(folder: MaskFolder, result: Found) -> MaskFolder:
 
 
 def _ground_truth_beside(source: Path) -> list[Path]:
-    """A folder of masks that lies beside the source."""
+    """Find a folder of masks next to the source."""
     above = Path(os.path.abspath(source)).parent
     if not os.access(above, os.R_OK):
         return []

@@ -108,7 +108,7 @@ def read_table(
             )
         )
     entries = _without_copies(entries, table)
-    # An empty cell says by itself that the mask is not known.
+    # An empty cell means that the mask is not known.
     return Found(entries, [], table.warnings, labelled=not unlabelled)
 
 
@@ -153,7 +153,7 @@ def _open(path: Path, *, unlabelled: bool = False) -> _Table:
 
 
 def _columns(path: Path, header: Sequence[str]) -> list[str]:
-    """What each column holds; "" for those that are not read."""
+    """Return the meaning of each column; "" for those that are not read."""
     columns = [_COLUMNS.get(name.casefold(), "") for name in header]
     if "path" not in columns:
         raise ValueError(

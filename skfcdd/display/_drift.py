@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DriftDisplay"]
 
-# The axis ends at so many times the logarithm that raises the alarm: of what lies far
-# beyond, nothing more is to be learned.
+# The axis ends at this multiple of the logarithm that raises the alarm, as values far
+# beyond it carry no further information.
 _BEYOND = 5
 
 

@@ -11,10 +11,10 @@ Science 36, 2021). The score of each image is ranked among all scores before it,
 of calibration and those of the stream. As long as all images are exchangeable, these
 ranks, with ties broken at random, are *exactly* independent and uniform. (They would
 not be if each image were ranked among the same calibration images: over a long stream,
-the chance in that fixed set would look like drift.) The monitor bets against uniform
-ranks, starting with a wealth of 1. In a fair game, the wealth ever reaches :math:`1 /
-\alpha` with a probability of at most :math:`\alpha`: that is Ville's inequality, and it
-makes the alarm valid whenever it comes.
+the sampling error of that fixed set would look like drift.) The monitor bets against
+uniform ranks, starting with a wealth of 1. In a fair game, the wealth ever reaches
+:math:`1 / \alpha` with a probability of at most :math:`\alpha`. This is Ville's
+inequality, and it makes the alarm valid at any time.
 """
 
 from __future__ import annotations

@@ -13,16 +13,16 @@ __all__ = ["Arrival", "WatchedFolder"]
 
 @dataclass(frozen=True)
 class Arrival:
-    """A file as it was seen.
+    """State of a file when it was found.
 
     Parameters
     ----------
     name : str
-        Path below the folder, as a text that any file can hold.
+        Path relative to the folder, as text that can be written to any file.
     path : Path
     modified_ns, size : int
-        When it was last modified, in nanoseconds, and its size in bytes. A file of the
-        same name for which they differ is another one.
+        Time of the last modification in nanoseconds, and size in bytes. A file of the
+        same name with different values is treated as a new file.
     """
 
     name: str
@@ -32,27 +32,27 @@ class Arrival:
 
     @property
     def state(self) -> tuple[int, int]:
-        """What tells files of one name apart."""
+        """Time and size, which distinguish successive files of the same name."""
         return self.modified_ns, self.size
 
 
 class WatchedFolder:
-    """Which files of a folder are complete and have not been seen to yet.
+    """Folder that is watched for complete files.
 
-    A file counts as complete if two looks at it, `settle` seconds apart or more, find
-    it unchanged. One that cannot be read nevertheless is tried again until it has been
-    unchanged for `patience` seconds.
+    A file is complete if it is unchanged in two scans at least `settle` seconds apart.
+    If it still cannot be read, it is tried again until it has been unchanged for
+    `patience` seconds.
 
-    Memory holds the files that are in the folder, and no others.
+    Only files that are still in the folder are kept in memory.
 
     Parameters
     ----------
     root : Path
-        Looked through with all folders in it, except hidden ones and links.
+        Folder to scan with its subfolders, except hidden ones and links.
     suffixes : collection of str
-        Endings of images, in lower case.
+        Suffixes of images, in lower case.
     settle, patience : float
-        In seconds.
+        Times in seconds.
     clock : callable, default=time.monotonic
     """
 
@@ -75,11 +75,11 @@ class WatchedFolder:
 
     @property
     def n_waiting(self) -> int:
-        """Number of files that are not seen to yet."""
+        """Number of files that are not processed yet."""
         return len(self._waiting)
 
     def look(self) -> list[Arrival]:
-        """Files that are complete and have not been seen to, the oldest first.
+        """Find complete files that are not processed yet, oldest first.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class WatchedFolder:
             If the folder itself cannot be read.
         """
         now, found = self.clock(), {a.name: a for a in _files(self.root, self.suffixes)}
-        # What is gone need not be remembered.
+        # Files that no longer exist need not be remembered.
         self._done = {n: state for n, state in self._done.items() if n in found}
         before, self._waiting = self._waiting, {}
         ready = []
@@ -103,12 +103,12 @@ class WatchedFolder:
         return sorted(ready, key=lambda arrival: (arrival.modified_ns, arrival.name))
 
     def finish(self, name: str, state: tuple[int, int]) -> None:
-        """Note that a file has been seen to, now or in an earlier run."""
+        """Mark a file as processed, in this or an earlier run."""
         self._done[name] = state
         self._waiting.pop(name, None)
 
     def may_get_better(self, arrival: Arrival) -> bool:
-        """Whether a file that cannot be read may still be being written."""
+        """Whether an unreadable file may still be in the process of being written."""
         _, since = self._waiting.get(arrival.name, (None, self.clock()))
         return self.clock() - since < self.patience
 

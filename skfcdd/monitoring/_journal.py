@@ -1,4 +1,4 @@
-"""Rows that are written once, whatever interrupts the writing."""
+"""Journal of rows that are written exactly once, despite interruptions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BEGIN = b'{"path": '
 
 
 class Journal:
-    """A file of JSON Lines that only grows, and is locked while it is open.
+    """Append-only JSON Lines file, which is locked while it is open.
 
-    Rows are on the disk when `append` returns. A last row that was cut off, because the
+    Rows are on the disk when `append` returns. An incomplete last row, because the
     process was killed or the disk was full, is removed when the file is opened again:
-    what it told was not done.
+    the work that it records was not completed.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Journal:
     OSError
         If the file cannot be opened, or another process has it open.
     ValueError
-        If it holds something else. It is left as it is.
+        If it has other contents. It is not changed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,12 +51,12 @@ class Journal:
         self._file.close()
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """All rows, one after another.
+        """Iterate over all rows.
 
         Raises
         ------
         ValueError
-            If a line is no such row.
+            If a line is not a valid row.
         """
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -72,12 +72,12 @@ class Journal:
                 yield row
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Write rows; they are on the disk when this returns.
+        """Write rows to the disk.
 
         Raises
         ------
         OSError
-            If they cannot be written.
+            If the rows cannot be written.
         """
         left = "".join(json.dumps(row) + "\n" for row in rows).encode()
         while left:

@@ -42,10 +42,10 @@ def log_bets(p: float) -> npt.NDArray[np.float64]:
 
 
 def kept_until(step: int) -> float:
-    """Share of the wealth that has not been staked yet after so many steps.
+    """Return the share of the wealth that is not yet staked after `step` steps.
 
-    It falls slower than any power: a change may come late, and there must be something
-    left to bet on it.
+    It decreases more slowly than any power, so that some wealth is left to bet on late
+    changes.
     """
     return 1 / math.log(math.e + step)
 
@@ -90,7 +90,7 @@ class Martingale:
         return self.log_wealth
 
     def state(self) -> dict[str, Any]:
-        """What JSON can hold; `restored` makes the martingale of it."""
+        """Return the state for JSON; `restored` recreates the martingale from it."""
         return {
             "step": self.step,
             "log_stakes": [v if math.isfinite(v) else None for v in self.log_stakes],

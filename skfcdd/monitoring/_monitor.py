@@ -1,4 +1,4 @@
-"""A test for drift that may be looked at after every image."""
+"""Sequential test for drift, valid after every image."""
 
 from __future__ import annotations
 
@@ -32,49 +32,49 @@ _FORMAT, _VERSION = "skfcdd-drift-monitor", 1
 
 
 class DriftMonitor(BaseEstimator):  # type: ignore[misc]
-    """Alarm when images are no longer like those of calibration.
+    """Monitor that raises an alarm if images drift away from those of calibration.
 
-    Takes the anomaly scores of a stream of images in the order in which they come, or
-    several numbers for each image, as :func:`image_statistics` gives them: a score may
-    stay as it is while the light changes. As long as the images of the stream are like
-    those of calibration, an alarm is ever raised, however long the stream is, with a
-    probability of at most `false_alarm_probability`. No assumption is made about how
-    the numbers are distributed.
+    The input is the anomaly scores of a stream of images in their order of arrival, or
+    several statistics of each image from :func:`image_statistics`, which detect changes
+    (in lighting, for example) that may not affect the score. As long as the images of
+    the stream are exchangeable with those of calibration, the probability that an alarm
+    is ever raised is at most `false_alarm_probability`, however long the stream is. No
+    distribution is assumed.
 
-    "Like those of calibration" means exchangeable: drawn from the same source, by the
-    same rule, with the same share of defects. Calibrate on the images of a normal day,
-    with whatever defects are usual, and not on images that the model was trained on.
+    Exchangeable images come from the same source, are sampled in the same way, and have
+    the same proportion of defects. Calibrate on the images of a normal day, including
+    the usual defects, but not on images used for training.
 
     Parameters
     ----------
     false_alarm_probability : float, default=0.01
-        Of an alarm ever being raised without drift, in (0, 1). Raise it to be told
-        earlier.
+        Probability of an alarm ever being raised without drift, in (0, 1). Larger
+        values detect drift earlier.
     max_scores : int, default=10000
-        Number of scores that are remembered, at least 20. It bounds memory, and is the
-        time in which the monitor forgets: a change that takes many times as many images
-        may not be noticed. Raise it where drift is very slow.
+        Maximum number of scores to keep, at least 20. It limits memory, and the speed
+        of detectable drift: a change over many times as many images may not be
+        detected. Increase it to detect very slow drift.
     random_state : int, RandomState instance or None, default=None
-        Breaks ties. The guarantee holds for any value that was not chosen by looking at
-        the results.
+        Random state for breaking ties. The guarantee holds for any value that was not
+        chosen based on the results.
 
     Attributes
     ----------
     alarm_ : bool
-        Whether the evidence has ever reached ``1 / false_alarm_probability``. An alarm
-        stays until the next ``fit``.
+        Whether the evidence has ever reached ``1 / false_alarm_probability``. It is
+        reset by ``fit``.
     alarm_at_ : int or None
-        The image of the stream, counted from 1, that raised the alarm.
+        Number of the image of the stream, starting at 1, that raised the alarm.
     alarm_column_ : int or None
-        The column that raised it.
+        Column that raised the alarm.
     alarm_probability_ : float
-        `false_alarm_probability` as it was in ``fit``.
+        Value of `false_alarm_probability` in ``fit``.
     evidence_ : float
-        Against "no drift" at present: the wealth of a gambler who began with 1. inf if
-        it exceeds the range of floats.
+        Current evidence against "no drift": the wealth of a gambler who started with 1.
+        inf if it exceeds the range of floats.
     p_value_ : float
-        The greatest evidence so far as a p-value, which holds at any time:
-        1 / evidence, at most 1.
+        Anytime-valid p-value: the reciprocal of the greatest evidence so far, at most
+        1.
     n_calibration_ : int
         Number of images in ``fit``.
     n_seen_ : int
@@ -90,11 +90,11 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     Each column has its own conformal test martingale, and the evidence is the greatest
-    wealth among them divided by the number of columns. That any of k martingales
-    reaches k / alpha has a probability of at most alpha.
+    wealth among them divided by the number of columns: the probability that any of k
+    martingales reaches k / alpha is at most alpha.
 
-    An alarm is about the stream, not about an image, and says that something has
-    changed, not what. A run of defects raises it too.
+    An alarm refers to the stream, not to a single image, and indicates that something
+    has changed, but not what. A series of defects also raises it.
 
     Examples
     --------
@@ -129,16 +129,16 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Begin a stream, with images that it is to be like.
+        """Calibrate the monitor, and start a new stream.
 
         Parameters
         ----------
         X : array-like of shape (n,) or (n, n_columns)
-            Scores of images that were not trained on, such as the
-            ``calibration_scores_`` of a model, or the anomaly scores of new images; or
-            several numbers for each image.
+            Scores of images not used for training, such as the ``calibration_scores_``
+            of a model, or the anomaly scores of new images; or several statistics of
+            each image.
         y : None
-            Ignored; for the interface of scikit-learn.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
@@ -147,8 +147,8 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         CalibrationError
-            If images are so few that not even the greatest change would be found; the
-            message says how many it takes.
+            If there are too few images to detect any change; the message states how
+            many are needed.
         ValueError
             If a number is not finite.
         """
@@ -178,13 +178,13 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         return self
 
     def update(self, X: Any) -> Self:
-        """Look at the next images of the stream.
+        """Update the evidence with the next images of the stream.
 
         Parameters
         ----------
         X : array-like of shape (n,) or (n, n_columns)
-            Their scores or numbers, in the order in which they came; any number of
-            them. However a stream is cut into parts, the results are the same.
+            Their scores or statistics, in order of arrival. The results do not depend
+            on how the stream is divided into batches.
 
         Returns
         -------
@@ -193,8 +193,8 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If a number is not finite, or there are not as many columns as in ``fit``.
-            The monitor is left as it was.
+            If a number is not finite, or the number of columns differs from that in
+            ``fit``. The monitor is then unchanged.
         """
         check_is_fitted(self)
         values = _columns(X, "X", may_be_empty=True)
@@ -223,12 +223,12 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @property
     def alarm_at_(self) -> int | None:
-        """The image of the stream, counted from 1, that raised the alarm."""
+        """Number of the image, starting at 1, that raised the alarm."""
         return self._found[0] if self.alarm_ and self._found else None
 
     @property
     def alarm_column_(self) -> int | None:
-        """The column that raised the alarm."""
+        """Column that raised the alarm."""
         return self._found[1] if self.alarm_ and self._found else None
 
     @property
@@ -239,14 +239,14 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @property
     def evidence_(self) -> float:
-        """Against "no drift" at present."""
+        """Current evidence against "no drift"."""
         check_is_fitted(self)
         greatest = max(martingale.log_wealth for martingale in self._martingales)
         return _exp(greatest - math.log(self.n_features_in_))
 
     @property
     def p_value_(self) -> float:
-        """The greatest evidence so far as a p-value that holds at any time."""
+        """Anytime-valid p-value from the greatest evidence so far."""
         check_is_fitted(self)
         greatest = max(martingale.log_greatest for martingale in self._martingales)
         return min(1.0, math.exp(math.log(self.n_features_in_) - greatest))
@@ -255,22 +255,21 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
     def course_(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
         """Numbers of images, and the decimal logarithm of the evidence after them.
 
-        Of every image for short streams; never of more than 2048 of them.
+        Contains every image for short streams, and never more than 2048 images.
         """
         check_is_fitted(self)
         values = np.array(self._trace.values, dtype=np.float64) / math.log(10)
         return self._trace.stride * np.arange(1, len(values) + 1), values
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as JSON, so that a stream goes on after a restart.
+        """Write the state as JSON, so that a stream can be resumed after a restart.
 
-        It is complete or not there: a file of before stays until the new one is
-        written.
+        The file is replaced only when the new one is completely written.
 
         Parameters
         ----------
         path : path-like
-            The file.
+            File to write.
 
         Raises
         ------
@@ -299,12 +298,12 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a state, and go on as if there had been no restart.
+        """Read a state, to continue as if there had been no restart.
 
         Parameters
         ----------
         path : path-like
-            A file that :meth:`save` has written.
+            File written by :meth:`save`.
 
         Returns
         -------
@@ -315,7 +314,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         OSError
             If the file cannot be read.
         ValueError
-            If it is no such file, or is damaged.
+            If the file does not contain a monitor, or is damaged.
 
         Examples
         --------
@@ -380,7 +379,7 @@ def _finite(values: Sequence[Any]) -> list[float]:
 def _columns(
     X: Any, name: str, *, may_be_empty: bool = False
 ) -> npt.NDArray[np.float64]:
-    """Numbers of shape (n, n_columns), to so many digits as rounding leaves equal."""
+    """Validate X as (n, n_columns), with digits affected by rounding removed."""
     values: npt.NDArray[np.float64] = check_array(
         X,
         dtype=np.float64,

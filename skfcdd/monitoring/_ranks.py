@@ -100,5 +100,5 @@ class Trace:
             self.stride *= 2
 
     def state(self) -> dict[str, Any]:
-        """What JSON can hold."""
+        """Return the state for JSON."""
         return {"stride": self.stride, "values": self.values}

@@ -1,4 +1,4 @@
-"""How many images it takes to calibrate on, for an alarm to be possible."""
+"""Number of calibration images that are needed to detect drift."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["n_scores_required"]
 
 
 def n_scores_required(false_alarm_probability: float) -> int:
-    """Number of calibration images that it takes to notice the greatest change.
+    """Return how many calibration images are needed to detect the greatest change.
 
-    The guarantee of :class:`DriftMonitor` holds for any number. But with few images,
-    those after a change soon outnumber those before, and are then what is usual. With
-    this number, an alarm is raised by a typical stream in which every image scores
-    higher than all of calibration. Smaller changes take more.
+    The guarantee of :class:`DriftMonitor` holds for any number. With few images,
+    however, those after a change soon outnumber those before it, and become the new
+    reference. With this number, an alarm is raised for a typical stream in which every
+    image scores higher than all calibration images. Smaller changes need more images.
 
     Parameters
     ----------
     false_alarm_probability : float
-        In (0, 1); of a monitor with k columns, that divided by k.
+        Probability in (0, 1). For a monitor with k columns, divide it by k.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def n_scores_required(false_alarm_probability: float) -> int:
     Raises
     ------
     ValueError
-        If it is not in (0, 1).
+        If the probability is not in (0, 1).
 
     Examples
     --------

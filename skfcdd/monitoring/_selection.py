@@ -1,4 +1,4 @@
-"""Which images to look at next."""
+"""Selection of images to label next."""
 
 from __future__ import annotations
 
@@ -14,49 +14,50 @@ from skfcdd.inspection._images import read_stack
 __all__ = ["select_images"]
 
 Floats = npt.NDArray[np.float64]
-# Images are told apart by means over so many parts of each side, of the image and of
-# its heatmap.
+# Images are compared by means over a grid with this many cells per side, of the image
+# and of its heatmap.
 _GRID = 6
-# Diversity is sought among so many times the images that are wanted.
+# Number of candidates per image to select, among which diverse ones are chosen.
 _CANDIDATES = 4
 _AT_ONCE = 64
 
 
 def select_images(estimator: Any, X: Any, n: int) -> npt.NDArray[np.intp]:
-    """Images whose marks are likely to teach a model most.
+    """Select the images whose labels are likely to improve a model most.
 
-    Most images of a line are good, and the model knows it: marks of images drawn at
-    random are mostly wasted. Chosen are images that the model calls anomalous, or
-    nearly so, and that differ from one another: each next one is the farthest from
-    those chosen so far, in what it looks like and where it is hot, weighted by how near
-    its score comes to the threshold. Above the threshold, all count alike.
+    Most images of a production line are normal, and the model predicts them correctly,
+    so that labelling images drawn at random is mostly wasted effort. This function
+    selects images that are predicted as anomalous, or nearly so, and that differ from
+    one another: each next image is the farthest from those selected so far, in its
+    appearance and its heatmap, weighted by how close its score is to the threshold. All
+    scores above the threshold have the same weight.
 
-    The choice is no random sample: figures that are measured on it say nothing about
-    all images.
+    The selection is not a random sample: metrics measured on it are not representative
+    of all images.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
+        Fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
         :class:`~skfcdd.onnx.OnnxFCDD`.
     X : array-like
-        Images that have no mark yet, as for its ``explain``.
+        Unlabelled images, as for ``explain``.
     n : int
-        How many to choose, at least 1.
+        Number of images to select, at least 1.
 
     Returns
     -------
     ndarray of shape (min(n, n_images),), int
-        Rows, the most informative first.
+        Rows of the selected images, most informative first.
 
     Raises
     ------
     TypeError
-        If `estimator` is none of these.
+        If `estimator` is not one of these.
     NotFittedError
         If it is not fitted.
     ValueError
-        If `n` is below 1, or there is no image.
+        If `n` is below 1, or X is empty.
 
     Examples
     --------
@@ -84,7 +85,7 @@ def select_images(estimator: Any, X: Any, n: int) -> npt.NDArray[np.intp]:
 
 
 def _farthest(looks: Floats, weight: Floats, n: int) -> list[int]:
-    """Rows of which each is far from all before it; the first is the first of all."""
+    """Select rows that are each far from all before, starting with the first row."""
     chosen, distance = [0], np.linalg.norm(looks - looks[0], axis=1)
     while len(chosen) < n:
         value = distance * weight

@@ -1,4 +1,4 @@
-"""Numbers by which drift of images shows."""
+"""Statistics of images for detecting drift."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _AT_ONCE = 64
 
 
 def image_statistics(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
-    """Anomaly score, brightness, contrast and sharpness of each image.
+    """Compute anomaly score, brightness, contrast and sharpness of each image.
 
-    A model whose images are normalised may score an image alike under another lamp.
-    The numbers of the image itself show such a change before it matters.
+    Normalization can make the score insensitive to a change of lighting. The statistics
+    of the image itself show such a change before it affects the score.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, another with
+        Fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, another estimator with
         ``anomaly_score``, or an :class:`~skfcdd.onnx.OnnxFCDD`.
     X : array-like
-        Images, as for its ``anomaly_score``.
+        Images, as for ``anomaly_score``.
 
     Returns
     -------
     ndarray of shape (n, 4), float64
-        In the order of ``skfcdd.monitoring.STATISTICS``: the anomaly score, and of the
-        values as they are in X their mean, their standard deviation, and the mean
-        absolute difference of neighbouring pixels.
+        Columns in the order of ``skfcdd.monitoring.STATISTICS``: the anomaly score, and
+        the mean, the standard deviation, and the mean absolute difference of
+        neighbouring pixels of the values in X.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def image_statistics(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
     NotFittedError
         If it is not fitted.
     ImageShapeError
-        If the images have another shape than those of ``fit``.
+        If the shape of the images differs from that in ``fit``.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def _of_part(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
 
 
 def image_numbers(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
-    """Brightness, contrast and sharpness of some images, of shape (n, 3)."""
+    """Compute brightness, contrast and sharpness of images, of shape (n, 3)."""
     images = read_stack(estimator, X).images.astype(np.float64)
     axes = (1, 2, 3)
     edges = [

@@ -1,4 +1,4 @@
-"""Drift of a stream that may be interrupted at any moment."""
+"""Monitoring of a stream that may be interrupted at any time."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["StreamMonitor"]
 
 
 class StreamMonitor:
-    """A monitor that is calibrated on the first images of a stream.
+    """Monitor calibrated on the first images of a stream.
 
-    It takes rows of a journal, which have the numbers of each image. The state is saved
-    now and then, after rows were written; rows that were written after it are taken in
-    again from the journal. So no image is lost, and none counts twice.
+    It reads rows of a journal with the statistics of each image. The state is saved
+    periodically, after rows are written; later rows are read again from the journal. No
+    image is thus lost or counted twice.
 
     Parameters
     ----------
     path : Path
-        The file of the state.
+        File of the state.
     n_usual : int
-        Number of images that it is calibrated on.
+        Number of images to calibrate on.
     false_alarm_probability : float
 
     Raises
@@ -36,7 +36,7 @@ class StreamMonitor:
     CalibrationError
         If `n_usual` is too small for an alarm with this probability.
     ValueError
-        If the file is damaged, or of a stream that was begun otherwise.
+        If the file is damaged, or belongs to a stream with other settings.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class StreamMonitor:
         return self.monitor is not None and self.monitor.alarm_
 
     def replay(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Take in what the journal has and the saved state has not."""
+        """Process rows of the journal that the saved state does not include."""
         for row in rows:
             if "score" not in row:
                 continue
@@ -86,7 +86,7 @@ class StreamMonitor:
         self._skipped = 0
 
     def feed(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Take in rows of further images, in their order."""
+        """Process rows of further images, in order."""
         for row in rows:
             numbers = [float(row[name]) for name in STATISTICS]
             if self.monitor is not None:
@@ -100,12 +100,12 @@ class StreamMonitor:
                 self._usual = []
 
     def save(self) -> None:
-        """Write the state, if there is one yet."""
+        """Write the state, if there is one."""
         if self.monitor is not None:
             self.monitor.save(self.path)
 
     def told(self) -> dict[str, Any]:
-        """What there is to say, for JSON."""
+        """Summarize the state for JSON."""
         monitor = self.monitor
         if monitor is None:
             return {"calibrated": False, "n_usual": len(self._usual)}

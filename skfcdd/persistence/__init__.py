@@ -1,9 +1,10 @@
-"""One file that holds a fitted estimator, and runs no code when it is opened.
+"""Saving fitted estimators to files that run no code when loaded.
 
-The file is a zip archive of two members: ``estimator.json``, parameters and learned
-state with the version of the format, and ``network.safetensors``, the numbers of the
-network. Neither can name code: the class, the backbone and the objective are looked up
-among those of skfcdd, all else is numbers and text, and what does not fit is refused.
+A file is a zip archive of two members: ``estimator.json``, with parameters, learned
+state and the version of the format, and ``network.safetensors``, with the numbers of
+the network. Neither can refer to code: the class, the backbone and the objective are
+looked up among those of skfcdd, everything else is numbers and text, and invalid
+contents raise an error.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ __all__ = ["load", "read_info", "save"]
 # 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters; up to 5,
 # images were always held out to calibrate.
 FORMAT = 6
-# Attributes that an estimator has beside its fitted model.
+# Attributes of an estimator in addition to its fitted model.
 _STATE = ("n_features_in_", "feature_names_in_")
 _JSON, _NUMBERS = "estimator.json", "network.safetensors"
 # No model of ours comes near these sizes.
 _MAX_JSON, _MAX_NUMBERS = 64 << 20, 16 << 30
-# What zipfile and json raise for bytes that are not as they should be; RuntimeError is
-# that of members with a password or of an unknown kind, or of deep nesting.
+# Exceptions of zipfile and json for invalid bytes. RuntimeError is raised for members
+# with a password or of an unknown kind, and for deep nesting.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -73,41 +74,42 @@ def save(
 ) -> Path:
     """Write a fitted estimator to one file.
 
-    Inside is all that scoring needs: preprocessing, network, threshold, calibration
-    scores, labels. The file is complete or not there: it takes its place when it has
-    been written as a whole.
+    The file contains everything needed for scoring: preprocessing, network, threshold,
+    calibration scores and labels. It is only put in place when it is completely
+    written.
 
     Parameters
     ----------
     estimator : FCDDClassifier, FCDDSegmenter or FCDDDetector
-        Fitted.
+        Fitted estimator.
     path : path
-        Usually ends in ``.skfcdd``.
+        File to write, usually with the suffix ``.skfcdd``.
     note : str, default=None
-        Anything that you want to remember of the model.
+        Free text about the model.
     metrics : dict of str to float, default=None
-        Figures of merit to go with it.
+        Metrics of the model to store with it.
 
     Returns
     -------
     pathlib.Path
-        Where the file lies.
+        Path of the file.
 
     Raises
     ------
     TypeError
-        If it is another estimator: a pipeline, say, or one of
+        If `estimator` is of another class, such as a pipeline or one of
         :mod:`skfcdd.baselines`.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     OSError
-        If the file cannot be written; an older file of this name is left as it was.
+        If the file cannot be written; an existing file is then unchanged.
 
     Warns
     -----
     NotStoredWarning
-        If parameters that matter to a further ``fit`` alone are code or data and are
-        left out: callbacks, exposed outliers, own kinds of anomalies.
+        If parameters are not stored because they are code or data. Only those that
+        matter for another ``fit`` are left out: callbacks, `outlier_exposure`, and
+        custom synthetic anomalies.
 
     Examples
     --------
@@ -186,20 +188,20 @@ def _describe(
 def load(
     path: str | os.PathLike[str], *, device: str = "auto", backbone: Any = None
 ) -> Any:
-    """Read a fitted estimator from a file that :func:`save` has written.
+    """Load a fitted estimator from a file written by :func:`save`.
 
-    No code of the file is run, whatever it holds.
+    Code in the file is never run.
 
     Parameters
     ----------
     path : path
-        The file.
+        File to load.
     device : str, default="auto"
-        Where to compute from now on. "auto" takes CUDA where there is one, wherever
+        Device of the loaded model. "auto" uses CUDA if available, regardless of where
         the model was trained.
     backbone : torch.nn.Module or callable, default=None
-        The network's code, if the model was fitted with a module or a callable: files
-        hold numbers alone.
+        Code of the network if the model was fitted with a module or a callable, as
+        files contain no code.
 
     Returns
     -------
@@ -208,12 +210,12 @@ def load(
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ModelFileError
-        If it is no such file, is damaged, comes from a newer version of the format,
-        or needs `backbone`.
+        If the file does not contain a model, is damaged, has a newer version of the
+        format, or requires `backbone`.
     ValueError
-        If this machine has no such `device`.
+        If `device` is not available.
 
     Examples
     --------
@@ -229,7 +231,7 @@ def load(
             model = with_former_sigma(model)
         if backbone is not None:
             estimator.backbone = backbone
-        # What the file could not hold is not known to have changed.
+        # Settings that the file could not store are not known to have changed.
         # Older formats do not have them, but the parameters.
         settings = NetworkSettings.of(estimator.get_params(deep=False)).resolved(
             model.images.shape
@@ -270,23 +272,23 @@ def _estimator(document: Mapping[str, Any], device: str) -> Any:
 
 
 def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a file says of its model, without building it.
+    """Read the description of the model in a file, without building it.
 
     Parameters
     ----------
     path : path
-        A file that :func:`save` has written.
+        File written by :func:`save`.
 
     Returns
     -------
     dict
         "class", "parameters", "state", "model", "versions", "note", "metrics",
-        "format" and "n_numbers", how many numbers the network has.
+        "format" and "n_numbers", how many numbers are stored for the network.
 
     Raises
     ------
     ModelFileError
-        If it is no such file.
+        If the file does not contain a model.
 
     Examples
     --------

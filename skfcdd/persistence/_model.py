@@ -85,7 +85,7 @@ def _plain(value: Any) -> Any:
 
 
 def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
-    """What numbers alone do not tell of a network."""
+    """Describe a network, except for its numbers."""
     settings, module, net = model.network, model.module, model.runner
     assert settings is not None
     preprocess, size = module.preprocess, module.preprocess.size
@@ -97,7 +97,7 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
         "loss": encoder.encode(settings.loss, "loss"),
         # The last layer, whatever "auto" may stand for one day.
         "frozen": module.backbone.paths[module.split - 1] if module.split else None,
-        # What "auto" has chosen need not be measured again.
+        # Stages chosen by "auto" need not be measured again.
         "cut": len(stages)
         if measured and stages is not None
         else encoder.encode(settings.cut, "cut"),
@@ -116,7 +116,7 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
 
 
 def _describe_memory(model: FittedModel) -> dict[str, Any] | None:
-    """What numbers alone do not tell of a memory."""
+    """Describe a memory, except for its numbers."""
     memory = model.memory
     if memory is None:
         return None
@@ -495,7 +495,7 @@ def _light(
     numbers: Mapping[str, Tensor],
     shape: tuple[int, int, int],
 ) -> Light | None:
-    """What frees images (c, h, w) of changes of light; models did without at first."""
+    """Build the correction of illumination, if the model has one (old files do not)."""
     described = network.get("light")
     if described is None:
         return None
@@ -510,9 +510,9 @@ def _light(
 
 
 def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as a fresh network takes them, of which some have lost their biases.
+    """Return weights for a fresh network, with the biases that were removed.
 
-    Objectives without biases have taken them out of all layers, and do so again.
+    Objectives without biases have removed them from all layers, and do so again.
     """
     biases = {
         key.removesuffix("weight") + "bias": torch.zeros(len(value))

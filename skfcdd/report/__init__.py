@@ -1,9 +1,9 @@
-"""A report in one HTML file, to be handed over, looked through and marked.
+"""Interactive report on images in a single HTML file, and model cards.
 
-:func:`write_report` writes the file: images with their heatmaps, the verdicts and
-figures at any threshold, and marks of whoever looks through them. The page asks nothing
-of any network. :func:`read_review` reads the marks that it exports. :func:`model_card`
-says of a model what it is, what it can promise, and where it ends.
+:func:`write_report` writes the file: images with their heatmaps, predictions and
+metrics at any threshold, and labels set by the reviewer. The page works offline.
+:func:`read_review` reads the labels that it exports. :func:`model_card` summarizes what
+a model is, what it guarantees, and what its limits are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A model card: what a model is, what it can promise, and where it ends."""
+"""Model card: summary of a model, its guarantees, and its limits."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from skfcdd.report._review import plain_name
 
 __all__ = ["ModelCard", "card_of", "model_card"]
 
-# What Markdown would not take as it is.
+# Characters to escape in Markdown.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&])")
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known of a model, in sections.
+    """Summary of a model, in sections.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class ModelCard:
     facts : dict of str to dict of str to str
         Names and values by section.
     notes : dict of str to list of str
-        Sentences by section, the limits of use among them.
+        Sentences by section, including the limits of use.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class ModelCard:
         return list(dict.fromkeys([*self.facts, *self.notes]))
 
     def to_markdown(self) -> str:
-        """The card as Markdown, for example for the page of a repository."""
+        """Return the card as Markdown, for example for the page of a repository."""
         lines = [f"# {_plain(self.title)}", ""]
         for name in self._sections:
             lines += [f"## {_plain(name)}", ""]
@@ -93,7 +93,7 @@ class ModelCard:
         return "\n".join(lines)
 
     def to_html(self) -> str:
-        """The card as a page, which needs no script and no network."""
+        """Return the card as an HTML page without scripts, which works offline."""
         parts = []
         for name in self._sections:
             rows = [
@@ -110,12 +110,13 @@ class ModelCard:
         return static.page(self.title, *parts)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """Write the card to a file, as HTML or Markdown by its ending.
+        """Write the card to a file, as HTML or Markdown depending on its suffix.
 
         Parameters
         ----------
         path : path
-            Ends in ``.html``, ``.htm`` or ``.md``. The file is complete, or not there.
+            File with the suffix ``.html``, ``.htm`` or ``.md``. It is only created when
+            it is complete.
 
         Returns
         -------
@@ -124,9 +125,9 @@ class ModelCard:
         Raises
         ------
         ValueError
-            If it has another ending.
+            If `path` has another suffix.
         OSError
-            If it cannot be written.
+            If `path` cannot be written.
         """
         target = Path(path)
         makers = {".html": self.to_html, ".htm": self.to_html, ".md": self.to_markdown}
@@ -152,27 +153,27 @@ def model_card(
     intended_use: str | None = None,
     random_state: Any = None,
 ) -> ModelCard:
-    """Write down what a model is, what it can promise, and where it ends.
+    """Summarize a model, its guarantees, and its limits.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
+        Fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
         :class:`~skfcdd.onnx.OnnxFCDD`.
     X : array-like, default=None
-        Images that it was not trained on, to be measured on. None leaves figures out.
+        Images not used for training, to compute metrics on. None omits metrics.
     y : array-like of shape (n,) or (n, h, w), default=None
-        Their labels, as for ``fit``; or masks. Needed with X.
+        Labels of X, as for ``fit``, or masks. Required with X.
     masks : array-like of shape (n, h, w), or list with None, default=None
-        Their true defects; adds figures of pixels.
+        True masks of X; adds pixel-wise metrics.
     path : path-like, default=None
-        The file of the model: adds its hash, its size and its note.
+        File of the model; adds its hash, size and note.
     title : str, default=None
-        Headline. None names the model.
+        Title. None uses the name of the model.
     intended_use : str, default=None
-        What the model is for; nothing in it says so.
+        Intended use of the model.
     random_state : int, RandomState instance or None, default=None
-        Of the intervals, which are from a bootstrap.
+        Random state of the bootstrap intervals.
 
     Returns
     -------
@@ -181,11 +182,11 @@ def model_card(
     Raises
     ------
     TypeError
-        If `estimator` is none of these.
+        If `estimator` is not one of these.
     NotFittedError
         If it is not fitted.
     ValueError
-        If there is X without y, or y does not go with X.
+        If X is given without y, or y does not match X.
     OSError
         If there is no file at `path`.
 
@@ -228,7 +229,7 @@ def card_of(
     intended_use: str | None,
     random_state: Any,
 ) -> ModelCard:
-    """As `model_card`, with what is true of the images, whatever labels there are."""
+    """Make a card as `model_card` does, with boolean labels of the images."""
     facts: dict[str, Facts] = {
         "Model": network_facts(estimator),
         "Data": data_facts(estimator),

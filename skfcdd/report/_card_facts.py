@@ -1,4 +1,4 @@
-"""What stands on a model card, section by section."""
+"""Contents of a model card, section by section."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CONFIDENCE = 0.95
 
 
 def _fitted(estimator: Any) -> Any:
-    """What ``fit`` has made; None of an exported model, or of another's estimator."""
+    """Return the fitted model; None for exported models and other estimators."""
     return getattr(estimator, "_fitted", None)
 
 
@@ -46,7 +46,7 @@ def _kind(estimator: Any) -> str:
 
 
 def network_facts(estimator: Any) -> Facts:
-    """What the model is."""
+    """Describe the model."""
     found, model = {"kind": _kind(estimator)}, _fitted(estimator)
     labels = convention_of(estimator)
     found["labels"] = (
@@ -69,7 +69,7 @@ def network_facts(estimator: Any) -> Facts:
 
 
 def data_facts(estimator: Any) -> Facts:
-    """What the model was fitted on, and takes."""
+    """Describe the images that the model was fitted on and expects."""
     h, w, c = estimator.image_shape_
     found = {"images": f"{h} x {w} pixels, {c} channel{'s' * (c > 1)}"}
     model = _fitted(estimator)
@@ -134,7 +134,7 @@ def _from_normal_only(model: Any) -> bool:
     found = model.calibration
     if found is not None and (
         found.source == "out-of-fold" or found.grouped or not found.supported
-    ):  # what is said of these stands beside
+    ):  # these are described elsewhere
         return False
     share = model.judging.contamination
     if not isinstance(rule, (FalseAlarmRate, Quantile)):
@@ -152,7 +152,7 @@ def figures(
     masks: Any,
     random_state: Any,
 ) -> Facts:
-    """What the model reaches on images of which the truth is known, with intervals."""
+    """Compute metrics with confidence intervals on labelled images."""
     n = len(truth)
     scores = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
     flagged = judge(estimator, X, scores)

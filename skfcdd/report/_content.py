@@ -1,4 +1,4 @@
-"""What stands in a report: collected in batches, from the model and the images."""
+"""Contents of a report, collected in batches from the model and the images."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ _THREADS = min(8, os.cpu_count() or 1)
 
 # Larger pictures, on the longer side, have a thumbnail of this size.
 _THUMB_FROM, _THUMB, _THUMB_QUALITY = 400, 256, 75
-# Pictures that tell how large all of them will be, of so many pixels together.
+# Number of pictures from which the total size is estimated, and their maximum number of
+# pixels in total.
 _SAMPLES, _SAMPLE_PIXELS = 8, 40_000_000
-# Bytes of the page without pictures, and of what it says of an image.
+# Bytes of the page without pictures, and of the row of an image.
 _PAGE, _ROW = 150_000, 250
 # Images with more pixels are read one at a time.
 _LARGE = 8_000_000
@@ -47,7 +48,7 @@ T = TypeVar("T")
 
 
 class Picture(NamedTuple):
-    """What is stored of an image.
+    """Data of an image in the page.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ class Content:
         return np.sort(first[:n_images])
 
     def pictures(self, rows: npt.NDArray[np.intp]) -> Iterator[tuple[int, Picture]]:
-        """What is stored of each image, batch by batch."""
+        """Yield the data of each image, computed batch by batch."""
         known, scores = self.scores, np.zeros(self.n)
         self.budget.left = len(rows)
         for part in self._batches(rows):
@@ -257,7 +258,7 @@ class Content:
             self.progress(self.done, self.total)
 
     def summary(self) -> dict[str, Any]:
-        """What a page has to know, beside the pictures."""
+        """Collect the data of the page except for the pictures."""
         assert self.scores is not None and self.value_range is not None
         truth = None if self.truth is None else self.truth.astype(int).tolist()
         # The page compares with the threshold to the last digit.

@@ -85,9 +85,10 @@ def _read(name: str) -> str:
 
 
 def _policy(scripts: list[str], style: str) -> str:
-    """What the page may do: run its own scripts, and nothing else.
+    """Return a content security policy that allows only the scripts of the page.
 
-    No script or style that comes in with a name can run, and nothing can be fetched.
+    No script or style injected through a file name can run, and nothing can be
+    fetched.
     """
     own = " ".join(f"'{_digest(script)}'" for script in scripts)
     return (

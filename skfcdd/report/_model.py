@@ -1,4 +1,4 @@
-"""What a model says of images, as a report needs it."""
+"""Predictions of a model in the form that a report needs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def examine(
 
 
 def describe(estimator: Any) -> dict[str, Any]:
-    """What a page says of the model."""
+    """Describe the model for the page."""
     pixels = convention_of(estimator).judges_pixels
     name = type(estimator).__name__
     if hasattr(estimator, "metadata_"):

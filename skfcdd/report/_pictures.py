@@ -20,8 +20,8 @@ __all__ = [
     "outline",
 ]
 
-# Heatmaps have 256 levels: so many below the scale of colours and on it, and the rest
-# up to so many times its end.
+# Heatmaps have 256 levels: numbers of levels below and on the colour scale; the rest go
+# up to this multiple of its upper limit.
 _BELOW, _ON, _BEYOND = 32, 128, 100.0
 
 

@@ -1,4 +1,4 @@
-"""Write a report: images go through in batches, from the model into the file."""
+"""Writing of reports, batch by batch."""
 
 from __future__ import annotations
 
@@ -85,90 +85,90 @@ def write_report(
 ) -> ReportInfo:
     """Write an interactive report on images to one HTML file.
 
-    The page shows the images with their heatmaps, the most anomalous first, and what
-    the model says of them at any threshold: verdicts, rates, confusion matrix, scores
-    and ROC curve. Who looks through it can mark images as defects or as good, and
-    export marks and threshold for :func:`read_review`. It runs in any browser, also
-    where there is no network, and sends nothing anywhere.
+    The page shows the images with their heatmaps, the most anomalous first, and the
+    predictions of the model at any threshold: labels, rates, confusion matrix, scores
+    and ROC curve. A reviewer can mark images as defects or as good, and export marks
+    and threshold for :func:`read_review`. The page runs in any browser, works offline,
+    and sends no data.
 
-    Images go through in batches: memory holds one batch, whatever their number.
+    Images are processed in batches, so that memory does not grow with their number.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
+        Fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
         :class:`~skfcdd.onnx.OnnxFCDD`.
     X : array-like
         Images, as for its ``explain``.
     path : path
-        The file to write; it is complete, or not there.
+        File to write. It is only created when it is complete.
     y : array-like of shape (n,) or (n, h, w), default=None
-        True labels, as for ``fit``; or masks. None leaves out rates and curves, until
-        images are marked in the page.
+        True labels, as for ``fit``, or masks. None omits rates and curves until images
+        are marked in the page.
     masks : array-like of shape (n, h, w), or list with None, default=None
-        True defects, 1 (or 255) at their pixels, to be outlined. Without y, images
-        with an anomalous pixel are the defects.
+        True masks, 1 (or 255) at anomalous pixels, which are outlined. Without y,
+        images with an anomalous pixel are the defects.
     names : sequence of str or path, default=None
-        Names of the images, all different; the review calls them by these. None takes
-        the paths of the files below the folder that holds them all, where X is made of
-        files, and else numbers.
+        Unique names of the images, also used in the review. None uses the paths of the
+        files relative to their common folder if X consists of files, and numbers
+        otherwise.
     kinds : sequence of str, default=None
         Kind of defect of each image, such as ``load_images(...).kind``.
     title : str, default=None
-        Headline. None names the model.
+        Title. None uses the name of the model.
     review : Review or path, default=None
-        Marks to open with; of images of the same names.
+        Marks to show initially, for images of the same names.
     n_images : int, default=None
-        Show at most so many images: wrong verdicts first, then the highest scores. The
-        figures count all. None shows all.
+        Maximum number of images to show: wrong predictions first, then the highest
+        scores. The metrics include all images. None shows all images.
     max_side : int, default=None
-        Pictures with a longer side than this are shrunk to it. None shows files with
-        all of their pixels, as far as `max_bytes` allows, and arrays as they are.
+        Pictures whose longer side exceeds this are resized to it. None shows files at
+        full resolution, as far as `max_bytes` allows, and arrays unchanged.
     quality : int, default=None
-        From 1 to 100: compress pictures with losses, as WebP, which makes files
-        several times smaller. None keeps every value, unless this makes the file
-        larger than `max_bytes`.
+        Quality of lossy WebP compression, from 1 to 100, which makes files several
+        times smaller. None uses lossless compression, unless the file would be larger
+        than `max_bytes`.
     max_bytes : int, default=60_000_000
-        Size of the file to stay below: pictures are compressed, and then shrunk, as
-        much as that takes. The page says what was done. None sets no limit.
+        Maximum size of the file: pictures are compressed, and then resized, as far as
+        necessary. The page states what was done. None sets no limit.
     channel : int, default=None
-        The channel to show, in grey. None shows three or four as red, green and blue,
-        and the mean of any other number in grey.
+        Channel to show in grey. None shows three or four channels as red, green and
+        blue, and the mean of any other number of channels in grey.
     value_range : tuple of float (low, high), default=None
-        Values of X that are shown black and white. None takes 0 and 255 for bytes, 0
-        and 1 for floats between them, and else nearly all values of a part of X.
+        Values of X that are shown as black and white. None uses 0 and 255 for bytes, 0
+        and 1 for floats between them, and otherwise quantiles of a sample of X.
     progress : callable, default=None
-        Called as ``progress(done, total)`` with numbers of images after every batch.
+        Called after each batch as ``progress(done, total)``, with numbers of images.
 
     Returns
     -------
     ReportInfo
-        With the size of the file. It may be given where a path is expected.
+        Path and size of the file. It can be used as a path.
 
     Raises
     ------
     TypeError
-        If `estimator` is none of these.
+        If `estimator` is not one of these.
     NotFittedError
         If it is not fitted.
     ImageShapeError
-        If images or masks have another shape than those of ``fit``.
+        If the shape of images or masks differs from that in ``fit``.
     ValueError
-        If there are not as many labels, masks, names or kinds as images, if names
-        occur twice, or if images hold NaN.
+        If the number of labels, masks, names or kinds differs from the number of
+        images, if names are not unique, or if images contain NaN.
     OSError
-        If there is no writing at `path`.
+        If `path` cannot be written.
 
     Notes
     -----
     A :class:`~skfcdd.FCDDSegmenter` has a threshold of pixels. The score of an image is
-    then the least threshold at which nothing would be marked in it: the peak of its
-    heatmap, or with ``min_area`` above 1, of its regions of this size. So an image is
-    above the threshold exactly if ``predict`` marks a defect in it, wherever the slider
-    stands.
+    then the lowest threshold at which nothing is marked in it: the peak of its heatmap,
+    or of its regions of this size if ``min_area`` is above 1. An image is thus above
+    the threshold exactly if ``predict`` marks a defect in it, for any position of the
+    slider.
 
-    Heatmaps are rounded to 256 levels: below and on the scale of colours in even steps,
-    above it in steps of 5 %. The page says how exact a value is.
+    Heatmaps are rounded to 256 levels: equidistant below and on the colour scale, and
+    in steps of 5 % above it. The page states the precision of each value.
 
     Examples
     --------
@@ -229,7 +229,7 @@ def write_known(
     value_range: tuple[float, float] | None = None,
     **options: Any,
 ) -> ReportInfo:
-    """Write a report on images of which it is known which are defects, or not at all.
+    """Write a report on images with or without true labels.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ def _check_options(
 
 
 def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] | None:
-    """What is true of the images, from labels, or else from masks."""
+    """Read the true labels of the images, from labels or else from masks."""
     if y is None and masks is not None:
         return masks_to_labels(masks).astype(bool)
     return read_truth(estimator, y, n)

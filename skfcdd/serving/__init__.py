@@ -1,9 +1,9 @@
-"""A model behind HTTP: verdicts on images that are sent to it.
+"""Serving a model over HTTP.
 
-:func:`make_app` makes an application of Starlette, which any ASGI server runs;
+:func:`make_app` makes a Starlette application, which any ASGI server can run;
 ``skfcdd serve`` runs it with uvicorn. Images that arrive together are scored together.
-What comes in is taken for hostile: sizes are limited before memory is taken, waiting
-has an end, and what is refused is refused with a status and a sentence.
+Requests are not trusted: sizes are limited before memory is allocated, waiting times
+are limited, and rejected requests receive a status code and a message.
 """
 
 from __future__ import annotations

@@ -22,32 +22,32 @@ __all__ = ["make_app"]
 
 
 def make_app(estimator: Any, *, limits: Limits | None = None) -> Any:
-    """An application that serves a model; needs Starlette.
+    """Make an application that serves a model; requires Starlette.
 
-    ``POST /score`` takes the bytes of one image file and returns its verdict;
-    ``POST /scores`` takes JSON, ``{"images": [...]}``, with files in base64, and
-    returns a list. ``GET /health`` says what is served, and ``GET /metrics`` what was
-    done, for Prometheus. Files are read as in ``fit`` and brought to its size.
+    ``POST /score`` accepts the bytes of one image file and returns its prediction;
+    ``POST /scores`` accepts JSON, ``{"images": [...]}``, with base64-encoded files, and
+    returns a list. ``GET /health`` describes the model, and ``GET /metrics`` returns
+    statistics for Prometheus. Files are read and resized as in ``fit``.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or, which is fastest on
-        CPUs, an :class:`~skfcdd.onnx.OnnxFCDD`.
+        Fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
+        :class:`~skfcdd.onnx.OnnxFCDD`, which is fastest on CPUs.
     limits : Limits, default=None
-        How much is taken. None takes the defaults of :class:`Limits`.
+        Limits on requests. None uses the defaults of :class:`Limits`.
 
     Returns
     -------
     starlette.applications.Starlette
-        For any ASGI server.
+        Application for any ASGI server.
 
     Raises
     ------
     ImportError
         If Starlette is missing.
     TypeError
-        If `estimator` is none of these.
+        If `estimator` is not one of these.
     NotFittedError
         If it is not fitted.
 
@@ -81,19 +81,19 @@ def make_app(estimator: Any, *, limits: Limits | None = None) -> Any:
 
 
 class _Server:
-    """Answers to requests."""
+    """Handlers of requests."""
 
     def __init__(self, estimator: Any, limits: Limits) -> None:
         self.estimator, self.limits = estimator, limits
         self.numbers = Metrics()
         self.scorer = Scorer(estimator, limits, self.numbers)
         self.responses = require("starlette.responses", "starlette")
-        self._held = 0  # bytes of bodies that are not answered yet
+        self._held = 0  # bytes of bodies of pending requests
 
     def counted(
         self, answer: Callable[[Any], Awaitable[Any]]
     ) -> Callable[[Any], Awaitable[Any]]:
-        """The answer, timed and counted; what goes wrong is a status and a sentence."""
+        """Wrap a handler to time and count requests, and to report errors as JSON."""
 
         async def careful(request: Any) -> Any:
             started, request.state.held = time.perf_counter(), 0
@@ -101,10 +101,10 @@ class _Server:
                 status, body = 200, await answer(request)
             except RefusedError as refused:
                 status, body = refused.status, {"error": str(refused)}
-            except self._gone():  # nobody is left to be told
+            except self._gone():  # the client has disconnected
                 status, body = 499, {"error": "The client has gone."}
             except Exception as error:
-                # The next request may be sound; this one's cause is ours to know.
+                # Other requests may succeed; the cause is only logged.
                 _log(error)
                 status, body = 500, {"error": "The server could not score the image."}
             finally:
@@ -187,7 +187,7 @@ class _Server:
             ) from None
 
     async def health(self, request: Any) -> Any:
-        """What is served."""
+        """Describe the model that is served."""
         h, w, c = self.estimator.image_shape_
         return self.responses.JSONResponse(
             {
@@ -200,7 +200,7 @@ class _Server:
         )
 
     async def metrics(self, request: Any) -> Any:
-        """What was done."""
+        """Return statistics for Prometheus."""
         text = self.numbers.text(self.scorer.n_waiting)
         return self.responses.PlainTextResponse(
             text, media_type="text/plain; version=0.0.4"

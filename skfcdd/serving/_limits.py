@@ -1,4 +1,4 @@
-"""How much a server takes."""
+"""Limits of a server."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ BUSY = "The server is busy. Try again in a moment."
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a server takes of one request, and of all.
+    """Limits on single requests, and on all of them.
 
     Parameters
     ----------
     max_bytes : int, default=10_000_000
-        Of the body of a request.
+        Maximum size of the body of a request.
     max_pixels : int, default=25_000_000
-        Of an image, which its header tells before it is unpacked.
+        Maximum number of pixels of an image, checked from its header before decoding.
     max_images : int, default=64
-        Of one request, and scored together.
+        Maximum number of images in a request, and in a batch.
     max_waiting : int, default=256
-        Images that wait at a time; more are refused with status 503.
+        Maximum number of waiting images; others are rejected with status 503.
     max_memory : int, default=200_000_000
-        Bytes of all bodies at a time; more are refused with status 503.
+        Maximum total size of bodies in bytes; others are rejected with status 503.
     timeout : float, default=10.0
-        Seconds in which the body of a request must have arrived.
+        Time limit in seconds for receiving the body of a request.
 
     Raises
     ------
     ValueError
-        If one of them is not positive.
+        If a limit is not positive.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Limits:
 
 
 class RefusedError(Exception):
-    """A request that is not answered, with the status that says why."""
+    """A request that is rejected, with its status code."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)

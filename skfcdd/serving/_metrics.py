@@ -1,4 +1,4 @@
-"""What a server counts, as Prometheus reads it."""
+"""Statistics of a server in the format of Prometheus."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Metrics:
         self._numbers: Counter[str] = Counter()
 
     def request(self, path: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
+        """Count a completed request."""
         with self._lock:
             self._requests[path, status] += 1
             self._buckets[bisect_left(_ENDS, seconds)] += 1

@@ -54,7 +54,7 @@ class Scorer:
         Raises
         ------
         RefusedError
-            If so many wait already that these would have to wait too long.
+            If too many images are waiting already.
         """
         if self.n_waiting + len(contents) > self.limits.max_waiting:
             raise RefusedError(503, BUSY)
@@ -98,7 +98,7 @@ class Scorer:
                             future.set_exception(error)
                     continue
                 for (_, future), verdict in zip(batch, found, strict=True):
-                    if not future.done():  # whoever asked may have gone
+                    if not future.done():  # the client may have disconnected
                         future.set_result(verdict)
         finally:
             self._at_work = False
@@ -125,7 +125,7 @@ class Scorer:
                     )
                 return file[:][0]
             except (OSError, ValueError) as error:
-                # Where it lay for a moment is nobody's business.
+                # Do not reveal the path of the temporary file.
                 why = str(error).replace(repr(str(path)), "the image")
                 why = why.replace(str(path), "the image")
                 raise RefusedError(422, " ".join(why.split())) from error

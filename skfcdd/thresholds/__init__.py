@@ -1,9 +1,9 @@
-"""Rules that turn scores of calibration images into a threshold.
+"""Rules that choose a threshold from the scores of calibration images.
 
-A rule is called with the truth (1 is anomalous) and the scores of images that the
-network was not trained on, and gives the number above which a score is anomalous. It
-is what ``threshold=`` of the estimators takes, by name or as an object, and it can be
-used alone. Some rules look at normal images only; the others need labelled anomalies.
+A rule is called with the true labels (1 is anomalous) and the scores of images that the
+network was not trained on, and returns the value above which a score is anomalous. Pass
+it as ``threshold=`` to an estimator, by name or as an object, or use it separately.
+Some rules use only normal images; the others need labelled anomalies.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ THRESHOLDS: Mapping[str, Callable[[], Threshold]] = MappingProxyType(
         "closest": Closest,
     }
 )
-"""Rules by the name that ``threshold=`` takes."""
+"""Rules by the names that ``threshold=`` accepts."""
 
 
 def resolve_threshold(threshold: Any, contamination: float = 0.05) -> Threshold:
@@ -54,7 +54,7 @@ def resolve_threshold(threshold: Any, contamination: float = 0.05) -> Threshold:
     threshold : str or Threshold
         A name of :data:`THRESHOLDS`, or a rule.
     contamination : float, default=0.05
-        For "auto" and "quantile".
+        Parameter of the rules "auto" and "quantile".
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a rule for a threshold is."""
+"""Base class of threshold rules."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Scores = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Threshold:
-    """Base of the rules, and the interface of one's own.
+    """Base class for threshold rules; subclass it to define your own.
 
-    A subclass says in `choose` which threshold it takes.
+    Subclasses implement `choose`, which returns the threshold.
 
     Attributes
     ----------
@@ -55,24 +55,24 @@ class Threshold:
         Parameters
         ----------
         y_true : array-like of shape (n,)
-            1 or True where anomalous, else 0.
+            True labels: 1 or True for anomalous images, and 0 for normal ones.
         y_score : array-like of shape (n,)
             Anomaly scores, non-negative.
         sample_weight : array-like of shape (n,), default=None
-            How often each score counts; only for rules that need anomalies.
+            Sample weights; only for rules that need anomalies.
         groups : array-like of shape (n,), default=None
-            Which images belong together. Rules that state a rate of false alarms
-            count each group of normal images as one; others take no notice.
+            Group of each image. Rules that limit the rate of false alarms count each
+            group of normal images as one; others ignore groups.
 
         Returns
         -------
         float
-            Greater scores are anomalous. Greater than 0.
+            Threshold, greater than 0. Scores above it are anomalous.
 
         Raises
         ------
         CalibrationError
-            If there are no normal images, too few of them, or no anomalies where the
+            If there are no normal images, too few of them, or no anomalies although the
             rule needs some.
         """
         truth = column_or_1d(y_true).astype(bool)
@@ -98,18 +98,18 @@ class Threshold:
         return max(threshold, float(np.finfo(np.float32).tiny))
 
     def check(self, n_normal: int, n_anomalous: int) -> None:
-        """Raise where so many images cannot support the rule.
+        """Raise if there are too few images for the rule.
 
         Parameters
         ----------
         n_normal, n_anomalous : int
-            Numbers of calibration images; of normal ones, the number of groups, if
-            there are some.
+            Numbers of calibration images. With groups, `n_normal` is the number of
+            groups of normal images.
 
         Raises
         ------
         CalibrationError
-            If they are too few.
+            If there are too few images.
         """
         if n_normal == 0:
             raise CalibrationError(
@@ -125,14 +125,14 @@ class Threshold:
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Threshold from checked scores.
+        """Choose the threshold from validated scores.
 
         Parameters
         ----------
         normal, anomalous : ndarray of shape (n_normal,), (n_anomalous,), float64
             Scores.
         weights : tuple of ndarray or None
-            Their weights.
+            Weights of the normal and the anomalous scores.
 
         Returns
         -------
@@ -143,33 +143,34 @@ class Threshold:
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
-        """Threshold if normal images belong together, from checked scores.
+        """Choose the threshold from validated scores of grouped normal images.
 
         Parameters
         ----------
         normal, anomalous : ndarray of shape (n_normal,), (n_anomalous,), float64
             Scores.
         groups : ndarray of shape (n_normal,)
-            The group of each normal image.
+            Group of each normal image.
 
         Returns
         -------
         float
-            By default that of :meth:`choose`, which takes no notice of groups.
+            By default that of :meth:`choose`, which ignores groups.
         """
         return self.choose(normal, anomalous, None)
 
     def asked_rate(self, n_anomalous: int) -> float | None:
-        """Share of normal images that may be called anomalous, if the rule states one.
+        """Return the limit on the rate of false alarms, if the rule has one.
 
         Parameters
         ----------
         n_anomalous : int
-            Number of calibration images that are anomalous.
+            Number of anomalous calibration images.
 
         Returns
         -------
         float or None
+            Proportion of normal images that may be predicted as anomalous.
         """
         return None
 
@@ -177,7 +178,7 @@ class Threshold:
 def check_share(
     rule: Threshold, name: str, *, closed: str = "both", optional: bool = False
 ) -> None:
-    """Raise where a field of a rule is no share.
+    """Raise if a field of a rule is not a proportion.
 
     Parameters
     ----------
@@ -185,14 +186,14 @@ def check_share(
     name : str
         Name of the field.
     closed : {"both", "left", "neither"}, default="both"
-        Which ends of [0, 1] are allowed.
+        Which limits of [0, 1] are allowed.
     optional : bool, default=False
-        Whether None is allowed too.
+        Whether None is also allowed.
 
     Raises
     ------
     ValueError
-        If it is not within these ends.
+        If the value is not within these limits.
     """
     value = getattr(rule, name)
     if value is None and optional:
@@ -208,5 +209,5 @@ def check_share(
 
 
 def just_above(score: float) -> float:
-    """The next number above a score, so that an image with this score is normal."""
+    """Return the next number above a score, at which an image is still normal."""
     return max(float(np.nextafter(score, np.inf)), float(np.finfo(np.float32).tiny))

@@ -1,4 +1,4 @@
-"""Basis of a threshold, in numbers and in words."""
+"""Summary of the calibration of a threshold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skfcdd.conformal import n_calibration_required
 
 __all__ = ["Calibration"]
 
-# Confidence in either end of the range of false alarms.
+# Confidence level of each limit of the range of false alarms.
 _CONFIDENCE = 0.95
 
 _SOURCES = {
@@ -30,26 +30,27 @@ _HELD = {
 
 @dataclass(frozen=True)
 class Calibration:
-    """Basis of a threshold, and how far the images support it.
+    """Summary of the images that a threshold was calibrated on.
 
-    ``str`` of it is a text in plain words.
+    ``str`` returns a description in plain words.
 
     Parameters
     ----------
     source : {"held-out", "out-of-fold", "given"}
-        Where the scores came from: normal images held out of training; all normal
-        images, scored by networks that were trained on the others; or those that
-        ``calibrate`` was given.
+        Origin of the scores: normal images held out of training; all normal images,
+        scored by networks that were not trained on them; or images passed to
+        ``calibrate``.
     n_images : int
         Number of normal images.
     n_groups : int
-        Number of groups of images that belong together, which is the number that
-        counts; `n_images` if there are no groups.
+        Number of groups, which is the effective number of images; `n_images` if there
+        are no groups.
     rate : float or None
-        Share of normal images that may be called anomalous, if the rule states one.
+        Proportion of normal images that may be predicted as anomalous, if the rule
+        limits it.
     n_above : float or None
-        Number of calibration images, or sum of the shares of groups, above the
-        threshold; None for a segmenter whose rule looks at pixels.
+        Number of calibration images above the threshold (with groups, the sum of their
+        proportions); None for a segmenter whose rule uses pixels.
 
     Examples
     --------
@@ -69,25 +70,25 @@ class Calibration:
 
     @property
     def grouped(self) -> bool:
-        """Whether images belong together."""
+        """Whether images are grouped."""
         return self.n_groups < self.n_images
 
     @property
     def n_required(self) -> int | None:
-        """Number of images, or groups, that the asked rate takes."""
+        """Number of images, or groups, that the requested rate requires."""
         return None if self.rate is None else n_calibration_required(self.rate)
 
     @property
     def supported(self) -> bool:
-        """Whether there are as many; True if no rate is asked for."""
+        """Whether there are enough images; True if no rate is requested."""
         return self.rate is None or self.n_groups >= n_calibration_required(self.rate)
 
     @property
     def range(self) -> tuple[float, float]:
-        """Least and greatest share of normal images that may be called anomalous.
+        """Range of plausible rates of false alarms.
 
-        As far as these images tell: with 95 % confidence in either end, after Clopper
-        and Pearson. (0, 1) if nothing is known.
+        Each limit has a confidence level of 95 % (Clopper-Pearson). It is (0, 1) if the
+        number of images above the threshold is unknown.
         """
         n, k = self.n_groups, self.n_above
         if k is None:
@@ -112,7 +113,7 @@ class Calibration:
         )
 
     def __str__(self) -> str:
-        """Basis of the threshold, in plain words."""
+        """Describe the calibration in plain words."""
         images = f"{self.n_images} normal image{'s' * (self.n_images != 1)}"
         if self.grouped:
             images += f" in {self.n_groups} group{'s' * (self.n_groups != 1)}"

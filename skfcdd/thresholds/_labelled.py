@@ -1,4 +1,4 @@
-"""Rules that weigh normal images against labelled anomalies."""
+"""Rules that use normal images and labelled anomalies."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class _Curve(Threshold):
     needs_anomalies = True
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Index of the point to take; the first point calls nothing anomalous."""
+        """Return the index of the chosen point; no score is above the first one."""
         raise NotImplementedError
 
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Take the middle of the gap below the point's score."""
+        """Compute the middle of the gap below the score of the chosen point."""
         truth, scores, weight = _joined(normal, anomalous, weights)
         fpr, tpr, thresholds = roc_curve(
             truth, scores, sample_weight=weight, drop_intermediate=False
@@ -48,7 +48,7 @@ class _Curve(Threshold):
 
 @dataclass(frozen=True)
 class Youden(_Curve):
-    """Greatest Youden's J: sensitivity + specificity - 1.
+    """Threshold that maximizes Youden's J: sensitivity + specificity - 1.
 
     Examples
     --------
@@ -58,13 +58,13 @@ class Youden(_Curve):
     """
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Index of the greatest J."""
+        """Return the index of the greatest J."""
         return int(np.argmax(tpr - fpr))
 
 
 @dataclass(frozen=True)
 class Closest(_Curve):
-    """The point of the ROC curve nearest to (0, 1), where everything is right.
+    """Threshold of the point of the ROC curve nearest to (0, 1), a perfect result.
 
     Examples
     --------
@@ -74,21 +74,21 @@ class Closest(_Curve):
     """
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Index of the nearest point."""
+        """Return the index of the nearest point."""
         return int(np.argmin(np.hypot(fpr, 1 - tpr)))
 
 
 @dataclass(frozen=True)
 class MaxFPR(_Curve):
-    """Most anomalies found with at most a given share of false alarms.
+    """Threshold with maximum sensitivity for a limited false-positive rate.
 
-    The share is that of the calibration images themselves; for one that holds for new
-    images take :class:`FalseAlarmRate`.
+    The limit applies to the calibration images. For a guarantee that holds for new
+    images, use :class:`FalseAlarmRate`.
 
     Parameters
     ----------
     rate : float
-        Greatest false-positive rate, in [0, 1].
+        Maximum false-positive rate, in [0, 1].
 
     Examples
     --------
@@ -103,18 +103,18 @@ class MaxFPR(_Curve):
         check_share(self, "rate")
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Index of the greatest sensitivity, and of its smallest rate."""
+        """Return the index of the greatest sensitivity, with the lowest rate."""
         return int(np.argmax(np.where(fpr <= self.rate + 1e-12, tpr, -1.0)))
 
 
 @dataclass(frozen=True)
 class MaxFNR(_Curve):
-    """Fewest false alarms with at most a given share of anomalies missed.
+    """Threshold with fewest false alarms for a limited false-negative rate.
 
     Parameters
     ----------
     rate : float
-        Greatest false-negative rate, in [0, 1].
+        Maximum false-negative rate, in [0, 1].
 
     Examples
     --------
@@ -129,16 +129,15 @@ class MaxFNR(_Curve):
         check_share(self, "rate")
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Index of the first point that misses few enough."""
+        """Return the index of the first point within the limit."""
         return int(np.argmax(1 - tpr <= self.rate + 1e-12))
 
 
 @dataclass(frozen=True)
 class MaxF1(Threshold):
-    """Greatest F1: harmonic mean of precision and recall.
+    """Threshold that maximizes F1, the harmonic mean of precision and recall.
 
-    Over pixels it is also that of the greatest intersection over union, which is
-    F1 / (2 - F1).
+    For pixels, it also maximizes the intersection over union, which is F1 / (2 - F1).
 
     Examples
     --------
@@ -152,7 +151,7 @@ class MaxF1(Threshold):
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Take the middle of the gap below the score of the greatest F1."""
+        """Compute the middle of the gap below the score of the greatest F1."""
         truth, scores, weight = _joined(normal, anomalous, weights)
         _, least = f1_max(PixelSample(truth.astype(bool), scores, weight, None))
         return _middle_of_gap(scores, least)
@@ -160,10 +159,10 @@ class MaxF1(Threshold):
 
 @dataclass(frozen=True)
 class Auto(Threshold):
-    """The quantile without anomalies; with them ln 2, unless Youden does better.
+    """Default rule: a quantile without anomalies, and ln 2 or Youden's J with them.
 
-    With anomalies, the natural threshold ln 2 is kept unless the one of the greatest
-    Youden's J is better by more than 0.05 in the mean of sensitivity and specificity.
+    With anomalies, the natural threshold ln 2 is used unless the one that maximizes
+    Youden's J has a balanced accuracy that is higher by more than 0.05.
 
     Parameters
     ----------
@@ -185,7 +184,7 @@ class Auto(Threshold):
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Compare both in balanced accuracy."""
+        """Choose by balanced accuracy."""
         if len(anomalous) == 0:
             return Quantile(self.contamination).choose(normal, anomalous, None)
         natural = math.log(2)
@@ -198,14 +197,14 @@ class Auto(Threshold):
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
-        """Take the quantile of groups, without anomalies."""
+        """Compute the quantile of groups if there are no anomalies."""
         if len(anomalous) == 0:
             rule = Quantile(self.contamination)
             return rule.choose_by_group(normal, anomalous, groups)
         return self.choose(normal, anomalous, None)
 
     def asked_rate(self, n_anomalous: int) -> float | None:
-        """`contamination` if there are no anomalies."""
+        """Return `contamination` if there are no anomalies."""
         return None if n_anomalous else self.contamination or None
 
 
@@ -218,7 +217,7 @@ def _joined(
 
 
 def _middle_of_gap(scores: Scores, score: float) -> float:
-    """Between `score` and the next one below it."""
+    """Compute the middle between `score` and the next one below it."""
     below = scores[scores < score]
     lower = float(below.max()) if len(below) else 0.0
     return just_above((score + lower) / 2)

@@ -1,4 +1,4 @@
-"""Rules that look at normal images alone."""
+"""Rules that use only normal images."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ __all__ = ["FalseAlarmRate", "Natural", "Quantile"]
 class Quantile(Threshold):
     r"""Quantile ``1 - contamination`` of the normal scores.
 
-    Its place among :math:`n` scores in order is :math:`(n + 1)(1 - \alpha)`, between
-    two of them if that is no whole number, so that one more normal image exceeds it
-    with about the asked probability :math:`\alpha`.
+    Its rank among :math:`n` sorted scores is :math:`(n + 1)(1 - \alpha)`, interpolated
+    if that is not an integer, so that a new normal image exceeds it with a probability
+    of about the requested :math:`\alpha`.
 
-    So few scores that not even the greatest is exceeded as rarely as that (fewer than
-    19 for 5 %) have no such quantile. It is then that of a log-normal distribution with
-    their moments: :math:`\exp(m + z s \sqrt{1 + 1/n})` with the mean :math:`m` and the
-    standard deviation :math:`s` of the logarithms, and the quantile :math:`z` of a
-    normal distribution. Of log-normal scores of ten images, 6.7 % then exceed a
-    threshold for 5 %; :math:`z` is raised for four images or fewer, so that it is 10 %
-    at most.
+    With too few scores for this rank (fewer than 19 for 5 %), the quantile of a
+    log-normal distribution with the moments of the scores is used:
+    :math:`\exp(m + z s \sqrt{1 + 1/n})` with the mean :math:`m` and the standard
+    deviation :math:`s` of the logarithms, and the quantile :math:`z` of a normal
+    distribution. For log-normal scores of ten images, 6.7 % then exceed a threshold for
+    5 %; for four images or fewer, :math:`z` is increased so that at most 10 % do.
 
     Parameters
     ----------
     contamination : float, default=0.05
-        Share of the normal images that may be called anomalous, in [0, 1).
+        Proportion of normal images that may be predicted as anomalous, in [0, 1).
 
     Examples
     --------
@@ -52,34 +51,34 @@ class Quantile(Threshold):
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Take the quantile."""
+        """Compute the quantile."""
         return just_above(normal_threshold(normal, self.contamination, None))
 
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
-        """Take the quantile of which each group has an equal share."""
+        """Compute the quantile with equal weight of all groups."""
         return just_above(normal_threshold(normal, self.contamination, groups))
 
     def asked_rate(self, n_anomalous: int) -> float | None:
-        """`contamination`; None for 0, which no number of images can show."""
+        """Return `contamination`, or None if it is 0, which cannot be verified."""
         return self.contamination or None
 
 
 @dataclass(frozen=True)
 class FalseAlarmRate(Threshold):
-    """Lowest threshold with a guarantee on false alarms.
+    """Lowest threshold with a guarantee on the rate of false alarms.
 
-    See :func:`skfcdd.conformal.false_alarm_threshold`. Refuses where the calibration
-    images are too few for the promise.
+    See :func:`skfcdd.conformal.false_alarm_threshold`. An error is raised if there are
+    too few calibration images for the guarantee.
 
     Parameters
     ----------
     rate : float
-        Share of normal images that may be called anomalous, in (0, 1).
+        Proportion of normal images that may be predicted as anomalous, in (0, 1).
     confidence : float, default=None
-        Probability with which this holds for the one threshold that is set. None
-        promises the rate on average over calibration sets.
+        Probability, over calibration sets, that the rate holds for the threshold that
+        is set. None guarantees the rate on average over calibration sets.
 
     Examples
     --------
@@ -96,16 +95,16 @@ class FalseAlarmRate(Threshold):
         check_share(self, "confidence", closed="neither", optional=True)
 
     def check(self, n_normal: int, n_anomalous: int) -> None:
-        """Raise where so few normal images cannot support the promise."""
+        """Raise if there are too few normal images for the guarantee."""
         super().check(n_normal, n_anomalous)
         if n_normal < n_calibration_required(self.rate, confidence=self.confidence):
-            zeros = np.zeros(n_normal)  # for the one message about it
+            zeros = np.zeros(n_normal)  # raises the error
             false_alarm_threshold(zeros, self.rate, confidence=self.confidence)
 
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Take the order statistic that keeps the promise."""
+        """Choose the order statistic with the guarantee."""
         return just_above(
             false_alarm_threshold(normal, self.rate, confidence=self.confidence)
         )
@@ -113,20 +112,20 @@ class FalseAlarmRate(Threshold):
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
-        """Take the score that keeps the promise for images of new groups."""
+        """Choose the score with the guarantee for images of new groups."""
         lowest = false_alarm_threshold(
             normal, self.rate, confidence=self.confidence, groups=groups
         )
         return just_above(lowest)
 
     def asked_rate(self, n_anomalous: int) -> float | None:
-        """`rate`."""
+        """Return `rate`."""
         return self.rate
 
 
 @dataclass(frozen=True)
 class Natural(Threshold):
-    """The score ln 2, at which the model's probability 1 - exp(-s) is one half.
+    """Fixed threshold ln 2, at which the model's probability 1 - exp(-s) is 0.5.
 
     Examples
     --------
@@ -138,5 +137,5 @@ class Natural(Threshold):
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Take ln 2."""
+        """Return ln 2."""
         return math.log(2)

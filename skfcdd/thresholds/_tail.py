@@ -1,4 +1,4 @@
-"""Thresholds beyond the scores: a rate that so few images cannot show."""
+"""Thresholds for rates that the number of scores is too small for."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ Groups = npt.NDArray[np.intp]
 
 
 def normal_threshold(scores: Scores, rate: float, groups: Groups | None) -> float:
-    r"""The score that a share `rate` of normal images exceeds.
+    r"""Estimate the score that a proportion `rate` of normal images exceeds.
 
     Parameters
     ----------
     scores : ndarray of shape (n,), float64
-        Of normal images.
+        Scores of normal images.
     rate : float
-        In [0, 1).
+        Proportion in [0, 1).
     groups : ndarray of int of shape (n,), or None
-        Which of them belong together; each group counts as one image.
+        Group of each image. Each group counts as one image.
 
     Returns
     -------
     float
-        The quantile of the scores at the place :math:`(n + 1)(1 - \alpha)`, between two
-        of them if that is no whole number; of groups, the next score. If they are so
-        few that not even the greatest one is exceeded as rarely as asked,
-        :func:`log_normal_quantile` of them.
+        Quantile of the scores at the rank :math:`(n + 1)(1 - \alpha)`, interpolated if
+        that is not an integer; with groups, the next score. If there are too few scores
+        for this rank, the result of :func:`log_normal_quantile`.
     """
     n = len(scores) if groups is None else len(np.unique(groups))
     if rate > 0 and n < n_calibration_required(rate):

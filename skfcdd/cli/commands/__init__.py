@@ -1,4 +1,4 @@
-"""The commands: a module each, with the function that the command line calls.
+"""Commands of the command line, each with its function in a module of its own.
 
-What takes long to import is imported when a command runs, so that ``--help`` is fast.
+Slow imports are deferred until a command runs, so that ``--help`` is fast.
 """

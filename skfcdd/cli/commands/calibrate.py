@@ -1,4 +1,4 @@
-"""Give a model another threshold."""
+"""Set the threshold of a model again."""
 
 from __future__ import annotations
 
@@ -24,46 +24,43 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="A model: .skfcdd.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model to write.")],
+    model: Annotated[Path, typer.Argument(help="Model file: .skfcdd.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model to write.")],
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Good images that the model was not trained on, or a folder or table "
-            "with a part 'calibration' or 'val'."
+            help="Good images not used for training, or a folder or table with a part "
+            "'calibration' or 'val'."
         ),
     ] = None,
     review: Annotated[
         Path | None,
         typer.Option(
-            help="Marks that a report has exported. With a folder, the marked images "
-            "in it are calibrated on; without, the threshold of the report is taken."
+            help="Marks exported from a report. With a folder, its marked images are "
+            "used for calibration; without, the threshold of the report is used."
         ),
     ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Take this threshold.")
-    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Use this threshold.")] = None,
     false_alarm_rate: Annotated[
         float | None, typer.Option(help="Guarantee this rate of false alarms.")
     ] = None,
     part: Annotated[
         str | None,
-        typer.Option(help="Part to calibrate on: val, which is the default, or test."),
+        typer.Option(help="Part to calibrate on: val (default) or test."),
     ] = None,
     force: Force = False,
     masks: Masks = None,
     normal: Normal = None,
     label: Meaning = None,
-    note: Annotated[str | None, typer.Option(help="A note to keep with it.")] = None,
+    note: Annotated[
+        str | None, typer.Option(help="Note to store with the model.")
+    ] = None,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Give a model another threshold.
-
-    What it has learned stays as it is.
-    """
+    """Set the threshold of a model again, without training."""
     from skfcdd.cli import _calibrating
     from skfcdd.cli._model import check_file
     from skfcdd.cli._reading import Source
@@ -98,7 +95,7 @@ def _rule(
     marks: Any,
     model: Path,
 ) -> Any:
-    """The threshold that is asked for, or the rule for it; None for the model's own."""
+    """Return the requested threshold or rule; None for the rule of the model."""
     from skfcdd.cli._calibrating import threshold_of
     from skfcdd.thresholds import FalseAlarmRate
 

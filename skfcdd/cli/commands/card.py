@@ -19,7 +19,7 @@ def card(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Labelled images that it was not trained on, to be measured on."
+            help="Labelled images not used for training, to compute metrics on."
         ),
     ] = None,
     output: Annotated[
@@ -27,13 +27,13 @@ def card(
         typer.Option(
             "--output",
             "-o",
-            help="A file that ends in .html or .md; may be given more than once. "
+            help="File to write, .html or .md; may be given more than once. "
             "Default: Markdown on standard output.",
         ),
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Headline of the card.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the card.")] = None,
     intended_use: Annotated[
-        str | None, typer.Option(help="What the model is for.")
+        str | None, typer.Option(help="Intended use of the model.")
     ] = None,
     masks: Masks = None,
     normal: Normal = None,
@@ -44,7 +44,7 @@ def card(
 ) -> None:
     """Write a model card, as HTML or Markdown.
 
-    What the model is, what it can promise, and where it ends.
+    It summarizes the model, its guarantees, and its limits.
     """
     from skfcdd.cli import _card
     from skfcdd.cli._model import Model

@@ -19,19 +19,23 @@ _NOT_SHOWN = 3
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="The model so far: .skfcdd, or .onnx.")],
-    second: Annotated[Path, typer.Argument(help="The new one, of any kind and size.")],
+    first: Annotated[Path, typer.Argument(help="Present model: .skfcdd or .onnx.")],
+    second: Annotated[
+        Path, typer.Argument(help="New model, of any kind and image size.")
+    ],
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Labelled images that neither was trained on: a folder for each kind, "
-            "or CSV."
+            help="Labelled images not used for training: a folder with a subfolder per "
+            "kind, or CSV."
         ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="An HTML file, with the images they disagree on."
+            "--output",
+            "-o",
+            help="HTML file to write, with the images they disagree on.",
         ),
     ] = None,
     not_worse_by: Annotated[
@@ -49,10 +53,10 @@ def compare(
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether a model is better than another.
+    """Test whether a model is better than another.
 
-    Differences in AUROC, and in false alarms and misses at the threshold of each model,
-    with their intervals.
+    Prints the differences in AUROC, and in false alarms and misses at the threshold of
+    each model, with confidence intervals.
     """
     from skfcdd.cli import _comparison
     from skfcdd.cli._model import Model

@@ -1,4 +1,4 @@
-"""The main job in one go."""
+"""Demonstration on generated images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def demo(
 ) -> None:
     """Train on generated surfaces, and draw heatmaps.
 
-    Prints how well defects are found, too.
+    Also prints how well defects are detected.
     """
     from skfcdd.cli._demo import run_demo
 

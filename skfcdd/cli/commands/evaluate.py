@@ -1,4 +1,4 @@
-"""Measure a model on labelled images."""
+"""Evaluate a model on labelled images."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def evaluate(
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model on labelled images.
+    """Evaluate a model on labelled images.
 
-    Says how many defects are found, over all and by kind, and how often a good image
-    raises a false alarm, with intervals.
+    Prints the proportion of detected defects, in total and by kind, and the rate of
+    false alarms on good images, with confidence intervals.
     """
     from skfcdd.cli import _evaluation
     from skfcdd.cli._model import Model

@@ -1,4 +1,4 @@
-"""Write a model as ONNX."""
+"""Export a model to ONNX."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write a model as ONNX, and compare the two."""
+    """Export a model to ONNX, and compare it with the original."""
     from skfcdd.cli._model import check_file
     from skfcdd.cli._writing import check_place, command, size_of
     from skfcdd.export import to_onnx

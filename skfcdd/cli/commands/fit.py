@@ -29,15 +29,15 @@ def fit(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Good images; or a folder for each kind, one of them 'good'; or the "
-            "layout of MVTec-AD; or a CSV file with path, label, mask and split."
+            help="Good images; a folder with a subfolder per kind, including 'good'; "
+            "the layout of MVTec-AD; or a CSV file with path, label, mask and split."
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The model to write.")
+        Path, typer.Option("--output", "-o", help="Model file to write.")
     ] = Path("model.skfcdd"),
     kind: Annotated[
-        Kind, typer.Option(help="Verdicts on images, or on pixels.")
+        Kind, typer.Option(help="Predict labels of images, or of pixels.")
     ] = Kind.classifier,
     force: Force = False,
     masks: Masks = None,
@@ -46,47 +46,47 @@ def fit(
     review: Annotated[
         Path | None,
         typer.Option(
-            help="Marks that a report has exported: they count as the truth, and the "
-            "marked images are trained on, of whatever part they are."
+            help="Marks exported from a report. They replace labels, and the marked "
+            "images are used for training, in whichever part they are."
         ),
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(
-            help="Size that images are brought to: 256, or 256x320 (height x width). "
-            "Default: their median, with a shorter side of at most 128."
+            help="Size to resize images to: 256, or 256x320 (height x width). Default: "
+            "their median size, with a shorter side of at most 128."
         ),
     ] = None,
     keep_aspect: Annotated[
-        bool, typer.Option("--keep-aspect", help="Fill up instead of stretching.")
+        bool, typer.Option("--keep-aspect", help="Pad instead of stretching.")
     ] = False,
     backbone: Annotated[
-        str, typer.Option(help="The network; see the documentation for names.")
+        str, typer.Option(help="Backbone; see the documentation for names.")
     ] = "auto",
     weights: Annotated[
         str,
-        typer.Option(help="auto, imagenet, a file with weights, or none for random."),
+        typer.Option(help="auto, imagenet, a weights file, or none for random."),
     ] = "auto",
     frozen: Annotated[
         int | None,
-        typer.Option(min=0, help="Stages of the network not to train. Default: auto."),
+        typer.Option(min=0, help="Number of frozen stages. Default: auto."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the images. Default: auto.")
+        int | None, typer.Option(min=1, help="Number of epochs. Default: auto.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Images in a batch.")] = 16,
     pooling: Annotated[
-        str, typer.Option(help="Score of an image: mean, max, or a share such as 0.02.")
+        str, typer.Option(help="Score pooling: mean, max, or a share such as 0.02.")
     ] = "mean",
     synthetic: Annotated[
-        str, typer.Option(help="Synthetic anomalies to put on good images.")
+        str, typer.Option(help="Synthetic anomalies drawn on good images.")
     ] = "mixed",
     normalize: Annotated[
         str,
         typer.Option(help="auto, standard, contrast, imagenet, flat-field or local."),
     ] = "auto",
     contamination: Annotated[
-        float, typer.Option(help="Share of good images that may be called anomalous.")
+        float, typer.Option(help="Proportion of good images that may be flagged.")
     ] = 0.05,
     false_alarm_rate: Annotated[
         float | None,
@@ -94,24 +94,27 @@ def fit(
     ] = None,
     validation_fraction: Annotated[
         float | None,
-        typer.Option(help="Share of good images that only set the threshold."),
+        typer.Option(help="Proportion of good images held out for the threshold."),
     ] = None,
     page: Annotated[
-        int | None, typer.Option(min=0, help="Which image of files with several.")
+        int | None,
+        typer.Option(min=0, help="Index of the image in files with several."),
     ] = None,
     mode: Annotated[Mode, typer.Option(help="Channels of the files.")] = Mode.auto,
     device: Device = "auto",
     seed: Annotated[
         int, typer.Option(help="Random state: the same one gives the same model.")
     ] = 0,
-    note: Annotated[str | None, typer.Option(help="A note to keep with it.")] = None,
+    note: Annotated[
+        str | None, typer.Option(help="Note to store with the model.")
+    ] = None,
     on_error: Broken = OnError.stop,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Train on the images of a folder, and write the model.
 
-    Ctrl-C ends the training, and what was learned until then is written.
+    Ctrl-C stops the training, and the model trained so far is written.
     """
     from skfcdd.cli import _training
     from skfcdd.cli._reading import Source
@@ -156,7 +159,7 @@ def fit(
 
 
 def _end(interrupted: bool) -> None:
-    """Who has stopped it learns of it by the exit code as well."""
+    """Report an interruption by the user with the exit code, too."""
     if interrupted:
         print("Stopped; the model was written.", file=sys.stderr)
         raise typer.Exit(130)

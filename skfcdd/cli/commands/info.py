@@ -1,4 +1,4 @@
-"""Say what a model is."""
+"""Describe a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["info"]
 
 
 def info(model: Saved, as_json: AsJson = False) -> None:
-    """Say what a model is, and how it decides."""
+    """Describe a model and its threshold."""
     from skfcdd.cli._basis import basis
     from skfcdd.cli._model import Model, check_file
 

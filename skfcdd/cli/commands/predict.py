@@ -17,35 +17,37 @@ __all__ = ["predict"]
 
 def predict(
     model: Saved,
-    folder: Annotated[Path, typer.Argument(help="A folder, a table, or an image.")],
+    folder: Annotated[Path, typer.Argument(help="Folder, table, or image.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The table. Default: standard output."),
+        typer.Option(
+            "--output", "-o", help="Table to write. Default: standard output."
+        ),
     ] = None,
-    rows: Annotated[Rows, typer.Option("--format", help="Form of it.")] = Rows.csv,
+    rows: Annotated[Rows, typer.Option("--format", help="Table format.")] = Rows.csv,
     regions: Annotated[
         Path | None,
         typer.Option(
-            help="A second table: box, area and peak of each defect of the images that "
-            "are called anomalous, in pixels of the files."
+            help="Second table to write: box, area and peak of each defect in "
+            "anomalous images, in pixels of the files."
         ),
     ] = None,
     heatmaps: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for pictures: the heatmap over each image, with an outline "
-            "around what is marked, verdict, score and threshold."
+            help="Folder for pictures: the heatmap over each image, with outlines of "
+            "marked regions, verdict, score and threshold."
         ),
     ] = None,
     masks: Annotated[
         Path | None,
-        typer.Option(help="Folder for masks: white where a defect is marked."),
+        typer.Option(help="Folder for masks: white at pixels marked as defects."),
     ] = None,
     layout: Annotated[
         Layout,
         typer.Option(
-            help="Of the heatmaps: overlay, the image side-by-side with it, or the "
-            "parts of the heatmap too."
+            help="Layout of the pictures: overlay, side by side with the image, or "
+            "also with the parts of the heatmap."
         ),
     ] = Layout.overlay,
     device: Device = "auto",
@@ -53,11 +55,11 @@ def predict(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score images, and say where their defects are.
+    """Score images, and localize their defects.
 
-    Each has a row with path, score, probability, verdict and threshold. Of models with
-    a memory of normal features, a row also says how much of the score comes from what
-    was never seen before, from 0 to 1.
+    Writes a row for each image, with path, score, probability, verdict and threshold.
+    For models with a memory of normal features, it also has the proportion of the score
+    that comes from novelty, from 0 to 1.
     """
     from skfcdd.cli import _scoring
     from skfcdd.cli._model import Model
@@ -80,5 +82,5 @@ def predict(
         )
     if output is not None:
         console.conclude(outcome, as_json)
-    elif not quiet:  # the rows stand on standard output
+    elif not quiet:  # the rows are on standard output
         console.conclude(outcome, as_json, file=sys.stderr)

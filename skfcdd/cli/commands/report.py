@@ -1,4 +1,4 @@
-"""Write a page to look through images."""
+"""Write an HTML report for reviewing images."""
 
 from __future__ import annotations
 
@@ -28,38 +28,40 @@ def report(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Images: a folder for each kind, one of them 'good'; the layout of "
-            "MVTec-AD; a CSV file; or a folder of images that nothing is known of."
+            help="Images: a folder with a subfolder per kind, including 'good'; the "
+            "layout of MVTec-AD; a CSV file; or a folder of unlabelled images."
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The HTML file to write.")
+        Path, typer.Option("--output", "-o", help="HTML file to write.")
     ] = Path("report.html"),
     masks: Masks = None,
     normal: Normal = None,
     label: Meaning = None,
-    title: Annotated[str | None, typer.Option(help="Headline of the report.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
     review: Annotated[
-        Path | None, typer.Option(help="Marks to begin with, as a report exports them.")
+        Path | None, typer.Option(help="Initial marks, as exported from a report.")
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(min=1, help="Show at most so many images, wrong verdicts first."),
+        typer.Option(min=1, help="Maximum number of images, wrong verdicts first."),
     ] = None,
     max_side: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Longer side of the pictures. Default: that of the files."
+            min=1, help="Longer side of the pictures. Default: as in the files."
         ),
     ] = None,
     quality: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="Of compressed pictures."),
+        typer.Option(
+            min=1, max=100, help="Quality of compressed pictures, from 1 to 100."
+        ),
     ] = None,
     max_megabytes: Annotated[
         float,
         typer.Option(
-            min=1, help="Size of the file to stay below, with smaller pictures."
+            min=1, help="Maximum size of the file; pictures are reduced to fit."
         ),
     ] = 60.0,
     device: Device = "auto",
@@ -67,9 +69,9 @@ def report(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write an HTML page to look through images.
+    """Write an HTML report for reviewing images.
 
-    Its reader can move the threshold, and mark what is a defect in truth.
+    A reviewer can move the threshold, and mark images as defects or as good.
     """
     from skfcdd.cli import _report
     from skfcdd.cli._model import Model

@@ -1,4 +1,4 @@
-"""Choose images to be marked."""
+"""Select images to mark."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ __all__ = ["select"]
 
 def select(
     model: Saved,
-    folder: Annotated[Path, typer.Argument(help="Images of which nothing is known.")],
+    folder: Annotated[Path, typer.Argument(help="Unlabelled images.")],
     number: Annotated[
-        int, typer.Option("--number", "-n", min=1, help="How many to choose.")
+        int, typer.Option("--number", "-n", min=1, help="Number of images to select.")
     ] = 25,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A page to mark them in.")
+        Path,
+        typer.Option("--output", "-o", help="HTML page to write, for marking them."),
     ] = Path("to_mark.html"),
     review: Annotated[
-        Path | None, typer.Option(help="Marks so far: these images are left out.")
+        Path | None, typer.Option(help="Previous marks; these images are skipped.")
     ] = None,
     as_json: AsJson = False,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Choose the images that are worth a mark, for update."""
+    """Select the images that are most useful to mark, for update."""
     from skfcdd.cli import _selecting
     from skfcdd.cli._model import Model
 

@@ -14,27 +14,30 @@ __all__ = ["serve"]
 def serve(
     model: Saved,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 is all of them.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 means all.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 8000,
     max_bytes: Annotated[
-        int, typer.Option(min=1, help="Greatest size of a request.")
+        int, typer.Option(min=1, help="Maximum size of a request.")
     ] = 10_000_000,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Greatest number of pixels of an image.")
+        int, typer.Option(min=1, help="Maximum number of pixels of an image.")
     ] = 25_000_000,
     max_waiting: Annotated[
-        int, typer.Option(min=1, help="Images that may wait; more get status 503.")
+        int,
+        typer.Option(
+            min=1, help="Maximum number of waiting images; others get status 503."
+        ),
     ] = 256,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for a request to arrive.")
+        float, typer.Option(min=0.1, help="Timeout in seconds for receiving a request.")
     ] = 10.0,
     device: Device = "auto",
 ) -> None:
     """Serve a model over HTTP.
 
-    POST an image to /score, and get its verdict. There is no password: whoever reaches
-    the port may ask.
+    POST an image to /score to get its verdict. There is no authentication: anyone who
+    can reach the port can send images.
     """
     from skfcdd.cli import _serving
     from skfcdd.cli._model import Model

@@ -1,4 +1,4 @@
-"""Say which images train, calibrate and test."""
+"""Split images into training, calibration and test sets."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ __all__ = ["split"]
 def split(
     folder: Annotated[
         Path,
-        typer.Argument(help="A folder for each kind, one of them 'good', or a table."),
+        typer.Argument(
+            help="Folder with a subfolder per kind, including 'good'; or a table."
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The table to write.")
+        Path, typer.Option("--output", "-o", help="Table to write.")
     ] = Path("parts.csv"),
     train: Annotated[
-        float, typer.Option(help="Share of the good images to train on.")
+        float, typer.Option(help="Proportion of good images for training.")
     ] = 0.6,
     calibration: Annotated[
-        float, typer.Option(help="Share of the good images to calibrate on.")
+        float, typer.Option(help="Proportion of good images for calibration.")
     ] = 0.2,
     group: Annotated[
         str | None,
         typer.Option(
-            help="Regular expression: what it finds in the name of a file, or its "
-            "first bracket, is the group, such as '^part[0-9]+'. Groups stay whole."
+            help="Regular expression whose match in a file name, or its first group in "
+            "parentheses, is the group, such as '^part[0-9]+'. Groups are not split."
         ),
     ] = None,
     seed: Seed = 0,
@@ -41,10 +43,10 @@ def split(
     label: Meaning = None,
     as_json: AsJson = False,
 ) -> None:
-    """Divide images into training, calibration and test.
+    """Split images into training, calibration and test sets.
 
-    Writes a table that the other commands take for a folder. All defects are for
-    testing. Copies of a file are in the same part.
+    Writes a table that the other commands accept in place of a folder. All defects are
+    in the test set. Copies of a file are in the same set.
     """
     from skfcdd.cli import _splitting
     from skfcdd.cli._reading import Source

@@ -1,4 +1,4 @@
-"""Let a model learn from marks."""
+"""Train a model further with marked images."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ __all__ = ["update"]
 
 
 def update(
-    model: Annotated[Path, typer.Argument(help="The model so far: .skfcdd.")],
-    folder: Annotated[Path, typer.Argument(help="The images that were marked.")],
+    model: Annotated[Path, typer.Argument(help="Present model: .skfcdd.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the marked images.")],
     review: Annotated[
-        Path, typer.Option(help="Marks, as a report on this folder exports them.")
+        Path, typer.Option(help="Marks exported from a report on this folder.")
     ],
     train: Annotated[
-        Path, typer.Option(help="What the model was trained on, as for fit.")
+        Path, typer.Option(help="Training images of the model, as for fit.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The model to write.")
+        Path, typer.Option("--output", "-o", help="Model file to write.")
     ] = Path("updated.skfcdd"),
     normal: Normal = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Further passes. Default: as in fit.")
+        int | None,
+        typer.Option(min=1, help="Number of further epochs. Default: as in fit."),
     ] = None,
-    note: Annotated[str | None, typer.Option(help="A note to keep with it.")] = None,
+    note: Annotated[
+        str | None, typer.Option(help="Note to store with the model.")
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Let a model learn from images that were marked.
+    """Train a model further with marked images.
 
-    Training goes on. Defects among them are the anomalies to learn from, and what was
-    called good by mistake is put right. Images that were trained on do not set the
-    threshold.
+    Marked defects are used as anomalies in training, and wrong labels of training
+    images are corrected. The threshold is not set on images used for training.
     """
     from skfcdd.cli import _updating
     from skfcdd.cli._model import Model

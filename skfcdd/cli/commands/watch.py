@@ -16,42 +16,42 @@ __all__ = ["watch"]
 def watch(
     model: Saved,
     folder: Annotated[
-        Path, typer.Argument(help="Where images appear, also in folders below.")
+        Path, typer.Argument(help="Folder to watch, with its subfolders.")
     ],
     output: Annotated[
         Path,
         typer.Option(
             "--output",
             "-o",
-            help="JSON Lines that rows are added to. A later run goes on after them.",
+            help="JSON Lines file to append to. A later run continues it.",
         ),
     ] = Path("verdicts.jsonl"),
     poll: Annotated[
-        float, typer.Option(min=0.01, help="Seconds between two looks.")
+        float, typer.Option(min=0.01, help="Seconds between scans of the folder.")
     ] = 1.0,
     settle: Annotated[
         float,
-        typer.Option(min=0.0, help="Seconds that a complete file stays unchanged."),
+        typer.Option(min=0.0, help="Seconds without changes until a file is complete."),
     ] = 1.0,
     patience: Annotated[
         float,
         typer.Option(
-            min=0.0, help="Seconds after which an unreadable file counts as broken."
+            min=0.0, help="Seconds after which an unreadable file counts as damaged."
         ),
     ] = 30.0,
     once: Annotated[
-        bool, typer.Option("--once", help="Stop when all files are seen to.")
+        bool, typer.Option("--once", help="Stop when all files are processed.")
     ] = False,
     usual: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Watch for drift from the first so many images; 0 does not watch.",
+            help="Number of first images as the reference for drift; 0 disables it.",
         ),
     ] = 200,
     false_alarm_probability: Annotated[
         float,
-        typer.Option(help="Of an alarm ever being raised without drift."),
+        typer.Option(help="Probability of ever raising a drift alarm without drift."),
     ] = 0.01,
     as_json: AsJson = False,
     device: Device = "auto",
@@ -59,8 +59,8 @@ def watch(
 ) -> None:
     """Score images as they appear in a folder.
 
-    Each gets one row, also over restarts. Ctrl-C, or a TERM signal, finishes the images
-    at hand, writes them, and ends.
+    Writes exactly one row for each image, also after restarts. On Ctrl-C or a TERM
+    signal, the current images are finished and written before it stops.
     """
     from skfcdd.cli._model import Model
     from skfcdd.cli._watching import Pace, stopping
