@@ -264,10 +264,9 @@ def test_pretrained_networks_get_photographs(form, n_channels):
 @pytest.mark.parametrize("level", [0, 7, 255])
 def test_constant_images(form, dtype, level):
     preprocess = learn(np.full((4, 9, 8, 3), level, dtype), form)
-    for images in (
-        torch.full((2, 3, 9, 8), float(level)),
-        255 * torch.rand(2, 3, 9, 8),
-    ):
+    # Among so many noisy images, levels overshoot to below 0 at some borders.
+    noise = torch.rand(200, 3, 9, 8, generator=torch.Generator().manual_seed(0))
+    for images in (torch.full((2, 3, 9, 8), float(level)), 255 * noise):
         assert preprocess(preprocess.unit(images)).isfinite().all()
 
 

@@ -37,6 +37,8 @@ _PIECE = 512
 _LEAST_SHARE = 0.25
 # Below this fraction of the mean of good images, a level is dark rather than dim.
 _LEAST_LEVEL = 0.1
+# No level is below this part of the unit range, even if all good images are black.
+_LEAST_STEP = 1e-6
 # Keeps the noise of an image without contrast from being amplified.
 _LEAST_CONTRAST = 0.01
 
@@ -132,8 +134,8 @@ class LocalLevel(nn.Module):
         middle = images.mean(dim=(2, 3), keepdim=True)
         centred = images - middle
         slow = smooth(centred, self.sigmas)
-        least = _LEAST_LEVEL * (self.target + self.dark)
-        least = least + torch.finfo(least.dtype).tiny
+        # Borders overshoot: the level of noisy images can be negative there.
+        least = (_LEAST_LEVEL * (self.target + self.dark)).clamp_min(_LEAST_STEP)
         return (centred - slow) / torch.maximum(slow + middle + self.dark, least)
 
     def window(
