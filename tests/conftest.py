@@ -22,6 +22,7 @@ N_THREADS = min(2, torch.get_num_threads())
 if "PYTEST_XDIST_WORKER" in os.environ:
     N_THREADS = 1
 torch.set_num_threads(N_THREADS)
+torch.manual_seed(0)  # of networks that are made as the tests are collected
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "nightly" in item.keywords:
                 item.add_marker(skip)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Give each test, and each fixture, the same random numbers in every run."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
