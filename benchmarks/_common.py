@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 from skfcdd._engine.inference import pool_maps
 from skfcdd._inputs.images import ImageArray
 from skfcdd._scoring import AnomalyScorer
+from skfcdd.datasets import make_defects
 
 POOLINGS = ("mean", 0.1, 0.02, "max")
 RESULTS = Path(__file__).parent / "results"
@@ -50,6 +51,21 @@ def load_tiles(side: int = 128) -> dict[str, np.ndarray]:
         "mask_test": mask[test],
         "kind_test": kind[test],
         "tile_test": tile[test],
+    }
+
+
+def load_surface(texture: str) -> dict[str, np.ndarray]:
+    """Generated images: 300 good ones to train on, 100 and as many defects to test."""
+    data = make_defects(
+        500, image_size=128, texture=texture, anomaly_fraction=0.2, random_state=1
+    )
+    good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
+    test = np.concatenate([good[-len(bad) :], bad])
+    return {
+        "X_train": data.images[good[: -len(bad)]],
+        "X_test": data.images[test],
+        "mask_test": data.masks[test],
+        "kind_test": np.where(data.target[test], data.defect[test], "free"),
     }
 
 

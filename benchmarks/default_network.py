@@ -20,13 +20,13 @@ from _common import (
     RESULTS,
     auroc_by_pooling,
     earlier,
+    load_surface,
     load_tiles,
     record,
     with_reading,
 )
 
 from skfcdd import FCDDClassifier
-from skfcdd.datasets import make_defects
 from skfcdd.metrics import aupro_score, pixel_roc_auc_score
 
 SURFACES = ("fabric", "brushed_metal", "wood", "tablets")
@@ -55,22 +55,7 @@ def load(data: str) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
             yield f"foreign {name}", load_foreign(name)
     else:
         for name in SURFACES:
-            yield f"surface {name}", _surface(name)
-
-
-def _surface(texture: str) -> dict[str, np.ndarray]:
-    """Generated images: 300 good ones to train on, 100 and as many defects to test."""
-    data = make_defects(
-        500, image_size=128, texture=texture, anomaly_fraction=0.2, random_state=1
-    )
-    good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
-    test = np.concatenate([good[-len(bad) :], bad])
-    return {
-        "X_train": data.images[good[: -len(bad)]],
-        "X_test": data.images[test],
-        "mask_test": data.masks[test],
-        "kind_test": np.where(data.target[test], data.defect[test], "free"),
-    }
+            yield f"surface {name}", load_surface(name)
 
 
 def run(variant: str, data: str, arrays: dict[str, np.ndarray], seed: int) -> dict:

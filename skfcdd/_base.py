@@ -212,11 +212,13 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
 
         folds: list[Fold] = []
 
-        def prepare(split: Split, seed: int) -> None:
+        def prepare(split: Split, seed: int, digests: Any) -> None:
             self._check_split(split, targets)
             if settings.validation_fraction is None:
                 made = lambda trained: trained.model(blank, None, images)  # noqa: E731
-                folds.extend(cross_fit(settings, images, targets, split, seed, made))
+                folds.extend(
+                    cross_fit(settings, images, targets, split, seed, digests, made)
+                )
 
         def fitted(trained: Trained) -> FittedModel:
             model = trained.model(blank, previous, images)

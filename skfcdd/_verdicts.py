@@ -18,6 +18,7 @@ from skfcdd._regions import drop_small
 __all__ = [
     "SLACK",
     "Convention",
+    "anomaly_probability",
     "convention_of",
     "decisive_scores",
     "is_above",
@@ -121,14 +122,19 @@ class Convention:
         self, heatmaps: npt.NDArray[np.float32], threshold: float
     ) -> Scores:
         """Return the probability that each pixel is anomalous; 0.5 at the threshold."""
-        ratio = settled(heatmaps, threshold) / threshold
-        return np.asarray(-np.expm1(-np.log(2) * ratio))
+        return anomaly_probability(heatmaps, threshold)
 
     def masks(
         self, heatmaps: npt.NDArray[np.float32], threshold: float
     ) -> npt.NDArray[np.bool_]:
         """Return masks of anomalous regions of at least `min_area` pixels."""
         return drop_small(is_above(heatmaps, threshold), self.min_area)
+
+
+def anomaly_probability(scores: npt.NDArray[Any], threshold: float) -> Scores:
+    """Return the probability of an anomaly; above 0.5 exactly if it is predicted."""
+    ratio = settled(scores, threshold) / threshold
+    return np.asarray(-np.expm1(-np.log(2) * ratio))
 
 
 def convention_of(estimator: Any) -> Convention:

@@ -17,6 +17,7 @@ from skfcdd import FCDDDetector, FCDDSegmenter
 from skfcdd._engine.crossfit import CrossFitted, Fold, deal_folds
 from skfcdd._engine.split import Split, resolve_validation
 from skfcdd._inputs.groups import check_groups, units
+from skfcdd._inputs.images import ImageArray
 from skfcdd.conformal import conformal_p_values, false_alarm_threshold
 from skfcdd.exceptions import CalibrationError, CheckpointError, FewImagesWarning
 from skfcdd.persistence import load, save
@@ -53,6 +54,15 @@ def test_copies_and_groups_stay_together():
     assert len(np.unique(together)) == 3
     assert together[0] == together[3] == together[4]
     assert len(np.unique(units(digests, None))) == 4
+
+
+def test_images_are_hashed_once_for_all_trainings(monkeypatch):
+    hashed, digests = [], ImageArray.digests
+    monkeypatch.setattr(
+        ImageArray, "digests", lambda images: hashed.append(images) or digests(images)
+    )
+    model = quick(validation_fraction="auto", max_epochs=1).fit(GOOD)
+    assert model.calibration_.source == "out-of-fold" and len(hashed) == 1
 
 
 def test_all_images_are_trained_on_and_none_scores_itself(grouped):

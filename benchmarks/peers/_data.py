@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks._common import load_tiles
+from benchmarks._common import load_surface, load_tiles
 from skfcdd.backbones import make_backbone
-from skfcdd.datasets import make_defects
 
 __all__ = ["DATA", "load", "write_images"]
 
@@ -27,18 +26,8 @@ def load(data: str) -> Arrays:
     """X_train, X_test, mask_test, kind_test and, of the tiles, tile_test."""
     if data.startswith("tiles"):
         return load_tiles(int(data.removeprefix("tiles")))
-    made = make_defects(
-        500, image_size=128, texture=data, anomaly_fraction=0.2, random_state=1
-    )
-    good, bad = np.flatnonzero(made.target == 0), np.flatnonzero(made.target)
-    test = np.concatenate([good[-len(bad) :], bad])
-    return {
-        "X_train": made.images[good[: -len(bad)]],
-        "X_test": made.images[test],
-        "mask_test": made.masks[test],
-        "kind_test": np.where(made.target[test], made.defect[test], "free"),
-        "tile_test": np.arange(len(test)),
-    }
+    arrays = load_surface(data)
+    return arrays | {"tile_test": np.arange(len(arrays["X_test"]))}
 
 
 DATA = ("tiles128", "tiles224", *TEXTURES)

@@ -93,6 +93,7 @@ def cross_fit(
     targets: Targets,
     split: Split,
     seed: int,
+    digests: npt.NDArray[np.uint64],
     fitted: Callable[[Trained], FittedModel],
 ) -> list[Fold]:
     """Train a network for each fold, on the images of the others.
@@ -107,6 +108,8 @@ def cross_fit(
         Its images are dealt out. Of anomalies only those that it holds out are.
     seed : int
         Of the deal, and of all trainings.
+    digests : ndarray of shape (n,), uint64
+        Hashes of the images.
     fitted : callable
         Makes a model of what a training gives.
 
@@ -131,7 +134,7 @@ def cross_fit(
         random_state=seed,
         verbose=0,
     )
-    together = units(images.digests(), targets.groups)
+    together = units(digests, targets.groups)
     rng = np.random.RandomState(seed)
     normal = deal_folds(split.held_normal, together, rng)
     anomalous = [split.held_anomalous[:0]] * len(normal)
@@ -144,7 +147,7 @@ def cross_fit(
             print(f"calibration: training {number} of {len(normal)}", flush=True)
         part = split.without(good, bad)
         with silenced():  # the last training tells
-            trained = train(own, images, targets, given=part)
+            trained = train(own, images, targets, given=(part, digests))
             model = fitted(trained)
         if trained.net.interrupted_:
             raise KeyboardInterrupt

@@ -196,10 +196,8 @@ class Recollection:
         own = float(np.concatenate(alone).std())
         # If all normal images are equal, the spread is 0.
         factor = self.weight * (own or 1.0) / (self.unit or 1.0)
-        memory = copy.copy(self.memory)
-        memory._buffers = dict(memory._buffers)
-        memory.units = torch.tensor([self.level, self.spread, factor])
-        return replace(model, memory=memory)
+        units = torch.tensor([self.level, self.spread, factor])
+        return replace(model, memory=self.memory.with_units(units))
 
 
 def _of_groups(

@@ -212,10 +212,15 @@ class NormalMemory(nn.Module):
 
     def with_factor(self, factor: float) -> NormalMemory:
         """The same memory with another factor; it shares all other numbers."""
-        memory = copy.copy(self)
-        memory._buffers = dict(memory._buffers)
         level, spread, _ = self.units
-        memory.units = torch.stack([level, spread, torch.full_like(level, factor)])
+        return self.with_units(
+            torch.stack([level, spread, torch.full_like(level, factor)])
+        )
+
+    def with_units(self, units: Tensor) -> NormalMemory:
+        """The same memory with other units; it shares all other numbers."""
+        memory = copy.copy(self)
+        memory._buffers = memory._buffers | {"units": units}
         return memory
 
     @property

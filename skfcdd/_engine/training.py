@@ -44,6 +44,8 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["Trained", "train"]
 
+Digests = npt.NDArray[np.uint64]
+
 # Above this share of both sides of an image, a cell sees nearly everything.
 _BLURRING_SHARE = 0.9
 # Minimum number of normal images to estimate the spread of features, if available.
@@ -119,9 +121,9 @@ def train(
     images: ImageArray,
     targets: Targets,
     previous: FittedModel | None = None,
-    prepare: Callable[[Split, int], None] = lambda split, seed: None,
+    prepare: Callable[[Split, int, Digests], None] = lambda *_: None,
     listeners: Callable[[Trained], Sequence[Listener]] = lambda trained: (),
-    given: Split | None = None,
+    given: tuple[Split, Digests] | None = None,
 ) -> Trained:
     """Train a network.
 
@@ -135,11 +137,12 @@ def train(
     previous : FittedModel, default=None
         Model to continue training from.
     prepare : callable, default=nothing
-        Called before any training, with the split and its seed.
+        Called before any training, with the split, its seed and the hashes of the
+        images.
     listeners : callable, default=none
         Makes callbacks that follow the training.
-    given : Split, default=None
-        What to train on. None draws a split.
+    given : (Split, ndarray of uint64), default=None
+        What to train on, and the hashes of the images. None draws a split.
 
     Returns
     -------
@@ -157,9 +160,12 @@ def train(
     split_seed, used = seeds[0], UsedImages()
     if previous is not None:
         split_seed, used = previous.split_seed, previous.used
-    digests = images.digests()
-    split = given or _split(settings, targets, split_seed, digests, used)
-    prepare(split, split_seed)
+    if given is None:
+        digests = images.digests()
+        split = _split(settings, targets, split_seed, digests, used)
+    else:
+        split, digests = given
+    prepare(split, split_seed, digests)
     anomalies = {
         "plant": mixture(resolve_kinds(settings.synthetic)[0]),
         **exposure(settings, images, seeds[3]),
@@ -204,7 +210,7 @@ def _split(
     settings: Settings,
     targets: Targets,
     seed: int,
-    digests: npt.NDArray[np.uint64],
+    digests: Digests,
     used: UsedImages,
 ) -> Split:
     """Split the images into those to train on and those to hold out."""

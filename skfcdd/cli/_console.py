@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -155,9 +154,7 @@ def share_text(part: int, whole: int) -> str:
 
 def wilson(part: int, whole: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share."""
-    z, p = 1.959963984540054, part / whole
-    width = 1 + z**2 / whole
-    middle = (p + z**2 / (2 * whole)) / width
-    half = z / width * math.sqrt(p * (1 - p) / whole + z**2 / (4 * whole**2))
-    # Rounding must not push the share out of its own interval.
-    return max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p))
+    from skfcdd.metrics._bootstrap import wilson_interval  # takes long to import
+
+    _, low, high = wilson_interval(part / whole, whole)
+    return low, high

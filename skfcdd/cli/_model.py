@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._answers import has_memory
-from skfcdd._verdicts import convention_of, decisive_scores, is_above, settled
+from skfcdd._verdicts import (
+    anomaly_probability,
+    convention_of,
+    decisive_scores,
+    is_above,
+    settled,
+)
 from skfcdd.cli._heatmaps import Finding
 from skfcdd.cli._options import check_device
 
@@ -114,10 +120,7 @@ class Verdicts:
     @property
     def probability(self) -> npt.NDArray[np.float64]:
         """Above 0.5 exactly where `anomalous`."""
-        p: npt.NDArray[np.float64] = -np.expm1(
-            -np.log(2) * settled(self.decisive, self.threshold) / self.threshold
-        )
-        return p
+        return anomaly_probability(self.decisive, self.threshold)
 
     def rows(self, pixels: bool) -> Iterator[dict[str, Any]]:
         """Rows of a table, image by image.

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, stats
+from scipy import ndimage
 from sklearn.utils.validation import column_or_1d
 
 from skfcdd.inspection._checks import check_number
 from skfcdd.metrics import Interval
+from skfcdd.metrics._bootstrap import wilson_interval
 from skfcdd.metrics._checks import blocks, check_maps
 
 __all__ = ["PointingGame", "pointing_game"]
@@ -44,6 +45,7 @@ class PointingGame:
     >>> import numpy as np
     >>> from skfcdd.inspection import PointingGame
     >>> from skfcdd.metrics import Interval
+    from skfcdd.metrics._bootstrap import wilson_interval
     >>> game = PointingGame(
     ...     share=Interval(0.5, 0.1, 0.9), chance=0.02, rows=np.array([3, 4]),
     ...     hits=np.array([1.0, 0.0]),
@@ -125,7 +127,7 @@ def pointing_game(
             "masks have no anomalous pixel at all, so there is nothing to point at."
         )
     return PointingGame(
-        share=_wilson(hits[found], level),
+        share=_share(hits[found], level),
         chance=float(near[found].mean()),
         rows=np.flatnonzero(found),
         hits=hits[found],
@@ -158,17 +160,11 @@ def _by_kind(
     if len(kind) != len(hits):
         raise ValueError(f"There are {len(hits)} images, but {len(kind)} kinds.")
     return {
-        str(name): _wilson(hits[found & (kind == name)], level)
+        str(name): _share(hits[found & (kind == name)], level)
         for name in np.unique(kind[found])
     }
 
 
-def _wilson(hits: Values, level: float) -> Interval:
+def _share(hits: Values, level: float) -> Interval:
     """Return the fraction of hits with Wilson's confidence interval."""
-    n, share = len(hits), float(hits.mean())
-    z = float(stats.norm.ppf((1 + level) / 2))
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    spread = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    # Rounding must not move the fraction out of its own interval.
-    low, high = min(middle - spread, share), max(middle + spread, share)
-    return Interval(share, max(0.0, float(low)), min(1.0, float(high)))
+    return wilson_interval(float(hits.mean()), len(hits), level)

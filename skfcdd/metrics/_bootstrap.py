@@ -1,7 +1,8 @@
-"""Bootstrap confidence intervals over images."""
+"""Confidence intervals of metrics."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 
 from skfcdd._inputs.mask_arrays import known_rows
 
-__all__ = ["Interval", "bootstrap_interval"]
+__all__ = ["Interval", "bootstrap_interval", "wilson_interval"]
 
 
 class Interval(NamedTuple):
@@ -151,3 +152,18 @@ def _members(units: npt.NDArray[Any]) -> list[npt.NDArray[np.intp]]:
     _, number = np.unique(units, return_inverse=True)
     order = np.argsort(number, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+
+
+def wilson_interval(share: float, n: int, level: float = 0.95) -> Interval:
+    """Return a fraction of `n` cases with Wilson's confidence interval.
+
+    The fraction of hits may include parts of hits, such as those of ties.
+    """
+    z = float(stats.norm.ppf((1 + level) / 2))
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    spread = (
+        z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    )
+    # Rounding must not move the fraction out of its own interval.
+    low, high = min(middle - spread, share), max(middle + spread, share)
+    return Interval(share, max(0.0, low), min(1.0, high))

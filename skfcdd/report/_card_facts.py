@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
 
 from skfcdd._answers import iter_heatmaps, judge
 from skfcdd._repr import facts as usual_facts
@@ -17,6 +16,7 @@ from skfcdd.exceptions import CalibrationError
 from skfcdd.metrics import bootstrap_interval, pixel_roc_auc_score
 from skfcdd.metrics._auroc import fast_auroc
 from skfcdd.thresholds import FalseAlarmRate, Quantile
+from skfcdd.thresholds._calibration import rate_limits
 
 __all__ = [
     "Facts",
@@ -110,17 +110,14 @@ def calibration_facts(estimator: Any) -> Facts:
     held = model.calibration_scores
     if not pixels and len(held) and _from_normal_only(model):
         above, n = int(is_above(held, threshold).sum()), len(held)
-        mean, most = (above + 1) / (n + 1), _most(above, n)
+        mean = (above + 1) / (n + 1)
+        # The threshold is one of the scores.
+        most = rate_limits(above, n, _CONFIDENCE)[1]
         found["false alarms to expect"] = (
             f"at most {mean:.1%} of good images on average over calibration sets; with "
             f"{_CONFIDENCE:.0%} confidence at most {most:.1%} with this one"
         )
     return found
-
-
-def _most(above: int, n: int) -> float:
-    """Upper limit of the rate above an order statistic that `above` of `n` exceed."""
-    return float(beta.ppf(_CONFIDENCE, above + 1, n - above)) if above < n else 1.0
 
 
 def _from_normal_only(model: Any) -> bool:
@@ -175,8 +172,7 @@ def figures(
 def rate_text(events: npt.NDArray[np.bool_]) -> str:
     """A share, with the interval of Clopper and Pearson."""
     k, n, tail = int(events.sum()), len(events), (1 - _CONFIDENCE) / 2
-    low = float(beta.ppf(tail, k, n - k + 1)) if k else 0.0
-    high = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+    low, high = rate_limits(k, n, 1 - tail)
     return f"{_interval_text(k / n, low, high)}, {k} of {n}"
 
 

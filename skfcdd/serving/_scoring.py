@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._inputs.files import ImageFiles
-from skfcdd._verdicts import decisive_scores, is_above, settled
+from skfcdd._verdicts import anomaly_probability, decisive_scores, is_above
 from skfcdd.serving._limits import BUSY, Limits, RefusedError
 from skfcdd.serving._metrics import Metrics
 
@@ -134,7 +134,7 @@ class Scorer:
         threshold = float(self.estimator.threshold_)
         scores = decisive_scores(self.estimator, images)
         above = np.asarray(is_above(scores, threshold))
-        chances = -np.expm1(-np.log(2) * settled(scores, threshold) / threshold)
+        chances = anomaly_probability(scores, threshold)
         self.metrics.batch(len(images), int(above.sum()))
         return [
             {

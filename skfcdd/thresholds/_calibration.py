@@ -8,7 +8,7 @@ from scipy.stats import beta
 
 from skfcdd.conformal import n_calibration_required
 
-__all__ = ["Calibration"]
+__all__ = ["Calibration", "rate_limits"]
 
 # Confidence level of each limit of the range of false alarms.
 _CONFIDENCE = 0.95
@@ -26,6 +26,16 @@ _HELD = {
     ),
     "given": "holds on average for images of the same kind, whatever their scores",
 }
+
+
+def rate_limits(k: float, n: int, confidence: float) -> tuple[float, float]:
+    """Return the Clopper-Pearson limits of a rate, from `k` events in `n` cases.
+
+    Each of the two limits has this confidence level.
+    """
+    low = float(beta.ppf(1 - confidence, k, n - k + 1)) if k > 0 else 0.0
+    high = float(beta.ppf(confidence, k + 1, n - k)) if k < n else 1.0
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -93,9 +103,7 @@ class Calibration:
         n, k = self.n_groups, self.n_above
         if k is None:
             return 0.0, 1.0
-        low = float(beta.ppf(1 - _CONFIDENCE, k, n - k + 1)) if k > 0 else 0.0
-        high = float(beta.ppf(_CONFIDENCE, k + 1, n - k)) if k < n else 1.0
-        return low, high
+        return rate_limits(k, n, _CONFIDENCE)
 
     @property
     def warning(self) -> str | None:
