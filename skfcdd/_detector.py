@@ -145,7 +145,8 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         them, and no fewer than 20. With fewer, it trains on all of them, and obtains
         out-of-fold scores for the threshold from three more networks, each trained
         without a third of the images; ``fit`` then takes about three times as long.
-        With `early_stopping` or `accelerate`, it always holds out a tenth.
+        With `early_stopping`, `accelerate`, or a `max_epochs` below 40, it always holds
+        out a tenth.
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         Optimizer. "sgd" uses Nesterov momentum 0.9.
     lr : "auto" or float, default="auto"
