@@ -45,7 +45,6 @@ class PointingGame:
     >>> import numpy as np
     >>> from skfcdd.inspection import PointingGame
     >>> from skfcdd.metrics import Interval
-    from skfcdd.metrics._bootstrap import wilson_interval
     >>> game = PointingGame(
     ...     share=Interval(0.5, 0.1, 0.9), chance=0.02, rows=np.array([3, 4]),
     ...     hits=np.array([1.0, 0.0]),
