@@ -33,6 +33,14 @@ class MemoryBank:
     over normal images is `weight` times that of FCDD's score. The map is averaged over
     as many cells as lie within the stride of its stage, and added to FCDD's map.
 
+    Some images are unusual as a whole rather than in one place. The mean features of an
+    image over its cells, standardised, are therefore compared with those of normal
+    images by a one-class support vector machine (Schölkopf et al., 2001;
+    :class:`sklearn.svm.OneClassSVM` with ``nu=0.1`` and ``gamma`` the reciprocal of the
+    number of features). Its reversed decision function, bounded from below and above,
+    is added to all cells alike; its standard deviation over normal images is
+    `global_weight` times that of FCDD's score.
+
     Parameters
     ----------
     weight : float, default=1.0
@@ -56,6 +64,9 @@ class MemoryBank:
         Weight of the position of a cell in the image, for parts that are aligned in all
         images: a shift across the whole image adds as much to the distance as this many
         standard deviations of the features. 0 ignores the position.
+    global_weight : float, default=0.5
+        Weight of the features of the whole image, in the units of `weight`. 0 compares
+        only cells.
 
     Examples
     --------
@@ -72,6 +83,7 @@ class MemoryBank:
     patch_size: int = 3
     stages: Sequence[int] | None = None
     position: float = 0.0
+    global_weight: float = 0.5
 
     def __repr__(self) -> str:
         changed = [
@@ -110,6 +122,11 @@ class MemoryBank:
                 "numbers of stages, or None",
             ),
             ("position", _is_number(self.position, 0), "a number of at least 0"),
+            (
+                "global_weight",
+                _is_number(self.global_weight, 0),
+                "a number of at least 0",
+            ),
         ):
             if not fits:
                 raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import numpy as np
@@ -47,13 +48,28 @@ def slow_novelty(model, images):
     with torch.no_grad():
         *_, kept = module.backbone.head(module.preprocess(unit), module.split)
         features = memory.features(kept).double()
+        whole = slow_whole(memory, memory.features.maps(kept))
     blocks = slow_blocks(features.numpy(), memory.patch_size, memory.block)
     vectors = (torch.from_numpy(blocks) - memory.mean.double()) @ memory.axes.double()
     apart = (vectors[:, :, :, None] - memory.points.double()).norm(dim=-1)
-    level, spread, factor = memory.units.tolist()
+    level, spread, factor, share = memory.units.tolist()
     excess = np.maximum((apart.amin(dim=3).numpy() - level) / spread, 0) ** 2
     excess = excess.repeat(memory.block, axis=1).repeat(memory.block, axis=2)
-    return factor * slow_average(excess, memory.width)
+    local = factor * slow_average(excess, memory.width)
+    return local + factor * share * whole[:, None, None]
+
+
+def slow_whole(memory, maps):
+    """Dissimilarity (n,) of the mean features of each image, one kernel at a time."""
+    numbers = {k: v.double().numpy() for k, v in memory.whole.state_dict().items()}
+    found = []
+    for image in zip(*(m.double().numpy() for m in maps), strict=True):
+        means = np.concatenate([stage.mean(axis=(1, 2)) for stage in image])
+        standard = (means - numbers["center"]) * numbers["scale"]
+        kernel = [math.exp(-np.sum((standard - s) ** 2)) for s in numbers["support"]]
+        similarity = np.dot(numbers["dual"], kernel)
+        found.append(max(float(numbers["top"]) - similarity, 0))
+    return np.array(found)
 
 
 def slow_blocks(features, patch_size, block):
@@ -102,7 +118,7 @@ def test_the_map_is_the_formula(good, data):
 def test_weight_is_a_ratio_of_spreads(good):
     scores = {}
     for weight in (0.5, 2.0):
-        bank = MemoryBank(weight=weight)
+        bank = MemoryBank(weight=weight, global_weight=weight / 2)
         m = FCDDClassifier(max_epochs=1, memory_bank=bank, random_state=0).fit(good)
         scores[weight] = m.explain_parts(good[:5])
     np.testing.assert_array_equal(scores[0.5].defect, scores[2.0].defect)

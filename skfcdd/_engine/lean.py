@@ -9,14 +9,14 @@ so that any architecture can be folded.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from skfcdd._engine.fused import can_fuse, fuse
-from skfcdd._engine.memory import NormalMemory
+from skfcdd._engine.memory import DeepFeatures, NormalMemory
 from skfcdd._engine.module import FCDDModule
 from skfcdd._utils.random import undisturbed
 
@@ -87,7 +87,7 @@ def _lean_memory(
     fast = copy.deepcopy(memory).to(reference.device, reference.dtype)
     sample = _sample(module, size)
     *_, kept = module.backbone.head(sample, module.split)  # type: ignore[operator]
-    fast.features = fold_norms(fast.features, kept)
+    fast.features = cast(DeepFeatures, fold_norms(fast.features, kept))
     if precision == "mixed":
         fast.features.to(torch.bfloat16)
     fast.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -20,6 +20,7 @@ from skfcdd._engine.memory import DeepFeatures, NormalMemory, places
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule
 from skfcdd._engine.settings import NetworkSettings, Settings
+from skfcdd._engine.whole_image import MOST_IMAGES, WholeImage, learn_whole_image
 from skfcdd._inputs.images import ImageArray
 from skfcdd.backbones import make_backbone
 from skfcdd.backbones._make import count_stages
@@ -168,8 +169,8 @@ class Recollection:
         Some of the images that are remembered, to measure spreads on.
     distances : ndarray of shape (n, u, v)
         Of the cells of these images to what is kept of others.
-    weight : float
-        Spread of this part of the score, as a multiple of that of FCDD's part.
+    bank : MemoryBank
+        With the weights of the parts of the score.
     """
 
     def __init__(
@@ -177,9 +178,9 @@ class Recollection:
         memory: NormalMemory,
         rows: Rows,
         distances: npt.NDArray[np.float64],
-        weight: float,
+        bank: MemoryBank,
     ) -> None:
-        self.memory, self.rows, self.weight = memory, rows, weight
+        self.memory, self.rows, self.bank = memory, rows, bank
         least = _LEAST_SPREAD * float(memory.points.std(dim=0).norm())
         self.level = float(distances.mean())
         self.spread = max(float(distances.std()), least, 1e-12)
@@ -195,17 +196,22 @@ class Recollection:
         alone = [pool_maps(maps, "mean") for _, maps in model.maps(images, self.rows)]
         own = float(np.concatenate(alone).std())
         # If all normal images are equal, the spread is 0.
-        factor = self.weight * (own or 1.0) / (self.unit or 1.0)
-        units = torch.tensor([self.level, self.spread, factor])
+        factor = self.bank.weight * (own or 1.0) / (self.unit or 1.0)
+        share = self.bank.global_weight / self.bank.weight * (self.unit or 1.0)
+        units = torch.tensor([self.level, self.spread, factor, share])
         return replace(model, memory=self.memory.with_units(units))
 
 
 def _of_groups(
-    fast: FCDDModule, compute: Callable[[Tensor], Tensor]
+    fast: FCDDModule, compute: Callable[[list[Tensor]], Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """Return a function that applies `compute` to the frozen features of each group."""
+    """Return a function that applies `compute` to the stages of each group."""
+    memory: Any = fast.memory
     return lambda batch: torch.cat(
-        [compute(fast.frozen_features(part)[-1]) for part in fast.groups(batch)]
+        [
+            compute(memory.maps(fast.frozen_features(part)[-1]))
+            for part in fast.groups(batch)
+        ]
     )
 
 
@@ -280,17 +286,14 @@ def remember(
             block=features.finest,
             stages=stages,
         )
-    fast = lean(module, runner.precision, (h, w), blank)
-    assert fast.memory is not None
-    memory = fast.memory
+    fast: Any = lean(module, runner.precision, (h, w), blank)
 
-    def with_places(kept: Tensor) -> Tensor:
-        found = memory.cells(kept)
+    def with_places(maps: list[Tensor]) -> Tensor:
+        found: Tensor = fast.memory.cells(maps)
         grid = places(found).expand(len(found), -1, -1, -1)
         return torch.cat([found, grid], dim=-1)
 
     cells = _of_groups(fast, with_places)
-
     drawn = draw_cells(runner, images, rows, cells, n_cells=bank.max_patches, seed=seed)
     owners = np.repeat(np.arange(len(rows)), drawn.shape[1])
     flat = drawn.reshape(-1, drawn.shape[2])
@@ -309,7 +312,7 @@ def remember(
     candidates = torch.from_numpy(vectors.astype(flat.dtype, copy=False))
     n_kept = min(int(bank.n_patches), len(candidates))
     kept = greedy_coreset(candidates, n_kept, seed=seed, device=runner.device)
-    whole = NormalMemory(
+    memory = NormalMemory(
         blank.features,
         blank.patch_size,
         torch.as_tensor(mean, dtype=dtype),
@@ -318,11 +321,34 @@ def remember(
         position,
         blank.block,
         blank.stages,
+        _whole_image(bank, fast, runner, images, rows, blank.whole),
     )
-    some = np.unique(np.linspace(0, len(rows) - 1, _MEASURED).astype(int))
+    some = _spaced(len(rows), _MEASURED)
     own = torch.from_numpy(owners)[kept]
-    distances = _apart(whole, own, module, runner, images, rows, some)
-    return Recollection(whole, rows[some], distances, bank.weight)
+    distances = _apart(memory, own, module, runner, images, rows, some)
+    return Recollection(memory, rows[some], distances, bank)
+
+
+def _spaced(n: int, most: int) -> Rows:
+    """Evenly spaced numbers below `n`, at most `most`."""
+    return np.unique(np.linspace(0, n - 1, most).astype(np.intp))
+
+
+def _whole_image(
+    bank: MemoryBank,
+    fast: Any,
+    runner: Runner,
+    images: ImageArray,
+    rows: Rows,
+    previous: WholeImage | None,
+) -> WholeImage | None:
+    """Learn the mean features of normal images, if they count."""
+    if not bank.global_weight:
+        return None
+    means = _of_groups(fast, fast.memory.means)
+    chosen = rows[_spaced(len(rows), MOST_IMAGES)]
+    found = np.concatenate([p for _, p in in_batches(runner, images, chosen, means)])
+    return learn_whole_image(found.astype(np.float64), fast.memory.mean.dtype, previous)
 
 
 def _projection(

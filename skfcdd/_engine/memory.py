@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skfcdd._engine.coreset import nearest_distance
+from skfcdd._engine.whole_image import WholeImage
 from skfcdd.backbones import StagedNetwork
 
 __all__ = ["DeepFeatures", "Deepest", "NormalMemory", "average_cells", "places"]
@@ -83,13 +84,17 @@ class DeepFeatures(nn.Module):
         factors: unlike resizing to a size, this gives the cells of a window the same
         values as in the whole image.
         """
-        first, *others = self.maps(x)
+        return self.join(self.maps(x))
+
+    def join(self, maps: list[Tensor]) -> Tensor:
+        """Features (n, d, u, v) of the outputs of the stages."""
+        first, *others = maps
         u, v = first.shape[2:]
         joined = [first] if self.with_first else []
-        for maps, factors in zip(others, self.factors[1:], strict=True):
+        for coarse, factors in zip(others, self.factors[1:], strict=True):
             # One more row and column, for networks that drop what is left over.
-            maps = F.pad(maps, (0, 1, 0, 1), mode="replicate")
-            large = F.interpolate(maps, scale_factor=factors, mode="bilinear")
+            coarse = F.pad(coarse, (0, 1, 0, 1), mode="replicate")
+            large = F.interpolate(coarse, scale_factor=factors, mode="bilinear")
             joined.append(large[:, :, :u, :v])
         return torch.cat(joined, dim=1)
 
@@ -130,8 +135,8 @@ class NormalMemory(nn.Module):
 
     Parameters
     ----------
-    features : torch.nn.Module
-        Maps the output of FCDD's frozen stages to features (n, d, u, v).
+    features : DeepFeatures
+        Maps the output of FCDD's frozen stages to features.
     patch_size : int
         Number of cells per side over which features are averaged.
     mean : Tensor of shape (d,)
@@ -146,6 +151,8 @@ class NormalMemory(nn.Module):
     stages : tuple of int or None
         Numbers of the stages that the features come from; None for the output of the
         backbone itself.
+    whole : WholeImage or None
+        Compares the mean features of the image, and adds the same to all cells.
     """
 
     mean: Tensor
@@ -155,7 +162,7 @@ class NormalMemory(nn.Module):
 
     def __init__(
         self,
-        features: nn.Module,
+        features: DeepFeatures,
         patch_size: int,
         mean: Tensor,
         axes: Tensor,
@@ -163,9 +170,11 @@ class NormalMemory(nn.Module):
         position: float = 0.0,
         block: int = 1,
         stages: tuple[int, ...] | None = None,
+        whole: WholeImage | None = None,
     ) -> None:
         super().__init__()
         self.features = features
+        self.whole = whole
         self.stages = stages
         self.block = block
         self.patch_size = patch_size
@@ -173,8 +182,9 @@ class NormalMemory(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("axes", axes)
         self.register_buffer("points", points)
-        # Level and spread of the distances of normal cells, and the factor of the map.
-        self.register_buffer("units", torch.tensor([0.0, 1.0, 0.0]))
+        # Level and spread of the distances of normal cells, the factor of the map, and
+        # that of the evidence of the whole image, relative to it.
+        self.register_buffer("units", torch.tensor([0.0, 1.0, 0.0, 0.0]))
 
     def forward(self, kept: Tensor, size: Sequence[int]) -> Tensor:
         """Anomaly map (n, u, v), float32, from the output of the frozen stages.
@@ -186,10 +196,35 @@ class NormalMemory(nn.Module):
         size : (int, int)
             Rows and columns of FCDD's map.
         """
-        with torch.autocast(kept.device.type, enabled=False):
-            level, spread, factor = self.units
-            excess = self.excess(self.distances(kept), level, spread)
+        maps = self.maps(kept)
+        local = self.local(maps, size)
+        if self.whole is None:
+            return local
+        return local + self.global_part(self.means(maps))[:, None, None]
+
+    def maps(self, kept: Tensor) -> list[Tensor]:
+        """The outputs of the stages, from that of the frozen ones."""
+        found: list[Tensor] = self.features.maps(kept.to(self._dtype()))
+        return found
+
+    def local(self, maps: list[Tensor], size: Sequence[int]) -> Tensor:
+        """Anomaly map (n, u, v) without the evidence of the whole image."""
+        with torch.autocast(maps[0].device.type, enabled=False):
+            level, spread, factor, _ = self.units
+            excess = self.excess(self.distances(maps), level, spread)
             return factor * excess[:, : size[0], : size[1]]
+
+    def means(self, maps: list[Tensor]) -> Tensor:
+        """Mean features (n, d) of images."""
+        dtype = self.mean.dtype
+        return torch.cat([part.to(dtype).mean(dim=(2, 3)) for part in maps], dim=1)
+
+    def global_part(self, means: Tensor) -> Tensor:
+        """Evidence of the whole image (n,), added to each cell, from mean features."""
+        assert self.whole is not None
+        with torch.autocast(means.device.type, enabled=False):
+            added: Tensor = self.units[2] * self.units[3] * self.whole(means)
+            return added
 
     def excess(
         self, distances: Tensor, level: Tensor | float, spread: Tensor | float
@@ -212,10 +247,9 @@ class NormalMemory(nn.Module):
 
     def with_factor(self, factor: float) -> NormalMemory:
         """The same memory with another factor; it shares all other numbers."""
-        level, spread, _ = self.units
-        return self.with_units(
-            torch.stack([level, spread, torch.full_like(level, factor)])
-        )
+        level, spread, _, share = self.units
+        changed = torch.full_like(level, factor)
+        return self.with_units(torch.stack([level, spread, changed, share]))
 
     def with_units(self, units: Tensor) -> NormalMemory:
         """The same memory with other units; it shares all other numbers."""
@@ -245,32 +279,32 @@ class NormalMemory(nn.Module):
         factors = getattr(self.features, "factors", [])
         return math.lcm(*(round(f) for pair in factors for f in pair))
 
-    def distances(self, kept: Tensor) -> Tensor:
+    def distances(self, maps: list[Tensor]) -> Tensor:
         """Distances (n, u, v) of blocks of cells to the nearest kept features."""
-        vectors = self.vectors(kept)
+        vectors = self.vectors(maps)
         n, u, v, k = vectors.shape
         return nearest_distance(vectors.reshape(-1, k), self.points).view(n, u, v)
 
-    def vectors(self, kept: Tensor) -> Tensor:
+    def vectors(self, maps: list[Tensor]) -> Tensor:
         """Vectors (n, u, v, k) to compare with the memory, at least float32."""
-        cells = self.cells(kept)
-        with torch.autocast(kept.device.type, enabled=False):
+        cells = self.cells(maps)
+        with torch.autocast(cells.device.type, enabled=False):
             vectors = (cells - self.mean) @ self.axes
             if not self.position:
                 return vectors
             grid = self.position * places(cells)
             return torch.cat([vectors, grid.expand(len(cells), -1, -1, -1)], dim=-1)
 
-    def cells(self, kept: Tensor) -> Tensor:
+    def cells(self, maps: list[Tensor]) -> Tensor:
         """Features (n, u, v, d) of blocks, averaged over neighbouring cells."""
-        maps = self.features(kept.to(self._dtype())).to(self.mean.dtype)
-        with torch.autocast(kept.device.type, enabled=False):
-            maps = average_cells(maps, self.patch_size)
+        joined = self.features.join(maps).to(self.mean.dtype)
+        with torch.autocast(joined.device.type, enabled=False):
+            joined = average_cells(joined, self.patch_size)
             if self.block > 1:  # the last block may be cut off by the border
                 more = self.block - 1
-                maps = F.pad(maps, (0, more, 0, more), mode="replicate")
-                maps = F.avg_pool2d(maps, self.block)
-            return maps.permute(0, 2, 3, 1)
+                joined = F.pad(joined, (0, more, 0, more), mode="replicate")
+                joined = F.avg_pool2d(joined, self.block)
+            return joined.permute(0, 2, 3, 1)
 
     def _dtype(self) -> Any:
         weight = next(self.features.parameters(), self.mean)

@@ -161,10 +161,14 @@ class FCDDModule(nn.Module):
         """Compute the summands of the anomaly maps: FCDD's own, and the memory's."""
         if self.memory is None:
             return [self.objective(self.features_of(normalized))]
+        own, kept = self.own_map(normalized)
+        return [own, self.memory(kept, own.shape[1:])]
+
+    def own_map(self, normalized: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the map without the memory, and the output of the frozen stages."""
         kept = self._head(normalized)
         tail = self.backbone.tail(kept, self.split)  # type: ignore[operator]
-        own = self.objective(tail)
-        return [own, self.memory(kept[-1], own.shape[1:])]
+        return self.objective(tail), kept[-1]
 
     def parts(self, images: Tensor) -> Tensor:
         """Compute the summands of anomaly maps (k, n, u, v) of unit-range images."""

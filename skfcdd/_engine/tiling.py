@@ -18,6 +18,7 @@ from torch import Tensor
 from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import ALIKE
+from skfcdd._engine.whole_image import Tally
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
 from skfcdd._utils.device import lowered
@@ -212,6 +213,9 @@ class _Tiles:
         self.net = model.runner
         self.module = model.fast.eval()
         self.source = source
+        memory = self.module.memory
+        # The evidence of the whole image is known once all tiles have been seen.
+        self.tally = Tally(memory) if memory is not None and memory.whole else None
         field = _field(model)
         self.strides = [round(j) for j in field.stride]
         self.margins = [
@@ -252,12 +256,15 @@ class _Tiles:
 
     def anomaly_map(self) -> npt.NDArray[np.float32]:
         """Compute the cells (u, v) of the whole image."""
-        return np.concatenate(
+        cells: npt.NDArray[np.float32] = np.concatenate(
             [
                 np.concatenate([self._core(y, x) for x in self._windows(1)], axis=1)
                 for y in self._windows(0)
             ]
         )
+        if self.tally is not None:
+            cells += np.float32(self.tally.global_part())
+        return cells
 
     def _windows(self, axis: int) -> Iterator[tuple[slice, slice]]:
         """Yield the pixels of each window along an axis, and the cells of its core."""
@@ -286,17 +293,26 @@ class _Tiles:
     ) -> npt.NDArray[np.float32]:
         images = self.normalize(self.load(rows[0], columns[0]))
         with lowered(self.net.precision, self.net.device):
-            anomaly_map = self._map(images)
+            anomaly_map = self._map(images, rows[1], columns[1])
         core: npt.NDArray[np.float32] = (
             anomaly_map[0, rows[1], columns[1]].cpu().numpy()
         )
         return core
 
-    def _map(self, images: Tensor) -> Tensor:
-        """Compute cells (n, u, v) of normalised images (n, c, h, w)."""
+    def _map(self, images: Tensor, *core: slice) -> Tensor:
+        """Compute cells (n, u, v) of normalised images (n, c, h, w).
+
+        If the cells of a core are named, the evidence of the whole image is left out,
+        and what they contribute to it is added to the tally.
+        """
         images = images.contiguous(memory_format=torch.channels_last)
         with undisturbed(self.module, self.net.device):
-            return self.module.maps_of(images)
+            if self.tally is None or not core:
+                return self.module.maps_of(images)
+            own, kept = self.module.own_map(images)
+            maps = self.tally.memory.maps(kept)
+            self.tally.add(maps, *core)
+            return own + self.tally.memory.local(maps, own.shape[1:])
 
     def _load(self, rows: slice, columns: slice) -> Tensor:
         """Load a window (1, c, h, w) in the unit range."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skfcdd._engine.fingerprint import digest
@@ -22,6 +23,7 @@ from skfcdd._engine.net import FCDDNet
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd._engine.split import UsedImages
+from skfcdd._engine.whole_image import WholeImage
 from skfcdd._utils.random import seeded
 from skfcdd._verdicts import Convention
 from skfcdd.backbones import auto_name
@@ -445,6 +447,8 @@ def _memory(
         if own:
             raise ModelFileError("The file holds numbers of a memory it does not name.")
         return None
+    if tuple(own["units"].shape) == (3,):  # before memories compared whole images
+        own["units"] = F.pad(own["units"], (0, 1))
     _check_memory(described, own)
     h, w = settings.resize or model.image_size
     stages = described["stages"]
@@ -464,9 +468,29 @@ def _memory(
         position=described["position"],
         block=described.get("block", 1),  # not in format 5
         stages=None if stages is None else tuple(stages),
+        whole=_whole_image(own),
     )
     memory.to(own["points"].dtype).load_state_dict(own)
     return memory
+
+
+def _whole_image(own: Mapping[str, Tensor]) -> WholeImage | None:
+    """The evidence of the whole image, if the memory has any."""
+    numbers = numbers_of("whole", own)
+    if not numbers:
+        return None
+    shapes = {name: tuple(value.shape) for name, value in numbers.items()}
+    m, d = shapes["support"] if len(shapes.get("support", ())) == 2 else (0, 0)
+    expected = {
+        "center": (d,),
+        "scale": (d,),
+        "support": (m, d),
+        "dual": (m,),
+        "top": (),
+    }
+    if not m or shapes != expected:
+        raise ModelFileError(f"The file compares images by impossible shapes {shapes}.")
+    return WholeImage(**numbers)
 
 
 def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> None:
@@ -480,7 +504,7 @@ def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> No
         and mean == axes[:1]
         and points[1] == axes[1] + 2 * (position > 0)
         and points[0] > 0
-        and units == (3,)
+        and units == (4,)
     )
     if not (type(size) is int and size % 2 == 1 and 0 < size < 100):
         raise ModelFileError(f"The file has a memory with patch_size={size!r}.")
