@@ -27,6 +27,7 @@ from _common import (
 )
 
 from skfcdd import FCDDClassifier
+from skfcdd.memory_bank import MemoryBank
 from skfcdd.metrics import aupro_score, pixel_roc_auc_score
 
 SURFACES = ("fabric", "brushed_metal", "wood", "tablets")
@@ -37,6 +38,7 @@ SIGMAS = (8.0, 10.0, 15.0)
 # What differs from the default.
 VARIANTS: dict[str, dict[str, object]] = {
     "memory": {},  # today's default
+    "cells": {"memory_bank": MemoryBank(global_weight=0)},
     "default": {"memory_bank": None},  # what it was before it had a memory
     "paper": {"weights": None},
 }

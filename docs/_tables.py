@@ -98,6 +98,7 @@ _SETS = {
 _DEFAULTS = {
     "paper": "`weights=None`",
     "default": "`memory_bank=None`",
+    "cells": "`global_weight=0`",
     "memory": "**default**",
 }
 

@@ -137,8 +137,9 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         Random augmentations that keep a normal image normal: "shift", "jitter"
         (brightness and contrast), "horizontal_flip", "vertical_flip", "transpose"; or
         a callable (images, masks, generator) -> (images, masks). Add flips if a
-        flipped image is still normal. "auto" uses None if stages are frozen, and
-        ("shift", "jitter") otherwise.
+        flipped image is still normal. "auto" uses None if stages are frozen
+        and there are at least 100 normal images to train on, and ("shift", "jitter")
+        otherwise.
     synthetic : str, callable, sequence of these, or None, default="mixed"
         Synthetic anomalies drawn on normal images during training, see
         :mod:`skfcdd.anomalies`. Choose those that resemble the expected defects.
@@ -202,7 +203,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     max_epochs : int or "auto", default="auto"
         Number of passes over the normal images. "auto" chooses between 5 and 50 epochs
         so that there are about 900 steps, which take about a minute for images of
-        128 x 128 pixels on two cores.
+        128 x 128 pixels on two cores; pretrained networks take at least 250 steps.
     batch_size : int, default=16
         Number of images in a batch, normal and anomalous together.
     early_stopping : bool, default=False

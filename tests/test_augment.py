@@ -8,7 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skfcdd import FCDDDetector
+from skfcdd._engine import training
 from skfcdd._engine.augmentation import AUGMENTATIONS, resolve_augment
+from skfcdd._engine.optimization import resolve_max_epochs
+from skfcdd.feature_cache import FeatureCache
 
 MOVES = sorted(set(AUGMENTATIONS) - {"jitter"})
 
@@ -134,3 +138,38 @@ def test_errors():
         resolve_augment("blur")
     with pytest.raises(TypeError, match="3 in augment"):
         resolve_augment(["shift", 3])
+
+
+@pytest.mark.parametrize(
+    ("n", "params", "expected"),
+    [
+        (60, {}, ["shift", "jitter"]),
+        (130, {}, []),
+        (60, {"augment": None}, []),
+        (60, {"augment": "vertical_flip"}, ["vertical_flip"]),
+        (60, {"feature_cache": FeatureCache()}, []),
+        (60, {"feature_cache": None}, []),
+        (130, {"weights": None}, ["shift", "jitter"]),
+    ],
+)
+def test_few_images_are_varied(n, params, expected, monkeypatch):
+    found = []
+
+    def stop(settings, module, data, *rest):
+        found.extend(data.augment)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_net", stop)
+    X = np.random.RandomState(0).randint(0, 256, (n, 64, 64), dtype=np.uint8)
+    model = FCDDDetector(memory_bank=None, **params)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert found == [AUGMENTATIONS[name] for name in expected]
+
+
+def test_auto_takes_at_least_some_steps():
+    assert resolve_max_epochs("auto", 3) == 50
+    assert resolve_max_epochs("auto", 3, least_steps=250) == 84
+    assert resolve_max_epochs("auto", 60, least_steps=250) == 15
+    assert resolve_max_epochs("auto", 1000, least_steps=250) == 5
+    assert resolve_max_epochs(7, 3, least_steps=250) == 7

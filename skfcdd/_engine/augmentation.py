@@ -101,11 +101,11 @@ AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
 )
 
 
-def resolve_augment(augment: Any, *, frozen: bool = False) -> Sequence[Augmentation]:
+def resolve_augment(augment: Any, *, cached: bool = False) -> Sequence[Augmentation]:
     """Return the augmentations named by `augment`, in order.
 
-    "auto" means "shift" and "jitter", or none if the first stages are `frozen`, so that
-    their features can be computed once.
+    "auto" means "shift" and "jitter", or none if features are `cached`, so that those
+    of frozen stages are computed once.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def resolve_augment(augment: Any, *, frozen: bool = False) -> Sequence[Augmentat
         If an entry is neither a name nor callable.
     """
     if isinstance(augment, str) and augment == "auto":
-        augment = None if frozen else ("shift", "jitter")
+        augment = None if cached else ("shift", "jitter")
     if augment is None:
         return ()
     entries = [augment] if isinstance(augment, str) or callable(augment) else augment

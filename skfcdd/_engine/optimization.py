@@ -21,6 +21,9 @@ __all__ = ["make_net", "resolve_max_epochs"]
 # Steps of training that a small data set gets: about a minute for images of
 # 128 x 128 pixels on two cores.
 _STEPS = 900
+# Steps that pretrained networks need: on 20 magnetic tiles, twice the 125 steps of 50
+# epochs raised the image AUROC by .03.
+_LEAST_STEPS = 250
 
 # skorch's name for parameters that are trained otherwise than the rest.
 _GROUPS = "optimizer__param_groups"
@@ -43,7 +46,8 @@ def make_net(
     validation: TrainingData | None,
 ) -> FCDDNet:
     """The skorch net with optimiser, schedule and callbacks, not yet initialised."""
-    max_epochs = resolve_max_epochs(settings.max_epochs, n_batches)
+    least = _LEAST_STEPS if module.split else 0
+    max_epochs = resolve_max_epochs(settings.max_epochs, n_batches, least_steps=least)
     optimizer = _optimizer(settings)
     if settings.head_factor != 1 and _GROUPS not in settings.skorch_params:
         head = {"lr": settings.head_factor * settings.lr}
@@ -92,10 +96,16 @@ def _optimizer(settings: Settings) -> dict[str, Any]:
     return params
 
 
-def resolve_max_epochs(max_epochs: int | str, n_batches: int) -> int:
-    """Number of epochs; "auto" aims at `_STEPS` steps with 5 to 50 epochs."""
+def resolve_max_epochs(
+    max_epochs: int | str, n_batches: int, *, least_steps: int = 0
+) -> int:
+    """Number of epochs; "auto" aims at `_STEPS` steps with 5 to 50 epochs.
+
+    There are more epochs if these are fewer than `least_steps` steps.
+    """
     if isinstance(max_epochs, str):
-        return min(50, max(5, -(-_STEPS // n_batches)))
+        usual = min(50, max(5, -(-_STEPS // n_batches)))
+        return max(usual, -(-least_steps // n_batches))
     return int(max_epochs)
 
 

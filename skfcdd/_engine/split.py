@@ -15,7 +15,9 @@ Rows = npt.NDArray[np.intp]
 _MIN_ANOMALIES_TO_SPLIT = 10
 # "auto" holds out this share of as many normal images or more, and no fewer than it
 # takes for 5 % of false alarms.
-_SHARE, _MANY, _LEAST = 0.1, 100, 20
+_SHARE, _LEAST = 0.1, 20
+# With fewer normal images, scarcity decides on how to train and to calibrate.
+MANY_IMAGES = 100
 
 
 def resolve_validation(
@@ -32,7 +34,7 @@ def resolve_validation(
     """
     if not isinstance(fraction, str):
         return float(fraction)
-    if n_normal >= _MANY:
+    if n_normal >= MANY_IMAGES:
         return max(_SHARE, _LEAST / n_normal)
     return _SHARE if once else None
 
