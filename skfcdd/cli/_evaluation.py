@@ -50,7 +50,7 @@ def evaluate(
         "threshold": float(model.estimator.threshold_),
         "seconds_per_image": pace,
         **_image_figures(data, np.concatenate(scores), np.concatenate(anomalous)),
-        **_pixel_figures(data.masks, heatmaps),
+        **_pixel_figures(data.masks, heatmaps, model.estimator),
     }
     return Outcome(
         figures,
@@ -101,16 +101,16 @@ def _kind_figures(found: Flags) -> dict[str, Any]:
     }
 
 
-def _pixel_figures(masks: Any, heatmaps: list[Any]) -> dict[str, float]:
+def _pixel_figures(masks: Any, heatmaps: list[Any], estimator: Any) -> dict[str, float]:
     """Of the images whose masks are known."""
     if masks is None:
         return {}
     from skfcdd.metrics import aupro_score, pixel_roc_auc_score
 
-    maps = np.concatenate(heatmaps)
+    maps, roi = np.concatenate(heatmaps), getattr(estimator, "roi_", None)
     return {
-        "pixel_auroc": float(pixel_roc_auc_score(masks, maps)),
-        "aupro": float(aupro_score(masks, maps)),
+        "pixel_auroc": float(pixel_roc_auc_score(masks, maps, roi=roi)),
+        "aupro": float(aupro_score(masks, maps, roi=roi)),
     }
 
 
