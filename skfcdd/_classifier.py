@@ -442,6 +442,9 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             If the trained network returns nearly the same score for all images.
         FewImagesWarning
             If there are too few images for the requested rate of false alarms.
+        UserWarning
+            If masks have no anomalous pixel in the region of interest: these anomalies
+            are used as normal images.
         """
         with self._all_or_nothing():
             images = check_images(

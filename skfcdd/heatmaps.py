@@ -185,8 +185,7 @@ class GaussianUpsampler(nn.Module):
     scale : tuple of float, default=(1.0, 1.0)
         Pixels of the heatmap per pixel of the network input, if images are resized.
     roi : array-like of shape (h, w), bool, default=None
-        Region of interest, outside of which the heatmap is 0. None means the whole
-        image.
+        Region of interest; the heatmap is 0 outside. None means the whole image.
 
     Attributes
     ----------

@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.base import clone
 
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
+from skfcdd._answers import read_truth
 from skfcdd._engine.inference import pool_maps
 from skfcdd._engine.inside import Inside, planted
 from skfcdd._inputs.packed import pack_mask, unpack_mask
@@ -33,6 +34,7 @@ from skfcdd.metrics import (
     pixel_average_precision_score,
     pixel_roc_auc_score,
 )
+from skfcdd.monitoring import image_statistics
 from skfcdd.objectives import pixel_loss
 from skfcdd.onnx import OnnxFCDD
 from skfcdd.persistence import load, read_info, save
@@ -496,12 +498,13 @@ def test_an_exported_model_agrees(case, tmp_path):
         to_onnx(model, path, dynamic_size=True)
 
 
-def test_large_images_of_the_same_size():
+@pytest.mark.parametrize("normalize", ["standard", "contrast", "local"])
+def test_large_images_of_the_same_size(normalize):
     size = (72, 80)
     images, *_ = make_images(12, size, seed=2)
     roi = np.zeros(size, dtype=bool)
     roi[20:60, 8:50] = True
-    model = quick(roi=roi, normalize="standard").fit(images)
+    model = quick(roi=roi, normalize=normalize).fit(images)
     whole = model.explain(images[:1])[0]
     for tile in (16, 1024):
         found = model.explain_large(images[0], tile_size=tile)
@@ -596,6 +599,22 @@ def test_scorers_take_the_region_of_the_model():
     )
 
 
+def test_statistics_of_a_rectangle_are_those_of_the_crop():
+    roi = np.zeros(SIZE, dtype=bool)
+    roi[4:15, 5:21] = True
+    model = quick(roi=roi, max_epochs=1).fit(NORMAL)
+    plain = quick(max_epochs=1).fit(NORMAL[:, 4:15, 5:21])
+    found = image_statistics(model, IMAGES)[:, 1:]
+    assert_allclose(found, image_statistics(plain, IMAGES[:, 4:15, 5:21])[:, 1:])
+
+
+def test_labels_from_masks_are_those_inside():
+    model = quick(roi=ROI, max_epochs=1).fit(NORMAL)
+    expected = (MASKS > 0)[:, ROI].any(axis=1)
+    assert 0 < expected.sum() < MASKS.any(axis=(1, 2)).sum()
+    assert_array_equal(read_truth(model, MASKS, len(IMAGES)), expected)
+
+
 # The command line
 
 
@@ -629,8 +648,19 @@ def test_a_region_on_the_command_line(folder, form, capsys):
     assert main(["info", str(model), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["model"]["network"]["roi"]
     assert told == {"n_pixels": int((mask > 0).sum())}
+    masks = folder / "ground_truth/flaw"
+    masks.mkdir(parents=True)
+    for k in range(36, 48):
+        Image.fromarray(255 * MASKS[k]).save(masks / f"{k}_mask.png")
+    hit = (MASKS[36:] > 0)[:, mask > 0].any(axis=1)
     assert main(["evaluate", str(model), str(folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["n_anomalous"] == 12
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["n_anomalous"] == hit.sum()
+    assert figures["n_outside"] == (~hit).sum() > 0
+    rows = np.concatenate([IMAGES[24:36], IMAGES[36:]])
+    assert figures["pixel_auroc"] == pytest.approx(
+        pixel_roc_auc_score(MASKS[24:], found.explain(rows), roi=mask > 0)
+    )
     table = folder.parent / "regions.csv"
     scores = ["-o", str(folder.parent / "scores.csv"), "--regions", str(table)]
     assert main(["predict", str(model), str(folder / "test"), *scores]) == 0
