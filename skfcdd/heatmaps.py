@@ -218,6 +218,7 @@ class GaussianUpsampler(nn.Module):
     inside: Tensor
     gains: Tensor
     shares: Tensor
+    weights: npt.NDArray[np.float64] | None = None
 
     def __init__(
         self,
@@ -229,7 +230,6 @@ class GaussianUpsampler(nn.Module):
         roi: npt.ArrayLike | None = None,
     ) -> None:
         super().__init__()
-        self.weights: npt.NDArray[np.float64] | None = None
         if not isinstance(sigma, tuple):
             sigma = heatmap_sigmas(receptive_field, sigma, scale)
         matrices, nearest = [], []
