@@ -670,6 +670,22 @@ def flagged_by_position() -> Rows:
 
 
 @table
+def region_of_interest() -> Rows:
+    """AUROC inside a region, with the region given and not."""
+    runs = read("region_of_interest")
+    head = ["region", "`roi=`", "image AUROC", "with squares"]
+    head += ["pixel AUROC", "with squares"]
+    names = ("plain_auroc", "squares_auroc", "plain_pixel_auroc", "squares_pixel_auroc")
+    rows = [head]
+    for region in dict.fromkeys(run["region"] for run in runs):
+        for given in (True, False):
+            own = [r for r in runs if (r["region"], r["roi"]) == (region, given)]
+            figures = [spread(run[name] for run in own) for name in names]
+            rows.append([region, "given" if given else "None", *figures])
+    return rows
+
+
+@table
 def receptive_fields() -> Rows:
     """What a cell sees behind every stage."""
     rows = []

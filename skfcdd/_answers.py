@@ -125,7 +125,9 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
     if y is None:
         return None
     if is_masks(y):
-        truth = masks_to_labels(y).astype(bool)
+        roi = getattr(estimator, "roi_", None)
+        inside = y if roi is None else [m if m is None else _within(m, roi) for m in y]
+        truth = masks_to_labels(inside).astype(bool)
     elif convention_of(estimator).judges_pixels:
         truth = image_labels(y, convention_of(estimator).image_anomaly_label)
     else:
@@ -141,6 +143,12 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
     if len(truth) != n:
         raise ValueError(f"X has {n} images, but y has {len(truth)} labels.")
     return truth
+
+
+def _within(mask: Any, roi: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the anomalous pixels of a mask in a region of interest."""
+    plane = as_plane(mask, roi.shape)
+    return (plane > 0) & roi if plane.shape == roi.shape else plane > 0
 
 
 def _labels(estimator: Any) -> tuple[list[Any], Any]:

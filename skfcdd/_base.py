@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
@@ -20,6 +21,7 @@ from skfcdd._engine.crossfit import CrossFitted, Fold, cross_fit
 from skfcdd._engine.evidence import find_evidence
 from skfcdd._engine.light import LIGHTS
 from skfcdd._engine.model import FittedModel
+from skfcdd._engine.roi import resolve_roi
 from skfcdd._engine.settings import Settings
 from skfcdd._engine.split import Split
 from skfcdd._engine.tiling import explain_large
@@ -57,6 +59,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
     net_ = of_model("runner", "Trained network of skorch.")
     receptive_field_ = of_model("receptive_field", "Receptive field of a cell.")
     precision_ = of_model("runner.precision", "Precision of the backbone.")
+    roi_ = of_model("roi", "Pixels (h, w) that count; None if all do.")
 
     history_ = of_model("epochs", "Loss and duration of each epoch.")
 
@@ -81,6 +84,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             None,
         ],
         "resize": [Interval(Integral, 1, None, closed="left"), tuple, None],
+        "roi": ["array-like", str, os.PathLike, None],
         "augment": [str, tuple, list, callable, None],
         "synthetic": [str, tuple, list, callable, None],
         "outlier_exposure": ["array-like", None],
@@ -146,6 +150,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         channels: str | None = None,
         normalize: Any = "auto",
         resize: Any = None,
+        roi: Any = None,
         augment: Any = "auto",
         synthetic: Any = "mixed",
         outlier_exposure: Any = None,
@@ -194,12 +199,14 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             self._parameter_constraints,
             type(self).__name__,
         ).for_images(images.image_shape)
+        roi = resolve_roi(settings.roi, images)
+        settings, targets = settings.for_region(roi), targets.within(roi)
         n_normal = int((~targets.anomalous & targets.kept).sum())
         settings = settings.for_rows(n_normal)
         if settings.pixel_loss is not None and not convention.judges_pixels:
             _check_pixel_loss(settings.network.loss)
         digests = settings.network.digests()
-        previous = self._previous(images, digests)
+        previous = self._previous(images, digests, roi)
         blank = FittedModel(
             runner=None,
             images=self._format(images),
@@ -243,11 +250,14 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             Path(settings.checkpoint).unlink(missing_ok=True)
 
     def _previous(
-        self, images: ImageArray, now: Mapping[str, str]
+        self,
+        images: ImageArray,
+        now: Mapping[str, str],
+        roi: npt.NDArray[np.bool_] | None,
     ) -> FittedModel | None:
         """Return the model that ``warm_start=True`` continues to train, if any.
 
-        `now` holds digests of the settings of the network.
+        `now` holds digests of the settings of the network, `roi` the pixels that count.
 
         Raises
         ------
@@ -263,6 +273,8 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             )
         known = self._fitted.network_digests
         changed = [name for name in known if known[name] != now[name]]
+        if not _are_equal(self._fitted.roi, roi):
+            changed.append("roi")
         if changed:
             raise ValueError(
                 f"warm_start=True goes on with the network of the last fit, but "
@@ -356,7 +368,8 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             shape or is not writable, or `tile_size` is not a positive integer; if the
             receptive field covers the whole image or depends on the position, if the
             objective has no map, or if images are resized; if several stages are used
-            and a side of the image is not a multiple of the largest stride.
+            and a side of the image is not a multiple of the largest stride; if there is
+            a region of interest, and the image has another size than those of ``fit``.
 
         Warns
         -----
@@ -370,6 +383,11 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """Whether both are None, or equal arrays."""
+    return (one is None) == (other is None) and np.array_equal(one, other)
 
 
 def _check_pixel_loss(loss: Any) -> None:

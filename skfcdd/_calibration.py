@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from skfcdd._engine.inference import in_batches
+from skfcdd._engine.inside import planted
 from skfcdd._engine.model import FittedModel, Judging
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
@@ -188,7 +189,8 @@ def pixel_threshold(
     rows = np.concatenate([normal, masked])
     histogram = PixelHistogram(regions=False)
     for part, heatmaps in scorer.heatmaps(images, rows):
-        histogram.update(targets.mask_of(rows[part], heatmaps.shape[1:]), heatmaps)
+        masks = targets.mask_of(rows[part], heatmaps.shape[1:])
+        histogram.update(masks, heatmaps, model.roi)
     pixels = histogram.sample()
     return Verge(rule(pixels.truth, pixels.score, sample_weight=pixels.weight))
 
@@ -246,22 +248,36 @@ def _planted_peak(model: FittedModel, images: ImageArray, rows: Rows) -> float:
     """Compute the median heatmap peak of normal images with a synthetic defect."""
     maker = model.heatmap_maker().to(model.runner.device).eval()
     generator = torch.Generator(model.runner.device).manual_seed(0)
+    roi = model.module.preprocess.roi
 
     def peaks(unit: torch.Tensor) -> torch.Tensor:
-        heatmaps: torch.Tensor = maker(mixed(unit, generator)[0])
+        marked, _ = planted(mixed, unit, generator, roi)
+        heatmaps: torch.Tensor = maker(marked)
         return heatmaps.amax(dim=(1, 2))
 
     parts = [part for _, part in in_batches(model.runner, images, rows, peaks)]
     return float(np.median(np.concatenate(parts)))
 
 
-def normal_heat(scorer: Scorer, images: ImageArray, normal: Rows) -> NormalHeat:
-    """Summarize the heatmaps of a sample of the rows `normal`."""
+def normal_heat(
+    scorer: Scorer,
+    images: ImageArray,
+    normal: Rows,
+    roi: npt.NDArray[np.bool_] | None = None,
+) -> NormalHeat:
+    """Summarize the heatmaps of a sample of the rows `normal`, in a region (h, w)."""
     rows = normal[:: -(-len(normal) // _SCALE_IMAGES)]
     h, w = images.image_shape[:2]
     step = max(1, math.isqrt(h * w // _SCALE_PIXELS))
+
+    def sample(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if roi is None:
+            return maps[:, ::step, ::step].ravel()
+        inside = maps[:, roi]
+        return inside[:, :: max(1, inside.shape[1] // _SCALE_PIXELS)].ravel()
+
     found = [
-        (maps[:, ::step, ::step].ravel(), maps.max(axis=(1, 2)))
+        (sample(maps), maps.max(axis=(1, 2)))
         for _, maps in scorer.heatmaps(images, rows)
     ]
     return NormalHeat(*(np.concatenate(parts) for parts in zip(*found, strict=True)))

@@ -133,6 +133,16 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     resize : int or tuple of int (h, w), default=None
         Size to which images are resized for the network. Heatmaps are returned at the
         original size.
+    roi : array-like, path or sequence of points, default=None
+        Region of interest. Only the pixels inside count: those outside get the mean of
+        those inside before anything is computed, their heat is 0, and scores, losses,
+        thresholds and synthetic anomalies are confined to the pixels inside. Set it if
+        the images also show a fixture, a conveyor or printed text. It is a mask of
+        shape (h, w), 1 (or 255) at pixels that count, or the path of a mask image; or a
+        polygon of at least three points (x, y), or a list of polygons, in pixels from
+        the top left corner of the image. The size is that of the images in X. If X is
+        files that are resized as they are read, points refer to pixels of the files,
+        and a mask may also have the size of the files. None means the whole image.
     augment : str, callable, sequence of these, or None, default="auto"
         Random augmentations that keep a normal image normal: "shift", "jitter"
         (brightness and contrast), "horizontal_flip", "vertical_flip", "transpose"; or
@@ -276,6 +286,8 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     reading_ : dict or None
         How files were read as images. Paths passed later are read in the same way. None
         if X was an array.
+    roi_ : ndarray of shape (h, w), bool, or None
+        The pixels of the region of interest; None if all pixels count.
     receptive_field_ : ReceptiveField
         Receptive field of a cell of the map, in pixels of the network's input.
     history_ : list of dict
@@ -311,6 +323,13 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     (60,)
     >>> model.explain(data.images[:3]).shape
     (3, 32, 32)
+
+    With a region of interest, the upper half of the images is ignored:
+
+    >>> corners = [(0, 16), (32, 16), (32, 32), (0, 32)]
+    >>> model = FCDDClassifier(roi=corners, max_epochs=2, random_state=0).fit(normal)
+    >>> float(model.explain(data.images)[:, :16].max())
+    0.0
     """
 
     anomaly_label: Any
@@ -341,6 +360,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         channels: str | None = None,
         normalize: Any = "auto",
         resize: Any = None,
+        roi: Any = None,
         augment: Any = "auto",
         synthetic: Any = "mixed",
         outlier_exposure: Any = None,
@@ -423,6 +443,9 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
             If the trained network returns nearly the same score for all images.
         FewImagesWarning
             If there are too few images for the requested rate of false alarms.
+        UserWarning
+            If masks have no anomalous pixel in the region of interest: these anomalies
+            are used as normal images.
         """
         with self._all_or_nothing():
             images = check_images(

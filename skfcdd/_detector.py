@@ -88,6 +88,16 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
     resize : int or tuple of int (h, w), default=None
         Size to which images are resized for the network. Heatmaps are returned at the
         original size.
+    roi : array-like, path or sequence of points, default=None
+        Region of interest. Only the pixels inside count: those outside get the mean of
+        those inside before anything is computed, their heat is 0, and scores, losses,
+        thresholds and synthetic anomalies are confined to the pixels inside. Set it if
+        the images also show a fixture, a conveyor or printed text. It is a mask of
+        shape (h, w), 1 (or 255) at pixels that count, or the path of a mask image; or a
+        polygon of at least three points (x, y), or a list of polygons, in pixels from
+        the top left corner of the image. The size is that of the images in X. If X is
+        files that are resized as they are read, points refer to pixels of the files,
+        and a mask may also have the size of the files. None means the whole image.
     augment : str, callable, sequence of these, or None, default="auto"
         Random augmentations that keep a normal image normal: "shift", "jitter"
         (brightness and contrast), "horizontal_flip", "vertical_flip", "transpose"; or
@@ -237,6 +247,8 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
     reading_ : dict or None
         How files were read as images. Paths passed later are read in the same way. None
         if X was an array.
+    roi_ : ndarray of shape (h, w), bool, or None
+        The pixels of the region of interest; None if all pixels count.
     receptive_field_ : ReceptiveField
         Receptive field of a cell of the map, in pixels of the network's input.
     history_ : list of dict

@@ -106,6 +106,9 @@ def facts(estimator: Any) -> dict[str, str]:
     rows = _threshold_facts(estimator)
     h, w, c = estimator.image_shape_
     rows["images"] = f"{h} x {w} pixels, {c} channel{'s' * (c > 1)}"
+    roi = getattr(estimator, "roi_", None)
+    if roi is not None:
+        rows["region of interest"] = f"{roi.mean():.1%} of the pixels"
     backbone = getattr(estimator, "backbone_", None)
     if backbone is not None:
         weights = estimator.weights_ or "random"

@@ -117,7 +117,8 @@ class AnomalyScorer(ReprMixin):
         """Compute a heatmap of the anomalous regions of each image.
 
         The mean of a heatmap is the mean of the image's cells: with
-        ``score_pooling="mean"`` it is the anomaly score.
+        ``score_pooling="mean"`` it is the anomaly score. With a region of interest,
+        this is the mean of the pixels inside; all others are 0.
 
         Parameters
         ----------
@@ -207,7 +208,7 @@ class AnomalyScorer(ReprMixin):
         """
         images = self._check_images(X)
         self._validate_params()  # type: ignore[attr-defined]
-        targets = self._read_targets(y, images)
+        targets = self._read_targets(y, images).within(self._fitted.roi)
         if groups is not None:
             targets = replace(targets, groups=check_groups(groups, len(images)))
         new = self._new_to_the_network(images)
@@ -417,7 +418,7 @@ class AnomalyScorer(ReprMixin):
         verge = self._choose_threshold(model, images, targets, rows, scorer)
         found = calibration_of(verge, rows, source)
         model = replace(model, threshold=verge.threshold, calibration=found)
-        heat = normal_heat(scorer, images, rows.normal)
+        heat = normal_heat(scorer, images, rows.normal, model.roi)
         scale = self._choose_scale(model, images, rows.normal, heat)
         return replace(model, heatmap_scale=scale, normal_peak=heat.calm)
 

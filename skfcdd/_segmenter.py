@@ -111,6 +111,16 @@ class FCDDSegmenter(BaseFCDD):
     resize : int or tuple of int (h, w), default=None
         Size to which images are resized for the network. Heatmaps are returned at the
         original size.
+    roi : array-like, path or sequence of points, default=None
+        Region of interest. Only the pixels inside count: those outside get the mean of
+        those inside before anything is computed, their heat is 0, and scores, losses,
+        thresholds and synthetic anomalies are confined to the pixels inside. Set it if
+        the images also show a fixture, a conveyor or printed text. It is a mask of
+        shape (h, w), 1 (or 255) at pixels that count, or the path of a mask image; or a
+        polygon of at least three points (x, y), or a list of polygons, in pixels from
+        the top left corner of the image. The size is that of the images in X. If X is
+        files that are resized as they are read, points refer to pixels of the files,
+        and a mask may also have the size of the files. None means the whole image.
     augment : str, callable, sequence of these, or None, default="auto"
         Random augmentations that keep a normal image normal: "shift", "jitter"
         (brightness and contrast), "horizontal_flip", "vertical_flip", "transpose"; or
@@ -252,6 +262,8 @@ class FCDDSegmenter(BaseFCDD):
     reading_ : dict or None
         How files were read as images. Paths passed later are read in the same way. None
         if X was an array.
+    roi_ : ndarray of shape (h, w), bool, or None
+        The pixels of the region of interest; None if all pixels count.
     receptive_field_ : ReceptiveField
         Receptive field of a cell of the map, in pixels of the network's input.
     history_ : list of dict
@@ -309,6 +321,7 @@ class FCDDSegmenter(BaseFCDD):
         channels: str | None = None,
         normalize: Any = "auto",
         resize: Any = None,
+        roi: Any = None,
         augment: Any = "auto",
         synthetic: Any = "mixed",
         outlier_exposure: Any = None,
@@ -391,6 +404,9 @@ class FCDDSegmenter(BaseFCDD):
             If the trained network returns nearly the same score for all images.
         FewImagesWarning
             If there are too few images for the requested rate of false alarms.
+        UserWarning
+            If masks have no anomalous pixel in the region of interest: these anomalies
+            are used as normal images.
         """
         with self._all_or_nothing():
             images = check_images(
@@ -505,7 +521,7 @@ class FCDDSegmenter(BaseFCDD):
         """
         masks = self.predict(X)
         if is_masks(y):
-            return intersection_over_union_score(y, masks)
+            return intersection_over_union_score(y, masks, roi=self.roi_)
         truth = image_labels(y, self.convention_.image_anomaly_label)
         return intersection_over_union_score(truth, masks.any(axis=(1, 2)))
 

@@ -14,6 +14,11 @@ that
 .. math:: \operatorname{mean}(A') = \operatorname{mean}(A) = s :
 
 the mean of the pixels equals the anomaly score, even for cells at the image border.
+
+A region of interest is a border of the same kind. Outside of it the heatmap is 0, and
+each cell spreads its value over the pixels inside. Cell :math:`k` counts as much as the
+number of pixels inside to which it is the nearest cell, with weights :math:`w_k` that
+sum to 1, so that the mean of the pixels inside is :math:`\sum_k w_k A_k = s`.
 """
 
 from __future__ import annotations
@@ -28,6 +33,10 @@ from torch import Tensor, nn
 from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["GaussianUpsampler", "default_sigma", "gaussian_matrix", "heatmap_sigmas"]
+
+# A cell that puts less than this share of its Gaussian on its own pixels inside a
+# region of interest does not reach them.
+_UNREACHED = 1e-20
 
 
 def default_sigma(extent: float, stride: float = 1.0) -> float:
@@ -175,6 +184,19 @@ class GaussianUpsampler(nn.Module):
         :func:`default_sigma` for each axis.
     scale : tuple of float, default=(1.0, 1.0)
         Pixels of the heatmap per pixel of the network input, if images are resized.
+    roi : array-like of shape (h, w), bool, default=None
+        Region of interest; the heatmap is 0 outside. None means the whole image.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (u, v), float64, or None
+        With a region of interest, the weight of each cell in the mean of the pixels
+        inside; they sum to 1.
+
+    Raises
+    ------
+    ValueError
+        If no cell reaches a pixel of the region of interest.
 
     Examples
     --------
@@ -193,6 +215,10 @@ class GaussianUpsampler(nn.Module):
 
     rows: Tensor
     columns: Tensor
+    inside: Tensor
+    gains: Tensor
+    shares: Tensor
+    weights: npt.NDArray[np.float64] | None = None
 
     def __init__(
         self,
@@ -201,24 +227,74 @@ class GaussianUpsampler(nn.Module):
         receptive_field: ReceptiveField,
         sigma: float | tuple[float, float] | None = None,
         scale: tuple[float, float] = (1.0, 1.0),
+        roi: npt.ArrayLike | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(sigma, tuple):
             sigma = heatmap_sigmas(receptive_field, sigma, scale)
+        matrices, nearest = [], []
         for axis, name in enumerate(("rows", "columns")):
             factor = scale[axis]
             extent = receptive_field.extent[axis] * factor
             centers = receptive_field.centers(cells_shape[axis], axis)
+            centers = (centers + 0.5) * factor - 0.5
             matrix = gaussian_matrix(
-                image_shape[axis],
-                (centers + 0.5) * factor - 0.5,
-                sigma[axis],
-                extent=extent,
+                image_shape[axis], centers, sigma[axis], extent=extent
             )
             self.register_buffer(name, torch.from_numpy(matrix).float())
+            matrices.append(matrix)
+            nearest.append(_nearest(image_shape[axis], centers))
+        if roi is not None:
+            self._confine(np.asarray(roi, dtype=bool), matrices, nearest)
+
+    def _confine(
+        self,
+        inside: npt.NDArray[np.bool_],
+        matrices: list[npt.NDArray[np.float64]],
+        nearest: list[npt.NDArray[np.float64]],
+    ) -> None:
+        """Confine heatmaps to a region, and weight the cells by their pixels in it."""
+        pixels = inside.astype(np.float64)
+        own = nearest[0].T @ pixels @ nearest[1]
+        mass = matrices[0].T @ pixels @ matrices[1]
+        reached = mass > _UNREACHED * own
+        weights = np.where(reached, own, 0.0)
+        if not weights.any():
+            raise ValueError(
+                "The Gaussian of no cell reaches the region of interest (roi=). Give a "
+                "larger region, or a larger heatmap_sigma."
+            )
+        self.weights = weights / weights.sum()
+        gains = self.weights * pixels.sum() / np.where(reached, mass, 1.0)
+        # Found again from the region, so that files need not hold them.
+        for name, values in (
+            ("inside", pixels),
+            ("gains", gains),
+            ("shares", self.weights),
+        ):
+            tensor = torch.from_numpy(values).float()
+            self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, cells: Tensor) -> Tensor:
         """Upsample cells (n, u, v) to heatmaps (n, h, w) of the same data type."""
         with torch.autocast(cells.device.type, enabled=False):
             rows, columns = self.rows.to(cells.dtype), self.columns.to(cells.dtype)
-            return rows @ cells @ columns.T
+            if self.weights is None:
+                return rows @ cells @ columns.T
+            heatmaps = rows @ (cells * self.gains.to(cells.dtype)) @ columns.T
+            return heatmaps * self.inside.to(cells.dtype)
+
+    def mean(self, cells: Tensor) -> Tensor:
+        """Mean (n,) of the heatmaps of cells (n, u, v), over the region of interest."""
+        if self.weights is None:
+            return cells.mean(dim=(1, 2))
+        return (cells * self.shares.to(cells)).sum(dim=(1, 2))
+
+
+def _nearest(
+    n_pixels: int, centers: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return a matrix (n_pixels, n_cells) that is 1 at the nearest cell of a pixel."""
+    distance = np.abs(np.arange(n_pixels)[:, None] - centers)
+    matrix: npt.NDArray[np.float64] = np.eye(len(centers))[distance.argmin(axis=1)]
+    return matrix

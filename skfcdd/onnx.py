@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfcdd._inputs.containers import path_list
+from skfcdd._inputs.packed import unpack_mask
 from skfcdd._inputs.ranges import scale_problem
 from skfcdd._regions import drop_small
 from skfcdd._verdicts import Convention, middle_of
@@ -73,6 +74,8 @@ class OnnxFCDD:
         Position of the channel axis in the model input.
     reading_ : dict or None
         How files were read in ``fit``; paths passed as X are read in the same way.
+    roi_ : ndarray of shape (h, w), bool, or None
+        Pixels that count; None if all do.
     convention_ : Convention
         Form of the predictions.
     metadata_ : dict of str
@@ -149,6 +152,8 @@ class OnnxFCDD:
         usual = self.threshold_ if kind == "segmenter" else middle_of(low, high)
         self.pixel_threshold_ = float(metadata.get("pixel_threshold", usual))
         self.reading_ = json.loads(metadata.get("reading", "null"))
+        packed = json.loads(metadata.get("roi", "null"))
+        self.roi_ = None if packed is None else unpack_mask(packed)
         self.channels = metadata["channels"]
         self._dtype = np.dtype(metadata["dtype"])
         # Files written by older versions do not describe the images in fit.

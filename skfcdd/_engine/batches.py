@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from skfcdd._engine.altered import Alteration
 from skfcdd._engine.augmentation import Augmentation
+from skfcdd._engine.inside import hitting, planted
 from skfcdd._engine.preprocessing import Preprocess, resize
 from skfcdd._inputs.images import ImageArray, to_device
 from skfcdd._utils.device import in_parts
@@ -181,7 +182,22 @@ class TrainingData(Dataset[Any]):
             return self._mix(normals[part], anomalies[part], device)
 
         for some in self._in_parts("batch(es)", n_batches, step, device, made):
-            yield from some
+            for batch, target in some:
+                yield batch, self._confined(target)
+
+    def _confined(self, target: BatchTarget) -> BatchTarget:
+        """Return the target with what it says of the pixels that count.
+
+        An anomaly whose known pixels all lie elsewhere is a normal image.
+        """
+        roi = self.preprocess.roi
+        if roi is None:
+            return target
+        masks = target.masks & roi.seen
+        outside = target.masks.flatten(1).any(dim=1) & ~masks.flatten(1).any(dim=1)
+        anomalous = target.anomalous & ~outside
+        known = target.has_mask | ~anomalous
+        return replace(target, anomalous=anomalous, masks=masks, has_mask=known)
 
     def _in_parts(
         self,
@@ -254,9 +270,22 @@ class TrainingData(Dataset[Any]):
         place = to_device(index, features[0].device)
         own = tuple(x.index_select(0, place) for x in features)
         h, w = target.masks.shape[2:]
-        altered, masks = self.alter(own, (h, w), self.generator)
+        altered, masks = self._altered(own, (h, w))
         joined = tuple(torch.cat(pair) for pair in zip(features, altered, strict=True))
         return joined, target.with_anomalies(masks, self.trust_planted)
+
+    def _altered(
+        self, own: tuple[Tensor, ...], size: tuple[int, int]
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Alter features; return them, and masks (n, 1, h, w)."""
+        roi = self.preprocess.roi
+
+        def alter(rows: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
+            assert self.alter is not None
+            some = own if rows is None else tuple(x.index_select(0, rows) for x in own)
+            return self.alter(some, size, self.generator)
+
+        return alter(None) if roi is None else hitting(alter, roi.seen)
 
     @property
     def _wanted_slots(self) -> int:
@@ -354,8 +383,8 @@ class TrainingData(Dataset[Any]):
                 for start, (count, n_planted) in zip(first, sizes, strict=True)
             ]
             index = to_device(np.concatenate(own), images.device)
-            planted, where = self._planted(images, index)
-            sources[1 + _PLANTED] = (planted, where, self._trust(where))
+            changed, where = self._planted(images, index)
+            sources[1 + _PLANTED] = (changed, where, self._trust(where))
         return sources
 
     def _planted(self, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -363,20 +392,22 @@ class TrainingData(Dataset[Any]):
 
         def some(part: slice) -> tuple[Tensor, Tensor]:
             assert self.plant is not None
-            return self.plant(images.index_select(0, index[part]), self.generator)
+            own = images.index_select(0, index[part])
+            return planted(self.plant, own, self.generator, self.preprocess.roi)
 
         n, device = len(index), images.device
         parts = list(self._in_parts("anomalies", n, n, device, some))
         if len(parts) == 1:
             return parts[0]
-        planted, masks = (torch.cat(x) for x in zip(*parts, strict=True))
-        return planted, masks
+        changed, masks = (torch.cat(x) for x in zip(*parts, strict=True))
+        return changed, masks
 
     def _load(
         self, rows: npt.NDArray[np.intp], device: torch.device | str
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Load images of ``fit`` with their masks."""
         images = self.preprocess.unit(self.images.take(rows, device))
+        images = self.preprocess.filled(images)  # augmentations may move it inside
         h, w = images.shape[2:]
         return images, *self._masks(rows, (h, w), images.device)
 
@@ -391,6 +422,8 @@ class TrainingData(Dataset[Any]):
             masks = torch.zeros(len(rows), 1, *size, dtype=torch.bool, device=device)
             return masks, torch.zeros_like(masks[:, 0, 0, 0])
         masks = to_device(self.masks[rows] > 0, device)[:, None]
+        if self.preprocess.roi is not None:
+            masks = masks & self.preprocess.roi.inside
         if masks.shape[2:] != size:
             # A pixel is anomalous if any part of it is.
             masks = F.adaptive_max_pool2d(masks.float(), size) > 0

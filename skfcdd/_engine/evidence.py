@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfcdd._engine.inference import in_batches, n_pooled, pool_maps
+from skfcdd._engine.inference import in_batches, n_pooled, pool_maps, top_cells
 from skfcdd._engine.model import FittedModel
 from skfcdd._inputs.images import ImageArray
 
@@ -64,7 +64,7 @@ def find_evidence(
     for rows, numbers in in_batches(model.runner, images, None, compute):
         n, n_cells = len(numbers), n_parts * u * v
         cells = numbers[:, :n_cells].reshape(n, n_parts, u, v)
-        found = _scored(cells, model.judging.score_pooling)
+        found = _scored(cells, model.judging.score_pooling, model.cell_weights)
         if heatmaps:
             maps = numbers[:, n_cells:].astype(np.float32)
             maps = maps.reshape(n, 1 + n_parts, *model.image_size)
@@ -78,19 +78,28 @@ def _sum(parts: Any) -> Any:
     return parts[0] + parts[1] if len(parts) == 2 else parts[0]
 
 
-def _scored(cells: npt.NDArray[Any], pooling: str | float) -> Evidence:
+def _scored(
+    cells: npt.NDArray[Any],
+    pooling: str | float,
+    weights: npt.NDArray[np.float64] | None,
+) -> Evidence:
     """Score cells (n, p, u, v), with the fraction of each score from the memory."""
     whole = _sum(cells.swapaxes(0, 1))
-    score = pool_maps(whole, pooling)
+    score = pool_maps(whole, pooling, weights)
     if cells.shape[1] == 1:
         return Evidence(score, np.zeros(len(cells)))
     flat, novelty = (
         part.reshape(len(part), -1).astype(np.float64) for part in (whole, cells[:, 1])
     )
-    count = n_pooled(pooling, flat.shape[1])
-    top = np.argsort(flat, axis=1, kind="stable")[:, flat.shape[1] - count :]
+    share: Any = 1.0
+    if weights is not None:
+        top, share = top_cells(flat, pooling, weights)
+    else:
+        count = n_pooled(pooling, flat.shape[1])
+        top = np.argsort(flat, axis=1, kind="stable")[:, flat.shape[1] - count :]
     total, new = (
-        np.take_along_axis(part, top, axis=1).sum(axis=1) for part in (flat, novelty)
+        (np.take_along_axis(part, top, axis=1) * share).sum(axis=1)
+        for part in (flat, novelty)
     )
     return Evidence(score, new / np.maximum(total, np.finfo(np.float64).tiny))
 

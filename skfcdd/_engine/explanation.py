@@ -48,8 +48,10 @@ class HeatmapMaker(nn.Module):
             receptive_field, sigma = _pixel_grid(receptive_field, scale, sigma)
             map_shape, scale = image_shape, (1.0, 1.0)
         self.image_shape = image_shape
+        roi = module.preprocess.roi
+        inside = None if roi is None else roi.inside.cpu().numpy()
         self.upsample = GaussianUpsampler(
-            image_shape, map_shape, receptive_field, sigma, scale
+            image_shape, map_shape, receptive_field, sigma, scale, inside
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -72,16 +74,19 @@ class HeatmapMaker(nn.Module):
         """
         images = images.detach().requires_grad_()
         with torch.enable_grad():
-            s = self.module(images).mean(dim=(1, 2))
+            s = self.module.mean_of(self.module(images))
             (gradient,) = torch.autograd.grad(s.sum(), images)
         size = gradient.abs().sum(dim=1)
         if size.shape[1:] != self.image_shape:
             size = resize(size[:, None], self.image_shape)[:, 0]
         heatmaps = self.upsample(size)
-        mean = heatmaps.mean(dim=(1, 2), keepdim=True)
+        mean = self.upsample.mean(size)[:, None, None]
         # If the gradient vanishes, all pixels contribute equally to the score.
         even = mean <= torch.finfo(mean.dtype).tiny
-        shares = torch.where(even, torch.ones_like(heatmaps), heatmaps / (mean + even))
+        ones = torch.ones_like(heatmaps)
+        if self.upsample.weights is not None:
+            ones = ones * self.upsample.inside.to(ones.dtype)
+        shares = torch.where(even, ones, heatmaps / (mean + even))
         return s.detach()[:, None, None] * shares
 
 

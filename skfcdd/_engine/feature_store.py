@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from skfcdd._engine.batches import N_SOURCES, BatchTarget, TrainingData
+from skfcdd._engine.inside import planted
 from skfcdd._inputs.images import to_device
 from skfcdd.feature_cache import FeatureCache
 
@@ -178,7 +179,7 @@ class CachedTrainingData(TrainingData):
         for start in range(0, len(self.exposed_index), batch_size):
             chunk = self.exposed_index[start : start + batch_size]
             self._write(self._first_exposed + start, self._expose(chunk, images)[0])
-        if self.trust_planted:
+        if self.trust_planted or self.preprocess.roi is not None:
             shape = (self._n_bank, 1, *images.shape[2:])
             self._bank_masks = torch.zeros(shape, dtype=torch.bool)
         self._plant_bank(self._n_bank, batch_size, device)
@@ -222,8 +223,11 @@ class CachedTrainingData(TrainingData):
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
             assert self.plant is not None
-            images, masks = self.plant(
-                self._load(rows[part], device)[0], self.generator
+            images, masks = planted(
+                self.plant,
+                self._load(rows[part], device)[0],
+                self.generator,
+                self.preprocess.roi,
             )
             at = torch.from_numpy(places[part])
             self._store.write(self._first_planted + at, self._encoded(images))

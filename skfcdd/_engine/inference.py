@@ -25,6 +25,7 @@ __all__ = [
     "is_pooling",
     "n_pooled",
     "pool_maps",
+    "top_cells",
 ]
 
 # Small images are scored in batches of about this many values.
@@ -152,7 +153,9 @@ def n_pooled(pooling: str | float, n_cells: int) -> int:
 
 
 def pool_maps(
-    maps: npt.NDArray[np.floating], pooling: str | float
+    maps: npt.NDArray[np.floating],
+    pooling: str | float,
+    weights: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Pool anomaly maps (n, u, v) to scores (n,), float64.
 
@@ -162,8 +165,15 @@ def pool_maps(
         Non-negative.
     pooling : {"mean", "max"} or float
         A float is the fraction of the largest cells to average (at least one cell).
+    weights : ndarray of shape (u, v), default=None
+        Weights of the cells, which sum to 1; those with weight 0 do not count. None
+        means equal weights.
     """
     flat = maps.reshape(len(maps), -1).astype(np.float64)
+    if weights is not None:
+        own, weight = top_cells(flat, pooling, weights)
+        weighted = np.take_along_axis(flat, own, axis=1) * weight
+        return np.asarray(weighted.sum(axis=1))
     n_cells = flat.shape[1]
     count = n_pooled(pooling, n_cells)
     if count == n_cells:
@@ -172,3 +182,43 @@ def pool_maps(
     # Summing in sorted order makes the result independent of cell positions.
     scores: npt.NDArray[np.float64] = np.sort(top, axis=1).mean(axis=1)
     return scores
+
+
+def top_cells(
+    flat: npt.NDArray[np.float64],
+    pooling: str | float,
+    weights: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Return the cells that a weighted score averages, and their weights.
+
+    The largest cells count until their weights add up to the share that is averaged;
+    the last one in part, so that the score does not jump where two cells are equal.
+
+    Parameters
+    ----------
+    flat : ndarray of shape (n, m), float64
+        Cells of each image.
+    pooling : {"mean", "max"} or float
+    weights : ndarray of float64 with m elements
+        Of the cells; they sum to 1.
+
+    Returns
+    -------
+    cells : ndarray of shape (n, k), int
+        The cells of each image that count, the largest first.
+    shares : ndarray of shape (n, k), float64
+        The sum of each row is 1.
+    """
+    weights = weights.ravel()
+    inside = np.flatnonzero(weights)
+    count = n_pooled(pooling, len(inside))
+    if count == len(inside):
+        every = np.broadcast_to(inside, (len(flat), len(inside)))
+        return every, np.broadcast_to(weights[inside], every.shape)
+    order = np.argsort(-flat[:, inside], axis=1, kind="stable")
+    if pooling == "max":
+        return inside[order[:, :1]], np.ones((len(flat), 1))
+    cells = inside[order]
+    own, share = weights[cells], count / len(inside)
+    left = share - (own.cumsum(axis=1) - own)
+    return cells, np.minimum(own, left.clip(min=0)) / share

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from skfcdd._inputs.images import ImageArray
 from skfcdd.backbones import make_backbone
 from skfcdd.backbones._make import count_stages
 from skfcdd.exceptions import WeightsError
+from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.memory_bank import MemoryBank
 
 __all__ = ["Recollection", "deep_features", "draw_cells", "recollect"]
@@ -132,7 +134,8 @@ def draw_cells(
     rows : ndarray of int
         Which of the images.
     cells : callable
-        Maps images (k, c, h, w) in the unit range to features (k, u, v, d).
+        Maps images (k, c, h, w) in the unit range to features (k, u, v, d), or (k, m,
+        d).
     n_cells : int
         Approximate maximum number of cells; each image has at least one.
     seed : int
@@ -171,6 +174,8 @@ class Recollection:
         Of the cells of these images to what is kept of others.
     bank : MemoryBank
         With the weights of the parts of the score.
+    upsample : GaussianUpsampler
+        Knows which cells of the map count.
     """
 
     def __init__(
@@ -179,13 +184,19 @@ class Recollection:
         rows: Rows,
         distances: npt.NDArray[np.float64],
         bank: MemoryBank,
+        upsample: GaussianUpsampler,
     ) -> None:
         self.memory, self.rows, self.bank = memory, rows, bank
+        inside = _inside(memory, upsample)
+        known = distances if inside is None else distances[:, inside.numpy()]
         least = _LEAST_SPREAD * float(memory.points.std(dim=0).norm())
-        self.level = float(distances.mean())
-        self.spread = max(float(distances.std()), least, 1e-12)
+        self.level = float(known.mean())
+        self.spread = max(float(known.std()), least, 1e-12)
         excess = memory.excess(torch.from_numpy(distances), self.level, self.spread)
-        self.unit = float(excess.mean(dim=(1, 2)).std(correction=0))
+        if inside is not None:  # the last blocks may have more cells than the map
+            u, v = upsample.shares.shape
+            excess = excess[:, :u, :v]
+        self.unit = float(upsample.mean(excess).std(correction=0))
 
     def joined(self, model: FittedModel, images: ImageArray) -> FittedModel:
         """A fitted model with this memory, in units of the model's own map.
@@ -193,13 +204,31 @@ class Recollection:
         Both parts are measured on images that were trained on, so that those held out
         stay as new to the model as any other.
         """
-        alone = [pool_maps(maps, "mean") for _, maps in model.maps(images, self.rows)]
+        weights = model.cell_weights
+        alone = [
+            pool_maps(maps, "mean", weights)
+            for _, maps in model.maps(images, self.rows)
+        ]
         own = float(np.concatenate(alone).std())
         # If all normal images are equal, the spread is 0.
         factor = self.bank.weight * (own or 1.0) / (self.unit or 1.0)
         share = self.bank.global_weight / self.bank.weight * (self.unit or 1.0)
         units = torch.tensor([self.level, self.spread, factor, share])
         return replace(model, memory=self.memory.with_units(units))
+
+
+def _inside(memory: NormalMemory, upsample: GaussianUpsampler) -> Tensor | None:
+    """Find the blocks of cells that a region of interest depends on; None for all.
+
+    These are its own cells, and those whose distances are averaged with theirs.
+    """
+    if upsample.weights is None:
+        return None
+    maps = torch.from_numpy(upsample.weights > 0)[None, None].float()
+    maps = F.max_pool2d(maps, memory.width, 1, memory.width // 2)
+    more = memory.block - 1
+    maps = F.max_pool2d(F.pad(maps, (0, more, 0, more)), memory.block)
+    return maps[0, 0] > 0
 
 
 def _of_groups(
@@ -287,11 +316,14 @@ def remember(
             stages=stages,
         )
     fast: Any = lean(module, runner.precision, (h, w), blank)
+    upsample = cast(GaussianUpsampler, module.upsample)
+    inside = _inside(blank, upsample)
 
     def with_places(maps: list[Tensor]) -> Tensor:
         found: Tensor = fast.memory.cells(maps)
         grid = places(found).expand(len(found), -1, -1, -1)
-        return torch.cat([found, grid], dim=-1)
+        joined = torch.cat([found, grid], dim=-1)
+        return joined if inside is None else joined[:, inside.to(joined.device)]
 
     cells = _of_groups(fast, with_places)
     drawn = draw_cells(runner, images, rows, cells, n_cells=bank.max_patches, seed=seed)
@@ -326,7 +358,7 @@ def remember(
     some = _spaced(len(rows), _MEASURED)
     own = torch.from_numpy(owners)[kept]
     distances = _apart(memory, own, module, runner, images, rows, some)
-    return Recollection(memory, rows[some], distances, bank)
+    return Recollection(memory, rows[some], distances, bank, upsample)
 
 
 def _spaced(n: int, most: int) -> Rows:

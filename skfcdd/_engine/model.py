@@ -186,6 +186,22 @@ class FittedModel:
             return max(low, self.normal_peak)
         return middle_of(low, high)
 
+    @property
+    def roi(self) -> npt.NDArray[np.bool_] | None:
+        """The pixels (h, w) of the raw images that count; None if all do."""
+        inside = self.module.preprocess.roi
+        return None if inside is None else inside.inside.cpu().numpy()
+
+    @cached_property
+    def cell_weights(self) -> npt.NDArray[np.float64] | None:
+        """Weights (u, v) of the cells, which sum to 1; None if all are equal."""
+        module = self.module
+        if module.preprocess.roi is None or not module.objective.spatial:
+            return None
+        maker: Any = self.heatmap_maker()
+        weights: npt.NDArray[np.float64] = maker.upsample.weights
+        return weights
+
     def state_dict(self) -> dict[str, Tensor]:
         """All numbers of the network, and of its memory, by name."""
         numbers = dict(self.module.state_dict())
@@ -246,8 +262,10 @@ class FittedModel:
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
     ) -> Scores:
         """Scores of validated images, or of some rows of them."""
-        pooling = self.judging.score_pooling
-        parts = [pool_maps(maps, pooling) for _, maps in self.maps(images, rows)]
+        pooling, weights = self.judging.score_pooling, self.cell_weights
+        parts = [
+            pool_maps(maps, pooling, weights) for _, maps in self.maps(images, rows)
+        ]
         return np.concatenate([np.empty(0), *parts])
 
     def maps(

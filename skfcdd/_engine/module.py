@@ -137,7 +137,8 @@ class FCDDModule(nn.Module):
         return torch.split(images, self.at_once)
 
     def _normalized(self, images: Tensor) -> Tensor:
-        images = self.preprocess(images.to(self.preprocess.mean.dtype))
+        images = self.preprocess.filled(images.to(self.preprocess.mean.dtype))
+        images = self.preprocess(images)
         return images.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -169,6 +170,11 @@ class FCDDModule(nn.Module):
         kept = self._head(normalized)
         tail = self.backbone.tail(kept, self.split)  # type: ignore[operator]
         return self.objective(tail), kept[-1]
+
+    def mean_of(self, maps: Tensor) -> Tensor:
+        """Means (n,) of anomaly maps (n, u, v), over the pixels that count."""
+        mean: Tensor = self.upsample.mean(maps)  # type: ignore[operator]
+        return mean
 
     def parts(self, images: Tensor) -> Tensor:
         """Compute the summands of anomaly maps (k, n, u, v) of unit-range images."""
@@ -286,8 +292,9 @@ def set_upsampler(
     scale = (image_shape[0] / h, image_shape[1] / w)
     sigmas = heatmap_sigmas(field, sigma, scale)
     own = (sigmas[0] / scale[0], sigmas[1] / scale[1])
-    reference = module.preprocess.mean
-    upsample = GaussianUpsampler((h, w), map_shape, field, own)
+    reference, roi = module.preprocess.mean, module.preprocess.roi
+    seen = None if roi is None else roi.seen.cpu().numpy()
+    upsample = GaussianUpsampler((h, w), map_shape, field, own, roi=seen)
     module.upsample = upsample.to(reference.device, reference.dtype)
 
 

@@ -284,7 +284,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     def _losses(self, y_pred: Tensor, y_true: BatchTarget) -> Tensor:
         """Loss of each image of a batch."""
         module = unwrapped(self)
-        objective, scores = module.objective, y_pred.mean(dim=(1, 2))
+        objective, scores = module.objective, module.mean_of(y_pred)
         if self.pixel_loss is None or not objective.spatial:
             losses: Tensor = objective.loss(scores, y_true.anomalous)
             return losses
@@ -299,9 +299,11 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             torch.where(alone, torch.ones_like(scores), scores), y_true.anomalous
         )
         maps = torch.where(known[:, None, None], y_pred, torch.ones_like(y_pred))
-        by_mask = objective.pixel_loss(
-            module.upsample(maps), y_true.masks[:, 0], over=over
-        )
+        heatmaps, masks = module.upsample(maps), y_true.masks[:, 0]
+        roi = module.preprocess.roi
+        if roi is not None:  # images of the pixels that count, in one row
+            heatmaps, masks = roi.pixels(heatmaps), roi.pixels(masks)
+        by_mask = objective.pixel_loss(heatmaps, masks, over=over)
         if share < 1:
             by_mask = share * by_mask + (1 - share) * by_label
         return torch.where(known, by_mask, by_label)

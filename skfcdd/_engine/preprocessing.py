@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
+from skfcdd._engine.inside import Inside
 from skfcdd._engine.light import LIGHTS, Light, darkness, make_light
 from skfcdd._inputs.images import ImageArray
 
@@ -52,6 +53,9 @@ class Preprocess(nn.Module):
         Illumination correction applied before normalisation.
     size : tuple of int (h, w) or None
         Size to which images are resized.
+    roi : Inside or None
+        The pixels that count. All others get the mean of these before anything is
+        computed.
     """
 
     mean: Tensor
@@ -69,12 +73,14 @@ class Preprocess(nn.Module):
         contrast: bool = False,
         light: Light | None = None,
         size: tuple[int, int] | None = None,
+        roi: Inside | None = None,
     ) -> None:
         super().__init__()
         self.low, self.high = low, high
         self.contrast = contrast
         self.light = light
         self.size = size
+        self.roi = roi
         self.register_buffer("mean", torch.as_tensor(mean).float()[:, None, None])
         self.register_buffer("std", torch.as_tensor(std).float()[:, None, None])
 
@@ -88,12 +94,13 @@ class Preprocess(nn.Module):
         *,
         pretrained: bool = False,
         n_inputs: int | None = None,
+        roi: npt.NDArray[np.bool_] | None = None,
     ) -> Preprocess:
         """Learn the constants from the normal images at `index`, block by block.
 
         `pretrained` states whether the network has weights trained on other images;
         `n_inputs` is the number of channels it takes, if different from that of the
-        images.
+        images. Only the pixels in `roi` (h, w) count, if it is not None.
         """
         n_channels = images.image_shape[2]
         n_inputs = n_inputs or n_channels
@@ -107,8 +114,8 @@ class Preprocess(nn.Module):
         # The range of bytes is known, and few normalisations need other statistics.
         unread = images.data.dtype == np.uint8 and normalize != "standard"
         for batch in () if unread else _blocks(images, index):
-            ranges.partial_fit(_pixels(batch))
-            moments.partial_fit(_pixels(batch))
+            ranges.partial_fit(_pixels(batch, roi))
+            moments.partial_fit(_pixels(batch, roi))
         low, high = _value_range(images.data.dtype, ranges)
         width = high - low
         lit = isinstance(normalize, str) and normalize in LIGHTS
@@ -122,6 +129,8 @@ class Preprocess(nn.Module):
             mean, std = _given_values(normalize, n_channels)
         contrast = normalize == "contrast"
         learned = cls(low, high, mean, std, contrast=contrast, size=size)
+        if roi is not None:
+            learned.roi = Inside(roi, size)
         if lit:
             photographs = pretrained and n_inputs == len(_IMAGENET[0])
             learned._learn_light(images, index, normalize, photographs=photographs)
@@ -148,7 +157,7 @@ class Preprocess(nn.Module):
             )
 
         def units() -> Iterator[Tensor]:
-            return (self.unit(batch) for batch in _blocks(images, index))
+            return (self.filled(self.unit(b)) for b in _blocks(images, index))
 
         self.light = make_light(form, units, darkness(self.low, self.high))
         if photographs:
@@ -156,7 +165,8 @@ class Preprocess(nn.Module):
         else:
             moments = StandardScaler()
             for unit in units():
-                moments.partial_fit(_pixels(self.light(unit)))
+                seen = None if self.roi is None else self.roi.seen.numpy()
+                moments.partial_fit(_pixels(self.light(unit), seen))
             mean, std = moments.mean_, moments.scale_
         self.mean = torch.as_tensor(mean).float()[:, None, None]
         self.std = torch.as_tensor(std).float()[:, None, None]
@@ -164,7 +174,15 @@ class Preprocess(nn.Module):
     def unit(self, raw: Tensor) -> Tensor:
         """Map raw images (n, c, h, w) to the unit range and the network's size."""
         images = (raw - self.low).div_(self.high - self.low)
-        return images if self.size is None else resize(images, self.size)
+        if self.size is None:
+            return images
+        if self.roi is not None:  # resizing mixes neighbouring pixels
+            images = self.roi.filled(images)
+        return resize(images, self.size)
+
+    def filled(self, images: Tensor) -> Tensor:
+        """Set all pixels that do not count to the mean of the others of their image."""
+        return images if self.roi is None else self.roi(images)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise images in the unit range."""
@@ -212,9 +230,14 @@ def _blocks(images: ImageArray, index: npt.NDArray[np.intp]) -> Iterator[Tensor]
         yield images.take(index[start : start + step])
 
 
-def _pixels(batch: Tensor) -> npt.NDArray[Any]:
-    """Reshape images (k, c, h, w) to pixels (n, c)."""
-    return batch.permute(0, 2, 3, 1).reshape(-1, batch.shape[1]).numpy()
+def _pixels(
+    batch: Tensor, inside: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[Any]:
+    """Reshape images (k, c, h, w), or the part inside a region, to pixels (n, c)."""
+    values = batch.permute(0, 2, 3, 1)
+    if inside is not None:
+        values = values[:, torch.from_numpy(inside)]
+    return values.reshape(-1, batch.shape[1]).numpy()
 
 
 def _given_values(

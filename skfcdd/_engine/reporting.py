@@ -12,6 +12,7 @@ import torch
 
 from skfcdd._engine.batches import TrainingData
 from skfcdd._engine.checkpoint import Checkpoint
+from skfcdd._engine.inside import planted
 from skfcdd._engine.module import FCDDModule
 from skfcdd._engine.net import FCDDNet, Listener, unwrapped
 from skfcdd._utils.device import in_parts
@@ -113,7 +114,7 @@ class CollapseWatch(Listener):
         module.eval()
 
         def scores(place: slice) -> torch.Tensor:
-            return module(probe[place]).mean(dim=(1, 2))
+            return module.mean_of(module(probe[place]))
 
         parts = in_parts(len(probe), net.batch_size, probe.device, scores)
         spread = torch.cat([part for _, part in parts]).cpu().double().std(correction=0)
@@ -126,7 +127,8 @@ class CollapseWatch(Listener):
         unit, images = self.data.preprocess.unit, self.data.images
         probe = torch.cat([unit(images.take(part, device)) for part in parts])
         generator = torch.Generator(device).manual_seed(0)
-        return torch.cat([probe, confetti(probe, generator)[0]])
+        marked, _ = planted(confetti, probe, generator, self.data.preprocess.roi)
+        return torch.cat([probe, marked])
 
 
 def _report_interruption(net: Any) -> None:

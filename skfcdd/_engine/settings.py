@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.preprocessing import resolve_size
 from skfcdd._engine.split import resolve_validation
@@ -122,6 +125,8 @@ class Settings:
         All parameters, to tell this training from others.
     memory_bank : MemoryBank, "auto" or None
         "auto" takes one if the network has stages for it.
+    roi : ndarray of shape (h, w), bool, or None
+        The pixels that count. Before :meth:`for_region`, as the estimator was given it.
     head_factor : float, default=1.0
         By how much the head learns faster than the stages ahead of it.
     """
@@ -156,6 +161,7 @@ class Settings:
     skorch_params: Mapping[str, Any]
     params: Mapping[str, Any]
     memory_bank: Any
+    roi: Any = None
     head_factor: float = 1.0
 
     @classmethod
@@ -237,6 +243,10 @@ class Settings:
         once = self.early_stopping or self.accelerate or short
         share = resolve_validation(asked, n_normal, once=once)
         return replace(self, validation_fraction=share)
+
+    def for_region(self, roi: npt.NDArray[np.bool_] | None) -> Settings:
+        """Return the settings with the pixels (h, w) that count."""
+        return replace(self, roi=roi, params={**self.params, "roi": roi})
 
     def with_device(self, device: str) -> Settings:
         """The same settings on another device."""

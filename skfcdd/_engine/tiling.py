@@ -43,6 +43,12 @@ def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> A
     _check_can_tile(model, tile_size)
     source = _check_image(model, image)
     h, w, _ = source.image_shape
+    if model.roi is not None and (h, w) != model.image_size:
+        raise ImageShapeError(
+            f"roi= names pixels of images of {model.image_size}, and nothing says "
+            f"where it lies in an image of {(h, w)}. Take an image of that size, or "
+            f"fit without roi."
+        )
     heatmap = np.empty((h, w), dtype=np.float32) if out is None else out
     check_out(heatmap, (h, w))
     anomaly_map = _Tiles(model, source, int(tile_size)).anomaly_map()
@@ -225,6 +231,9 @@ class _Tiles:
         self.margins = [-(-m // period) * period for m in self.margins]
         self.cores = [-(-tile_size // (j * period)) * period for j in self.strides]
         light = self.module.preprocess.light
+        self.level: Tensor | None = None
+        self.load: Callable[[slice, slice], Tensor] = self._load
+        self.level = self._mean_inside()
         self.load = partial(light.window, self._load) if light else self._load
         self.normalize = self._normalizer()
 
@@ -321,7 +330,29 @@ class _Tiles:
         preprocess = self.module.preprocess
         raw = part.take(slice(None), self.net.device).to(preprocess.mean.dtype)
         unit: Tensor = preprocess.unit(raw)
-        return unit
+        if self.level is None:
+            return unit
+        return torch.where(preprocess.roi.seen[rows, columns], unit, self.level)
+
+    def _mean_inside(self) -> Tensor | None:
+        """Compute the mean (c, 1, 1) of the pixels that count; None if all do."""
+        preprocess = self.module.preprocess
+        if preprocess.roi is None:
+            return None
+        seen = preprocess.roi.seen.cpu()
+        total = torch.zeros(self.source.image_shape[2], dtype=torch.float64)
+        for band in self._bands():
+            values = self.load(band, self._every_column).cpu().double()
+            total += values[0][:, seen[band]].sum(dim=1)
+        return (total / int(seen.sum())).to(preprocess.mean)[:, None, None]
+
+    @property
+    def _every_column(self) -> slice:
+        return slice(0, self.source.image_shape[1])
+
+    def _bands(self) -> list[slice]:
+        h = self.source.image_shape[0]
+        return [slice(y, min(y + _BAND, h)) for y in range(0, h, _BAND)]
 
     def _normalizer(self) -> Callable[[Tensor], Tensor]:
         """Return the function that normalises windows like the whole image."""
@@ -329,13 +360,11 @@ class _Tiles:
         light = preprocess.light
         if not preprocess.contrast and light is None:
             return preprocess
-        h, w, c = self.source.image_shape
-        n = h * w * c
-        bands = [slice(y, min(y + _BAND, h)) for y in range(0, h, _BAND)]
-        everything = slice(0, w)
+        n = math.prod(self.source.image_shape)
+        bands = self._bands()
 
         def values(band: slice) -> Tensor:  # some devices have no float64
-            return self.load(band, everything).cpu().double()
+            return self.load(band, self._every_column).cpu().double()
 
         if light is not None:
             square = sum(float(values(band).square().sum()) for band in bands)
@@ -427,7 +456,12 @@ def _bands(
         )
         for axis in (0, 1)
     )
+    roi = model.roi
+    if roi is not None:
+        confined: Any = model.heatmap_maker().upsample
+        anomaly_map = anomaly_map * confined.gains.cpu().numpy()
     for band in rows:
         spread = band.weights @ anomaly_map[band.near]
         parts = [spread[:, own.near] @ own.weights.T for own in columns]
-        yield band.pixels, np.concatenate(parts, axis=1)
+        heat = np.concatenate(parts, axis=1)
+        yield band.pixels, heat if roi is None else heat * roi[band.pixels]

@@ -307,6 +307,7 @@ def _module(
         size,
         pretrained=settings.network.weights is not None,
         n_inputs=network.n_inputs,
+        roi=settings.roi,
     )
     field = network.measure()
     module = make_module(network, preprocess, field, sigma, shape)
@@ -369,10 +370,14 @@ def _alteration(settings: Settings, data: TrainingData) -> Alteration | None:
             f"planted in images, such as 'mixed'."
         )
     encode, size, device = data.encode, settings.batch_size, data.generator.device
+    roi = data.preprocess.roi
     rows = data.normal[:: max(1, len(data.normal) // _SPREAD_IMAGES)]
 
     def features(place: slice) -> tuple[torch.Tensor, ...]:
-        return encode(data.preprocess.unit(data.images.take(rows[place], device)))
+        found = encode(data.preprocess.unit(data.images.take(rows[place], device)))
+        if roi is None:
+            return found
+        return tuple(x[:, :, roi.cells(x.shape[2:])][..., None] for x in found)
 
     found = spreads(len(rows), size, device, features)
     return Alteration(made, found, len(made) / (len(planted) + len(made)))

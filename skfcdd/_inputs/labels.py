@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,32 @@ class Targets:
             return np.zeros((len(rows), *shape), dtype=bool)
         marked: npt.NDArray[np.bool_] = self.masks[rows] > 0
         return marked
+
+    def within(self, roi: npt.NDArray[np.bool_] | None) -> Targets:
+        """Return the targets in a region (h, w) of interest.
+
+        An anomaly whose known anomalous pixels all lie outside of it is a normal image
+        there.
+
+        Warns
+        -----
+        UserWarning
+            If there are such images.
+        """
+        if roi is None or self.masks is None:
+            return self
+        rows = self.masked
+        outside = np.array([not (self.masks[row] > 0)[roi].any() for row in rows], bool)
+        if not outside.any():
+            return self
+        warn_caller(
+            f"{int(outside.sum())} of {len(rows)} anomalies with a mask have no "
+            f"anomalous pixel in the region of interest (roi=), and count as normal.",
+            UserWarning,
+        )
+        anomalous = self.anomalous.copy()
+        anomalous[rows[outside]] = False
+        return replace(self, anomalous=anomalous)
 
     @property
     def masked(self) -> npt.NDArray[np.intp]:

@@ -31,6 +31,7 @@ def evaluate(
     """Compute metrics on labelled images, in total and by kind of defect."""
     data = load_part(source, "test", said=True, **model.options)
     say(data.summary)
+    n_outside = _leave_outside(data, getattr(model.estimator, "roi_", None))
     step = progress(len(data.images))
     scores, heatmaps, anomalous = [], [], []
     started = time.perf_counter()
@@ -47,16 +48,33 @@ def evaluate(
     figures = {
         "n_images": len(data.images),
         "data": data.summary,
+        **({"n_outside": n_outside} if n_outside else {}),
         "threshold": float(model.estimator.threshold_),
         "seconds_per_image": pace,
         **_image_figures(data, np.concatenate(scores), np.concatenate(anomalous)),
-        **_pixel_figures(data.masks, heatmaps),
+        **_pixel_figures(data.masks, heatmaps, model.estimator),
     }
     return Outcome(
         figures,
         _sentences(model, source.path, data, figures),
         [command("report", model.path, source.path)],
     )
+
+
+def _leave_outside(data: Any, roi: Any) -> int:
+    """Count defects with no pixel in the region of interest as good images.
+
+    Returns how many there are.
+    """
+    if roi is None or data.masks is None:
+        return 0
+    outside = np.zeros(len(data.target), dtype=bool)
+    for row in np.flatnonzero(data.target == 1):
+        mask = data.masks[row]
+        if mask is not None and np.any(mask):
+            outside[row] = not (np.asarray(mask) > 0)[roi].any()
+    data.target = np.where(outside, 0, data.target)
+    return int(outside.sum())
 
 
 def _image_figures(
@@ -101,16 +119,16 @@ def _kind_figures(found: Flags) -> dict[str, Any]:
     }
 
 
-def _pixel_figures(masks: Any, heatmaps: list[Any]) -> dict[str, float]:
+def _pixel_figures(masks: Any, heatmaps: list[Any], estimator: Any) -> dict[str, float]:
     """Of the images whose masks are known."""
     if masks is None:
         return {}
     from skfcdd.metrics import aupro_score, pixel_roc_auc_score
 
-    maps = np.concatenate(heatmaps)
+    maps, roi = np.concatenate(heatmaps), getattr(estimator, "roi_", None)
     return {
-        "pixel_auroc": float(pixel_roc_auc_score(masks, maps)),
-        "aupro": float(aupro_score(masks, maps)),
+        "pixel_auroc": float(pixel_roc_auc_score(masks, maps, roi=roi)),
+        "aupro": float(aupro_score(masks, maps, roi=roi)),
     }
 
 
@@ -123,6 +141,11 @@ def _sentences(
         f"{duration(figures['seconds_per_image'])}.",
         *basis(model.estimator),
     ]
+    if "n_outside" in figures:
+        lines.append(
+            f"{many(figures['n_outside'], 'image')} with a defect only outside of the "
+            f"region of interest, counted as good."
+        )
     if n_bad:
         lines.append(f"Defects found: {share_text(figures['n_found'], n_bad)}.")
     by_kind = figures["by_kind"]

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
 
-__all__ = ["check", "check_device", "check_value", "pooling", "spoken", "usage_error"]
+__all__ = [
+    "check",
+    "check_device",
+    "check_value",
+    "pooling",
+    "region",
+    "spoken",
+    "usage_error",
+]
 
 # The options by the parameters that they set.
 _OPTIONS = {
@@ -23,6 +32,7 @@ _OPTIONS = {
             "device",
             "frozen",
             "normalize",
+            "roi",
             "synthetic",
             "threshold",
             "validation_fraction",
@@ -53,6 +63,9 @@ _ARGUMENT = re.compile(
 _CALL = re.compile(r"(?:ImageFiles|load_images)\((?:paths|\.\.\.|source), ([^()]*)\)")
 _TWICE = re.compile(r"(--[\w-]+ \S+) (?:or|and) \1\b")
 _ASIDE = re.compile(r"(--on-error skip) of load_images, \1 of the command line")
+# Corners of polygons: "1,2 3,4 5,6; ...".
+_POINT = re.compile(r"(-?\d+(?:\.\d*)?)\s*,\s*(-?\d+(?:\.\d*)?)")
+_POINTS = re.compile(rf"\s*{_POINT.pattern}(?:[\s;]+{_POINT.pattern})*[\s;]*")
 # Size of images that most networks can take.
 _USUAL = (128, 128)
 # How messages about a parameter begin, those of scikit-learn and ours.
@@ -65,6 +78,17 @@ def pooling(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def region(text: str) -> Path | list[list[tuple[float, float]]]:
+    """A region of interest as typed: a path, or the corners of polygons."""
+    if _POINTS.fullmatch(text) is None or Path(text).exists():
+        return Path(text)
+    return [
+        [(float(x), float(y)) for x, y in _POINT.findall(polygon)]
+        for polygon in text.split(";")
+        if polygon.strip()
+    ]
 
 
 def spoken(text: str) -> str:

@@ -149,11 +149,13 @@ class RegionOverlapDisplay:
             )
         name = type(estimator).__name__ if name is None else name
         options = {"max_fpr": max_fpr, "name": name, "ax": ax, **kwargs}
+        roi = getattr(estimator, "roi_", None)
         if truth.size <= MOST_EXACT:
-            return cls.from_predictions(truth, estimator.explain(X), **options)
+            curve = region_overlap_curve(truth, estimator.explain(X), roi=roi)
+            return cls._drawn(curve, **options)
         histogram, done = PixelHistogram(), 0
         for heatmaps in iter_heatmaps(estimator, X):
-            histogram.update(truth[done : done + len(heatmaps)], heatmaps)
+            histogram.update(truth[done : done + len(heatmaps)], heatmaps, roi)
             done += len(heatmaps)
         return cls._drawn(region_overlap(histogram.sample()), **options)
 

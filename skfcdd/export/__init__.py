@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skfcdd._base import BaseFCDD
 from skfcdd._engine.model import FittedModel
+from skfcdd._inputs.packed import pack_mask
 from skfcdd._utils.files import written_at_once
 from skfcdd._utils.optional import library_versions
 from skfcdd._utils.random import seeded
@@ -360,6 +361,7 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
         "min_area": str(convention.min_area),
         "score_pooling": json.dumps(model.judging.score_pooling),
         "reading": json.dumps(None if reading is None else dict(reading)),
+        "roi": json.dumps(None if model.roi is None else pack_mask(model.roi)),
         "versions": json.dumps({"opset": int(opset), **versions}),
         "seal": BLANK_SEAL,
     }

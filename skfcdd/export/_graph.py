@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from skfcdd._engine.explanation import HeatmapMaker
+from skfcdd._engine.inference import n_pooled
+from skfcdd._engine.inside import Inside
 from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule
@@ -68,7 +71,11 @@ class ScoringGraph(nn.Module):
         self.threshold = float(model.threshold)
         self.limit = limit(self.threshold)
         self.pooling = model.judging.score_pooling
-        self.resize = _resizer(module.preprocess.size, model.images.shape)
+        weights = model.cell_weights
+        self.weighted = (
+            None if weights is None else _WeightedPool(self.pooling, weights)
+        )
+        self.resize = _resizer(module.preprocess, model.images.shape)
         self.upsample = _upsampler(model, module, dynamic_size)
         if module.preprocess.contrast:
             module.preprocess = _Contrast(module.preprocess)
@@ -91,9 +98,11 @@ class ScoringGraph(nn.Module):
         low, high = self.limits
         unit = (images - low) / (high - low)
         anomaly_maps: Tensor = self.module(self.resize(unit))
-        score = pool(
-            anomaly_maps.double(), self.pooling, dynamic=self.dynamic_size
-        ).float()
+        cells = anomaly_maps.double()
+        if self.weighted is None:
+            score = pool(cells, self.pooling, dynamic=self.dynamic_size).float()
+        else:
+            score = self.weighted(cells).float()
         answers = {"score": score}
         decisive = score
         if self.upsample is not None:
@@ -139,11 +148,37 @@ def pool(cells: Tensor, pooling: str | float, *, dynamic: bool = False) -> Tenso
     return (flat.sort(dim=1, descending=True).values * kept).sum(dim=1) / kept.sum()
 
 
-def _resizer(
-    size: tuple[int, int] | None, image_shape: tuple[int, int, int]
-) -> nn.Module:
+class _WeightedPool(nn.Module):
+    """Pool cells (n, u, v) with weights (u, v) to scores (n,), as in the engine."""
+
+    inside: Tensor
+    weights: Tensor
+
+    def __init__(self, pooling: str | float, weights: npt.NDArray[np.float64]) -> None:
+        super().__init__()
+        inside = np.flatnonzero(weights)
+        self.pooling, self.n_cells = pooling, len(inside)
+        self.count = n_pooled(pooling, len(inside))
+        self.register_buffer("inside", torch.from_numpy(inside))
+        self.register_buffer("weights", torch.from_numpy(weights.ravel()[inside]))
+
+    def forward(self, cells: Tensor) -> Tensor:
+        flat = cells.flatten(1).index_select(1, self.inside)
+        if self.count == self.n_cells:
+            return (flat * self.weights).sum(dim=1)
+        if self.pooling == "max":
+            return flat.amax(dim=1)
+        top = torch.topk(flat, self.n_cells, dim=1)
+        share, own = self.count / self.n_cells, self.weights[top.indices]
+        left = (share - (own.cumsum(dim=1) - own)).clamp(min=0)
+        return (top.values * torch.minimum(own, left)).sum(dim=1) / share
+
+
+def _resizer(preprocess: Preprocess, image_shape: tuple[int, int, int]) -> nn.Module:
     """Create the module that resizes images to the input size of the network."""
-    return nn.Identity() if size is None else _Resize(size, image_shape[:2])
+    if preprocess.size is None:
+        return nn.Identity()
+    return _Resize(preprocess.size, image_shape[:2], preprocess.roi)
 
 
 class _Contrast(nn.Module):
@@ -158,6 +193,7 @@ class _Contrast(nn.Module):
     def __init__(self, preprocess: Preprocess) -> None:
         super().__init__()
         self.least_contrast = preprocess.least_contrast
+        self.filled = preprocess.filled
         self.register_buffer("mean", preprocess.mean)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -175,8 +211,14 @@ class _Resize(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, size: tuple[int, int], image_shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        image_shape: tuple[int, int],
+        roi: Inside | None = None,
+    ) -> None:
         super().__init__()
+        self.roi = roi
         for axis, name in enumerate(("rows", "columns")):
             n = image_shape[axis]
             # Resizing is linear, so unit vectors determine the matrix.
@@ -184,6 +226,8 @@ class _Resize(nn.Module):
             self.register_buffer(name, matrix)
 
     def forward(self, images: Tensor) -> Tensor:
+        if self.roi is not None:
+            images = self.roi.filled(images)
         return self.rows @ images @ self.columns.T
 
 
@@ -314,6 +358,7 @@ def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
     assert field is not None
     reasons = {
         f"resize={module.preprocess.size}": module.preprocess.size is not None,
+        "roi=, which names pixels of images of fit": module.preprocess.roi is not None,
         "normalize='flat-field', which knows the light at each pixel": isinstance(
             module.preprocess.light, FlatField
         ),

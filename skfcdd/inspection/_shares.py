@@ -22,7 +22,8 @@ def additivity_error(estimator: Any, X: Any) -> Values:
     """Compute how much the mean of each heatmap differs from the score.
 
     With ``score_pooling="mean"``, the mean of a heatmap equals the score of the image:
-    the fraction of the heatmap in a region is then its fraction of the score.
+    the fraction of the heatmap in a region is then its fraction of the score. With a
+    region of interest (``roi_``), it is the mean of the pixels inside.
 
     Parameters
     ----------
@@ -64,10 +65,13 @@ def additivity_error(estimator: Any, X: Any) -> Values:
             f"mean of all. Only with score_pooling='mean' are these the same."
         )
     scores = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
-    means = np.empty(count(X))
+    means, roi = np.empty(count(X)), getattr(estimator, "roi_", None)
     done = 0
     for heatmaps in iter_heatmaps(estimator, X):
-        part = heatmaps.mean(axis=(1, 2), dtype=np.float64)
+        pixels = (
+            heatmaps.reshape(len(heatmaps), -1) if roi is None else heatmaps[:, roi]
+        )
+        part = pixels.mean(axis=1, dtype=np.float64)
         means[done : done + len(part)] = part
         done += len(part)
     greater = np.maximum(np.abs(means), np.abs(scores))

@@ -12,7 +12,7 @@ from skfcdd._inputs.labels import as_truth
 from skfcdd._inputs.mask_arrays import as_planes, known_rows
 from skfcdd.exceptions import ImageShapeError
 
-__all__ = ["blocks", "check_maps"]
+__all__ = ["blocks", "check_maps", "check_region"]
 
 # Maps are read in blocks of about this many pixels, so that files are not loaded.
 _BLOCK = 1 << 22
@@ -48,6 +48,29 @@ def check_maps(
     if truth.size == 0:
         raise ImageShapeError(f"masks and {name} are empty: shape {truth.shape}.")
     return truth, array
+
+
+def check_region(roi: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    """Validate a region of interest (h, w) of maps of a shape (n, h, w).
+
+    Raises
+    ------
+    ImageShapeError
+        If the shapes differ.
+    ValueError
+        If it is empty.
+    """
+    if roi is None:
+        return None
+    inside = np.asarray(roi) != 0
+    if inside.shape != shape[1:]:
+        raise ImageShapeError(
+            f"roi must have the shape (h, w) = {shape[1:]} of the maps. Got "
+            f"{inside.shape}."
+        )
+    if not inside.any():
+        raise ValueError("roi has no pixel inside, so that no pixel is left.")
+    return inside
 
 
 def blocks(

@@ -51,16 +51,25 @@ class PixelSample:
 
 
 def sort_pixels(
-    masks: npt.NDArray[Any], heatmaps: npt.NDArray[Any], *, regions: bool = False
+    masks: npt.NDArray[Any],
+    heatmaps: npt.NDArray[Any],
+    *,
+    regions: bool = False,
+    roi: npt.NDArray[np.bool_] | None = None,
 ) -> PixelSample:
-    """Sort all pixels of validated maps."""
+    """Sort all pixels of validated maps, or those in a region (h, w) of interest."""
     parts = list(blocks(masks, heatmaps))
-    truth = np.concatenate([t.ravel() for t, _ in parts])
+
+    def chosen(maps: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return maps.ravel() if roi is None else maps[:, roi].ravel()
+
+    truth = np.concatenate([chosen(t) for t, _ in parts])
     need_both(int(truth.sum()), truth.size)
-    score = np.concatenate([v.ravel() for _, v in parts])
+    score = np.concatenate([chosen(v) for _, v in parts])
     overlap = None
     if regions:
-        overlap = np.concatenate([overlap_weights(t).ravel() for t, _ in parts])
+        within = [t if roi is None else t & roi for t, _ in parts]
+        overlap = np.concatenate([chosen(overlap_weights(t)) for t in within])
     return PixelSample(truth, score, None, overlap)
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.special import digamma
 
 from skfcdd.metrics import _curves as curves
-from skfcdd.metrics._checks import blocks, check_maps
+from skfcdd.metrics._checks import blocks, check_maps, check_region
 from skfcdd.metrics._curves import PixelSample, need_both, overlap_weights
 
 __all__ = ["PixelHistogram"]
@@ -55,7 +55,7 @@ class PixelHistogram:
         self.anomalous = np.zeros(1 << n_bits, dtype=np.int64)
         self.overlap = np.zeros(1 << n_bits) if regions else None
 
-    def update(self, masks: Any, heatmaps: Any) -> PixelHistogram:
+    def update(self, masks: Any, heatmaps: Any, roi: Any = None) -> PixelHistogram:
         """Add images to the histogram.
 
         Parameters
@@ -64,6 +64,8 @@ class PixelHistogram:
             1 (or 255) at anomalous pixels.
         heatmaps : array-like of shape (n, h, w)
             Scores of the pixels.
+        roi : array-like of shape (h, w), bool, default=None
+            Region of interest; pixels outside are ignored.
 
         Returns
         -------
@@ -74,10 +76,15 @@ class PixelHistogram:
         ValueError
             If the shapes differ, or a value is invalid.
         """
-        for truth, values in blocks(*check_maps(masks, heatmaps)):
+        masks, heatmaps = check_maps(masks, heatmaps)
+        inside = check_region(roi, masks.shape)
+        for truth, values in blocks(masks, heatmaps):
             keys = self._keys(values)
             size = len(self.normal)
-            self.normal += np.bincount(keys[~truth], minlength=size)
+            normal = ~truth
+            if inside is not None:
+                truth, normal = truth & inside, normal & inside
+            self.normal += np.bincount(keys[normal], minlength=size)
             self.anomalous += np.bincount(keys[truth], minlength=size)
             if self.overlap is not None:
                 weights = overlap_weights(truth)[truth]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from skfcdd._inputs.labels import as_truth
 from skfcdd.metrics import _curves as curves
-from skfcdd.metrics._checks import check_maps
+from skfcdd.metrics._checks import check_maps, check_region
 from skfcdd.metrics._curves import PixelSample, sort_pixels
 from skfcdd.metrics._histogram import PixelHistogram
 
@@ -28,7 +28,7 @@ MOST_EXACT = 1 << 24
 
 
 def _pixels(
-    masks: Any, heatmaps: Any, method: str, *, regions: bool = False
+    masks: Any, heatmaps: Any, method: str, roi: Any, *, regions: bool = False
 ) -> PixelSample:
     """Validate pixels, and return them individually or as a histogram."""
     if method not in ("auto", "exact", "histogram"):
@@ -37,11 +37,14 @@ def _pixels(
         )
     truth, values = check_maps(masks, heatmaps)
     if method == "exact" or (method == "auto" and truth.size <= MOST_EXACT):
-        return sort_pixels(truth, values, regions=regions)
-    return PixelHistogram(regions=regions).update(truth, values).sample()
+        inside = check_region(roi, truth.shape)
+        return sort_pixels(truth, values, regions=regions, roi=inside)
+    return PixelHistogram(regions=regions).update(truth, values, roi).sample()
 
 
-def pixel_roc_auc_score(masks: Any, heatmaps: Any, *, method: str = "auto") -> float:
+def pixel_roc_auc_score(
+    masks: Any, heatmaps: Any, *, method: str = "auto", roi: Any = None
+) -> float:
     """Compute the area under the ROC curve over all pixels of all images.
 
     Parameters
@@ -56,6 +59,9 @@ def pixel_roc_auc_score(masks: Any, heatmaps: Any, *, method: str = "auto") -> f
         counts them block by block, in memory that does not depend on their number; see
         :class:`PixelHistogram` for its accuracy. "auto" is exact up to 16 million
         pixels.
+    roi : array-like of shape (h, w), bool, default=None
+        Region of interest, such as ``roi_`` of an estimator; pixels outside are
+        ignored. None uses all pixels.
 
     Returns
     -------
@@ -76,17 +82,17 @@ def pixel_roc_auc_score(masks: Any, heatmaps: Any, *, method: str = "auto") -> f
     >>> pixel_roc_auc_score([[[0, 0, 1, 1]]], [[[0.1, 0.4, 0.35, 0.8]]])
     0.75
     """
-    return curves.roc_auc(_pixels(masks, heatmaps, method))
+    return curves.roc_auc(_pixels(masks, heatmaps, method, roi))
 
 
 def pixel_average_precision_score(
-    masks: Any, heatmaps: Any, *, method: str = "auto"
+    masks: Any, heatmaps: Any, *, method: str = "auto", roi: Any = None
 ) -> float:
     """Compute the average precision over all pixels, suited to rare defects.
 
     Parameters
     ----------
-    masks, heatmaps, method
+    masks, heatmaps, method, roi
         See :func:`pixel_roc_auc_score`.
 
     Returns
@@ -107,11 +113,16 @@ def pixel_average_precision_score(
     >>> round(pixel_average_precision_score(masks, heatmaps), 3)
     0.833
     """
-    return curves.average_precision(_pixels(masks, heatmaps, method))
+    return curves.average_precision(_pixels(masks, heatmaps, method, roi))
 
 
 def aupro_score(
-    masks: Any, heatmaps: Any, *, max_fpr: float = 0.3, method: str = "auto"
+    masks: Any,
+    heatmaps: Any,
+    *,
+    max_fpr: float = 0.3,
+    method: str = "auto",
+    roi: Any = None,
 ) -> float:
     """Compute the area under the per-region overlap (AUPRO).
 
@@ -123,7 +134,7 @@ def aupro_score(
 
     Parameters
     ----------
-    masks, heatmaps, method
+    masks, heatmaps, method, roi
         See :func:`pixel_roc_auc_score`.
     max_fpr : float, default=0.3
         Upper limit of the false positive rate, in (0, 1].
@@ -145,17 +156,18 @@ def aupro_score(
     >>> round(aupro_score(masks, [[[9, 0, 0, 0, 0, 0, 9, 0]]], max_fpr=0.2), 3)
     0.775
     """
-    return curves.aupro(_pixels(masks, heatmaps, method, regions=True), max_fpr)
+    pixels = _pixels(masks, heatmaps, method, roi, regions=True)
+    return curves.aupro(pixels, max_fpr)
 
 
 def region_overlap_curve(
-    masks: Any, heatmaps: Any, *, method: str = "auto"
+    masks: Any, heatmaps: Any, *, method: str = "auto", roi: Any = None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Compute the per-region overlap curve, whose area is `aupro_score`.
 
     Parameters
     ----------
-    masks, heatmaps, method
+    masks, heatmaps, method, roi
         See :func:`pixel_roc_auc_score`.
 
     Returns
@@ -183,17 +195,17 @@ def region_overlap_curve(
     >>> fpr, overlap
     (array([0., 0., 1.]), array([0.  , 0.75, 1.  ]))
     """
-    return curves.region_overlap(_pixels(masks, heatmaps, method, regions=True))
+    return curves.region_overlap(_pixels(masks, heatmaps, method, roi, regions=True))
 
 
 def f1_max_score(
-    masks: Any, heatmaps: Any, *, method: str = "auto"
+    masks: Any, heatmaps: Any, *, method: str = "auto", roi: Any = None
 ) -> tuple[float, float]:
     """Compute the maximum F1 over all thresholds, and the threshold that attains it.
 
     Parameters
     ----------
-    masks, heatmaps, method
+    masks, heatmaps, method, roi
         See :func:`pixel_roc_auc_score`.
 
     Returns
@@ -214,11 +226,11 @@ def f1_max_score(
     >>> f1_max_score([[[0, 0, 1, 1]]], [[[0.1, 0.4, 0.5, 0.8]]])
     (1.0, 0.5)
     """
-    return curves.f1_max(_pixels(masks, heatmaps, method))
+    return curves.f1_max(_pixels(masks, heatmaps, method, roi))
 
 
 def intersection_over_union_score(
-    masks: Any, predictions: Any, *, average: str = "image"
+    masks: Any, predictions: Any, *, average: str = "image", roi: Any = None
 ) -> float:
     """Compute the intersection over union of true and predicted anomalous pixels.
 
@@ -231,6 +243,8 @@ def intersection_over_union_score(
     average : {"image", "pixel"}, default="image"
         "image" averages over images; an image without anomalous pixels counts 1 if none
         is predicted, otherwise 0. "pixel" combines the pixels of all images.
+    roi : array-like of shape (h, w), bool, default=None
+        Region of interest; pixels outside are ignored. None uses all pixels.
 
     Returns
     -------
@@ -254,10 +268,12 @@ def intersection_over_union_score(
     if average not in ("image", "pixel"):
         raise ValueError(f"Got average={average!r}, but expected 'image' or 'pixel'.")
     truth, guess = check_maps(masks, predictions, "predictions")
+    inside = check_region(roi, truth.shape)
     both, either = np.zeros((2, len(truth)), dtype=np.int64)
     for i in range(0, len(truth), 64):
         rows = slice(i, i + 64)
-        t, g = (_flat(as_truth(np.asarray(a[rows]))) for a in (truth, guess))
+        t, g = (as_truth(np.asarray(a[rows])) for a in (truth, guess))
+        t, g = (_flat(a if inside is None else a[:, inside]) for a in (t, g))
         both[rows], either[rows] = (t & g).sum(axis=1), (t | g).sum(axis=1)
     if average == "pixel":
         both, either = both.sum(keepdims=True), either.sum(keepdims=True)

@@ -22,7 +22,8 @@ __all__ = ["PIXEL_SCORERS", "PixelScorer"]
 class PixelScorer:
     """Scorer that compares heatmaps or predicted masks with masks passed as y.
 
-    Use it as ``scoring=`` of GridSearchCV and cross_val_score.
+    Use it as ``scoring=`` of GridSearchCV and cross_val_score. If the estimator has a
+    region of interest (``roi_``), it is passed to the metric as `roi`.
 
     Parameters
     ----------
@@ -67,11 +68,14 @@ class PixelScorer:
         float
         """
         maps = getattr(estimator, self.response_method)(X)
-        return float(self.metric(y, maps, **self.options))
+        options = dict(self.options)
+        if (roi := getattr(estimator, "roi_", None)) is not None:
+            options.setdefault("roi", roi)
+        return float(self.metric(y, maps, **options))
 
 
-def _f1(masks: Any, heatmaps: Any) -> float:
-    return f1_max_score(masks, heatmaps)[0]
+def _f1(masks: Any, heatmaps: Any, roi: Any = None) -> float:
+    return f1_max_score(masks, heatmaps, roi=roi)[0]
 
 
 PIXEL_SCORERS: Mapping[str, PixelScorer] = MappingProxyType(

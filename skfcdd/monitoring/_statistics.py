@@ -37,7 +37,8 @@ def image_statistics(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
     ndarray of shape (n, 4), float64
         Columns in the order of ``skfcdd.monitoring.STATISTICS``: the anomaly score, and
         the mean, the standard deviation, and the mean absolute difference of
-        neighbouring pixels of the values in X.
+        neighbouring pixels of the values in X, in the region of interest if the
+        estimator has one.
 
     Raises
     ------
@@ -85,6 +86,9 @@ def _of_part(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
 def image_numbers(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
     """Compute brightness, contrast and sharpness of images, of shape (n, 3)."""
     images = read_stack(estimator, X).images.astype(np.float64)
+    roi = getattr(estimator, "roi_", None)
+    if roi is not None:
+        return _numbers_inside(images, roi)
     axes = (1, 2, 3)
     edges = [
         np.abs(np.diff(images, axis=axis)).mean(axis=axes)
@@ -93,3 +97,16 @@ def image_numbers(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
     ]
     sharpness = sum(edges) / max(1, len(edges)) + np.zeros(len(images))
     return np.column_stack([images.mean(axis=axes), images.std(axis=axes), sharpness])
+
+
+def _numbers_inside(
+    images: npt.NDArray[np.float64], roi: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Compute the same of the pixels in a region (h, w) of interest."""
+    pixels, axes = images[:, roi], (1, 2)
+    edges = []
+    for axis, both in ((1, roi[1:] & roi[:-1]), (2, roi[:, 1:] & roi[:, :-1])):
+        if both.any():  # neighbours inside
+            edges.append(np.abs(np.diff(images, axis=axis))[:, both].mean(axis=axes))
+    sharpness = sum(edges) / max(1, len(edges)) + np.zeros(len(images))
+    return np.column_stack([pixels.mean(axis=axes), pixels.std(axis=axes), sharpness])

@@ -45,8 +45,8 @@ __all__ = ["load", "read_info", "save"]
 
 # Grows with changes that older versions of skfcdd cannot read.
 # 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters; up to 5,
-# images were always held out to calibrate.
-FORMAT = 6
+# images were always held out to calibrate; up to 6, all pixels counted.
+FORMAT = 7
 # Attributes of an estimator in addition to its fitted model.
 _STATE = ("n_features_in_", "feature_names_in_")
 _JSON, _NUMBERS = "estimator.json", "network.safetensors"
@@ -76,7 +76,7 @@ def save(
 
     The file contains everything needed for scoring: preprocessing, network, threshold,
     calibration scores and labels. It is only put in place when it is completely
-    written.
+    written. Of the parameter `roi` it has the pixels that ``fit`` found (``roi_``).
 
     Parameters
     ----------
@@ -151,7 +151,9 @@ def _describe(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The two members of the file."""
     encoder = Encoder()
-    params = encoder.parameters(estimator.get_params(deep=False))
+    given = estimator.get_params(deep=False)
+    given.pop("roi")  # its pixels are among the numbers
+    params = encoder.parameters(given)
     params.pop("checkpoint", None)  # a place on this machine
     state = {
         name: encoder.encode(getattr(estimator, name), name)
@@ -239,6 +241,7 @@ def load(
         known = (model.network_digests or settings.digests()).items()
         kept = {k: v for k, v in known if k in document["parameters"]}
         estimator._fitted = replace(model, network_digests=kept)
+        estimator.roi = model.roi
     except ModelFileError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.inference import is_pooling
+from skfcdd._engine.inside import Inside
 from skfcdd._engine.light import Light, darkness, restore_light
 from skfcdd._engine.memorizing import deep_features
 from skfcdd._engine.memory import NormalMemory
@@ -114,6 +115,7 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
         "batch_size": int(net.batch_size),
         "initial_spread": module.initial_spread,
         "memory": _describe_memory(model),
+        "roi": None if model.roi is None else {"n_pixels": int(model.roi.sum())},
     }
 
 
@@ -420,6 +422,7 @@ def _module(
         contrast=bool(network["contrast"]),
         light=_light(network, numbers, (model.images.shape[2], h, w)),
         size=settings.resize,
+        roi=_roi(numbers, model.images.shape, settings.resize),
     )
     made = Network(settings, (h, w, model.images.shape[2]))
     field = model.receptive_field
@@ -531,6 +534,25 @@ def _light(
         raise ModelFileError(
             f"The file has an impossible light: {described!r}."
         ) from error
+
+
+def _roi(
+    numbers: Mapping[str, Tensor],
+    image_shape: tuple[int, int, int],
+    size: tuple[int, int] | None,
+) -> Inside | None:
+    """Build the region of interest, if the model has one."""
+    own = numbers_of("preprocess.roi", numbers)
+    if not own:
+        return None
+    inside = own["inside"]
+    fits = inside.dtype == torch.bool and inside.shape == image_shape[:2]
+    if not fits or not inside.any():
+        raise ModelFileError(
+            f"The file has a region of interest of {tuple(inside.shape)} pixels, "
+            f"{int(inside.sum())} of them inside, for images of {image_shape}."
+        )
+    return Inside(inside.numpy(), size)
 
 
 def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:

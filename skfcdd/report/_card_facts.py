@@ -72,6 +72,8 @@ def data_facts(estimator: Any) -> Facts:
     """Describe the images that the model was fitted on and expects."""
     h, w, c = estimator.image_shape_
     found = {"images": f"{h} x {w} pixels, {c} channel{'s' * (c > 1)}"}
+    if getattr(estimator, "roi_", None) is not None:
+        found["region of interest"] = f"{estimator.roi_.mean():.1%} of the pixels"
     model = _fitted(estimator)
     if model is None:
         return found
@@ -165,7 +167,8 @@ def figures(
         found["misses"] = rate_text(~flagged[truth])
     if masks is not None:
         heatmaps = np.concatenate(list(iter_heatmaps(estimator, X)))
-        found["pixel AUROC"] = f"{pixel_roc_auc_score(masks, heatmaps):.3f}"
+        roi = getattr(estimator, "roi_", None)
+        found["pixel AUROC"] = f"{pixel_roc_auc_score(masks, heatmaps, roi=roi):.3f}"
     return found
 
 

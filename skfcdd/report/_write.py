@@ -14,7 +14,7 @@ import numpy.typing as npt
 from skfcdd._answers import check_model, count, read_truth
 from skfcdd._inputs.containers import is_paths
 from skfcdd._inputs.files import files_for
-from skfcdd._inputs.labels import is_masks, masks_to_labels
+from skfcdd._inputs.labels import is_masks
 from skfcdd._utils.files import written_at_once
 from skfcdd.exceptions import ImageShapeError
 from skfcdd.report._content import Content
@@ -303,9 +303,7 @@ def _check_options(
 
 def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] | None:
     """Read the true labels of the images, from labels or else from masks."""
-    if y is None and masks is not None:
-        return masks_to_labels(masks).astype(bool)
-    return read_truth(estimator, y, n)
+    return read_truth(estimator, masks if y is None else y, n)
 
 
 def _names(names: Sequence[Any] | None, X: Any, n: int) -> list[str]:

@@ -60,6 +60,14 @@ def fit(
     keep_aspect: Annotated[
         bool, typer.Option("--keep-aspect", help="Pad instead of stretching.")
     ] = False,
+    roi: Annotated[
+        str | None,
+        typer.Option(
+            help="Region of interest; pixels outside never count. A mask image, 0 "
+            "outside, or the corners of a polygon in pixels of the files, "
+            "'x1,y1 x2,y2 x3,y3'; several polygons are separated by ';'."
+        ),
+    ] = None,
     backbone: Annotated[
         str, typer.Option(help="Backbone; see the documentation for names.")
     ] = "auto",
@@ -135,6 +143,8 @@ def fit(
     }
     given = {"max_epochs": epochs, "validation_fraction": validation_fraction}
     params |= {name: value for name, value in given.items() if value is not None}
+    if roi is not None:
+        params["roi"] = options.region(roi)
     if false_alarm_rate is not None:
         params["threshold"] = FalseAlarmRate(false_alarm_rate)
     marks = None if review is None else read_review(review)

@@ -39,6 +39,7 @@ def _saved(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "backbone": fitted["network"]["backbone"] or "of your own",
         "first weights": fitted["network"]["weights"] or "random",
         "image shape (h, w, c)": fitted["images"]["shape"]["tuple"],
+        "region of interest": _region(fitted),
         "numbers": found["n_numbers"],
         "note": found["note"],
         "metrics": found["metrics"],
@@ -46,6 +47,14 @@ def _saved(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "parameters": {k: v for k, v in found["parameters"].items() if v is not None},
     }
     return found, {k: v for k, v in shown.items() if v not in (None, {})}
+
+
+def _region(fitted: dict[str, Any]) -> str | None:
+    roi = fitted["network"].get("roi")
+    if roi is None:
+        return None
+    h, w, _ = fitted["images"]["shape"]["tuple"]
+    return f"{roi['n_pixels'] / (h * w):.1%} of the pixels"
 
 
 def _exported(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -57,8 +66,12 @@ def _exported(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "form": "exported to ONNX",
         "image shape (h, w, c)": list(model.image_shape_),
         "order of axes": f"channels {model.channels}",
+        "region of interest": None
+        if model.roi_ is None
+        else f"{model.roi_.mean():.1%} of the pixels",
         "least defect": f"{model.convention_.min_area} pixels",
     }
     if not model.convention_.judges_pixels:
         del shown["least defect"]
-    return {"onnx": str(path), "metadata": model.metadata_}, shown
+    known = {name: value for name, value in shown.items() if value is not None}
+    return {"onnx": str(path), "metadata": model.metadata_}, known
