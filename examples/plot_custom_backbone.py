@@ -56,7 +56,7 @@ for cut in (2, 3):
     scores = model.fit(good).anomaly_score(data.images[test])
     models[cut] = model
     print(
-        f"cut behind {model.net_.module_.backbone.stage_names[-1]!r}: "
+        f"cut after {model.net_.module_.backbone.stage_names[-1]!r}: "
         f"a cell sees {model.receptive_field_.extent[0]:g} pixels, "
         f"AUROC {roc_auc_score(data.target[test], scores):.3f}"
     )

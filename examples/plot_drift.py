@@ -2,17 +2,17 @@
 When the lamp ages
 ==================
 
-A threshold that was set on the first day promises nothing for images under another
-lamp. Here the lamp of a camera loses a third of its light over some weeks. A monitor
-watches the images and raises an alarm that is false with a probability of at most 1 %,
-over the whole stream.
+A threshold that was set on the first day is not valid under different lighting. Here
+the lamp of a camera loses a third of its brightness over some weeks. A monitor examines
+the images and raises an alarm. The probability of ever raising a false alarm is at most
+1 %, over the whole stream.
 """
 
 # %%
 # A model, and a normal day
 # -------------------------
-# The model is fitted on good images, and the monitor on others: images that were
-# trained on are no measure of new ones.
+# The model is fitted on good images, and the monitor on other good images, because the
+# scores of training images do not represent those of new ones.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -33,8 +33,8 @@ monitor.fit(image_statistics(model, usual))
 # %%
 # Weeks without drift
 # -------------------
-# The evidence stays around one and below. It does not gather in the course of time, so
-# that one may look as often as one likes.
+# The evidence stays around 1 or below. Without drift it does not accumulate, so you may
+# check the monitor as often as you like.
 calm, later = stream[:250], stream[250:]
 monitor.update(image_statistics(model, calm))
 print(f"alarm: {monitor.alarm_}, evidence {monitor.evidence_:.2f}")
@@ -42,7 +42,7 @@ print(f"alarm: {monitor.alarm_}, evidence {monitor.evidence_:.2f}")
 # %%
 # The lamp ages
 # -------------
-# From here on, each image is a little darker than the one before.
+# From here on, each image is slightly darker than the previous one.
 light = np.linspace(1, 2 / 3, len(later))
 darker = np.clip(later * light[:, None, None], 0, 255).astype(np.uint8)
 for start in range(0, len(darker), 10):
@@ -66,23 +66,24 @@ plt.show()
 # At the alarm, the brightness of single images is still within its usual range: the
 # evidence comes from many images.
 #
-# What the score says
-# -------------------
-# Images are normalised before the network sees them, so that their scores hardly
-# change. A monitor of the scores only would have noticed later, or not at all.
+# Monitoring the scores only
+# --------------------------
+# Images are normalised before they enter the network, so their scores hardly change.
+# A monitor of the scores only would detect the drift later, or not at all.
 scores = DriftMonitor(false_alarm_probability=0.01, random_state=0)
 scores.fit(model.anomaly_score(usual))
 scores.update(model.anomaly_score(np.concatenate([calm, darker])))
 print(f"by the scores only: alarm {scores.alarm_}, at image {scores.alarm_at_}")
 
 # %%
-# Going on
-# --------
-# The state is a file, so that the promise holds over restarts too: a monitor that
-# begins again every morning may raise a false alarm every day.
+# Restarting
+# ----------
+# The state is saved to a file, so the guarantee also holds across restarts: a monitor
+# that starts again every morning could raise a false alarm every day.
 monitor.save("drift.json")
 print(DriftMonitor.load("drift.json").n_seen_, "images seen so far")
 
 # %%
-# After the lamp was changed, ``fit`` begins a new stream. If the new light is to stay,
-# the model is calibrated on images under it first: ``model.calibrate(X_new)``.
+# After the lamp was replaced, ``fit`` starts a new stream. If the new lighting is
+# permanent, first calibrate the model on images taken under it:
+# ``model.calibrate(X_new)``.

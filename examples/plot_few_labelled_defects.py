@@ -47,7 +47,7 @@ for name, model in models.items():
     pixel = roc_auc_score(data.masks[test].ravel(), heatmaps.ravel())
     print(f"{name:18s} image AUROC {image:.3f}  pixel AUROC {pixel:.3f}")
     RocCurveDisplay.from_predictions(data.target[test], scores, name=name, ax=ax)
-ax.set(xlabel="good images called anomalous", ylabel="defects found")
+ax.set(xlabel="false alarm rate", ylabel="detection rate")
 
 # %%
 # This is a single kind of defect, and fifteen images show nearly all of it. If there

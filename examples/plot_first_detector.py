@@ -42,7 +42,7 @@ print("mean of the heatmap is the score:", np.allclose(heatmaps.mean((1, 2)), sc
 kinds = data.defect[test]
 for kind in np.unique(kinds):
     rows = kinds == kind
-    print(f"{kind:8s} called anomalous: {labels[rows].mean():4.0%} of {rows.sum()}")
+    print(f"{kind:8s} flagged: {labels[rows].mean():4.0%} of {rows.sum()}")
 
 # %%
 # One image of each kind. All heatmaps share one colour scale, fixed in ``fit``, so that

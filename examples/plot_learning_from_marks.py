@@ -2,16 +2,16 @@
 Learning from marks
 ===================
 
-After the first model, somebody looks at images and says which are good and which are
-not. Their time is dear: this example chooses the images that are worth it, lets the
-model learn from the marks, and asks whether it has become better.
+After a first model, a person looks at images and marks them as good or as defects.
+Their time is expensive: this example selects the most useful images, trains the model
+on the marks, and tests whether it has improved.
 """
 
 # %%
 # The first model
 # ---------------
-# Tablets, from some of which a piece is missing. The model has seen good ones only, and
-# synthetic anomalies that look otherwise.
+# The images show tablets, some with a piece missing. The model was trained on good ones
+# and on synthetic anomalies, which look different from these defects.
 import copy
 
 import matplotlib.pyplot as plt
@@ -41,8 +41,8 @@ model = FCDDClassifier(max_epochs=5, warm_start=True, random_state=0).fit(X[trai
 # %%
 # Which images to mark
 # --------------------
-# `select_images` takes images that the model calls anomalous, or nearly so, and that
-# differ from one another. Drawn at random, most images would be good ones.
+# `select_images` selects images that the model classifies as anomalous, or nearly so,
+# and that differ from one another. In a random sample, most images would be good.
 chosen = pool[select_images(model, X[pool], 25)]
 drawn = np.random.default_rng(0).choice(pool, 25, replace=False)
 print(f"defects among 25 chosen images: {y[chosen].sum()}, at random: {y[drawn].sum()}")
@@ -50,18 +50,18 @@ HeatmapDisplay.from_estimator(model, X[chosen[:6]])
 plt.show()
 
 # %%
-# ``skfcdd select`` writes a page with these images, in which they are marked with a key
-# each, and ``skfcdd update`` reads what it exports. Here the marks are the truth of the
-# generated images.
+# ``skfcdd select`` writes a page on which these images are marked with one key each,
+# and ``skfcdd update`` reads the marks that the page exports. In this example, the
+# marks are the true labels of the generated images.
 #
 # Learning
 # --------
-# With ``warm_start=True`` the training goes on. Real defects take the place of
-# synthetic ones as far as they go. Images that any training has seen do not set the
-# threshold.
+# With ``warm_start=True``, ``fit`` continues training. Real defects replace synthetic
+# anomalies, as far as there are enough of them. Images that were used in any training
+# do not set the threshold.
 #
-# Further training helps by itself. To see what the marks bring, the same model goes on
-# without them too.
+# Further training helps even without marks. To measure the effect of the marks only,
+# the same model is also trained further without them.
 without = copy.deepcopy(model).fit(X[train])
 X_marked = np.concatenate([X[train], X[chosen]])
 y_marked = np.concatenate([y[train], y[chosen]])
@@ -70,17 +70,17 @@ model.fit(X_marked, y_marked)
 # %%
 # Is it better?
 # -------------
-# Both models see the same images, which are new to both. The interval is that of the
-# difference; if it holds 0, this test cannot tell.
+# Both models score the same images, which are new to both. The interval is that of the
+# difference; if it contains 0, this test cannot decide which model is better.
 found = compare_models(
     without, model, X[test], y[test], n_resamples=300, random_state=0
 )
 print(found)
 
 # %%
-# The marked images must not be part of this test: they were chosen because they are
-# unusual, and the model has learned them.
+# The marked images must not be part of this test: they were selected because they are
+# unusual, and the model was trained on them.
 #
-# These defects are of one kind that no synthetic anomaly resembles, so a few marks
-# bring much. If defects are of many kinds, a few marks may bring nothing, or do harm,
-# as they take the place of synthetic anomalies: so compare, before you keep a model.
+# All these defects are of one kind that no synthetic anomaly resembles, so a few marks
+# help a lot. If there are many kinds of defects, a few marks may not help, or may do
+# harm, because they replace synthetic anomalies: compare before you keep a model.

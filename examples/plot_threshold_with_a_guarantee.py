@@ -2,12 +2,13 @@
 A threshold with a guarantee
 ============================
 
-"At most one good part in twenty is thrown away." What does it take to promise that?
+"At most one good part in twenty is rejected." How many images are needed to guarantee
+this?
 """
 
 # %%
-# A quantile of a few held-out images promises nothing. What a promise takes is known
-# exactly, whatever the network has learned:
+# A quantile of a few held-out scores guarantees nothing. The number of images needed
+# for a guarantee is known exactly, whatever the network has learned:
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -22,8 +23,8 @@ print("good images to hold out:", n_calibration_required(RATE))
 print("... with a confidence of 0.95:", n_calibration_required(RATE, confidence=0.95))
 
 # %%
-# The promise is exact for images that are held out of training, a tenth of them here.
-# With fewer than it takes, ``fit`` refuses before it trains, and says how many.
+# The guarantee is exact for images held out of training, here a tenth of them. If they
+# are too few, ``fit`` raises an error before training, which states how many it needs.
 data = make_defects(600, texture="wood", image_size=48, random_state=0)
 good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
 model = FCDDClassifier(
@@ -43,15 +44,16 @@ except ValueError as error:
 model.set_params(validation_fraction=1 / 3).fit(data.images[good[:180]])
 test = good[180:]
 alarms = model.predict(data.images[test]).mean()
-print(f"good images called anomalous: {alarms:.1%} of {len(test)}")
-print(f"defects found: {model.predict(data.images[bad]).mean():.0%}")
+print(f"false alarms: {alarms:.1%} of {len(test)} good images")
+print(f"defects detected: {model.predict(data.images[bad]).mean():.0%}")
 rows = np.r_[test, bad]
 ScoreDistributionDisplay.from_estimator(model, data.images[rows], data.target[rows])
 
 # %%
-# The rate holds on average over held-out images. Deal out calibration and test images
-# anew a thousand times, with the network as it is: the mean stays below the promise,
-# and with a confidence nearly all of the single thresholds do.
+# The guarantee holds on average over held-out images. To check this, split the images
+# into calibration and test images a thousand times, with the same network: the mean
+# rate of false alarms stays below the guaranteed one, and with ``confidence``, so do
+# the rates of nearly all thresholds.
 scores = np.sort(model.anomaly_score(data.images[good[120:]]))
 rng = np.random.default_rng(0)
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
@@ -67,14 +69,14 @@ for name, rule in {
     kept = np.mean(np.array(rates) <= RATE)
     print(f"{name}: mean rate {np.mean(rates):.1%}, kept in {kept:.0%} of the cases")
     ax.hist(rates, np.arange(0, 0.2, 0.005), alpha=0.6, label=name)
-ax.axvline(RATE, color="0.2", linestyle=":", label="promised")
-ax.set(xlabel="good images called anomalous", ylabel="cases of 1000")
+ax.axvline(RATE, color="0.2", linestyle=":", label="guaranteed")
+ax.set(xlabel="rate of false alarms", ylabel="cases of 1000")
 ax.legend(frameon=False)
 
 # %%
-# Another question: of the images that are picked out of a batch, how many are good
-# ones? ``select_anomalies`` limits their share.
+# A different question: of the images selected from a batch as anomalies, how many are
+# good? ``select_anomalies`` limits this proportion, the false discovery rate.
 batch = np.r_[test[:150], bad[:50]]
 picked = model.select_anomalies(data.images[batch], rate=0.2)
 wrong = (data.target[batch][picked] == 0).mean()
-print(f"{picked.sum()} images picked, of which {wrong:.0%} are good ones")
+print(f"{picked.sum()} images selected; {wrong:.0%} of them are good")

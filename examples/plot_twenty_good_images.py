@@ -2,13 +2,13 @@
 Twenty good images
 ==================
 
-A camera has been set up today, and twenty good parts have gone by. Is that enough for a
-detector, and for a threshold that one may believe?
+A camera was set up today, and twenty good parts have passed it. Is that enough for a
+detector, and for a trustworthy threshold?
 """
 
 # %%
-# ``fit`` takes the twenty images as they are. With fewer than 100 good ones, all are
-# trained on, and none is held out:
+# ``fit`` uses the twenty images as they are. With fewer than 100 good images, all of
+# them are used for training, and none is held out:
 import warnings
 
 import matplotlib.pyplot as plt
@@ -26,10 +26,10 @@ model = FCDDClassifier(random_state=0).fit(data.images[first])
 print(model.calibration_)
 
 # %%
-# The network knows the images that it was trained on too well to predict how a new good
-# one will score. So three more networks are trained, each without a third of the
-# images, and score that third. These scores set the threshold. Here there are good
-# images that come later, too, to compare with:
+# The scores of training images are too low to predict those of new good images. So
+# three further networks are trained, each without a third of the images, and score that
+# third. These out-of-fold scores set the threshold. Here, later good images are
+# available for comparison:
 of_itself, of_new = (
     model.anomaly_score(data.images[first]),
     model.anomaly_score(data.images[later]),
@@ -48,23 +48,23 @@ ax.axvline(model.threshold_, color="0.2", linestyle=":", label="threshold")
 ax.set(xlabel="anomaly score", ylim=(-0.6, 2.6), yticks=[])
 
 # %%
-# 5 % of false alarms were asked for. The result on the other images:
-print(f"good images called anomalous: {model.predict(data.images[later]).mean():.1%}")
-print(f"defects found: {model.predict(data.images[bad]).mean():.0%}")
+# The requested rate of false alarms was 5 %. The result on the other images:
+print(f"false alarms: {model.predict(data.images[later]).mean():.1%}")
+print(f"defects detected: {model.predict(data.images[bad]).mean():.0%}")
 HeatmapDisplay.from_estimator(model, data.images[bad[:4]], data.target[bad[:4]])
 
 # %%
 # Fewer images
 # ------------
 #
-# One new image in twenty scores higher than the nineteen before it. With eight images,
-# no score of them is exceeded as rarely as that: the threshold is then an estimate
-# beyond the scores, and ``fit`` says so, with the range that eight images leave open.
+# On average, one new image in twenty scores higher than nineteen earlier ones. None of
+# eight scores is exceeded that rarely, so the threshold is then extrapolated beyond the
+# scores. ``fit`` warns of this, and states the range of rates that eight images allow.
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", FewImagesWarning)
     few = FCDDClassifier(random_state=0).fit(data.images[first[:8]])
 print(caught[-1].message)
-print(f"good images called anomalous: {few.predict(data.images[later]).mean():.1%}")
+print(f"false alarms: {few.predict(data.images[later]).mean():.1%}")
 
 # %%
 # Images that belong together
@@ -83,10 +83,10 @@ for groups in (None, part):
         warnings.simplefilter("ignore", FewImagesWarning)
         model = FCDDClassifier(random_state=0).fit(photographs, groups=groups)
     alarms = model.predict(data.images[later]).mean()
-    print(f"groups told: {groups is not None}, false alarms: {alarms:.1%}")
+    print(f"groups given: {groups is not None}, false alarms: {alarms:.1%}")
     low, high = model.calibration_.range
-    print(f"  what fit says: between {low:.0%} and {high:.0%}")
+    print(f"  range stated by fit: between {low:.0%} and {high:.0%}")
 
 # %%
-# When more good images have come in, ``model.calibrate(X)`` sets the threshold on them,
-# without another training; ``fit`` on all of them gives a better detector too.
+# When more good images are available, ``model.calibrate(X)`` sets the threshold on them
+# without training again; ``fit`` on all of them also gives a better detector.

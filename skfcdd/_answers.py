@@ -44,10 +44,10 @@ def check_model(estimator: Any, *methods: str) -> None:
     missing = [name for name in methods if not hasattr(estimator, name)]
     if missing:
         raise TypeError(
-            f"Expected a fitted estimator of skfcdd, or an OnnxFCDD. Got "
-            f"{type(estimator).__name__}, which has no {' and no '.join(missing)}. Of "
-            f"a search or a pipeline, give the estimator within, such as "
-            f"best_estimator_."
+            "Expected a fitted estimator of skfcdd, or an OnnxFCDD. Got "
+            f"{type(estimator).__name__}, which has no {' and no '.join(missing)}. "
+            "For a search or a pipeline, pass the inner estimator, such as "
+            "best_estimator_."
         )
     if hasattr(estimator, "fit"):
         check_is_fitted(estimator)
@@ -137,7 +137,7 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
         if len(unseen):
             raise ValueError(
                 f"y has the label(s) {unseen[:10].tolist()}, but those of the "
-                f"estimator are {list(known)}, of which {anomaly!r} is the anomaly."
+                f"estimator are {list(known)}, where {anomaly!r} means anomaly."
             )
         truth = labels == anomaly
     if len(truth) != n:
@@ -187,7 +187,7 @@ def pick_masks(
         mask = as_plane(mask, size)
         if np.shape(mask) != size:
             raise ImageShapeError(
-                f"Masks must be of the size of the heatmaps, (h, w) = {size}. Got "
+                f"Masks must have the size of the heatmaps, (h, w) = {size}. Got "
                 f"{np.shape(mask)} in row {row}."
             )
         picked[k] = as_truth(np.asarray(mask))

@@ -268,8 +268,9 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             return None
         if self.image_shape_ != images.image_shape:
             raise ImageShapeError(
-                f"warm_start=True goes on with images of {self.image_shape_}, but X "
-                f"holds images of {images.image_shape}."
+                "warm_start=True continues a fit on images of shape "
+                f"{self.image_shape_}, but X holds images of shape "
+                f"{images.image_shape}."
             )
         known = self._fitted.network_digests
         changed = [name for name in known if known[name] != now[name]]
@@ -277,9 +278,9 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             changed.append("roi")
         if changed:
             raise ValueError(
-                f"warm_start=True goes on with the network of the last fit, but "
-                f"{', '.join(changed)} changed since. Set warm_start=False to train "
-                f"another one, or leave {changed[0]} as it was."
+                "warm_start=True continues training the network of the last fit, but "
+                f"{', '.join(changed)} changed since then. Set warm_start=False to "
+                f"train a new network, or restore {changed[0]}."
             )
         return self._fitted
 
@@ -395,6 +396,6 @@ def _check_pixel_loss(loss: Any) -> None:
     objective = resolve_objective(loss)
     if not objective.spatial:
         raise ValueError(
-            f"Got pixel_loss= with {type(objective).__name__}, which has no map over "
-            f"the image. Take pixel_loss=None, or an objective with a map."
+            f"Got pixel_loss= with {type(objective).__name__}, which has no anomaly "
+            "map. Set pixel_loss=None, or use an objective with a map."
         )

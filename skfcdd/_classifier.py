@@ -586,9 +586,9 @@ def _warn_of_encoded(labels: Labels) -> None:
     if labels.classes.tolist() != [0, 1] or n_bad <= _MOST * n:
         return
     warn_caller(
-        f"{n_bad} of {n} images have the label 1, which is taken for the anomalies. If "
-        f"that is right, say so with anomaly_label=1. If labels were encoded in sort "
-        f"order ('defect' as 0, 'ok' as 1), as VotingClassifier and LabelEncoder do, "
-        f"name the right one with anomaly_label=0.",
+        f"{n_bad} of {n} images have the label 1, which is assumed to mean anomaly. "
+        "If this is right, confirm it with anomaly_label=1. If labels were encoded in "
+        "sort order ('defect' as 0, 'ok' as 1), as VotingClassifier and LabelEncoder "
+        "do, set anomaly_label=0.",
         AnomalyLabelWarning,
     )

@@ -115,8 +115,8 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         outlying = _known_outliers(labels, is_image=images.image_shape[0] > 1)
         if outlying.all():
             raise ValueError(
-                "y holds -1 alone, known outliers, but normal images are needed to "
-                "learn from."
+                "y holds only -1, known outliers, but normal images are needed for "
+                "training."
             )
         return Targets(outlying)
 
@@ -161,8 +161,8 @@ def _known_outliers(
         )
         if not sure:
             raise ValueError(
-                f"y has the labels {found[:10]}, and nothing says which of them means "
-                f"an outlier. Give -1 for known outliers, and 1 for all others."
+                f"y has the labels {found[:10]}, and it is unknown which of them "
+                "means outlier. Use -1 for known outliers, and 1 for all others."
             )
         named: npt.NDArray[np.bool_] = labels.astype(str) == found[index]
         return named
@@ -170,8 +170,8 @@ def _known_outliers(
     if is_image and not outlying.any() and len(np.unique(labels)) > 1:
         warn_caller(
             f"y has the labels {np.unique(labels)[:10].tolist()}, but none of them is "
-            f"-1, so that all images count as normal. Give -1 for known outliers, such "
-            f"as numpy.where(y == 1, -1, 1), or leave y out.",
+            "-1, so all images count as normal. Use -1 for known outliers, as in "
+            "numpy.where(y == 1, -1, 1), or omit y.",
             AnomalyLabelWarning,
         )
     return outlying

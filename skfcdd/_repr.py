@@ -112,7 +112,7 @@ def facts(estimator: Any) -> dict[str, str]:
     backbone = getattr(estimator, "backbone_", None)
     if backbone is not None:
         weights = estimator.weights_ or "random"
-        rows["network"] = f"{backbone}, weights: {weights} at first"
+        rows["network"] = f"{backbone}, initial weights: {weights}"
     field = getattr(estimator, "receptive_field_", None)
     if field is not None:
         extent, stride = (_pair(v) for v in (field.extent, field.stride))
@@ -137,7 +137,7 @@ def _threshold_facts(estimator: Any) -> dict[str, str]:
     if found is not None and found.source == "out-of-fold":
         images += ", scored out of fold"
     if convention_of(estimator).judges_pixels:
-        rows = {"threshold of pixels": f"{threshold:.4g}", "calibrated on": images}
+        rows = {"pixel threshold": f"{threshold:.4g}", "calibrated on": images}
     else:
         above = int(is_above(held, threshold).sum())
         images += f", {above} of them above"

@@ -78,7 +78,7 @@ class AnomalyScorer(ReprMixin):
     calibration_scores_ = of_model(
         "calibration_scores", "Scores of held-out normal images, in increasing order."
     )
-    calibration_ = of_model("calibration", "Calibration images, in numbers.")
+    calibration_ = of_model("calibration", "Counts of calibration images.")
     heatmap_scale_ = of_model(
         "heatmap_scale", "Limits of the colour scale of heatmaps."
     )
@@ -217,10 +217,10 @@ class AnomalyScorer(ReprMixin):
         )
         if len(normal) == 0:
             raise CalibrationError(
-                f"Calibration needs normal images that were not trained on. Got "
+                "Calibration needs normal images that were not used for training. Got "
                 f"{int(targets.anomalous.sum())} anomalies and "
                 f"{int((~new & ~targets.anomalous).sum())} normal images that were "
-                f"trained on."
+                "used for training."
             )
         judging = self._judging()
         convention = replace(self._fitted.convention, min_area=judging.min_area)
@@ -249,8 +249,8 @@ class AnomalyScorer(ReprMixin):
         new = ~used.known(images.digests())
         if not new.all():
             warn_caller(
-                f"{int((~new).sum())} of {len(new)} images were trained on and are "
-                f"left out: their scores tell nothing of new images.",
+                f"{int((~new).sum())} of {len(new)} images were used for training and "
+                "are ignored: their scores do not represent new images.",
                 UserWarning,
             )
         return new

@@ -168,9 +168,9 @@ def false_alarm_threshold(
             promise += f" with confidence={confidence:g}"
         kind = "images" if groups is None else "groups of images"
         raise CalibrationError(
-            f"A false-alarm {promise} needs the scores of at least {needed} normal "
-            f"{kind} that were not trained on. Got {n}. Hold out more images "
-            f"(validation_fraction=, or calibrate), or allow more false alarms."
+            f"Got {promise}, which needs the scores of at least {needed} normal "
+            f"{kind} that were not used for training, but there are {n}. Hold out more "
+            "images (validation_fraction=, or calibrate), or allow more false alarms."
         )
     if confidence is None:
         most = (n + 1) * rate - 1
@@ -262,9 +262,9 @@ def select_discoveries(
     if n_calibration < needed:
         raise CalibrationError(
             f"With {n_calibration} calibration images no p-value is below "
-            f"1/{n_calibration + 1}, so nothing can be selected at rate={rate:g}. "
-            f"At least {needed} are needed (validation_fraction=, or calibrate); "
-            f"m times as many where one image in m is anomalous."
+            f"1/{n_calibration + 1}, so nothing can be selected at rate={rate:g}. At "
+            f"least {needed} are needed (validation_fraction=, or calibrate), and m "
+            "times as many if one image in m is anomalous."
         )
     p = _check_scores(p_values, "p_values", may_be_empty=True)
     if len(p) == 0:
@@ -287,8 +287,8 @@ def _ranked(
         names = np.asarray(groups)
         if names.shape != checked.shape:
             raise ValueError(
-                f"groups must say for each of the {len(checked)} calibration scores "
-                f"where it belongs. Got the shape {names.shape}."
+                f"groups must name the group of each of the {len(checked)} "
+                f"calibration scores. Got the shape {names.shape}."
             )
         _, index, sizes = np.unique(names, return_inverse=True, return_counts=True)
         weights, n = 1 / sizes[index], len(sizes)

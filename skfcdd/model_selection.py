@@ -80,8 +80,8 @@ def anomaly_split(
     free = np.flatnonzero(~anomalous & ~np.isin(units, units[anomalous]))
     if len(np.unique(units[free])) < 2:
         raise ValueError(
-            f"At least 2 normal images (groups without an anomaly) are needed, one to "
-            f"train on and one to test with. Got {len(np.unique(units[free]))}."
+            "At least 2 normal images (groups without an anomaly) are needed, one for "
+            f"training and one for testing. Got {len(np.unique(units[free]))}."
         )
     splitter = GroupShuffleSplit(1, test_size=test_size, random_state=random_state)
     chosen, _ = next(splitter.split(free, groups=units[free]))
@@ -180,5 +180,5 @@ class AnomalyKFold(BaseCrossValidator):  # type: ignore[misc]
         for train, test in folds.split(np.zeros(len(labels)), labels, groups):
             normal = train[~labels[train]]
             if len(normal) == 0:
-                raise ValueError("A training fold has no normal image.")
+                raise ValueError("A training fold has no normal images.")
             yield normal, test

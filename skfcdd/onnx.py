@@ -127,8 +127,8 @@ class OnnxFCDD:
             self._read_metadata(self.metadata_)
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(
-                f"{self.path} is an ONNX model, but not one that "
-                f"skfcdd.export.to_onnx has written."
+                f"{self.path} is an ONNX model, but was not written by "
+                "skfcdd.export.to_onnx."
             ) from error
         self._outputs = {output.name for output in self._session.get_outputs()}
 
@@ -237,7 +237,7 @@ class OnnxFCDD:
     def _run(self, output: str, X: Any) -> npt.NDArray[Any]:
         if output not in self._outputs:
             raise ValueError(
-                f"{self.path} has no heatmaps: its objective has no map over the image."
+                f"{self.path} has no heatmaps: its objective has no anomaly map."
             )
         images = self._check(X)
         options = self._runtime.RunOptions()
@@ -281,7 +281,7 @@ class OnnxFCDD:
             expected = tuple(free)
         if found != expected:
             raise ValueError(
-                f"X holds images of shape {found}, but the model takes {expected}, "
+                f"X holds images of shape {found}, but the model expects {expected}, "
                 f"as {'(c, h, w)' if (self.channels == 'first') else '(h, w, c)'}."
             )
         return np.ascontiguousarray(images)
@@ -294,8 +294,8 @@ class OnnxFCDD:
             return images
         if images.shape == (h, w) or (images.shape == shape and c > 1):
             raise ValueError(
-                f"X of shape {images.shape} is a single image. Give a batch of one: "
-                f"X[None]."
+                f"X of shape {images.shape} is a single image. Pass a batch of one: "
+                "X[None]."
             )
         if images.ndim == 3 and c == 1:
             return images[:, None] if (self.channels == "first") else images[..., None]
@@ -310,7 +310,7 @@ class OnnxFCDD:
         self._warn_about_range(images)
         if self._dtype == np.uint8 or images.dtype.kind not in "biuf":
             raise ValueError(
-                f"X has dtype {images.dtype}, but the model takes {self._dtype}: "
+                f"X has dtype {images.dtype}, but the model expects {self._dtype}: "
                 f"{'bytes from 0 to 255' if self._dtype == np.uint8 else 'numbers'}."
             )
         images = images.astype(np.float32, copy=False)
@@ -339,8 +339,8 @@ def _import_runtime() -> Any:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise ImportError(
-            "OnnxFCDD runs models with onnxruntime, which is not installed. Install it "
-            "with pip install onnxruntime, or pip install 'skfcdd[onnx]'."
+            "OnnxFCDD needs onnxruntime, which is not installed. Install it with pip "
+            "install onnxruntime, or pip install 'skfcdd[onnx]'."
         ) from error
 
 
@@ -362,24 +362,24 @@ def _open(
     if unknown:
         raise ValueError(
             f"Got providers={providers}, but this build of ONNX Runtime has no "
-            f"{unknown}. It has {runtime.get_available_providers()}."
+            f"{unknown}. Available: {runtime.get_available_providers()}."
         )
     source: str | bytes = str(path)
     if verify:
         source = path.read_bytes()
         if sealed(source) != source:
             raise ValueError(
-                f"{path} is damaged, was changed, or is no model that "
-                f"skfcdd.export.to_onnx has written. If it was changed on purpose, "
-                f"verify=False opens it."
+                f"{path} is damaged, was modified, or was not written by "
+                "skfcdd.export.to_onnx. If it was modified on purpose, open it with "
+                "verify=False."
             )
     try:
         return runtime.InferenceSession(source, options, providers=providers)
     # The many errors of ONNX Runtime have no other common base class.
     except Exception as error:
         raise ValueError(
-            f"{path} cannot be read as an ONNX model: it is damaged, cut off, or of "
-            f"another format."
+            f"{path} cannot be read as an ONNX model: it is damaged, truncated, or in "
+            "another format."
         ) from error
 
 

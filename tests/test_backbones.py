@@ -124,9 +124,9 @@ BAD = [
     ("net", BackboneError, "expected 'auto', one of"),
     ("fcdd28", BackboneError, "2x2 pixels with 1 channel"),
     (nn.Conv2d(3, 4, 1), BackboneError, r"1 channel\(s\).*3 channels"),
-    (Refusing(), BackboneError, "cannot take images of 2x2 .*: 224 pixels only"),
+    (Refusing(), BackboneError, "cannot process images of 2x2 .*: 224 pixels only"),
     (nn.Flatten(), BackboneError, r"\(n, d, u, v\).*Got \(1, 4\)"),
-    (lambda: "net", TypeError, "returned str"),
+    (lambda: "net", TypeError, "Got str"),
     (7, TypeError, "backbone=7"),
 ]
 

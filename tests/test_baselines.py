@@ -263,7 +263,7 @@ def test_bad_images(name, data, change, message):
 @every
 def test_bad_labels_and_sizes(name, data):
     images = data[0]
-    with pytest.raises(ValueError, match="-1 alone"):
+    with pytest.raises(ValueError, match="only -1"):
         MAKERS[name]().fit(images, -np.ones(60))
     with pytest.raises(ValueError, match="60 images, but y has 3"):
         MAKERS[name]().fit(images, [1, 1, -1])
@@ -359,7 +359,7 @@ def test_pca_with_too_many_components(data):
 
 
 def test_pca_of_two_images():
-    with pytest.raises(ValueError, match="needs 2 normal images beside"):
+    with pytest.raises(ValueError, match="needs 2 normal images in addition"):
         PCADetector().fit(np.random.RandomState(0).uniform(size=(2, 9, 9)))
 
 

@@ -39,13 +39,13 @@ def test_normal_images_alone(labelled):
     model.calibrate(fresh)
     assert (model.anomaly_score(fresh) > model.threshold_).sum() == 5  # of 60, 61 / 10
     before = model.threshold_
-    with pytest.raises(CalibrationError, match=r"at least 9 .*Got 4"):
+    with pytest.raises(CalibrationError, match=r"at least 9 .*there are 4"):
         model.calibrate(fresh[:4])
     assert model.threshold_ == before
     assert len(model.calibration_scores_) == 60
 
 
-@pytest.mark.filterwarnings("ignore:.*were trained on:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*used for training:UserWarning")
 def test_what_cannot_be_calibrated_on(labelled):
     images, y = labelled
     model = quick(validation_fraction=0.1).fit(images, y)

@@ -149,7 +149,7 @@ def test_refuses_another_training(tmp_path):
         ({}, IMAGES[:-1], Y[:-1]),
     ):
         model = quick(**{"max_epochs": 5, "checkpoint": path} | params)
-        with pytest.raises(CheckpointError, match=r"another training.*delete"):
+        with pytest.raises(CheckpointError, match=r"a different fit.*delete"):
             model.fit(X, y)
     # What does not matter to the network may change.
     quick(max_epochs=5, checkpoint=path, threshold=1.0, verbose=0).fit(IMAGES, Y)
@@ -204,7 +204,7 @@ def test_refuses_objects_of_other_content(name, one, other, tmp_path):
     path = tmp_path / "training"
     broken_off(path, **{name: one})
     again = {"max_epochs": 5, "checkpoint": path}
-    with pytest.raises(CheckpointError, match=r"another training"):
+    with pytest.raises(CheckpointError, match=r"a different fit"):
         quick(**again, **{name: other}).fit(IMAGES, Y)
     # The same in another object, as another process makes it.
     model = quick(**again, **{name: copy.deepcopy(one)}).fit(IMAGES, Y)
@@ -250,7 +250,7 @@ def test_refuses_exposed_images_of_other_files(tmp_path):
         files.append(sorted(folder.glob("*.png")))
     broken_off(path, outlier_exposure=ImageFiles(files[0]))
     again = {"max_epochs": 5, "checkpoint": path}
-    with pytest.raises(CheckpointError, match=r"another training"):
+    with pytest.raises(CheckpointError, match=r"a different fit"):
         quick(**again, outlier_exposure=ImageFiles(files[1])).fit(IMAGES, Y)
     quick(**again, outlier_exposure=ImageFiles(files[0])).fit(IMAGES, Y)
 
@@ -282,7 +282,7 @@ def test_goes_on_from_the_network_that_it_was_begun_with(tmp_path):
     with pytest.raises(PowerCut):
         cut.fit(IMAGES, Y)
     for model in (other, quick()):
-        with pytest.raises(CheckpointError, match="another training"):
+        with pytest.raises(CheckpointError, match="a different fit"):
             model.set_params(checkpoint=path, **params).fit(IMAGES, Y)
     first.set_params(checkpoint=path, **params).fit(IMAGES, Y)
     assert_array_equal(first.anomaly_score(IMAGES), plain.anomaly_score(IMAGES))
@@ -325,7 +325,9 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("skfcdd._engine.checkpoint.os.fsync", full)
-        with pytest.raises(OSError, match=r"No space left.*epoch 2.*last good") as info:
+        with pytest.raises(
+            OSError, match=r"No space left.*epoch 2.*previous checkpoint is intact"
+        ) as info:
             quick(max_epochs=5, checkpoint=path).fit(IMAGES, Y)
     assert info.value.errno == errno.ENOSPC
     assert path.read_bytes() == good
@@ -343,7 +345,7 @@ def test_an_interrupted_training_keeps_its_checkpoint(tmp_path):
             if len(net.history) == self.epoch:
                 raise KeyboardInterrupt
 
-    with pytest.warns(UserWarning, match=r"epoch 3 of 5.*fit again goes on"):
+    with pytest.warns(UserWarning, match=r"epoch 3 of 5.*calling fit again resumes"):
         quick(max_epochs=5, checkpoint=path, callbacks=[Interrupt(3)]).fit(IMAGES, Y)
     model = quick(max_epochs=5, checkpoint=path).fit(IMAGES, Y)
     plain = quick(max_epochs=5).fit(IMAGES, Y)

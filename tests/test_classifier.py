@@ -213,7 +213,9 @@ def test_meaning_of_labels(normal, anomaly, label):
 def test_guessed_label_is_named():
     images, truth, _ = make_images(30, n_anomalous=10)
     y = np.where(truth == 1, "scratched", "fine")
-    with pytest.warns(AnomalyLabelWarning, match=r"Taking 'scratched' of the labels"):
+    with pytest.warns(
+        AnomalyLabelWarning, match=r"'scratched' is assumed to mean anomaly"
+    ):
         quick().fit(images, y)
 
 

@@ -45,7 +45,7 @@ def test_demo_prints_figures_and_writes_a_picture(tmp_path, capsys, monkeypatch)
 
 def test_demo_that_cannot_write(tmp_path, capsys):
     assert main(["demo", "--output", str(tmp_path / "none" / "demo.png")]) == 1
-    assert "no folder" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_help_and_wrong_arguments(capsys):
@@ -213,7 +213,7 @@ def test_export(surface, trained, tmp_path, capsys):
 
 WRONG = {
     "no model": (["predict", "none.skfcdd", "."], 1, "There is no file 'none.skfcdd'"),
-    "no folder": (["fit", "none", "-o", "m"], 1, "There is no 'none'"),
+    "no folder": (["fit", "none", "-o", "m"], 1, "There is no file or folder 'none'"),
     "no images": (["fit", ".", "-o", "m"], 1, "There are no images"),
     "no place": (["fit", ".", "-o", "none/m"], 1, "no folder 'none'"),
     "no command": (["train"], 2, "No such command"),
@@ -273,7 +273,7 @@ def test_stopping_leaves_nothing_half_written(surface, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "Stopped" in rest and "Traceback" not in rest
+    assert "Interrupted" in rest and "Traceback" not in rest
     # A whole model, or nothing if no epoch was complete.
     assert list(tmp_path.iterdir()) in ([], [model])
     if model.is_file():

@@ -53,7 +53,7 @@ def model(parts):
 def test_fit_says_what_it_understood(parts, tmp_path, capsys):
     path = tmp_path / "m.skfcdd"
     arguments = ["fit", str(parts / "test"), "-o", str(path), "--kind", "segmenter"]
-    with pytest.warns(UnclearDataWarning, match="^2 images with a defect without a ma"):
+    with pytest.warns(UnclearDataWarning, match="^2 images of defects without a ma"):
         assert main([*arguments, "--epochs", "1"]) == 0
     printed = capsys.readouterr()
     assert f"16 images of (24, 24): {KNOWN}; 1 file skipped\n" in printed.err
@@ -102,7 +102,7 @@ def test_evaluate_leaves_unknown_masks_out(parts, model, capsys):
 
 def test_predict_takes_no_mask_for_an_image(parts, model, tmp_path, capsys):
     table = tmp_path / "t.csv"
-    with pytest.warns(UnclearDataWarning, match="^10 masks left out"):
+    with pytest.warns(UnclearDataWarning, match="^10 masks ignored"):
         assert main(["predict", model, str(parts), "-o", str(table)]) == 0
     assert capsys.readouterr().err.startswith("36 images; 2 files skipped\n")
     with table.open(newline="") as file:
@@ -128,7 +128,7 @@ def test_report_says_what_it_understood(parts, model, tmp_path, capsys):
 def test_masks_that_match_nothing_end_the_run(parts, model, capsys):
     wrong = ["--masks", str(parts / "train"), "-q"]
     assert main(["evaluate", model, str(parts), *wrong]) == 1
-    assert "of which none belongs to" in capsys.readouterr().err
+    assert "but none belongs to" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode elsewhere")

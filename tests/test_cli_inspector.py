@@ -80,13 +80,13 @@ def test_a_folder_whose_meaning_is_unknown_is_named(parts, model, tmp_path, caps
     table = tmp_path / "t.csv"
     table.write_text(f"path\n{good}/20.png\n")
     assert main(["evaluate", str(model), str(table), "-q"]) == 1
-    assert "Nothing says whether" in capsys.readouterr().err
+    assert "It is unknown whether" in capsys.readouterr().err
 
 
 def test_defects_are_not_trained_on_as_good_images(parts, tmp_path, capsys):
     cracks = parts / "test" / "crack"
     assert fit(cracks, tmp_path / "m.skfcdd") == 1
-    assert "lies beside" in capsys.readouterr().err
+    assert "is next to" in capsys.readouterr().err
     bad = put(tmp_path / "bad", "1.png", values=IMAGES[0])
     assert fit(bad, tmp_path / "m.skfcdd") == 1
     assert "--label good" in capsys.readouterr().err
@@ -113,7 +113,7 @@ def test_ctrl_c_keeps_what_was_learned(parts, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr()
     record = json.loads(printed.out)
     assert record["interrupted"] and record["n_epochs"] == 2
-    assert "Stopped" in printed.err and "warm_start" not in printed.err
+    assert "Interrupted" in printed.err and "warm_start" not in printed.err
     assert [p.name for p in tmp_path.iterdir()] == ["m.skfcdd"]
     loaded = load(path)
     assert len(loaded.history_) == 2 and loaded.threshold_ == record["threshold"]
@@ -126,7 +126,7 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(parts, tmp_path, monkeypatch, 
     monkeypatch.setattr(FCDDNet, "train_step_single", press)
     assert fit(parts, tmp_path / "m.skfcdd") == 130
     printed = capsys.readouterr()
-    assert "Stopped" in printed.err and "Traceback" not in printed.err
+    assert "Interrupted" in printed.err and "Traceback" not in printed.err
     assert printed.out == "" and not list(tmp_path.iterdir())
 
 
@@ -146,7 +146,7 @@ def test_a_model_is_only_replaced_when_asked(parts, model, tmp_path, capsys):
         assert main([*arguments, "-o", str(lost)]) == 1
         assert main([*arguments, "--regions", str(lost)]) == 1
         assert main(["report", str(model), str(image), "-q", "-o", str(lost)]) == 1
-        assert "take the place" in capsys.readouterr().err
+        assert "would overwrite" in capsys.readouterr().err
     assert (model.read_bytes(), image.read_bytes()) == content
 
 
@@ -212,12 +212,12 @@ def test_messages_name_options(parts, model, tmp_path, capsys):
 
 
 def test_words_of_python_become_options():
-    assert spoken("Name it with normal=, or call it 'good'.") == (
-        "Name it with --normal, or call it 'good'."
+    assert spoken("Name the right one with normal=, or rename it to 'good'.") == (
+        "Name the right one with --normal, or rename it to 'good'."
     )
     assert spoken("Got device='gpu', which") == "Got --device gpu, which"
-    assert spoken("ImageFiles(paths, page=0) or load_images(..., page=0) takes") == (
-        "--page 0 takes"
+    assert spoken("ImageFiles(paths, page=0) or load_images(..., page=0) reads") == (
+        "--page 0 reads"
     )
     assert spoken("(synthetic=, outlier_exposure=)") == (
         "(--synthetic, outlier_exposure of the Python interface)"
@@ -264,14 +264,19 @@ def test_sentences_on_a_terminal(parts, model, tmp_path, capsys, terminal):
     path = tmp_path / "second.skfcdd"
     assert fit(parts, path) == 0
     told = capsys.readouterr().out
-    for words in ("Read 20 images", "2 epochs", "This rests on 2 good images", "few"):
+    for words in (
+        "Read 20 images",
+        "2 epochs",
+        "This threshold was set on 2 good images",
+        "few",
+    ):
         assert words in told, told
     assert f"Next: skfcdd evaluate {path} {parts}\n" in told
     assert f"      skfcdd report {path} {parts}\n" in told
     assert main(["evaluate", str(model), str(parts), "-q"]) == 0
     told = capsys.readouterr().out
     found = fitted.predict([str(p) for p in (parts / "test/crack").iterdir()]).sum()
-    assert f"Defects found: {found} of 12, " in told and "interval" in told
+    assert f"Defects detected: {found} of 12, " in told and "interval" in told
     assert threshold in told and "False alarms: " in told
     table = tmp_path / "t.csv"
     assert main(["predict", str(model), str(parts / "test"), "-o", str(table)]) == 0
@@ -368,4 +373,4 @@ def test_no_defects_are_a_table_too(parts, model, tmp_path, capsys):
     for pair in (["--masks", "--heatmaps"], ["--regions", "-o"]):
         same = [pair[0], str(tmp_path / "x"), pair[1], str(tmp_path / "x")]
         assert main(["predict", str(model), str(folder), "-q", *same]) == 1
-        assert "Name two" in capsys.readouterr().err
+        assert "Choose different" in capsys.readouterr().err

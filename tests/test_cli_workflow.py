@@ -124,7 +124,7 @@ def test_what_cannot_be_split(folder, table, tmp_path, capsys):
     out = ["-o", tmp_path / "t.csv"]
     assert told(folder, "-o", table)[0] == 1  # there is one
     code, text = told(folder, *out, "--group", "piece")
-    assert code == 1 and "'piece' does not occur in 'bad/part" in text
+    assert code == 1 and "'piece' does not match 'bad/part" in text
     assert told(folder, *out, "--group", "(")[0] == 1
     code, text = told(folder, *out, "--group", "part")  # one group has a defect
     assert code == 1 and "too few for three parts" in text
@@ -165,7 +165,7 @@ def test_calibrate_for_a_rate(table, model, tmp_path, capsys):
     assert record["threshold"] == pytest.approx(rule(np.zeros(len(scores)), scores))
     content = path.read_bytes()
     code, text = run(capsys, *arguments, "0.001", "--force")
-    assert code == 1 and "rate of 0.001" in text and "0.001 needs" in text
+    assert code == 1 and "--false-alarm-rate 0.001, which needs" in text
     assert run(capsys, *arguments, "0.2")[0] == 1  # there is one
     assert path.read_bytes() == content
 
@@ -183,7 +183,7 @@ def test_a_threshold_alone(model, tmp_path, capsys, monkeypatch):
     assert_array_equal(found.calibration_scores_, before.calibration_scores_)
     monkeypatch.setattr(console, "is_terminal", lambda: True)
     assert main(["info", str(path)]) == 0
-    assert "as was asked for" in capsys.readouterr().out
+    assert "as requested" in capsys.readouterr().out
 
 
 def review_of(model, images, marks, path, threshold):
@@ -271,7 +271,7 @@ def test_marks_of_other_images(model, review, folder, tmp_path, capsys):
     code, text = run(
         capsys, "calibrate", model, folder, "--review", nothing, "-o", tmp_path / "c"
     )
-    assert code == 1 and "No image is marked" in text
+    assert code == 1 and "The marks label no image" in text
     assert not (tmp_path / "c").exists()
 
 

@@ -113,7 +113,7 @@ def test_what_is_no_array_of_images(paths, tmp_path):
     refused = [
         (load_images(tmp_path), TypeError, r"X is a Bunch .* X\.images, and X\.target"),
         ({"a": IMAGES}, TypeError, r"X is a dict with the keys \['a'\]"),
-        (pairs, TypeError, r"X is a TensorDataset of torch.*torch\.stack"),
+        (pairs, TypeError, r"X is a torch TensorDataset.*torch\.stack"),
         (torch.utils.data.DataLoader(pairs), TypeError, "X is a DataLoader of torch"),
         ((path for path in paths), TypeError, r"X is a generator.*list\(X\)"),
         (set(paths), TypeError, "X is a set, which has no order"),
@@ -131,7 +131,7 @@ def test_what_is_no_array_of_images(paths, tmp_path):
 def test_tables_of_paths_name_the_column(paths):
     pandas = pytest.importorskip("pandas")
     for X in (pandas.DataFrame({"path": paths}), Frame({"a": np.array(paths)})):
-        with pytest.raises(ValueError, match=r"give this column: X\['(path|a)'\]"):
+        with pytest.raises(ValueError, match=r"pass this column only: X\['(path|a)'\]"):
             quick().fit(X)
 
 
@@ -206,7 +206,7 @@ def test_words_of_detectors(Detector):
     by_word = Detector(random_state=0, **options).fit(IMAGES, words)
     by_number = Detector(random_state=0, **options).fit(IMAGES, np.where(LABELS, -1, 1))
     assert_array_equal(by_word.score_samples(IMAGES), by_number.score_samples(IMAGES))
-    with pytest.raises(ValueError, match=r"labels \['a', 'b'\].*Give -1 for known"):
+    with pytest.raises(ValueError, match=r"labels \['a', 'b'\].*Use -1 for known"):
         Detector().fit(IMAGES, np.where(LABELS == 1, "a", "b"))
     with pytest.warns(AnomalyLabelWarning, match=r"labels \[0, 1\], but none .* -1"):
         Detector(random_state=0, **options).fit(IMAGES, LABELS)

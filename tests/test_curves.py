@@ -323,5 +323,5 @@ def test_overlaps_that_cannot_be_shown(model):
         RegionOverlapDisplay.from_estimator(model, X, MASKS, max_fpr=0)
     with pytest.raises(ValueError, match=r"n = 40.*\(3, 16, 20\)"):
         RegionOverlapDisplay.from_estimator(model, X, MASKS[:3])
-    with pytest.raises(ValueError, match="no anomalous pixel"):
+    with pytest.raises(ValueError, match="no anomalous pixels"):
         RegionOverlapDisplay.from_predictions(0 * MASKS, MASKS)

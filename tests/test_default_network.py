@@ -91,8 +91,8 @@ def test_the_size_that_the_network_sees_counts(side, resize, expected):
 
 def test_what_was_taken_is_told(model):
     assert (model.backbone_, model.weights_) == (LITE, "imagenet")
-    assert _repr.facts(model)["network"] == f"{LITE}, weights: imagenet at first"
-    assert f"<dd>{LITE}, weights: imagenet at first</dd>" in model._repr_html_()
+    assert _repr.facts(model)["network"] == f"{LITE}, initial weights: imagenet"
+    assert f"<dd>{LITE}, initial weights: imagenet</dd>" in model._repr_html_()
     assert model.net_.module_.backbone.n_channels == 3
 
 
@@ -126,7 +126,7 @@ def test_names_of_other_networks(params, found):
     model = one_epoch(**params).fit(IMAGES, Y)
     assert (model.backbone_, model.weights_) == found
     assert model.net_.module_.split == 0
-    assert "weights: random at first" in _repr.facts(model)["network"]
+    assert "initial weights: random" in _repr.facts(model)["network"]
 
 
 def test_own_weights_are_told_and_frozen():
@@ -154,7 +154,7 @@ BAD = [
     (
         {"weights": {"0.weight": torch.ones(4, 1, 3, 3)}},
         WeightsError,
-        "another architecture than efficientnet_lite0.*missing",
+        "do not match the architecture efficientnet_lite0.*missing",
     ),
     ({"weights": "missing.pth"}, FileNotFoundError, "there is no such file"),
     ({"backbone": LITE, "frozen": "stride4x"}, BackboneError, "Did you mean"),

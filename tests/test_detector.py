@@ -93,7 +93,7 @@ def test_calibration(data):
     model.set_params(contamination=0.2).calibrate(fresh)
     assert (model.predict(fresh) == -1).sum() == 18
     assert_array_equal(model.score_samples(images), scores)
-    with pytest.raises(ValueError, match="-1 alone"):
+    with pytest.raises(ValueError, match="only -1"):
         model.calibrate(fresh, -np.ones(90))
     with pytest.raises(ValueError, match="90 images, but y has 3"):
         model.calibrate(images, [1, 1, -1])

@@ -230,7 +230,7 @@ def test_exported_detector_and_segmenter(detector, segmenter):
 def test_segmenter_takes_labels_too(segmenter):
     display = HeatmapDisplay.from_estimator(segmenter, X, Y, rows=[0, -1])
     assert display.truth.tolist() == [False, True] and display.masks is None
-    with pytest.raises(ValueError, match="nothing says whether it means"):
+    with pytest.raises(ValueError, match="it is unknown whether it means"):
         HeatmapDisplay.from_estimator(segmenter, X[-3:], Y[-3:])
 
 
@@ -328,7 +328,7 @@ def test_where_to_draw():
     assert_array_equal(display.plot(ax=axes).axes_, axes)
     with pytest.raises(ValueError, match=r"array of axes of shape \(3, 2\).*\(2, 3\)"):
         display.plot(ax=axes.reshape(2, 3))
-    with pytest.raises(ValueError, match="no place in a grid"):
+    with pytest.raises(ValueError, match="not part of a grid"):
         display.plot(ax=plt.figure().add_axes((0, 0, 1, 1)))
     display.plot(n_columns=2, cmap="inferno", opacity=0.5, title_kw={"color": "red"})
     assert display.heatmap_artists_[0].cmap.name == "inferno_fading"
@@ -389,7 +389,7 @@ def test_axes_are_those_of_the_estimator():
         model = quick(max_epochs=1, channels=channels).fit(cubes)
         display = HeatmapDisplay.from_estimator(model, cubes, rows=[2, 3], channel=5)
         assert_allclose(display.images, cubes[2:4].take(5, axis=axis) / 255, atol=1e-6)
-    with pytest.raises(ChannelOrderError, match="Name the order"):
+    with pytest.raises(ChannelOrderError, match="State the order"):
         HeatmapDisplay.from_predictions(cubes, np.zeros((12, 24, 24)), scale=(0, 1))
 
 
@@ -451,10 +451,10 @@ def test_predictions_that_cannot_be_shown(arguments, error, message):
         ({"order": "best"}, "order='best'"),
         ({"n_images": 0}, "n_images=0"),
         ({"rows": [40]}, "rows goes to 40, but X has 40 images"),
-        ({"rows": [0.5]}, "rows must be the numbers"),
-        ({"order": "errors"}, "needs the truth"),
+        ({"rows": [0.5]}, "rows must be integer indices"),
+        ({"order": "errors"}, "needs ground truth"),
         ({"y": Y[:5]}, "40 images, but y has 5 labels"),
-        ({"y": Y + 1}, r"label\(s\) \[2\].*\[0, 1\], of which 1 is the anomaly"),
+        ({"y": Y + 1}, r"label\(s\) \[2\].*\[0, 1\], where 1 means anomaly"),
         ({"masks": MASKS[:3]}, "40 images, but 3 masks"),
         ({"masks": [None] * 40}, "masks is None in row 0"),
         ({"X": X[:0]}, "no images"),
@@ -468,7 +468,7 @@ def test_estimator_that_cannot_be_shown(model, arguments, message):
 def test_labels_of_another_convention(detector, segmenter):
     with pytest.raises(ValueError, match=r"label\(s\) \[0\].*\[-1, 1\]"):
         HeatmapDisplay.from_estimator(detector, X, Y)
-    with pytest.raises(ValueError, match="one of pixels"):
+    with pytest.raises(ValueError, match="pixel threshold"):
         HeatmapDisplay.from_estimator(segmenter, X, order="threshold")
 
 

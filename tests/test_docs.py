@@ -263,7 +263,7 @@ def test_every_example_has_its_place_in_the_gallery():
     assert sorted(_module("_gallery").ORDER) == sorted(names)
 
 
-@pytest.mark.filterwarnings("ignore:.*masks left out")
+@pytest.mark.filterwarnings("ignore:.*masks ignored")
 def test_code_of_the_start_page_runs(tmp_path, monkeypatch):
     """With fewer and smaller images, and fewer epochs, than a reader would take."""
     monkeypatch.chdir(tmp_path)

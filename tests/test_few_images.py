@@ -213,8 +213,8 @@ def test_groups_are_routed():
         (PARTS[:-1], "24 images, but groups has 23"),
         (np.append(PARTS, 3), "24 images, but groups has 25"),
         (np.zeros(24), "all 24 normal images into one group"),
-        (np.append(PARTS[:-1].astype(float), np.nan), "nothing of 1 of 24 images"),
-        ([*("a" * 23), None], "nothing of 1 of 24 images, the first at row 23"),
+        (np.append(PARTS[:-1].astype(float), np.nan), "missing for 1 of 24 images"),
+        ([*("a" * 23), None], "missing for 1 of 24 images, first in row 23"),
         (np.zeros((24, 2)), "1d array|shape"),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_promise_that_images_cannot_keep_is_refused_before_training():
         threshold=FalseAlarmRate(0.1),
         synthetic=lambda images, generator: calls.append(1),
     )
-    with pytest.raises(CalibrationError, match=r"at least 9 .*Got 8"):
+    with pytest.raises(CalibrationError, match=r"at least 9 .*there are 8"):
         model.fit(GOOD, groups=PARTS)
     assert not calls
 

@@ -379,10 +379,10 @@ def test_a_reduced_copy_is_no_second_image(tmp_path):
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        (np.zeros((3, 32, 32)), r"\(3, 32, 32\) does not look like one image"),
+        (np.zeros((3, 32, 32)), r"\(3, 32, 32\) does not look like an image"),
         (np.zeros((2, 2, 2, 8, 8)), r"an image is \(h, w\) or \(h, w, c\)"),
-        (np.zeros((8, 8), dtype=complex), "complex128, which are no numbers"),
-        (np.array([["a"]]), "which are no numbers"),
+        (np.zeros((8, 8), dtype=complex), "complex128, which are not numbers"),
+        (np.array([["a"]]), "which are not numbers"),
         (np.zeros((0, 8)), r"an array of shape \(0, 8\)"),
     ],
 )
@@ -394,7 +394,7 @@ def test_arrays_that_are_no_images(stored, message, tmp_path):
 
 def test_no_code_is_run_by_an_array(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[print]]), allow_pickle=True)
-    with pytest.raises(ImageFileError, match=r"a\.npy.*no file of NumPy"):
+    with pytest.raises(ImageFileError, match=r"a\.npy.*not a NumPy file"):
         ImageFiles([tmp_path / "a.npy"])
 
 

@@ -67,7 +67,7 @@ def test_modes(tmp_path):
     assert_array_equal(one(path), np.where(bits, GREY, 255))
     rgba = np.dstack([COLOUR, np.full_like(GREY, 0)])
     path = write(tmp_path / "rgba.png", rgba)  # as cameras leave an unused channel
-    with pytest.warns(ImageFileWarning, match=r"rgba\.png' is transparent all over"):
+    with pytest.warns(ImageFileWarning, match=r"rgba\.png' is entirely transparent"):
         assert_array_equal(one(path), COLOUR)
 
 
@@ -266,7 +266,9 @@ def test_plain_folders(tmp_path):
     two = load_images(tmp_path / "kinds" / "OK", anomalous=tmp_path / "kinds" / "cut")
     assert two.target.tolist() == [0, 1]
     write(tmp_path / "kinds" / "loose.png", GREY)
-    with pytest.raises(ValueError, match=r"beside folders of images.*loose\.png"):
+    with pytest.raises(
+        ValueError, match=r"both images and folders of images.*loose\.png"
+    ):
         load_images(tmp_path / "kinds")
 
 
@@ -297,7 +299,7 @@ def test_tables(tmp_path):
         ({"source": "none"}, FileNotFoundError, "There is no"),
         ({"source": "."}, FileNotFoundError, "There are no images"),
         ({"source": ".", "on_error": "ignore"}, ValueError, "on_error='ignore'"),
-        ({"source": ".", "masks": "none"}, FileNotFoundError, "folder of masks"),
+        ({"source": ".", "masks": "none"}, FileNotFoundError, "mask folder"),
         ({"source": ".", "anomalous": "none"}, FileNotFoundError, "no folder"),
     ],
 )

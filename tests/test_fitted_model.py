@@ -110,7 +110,7 @@ def test_going_on_needs_images_that_were_not_trained_on():
     model = exact(warm_start=True, augment=seen, validation_fraction=0.1).fit(NORMAL)
     trained = np.array([image.tobytes() in seen.images for image in NORMAL])
     scores = model.anomaly_score(NORMAL)
-    with pytest.raises(ValueError, match="trained on"):
+    with pytest.raises(ValueError, match="used for training"):
         model.fit(NORMAL[trained])
     assert_array_equal(model.anomaly_score(NORMAL), scores)
 
@@ -129,9 +129,9 @@ def test_calibration_leaves_out_images_that_were_trained_on():
     model = exact(augment=seen, validation_fraction=0.2).fit(NORMAL)
     images = np.concatenate([NORMAL, FRESH.images[FRESH.target == 0]])
     trained = np.array([image.tobytes() in seen.images for image in images])
-    with pytest.warns(UserWarning, match="trained on") as caught:
+    with pytest.warns(UserWarning, match="used for training") as caught:
         model.calibrate(images)
-    said = [str(w.message) for w in caught if "trained on" in str(w.message)]
+    said = [str(w.message) for w in caught if "used for training" in str(w.message)]
     assert len(said) == 1 and re.search(rf"\b{trained.sum()}\b", said[0])
     rest = np.sort(model.anomaly_score(images[~trained]))
     assert len(model.calibration_scores_) == (~trained).sum()

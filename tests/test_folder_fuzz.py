@@ -183,5 +183,5 @@ def test_folders_are_read_as_the_rules_say(names):
     expected += [len(masked), n_bad - len(masked)] if masked else []
     assert numbers == expected + ([n_hidden] if n_hidden else [])
     has_masks = any(is_mask(n) and not is_hidden(n) for n in names)
-    without = any("with a defect without a mask" in text for text in told)
+    without = any("of defects without a mask" in text for text in told)
     assert without == (has_masks and len(masked) < n_bad)

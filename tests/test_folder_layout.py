@@ -138,7 +138,9 @@ def test_normal_names_the_folder_of_good_images(tmp_path):
         load_images(root, normal="OK_tiele")
     # Here the name is missing in the test, where another one means the same.
     put(tmp_path / "two", "train/OK_parts/0.png", "test/OK/0.png", "test/cut/0.png")
-    with pytest.raises(ValueError, match=r"normal='OK_parts'.*'OK' is one by its name"):
+    with pytest.raises(
+        ValueError, match=r"normal='OK_parts'.*'OK' suggests good images"
+    ):
         load_images(tmp_path / "two", normal="OK_parts")
     assert load_images(tmp_path / "two").target.tolist() == [0, 0, 1]
 
@@ -152,13 +154,13 @@ def test_normal_of_a_flat_folder(tmp_path):
 
 def test_a_test_without_good_images(tmp_path):
     root = put(tmp_path, "train/good/0.png", "test/cut/0.png", "test/dent/0.png")
-    with pytest.warns(UnclearDataWarning, match=r"^No good image is known in .*test'"):
+    with pytest.warns(UnclearDataWarning, match=r"^No good image was found in .*test'"):
         assert load_images(root).target.tolist() == [0, 1, 1]
-    with pytest.warns(UnclearDataWarning, match="^No good image is known in"):
+    with pytest.warns(UnclearDataWarning, match="^No good image was found in"):
         assert load_images(root / "test").target.tolist() == [1, 1]
     with pytest.raises(ValueError, match="is known to hold good images"):
         load_images(put(tmp_path / "kinds", "a/0.png", "b/0.png"))
-    with pytest.warns(UnclearDataWarning, match="^No good image is known in"):
+    with pytest.warns(UnclearDataWarning, match="^No good image was found in"):
         load_images(put(tmp_path / "bad", "test/bad/0.png"))
 
 
@@ -182,7 +184,7 @@ CONTRADICTIONS = {
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_names_that_contradict(name, tmp_path):
     root = put(tmp_path, *CONTRADICTIONS[name])
-    with pytest.raises(ValueError, match=r"but its name says otherwise. Move it"):
+    with pytest.raises(ValueError, match=r"but its name suggests otherwise. Move"):
         load_images(root)
 
 
@@ -194,7 +196,7 @@ def test_two_folders_for_a_part(tmp_path):
 
 def test_images_beside_the_parts_are_named(tmp_path):
     root = put(tmp_path, "train/good/0.png", "extra/0.png", "1.png")
-    with pytest.warns(UnclearDataWarning, match=r"^2 images beside the folders \['tr"):
+    with pytest.warns(UnclearDataWarning, match=r"^2 images next to the folders \['tr"):
         data = load_images(root)
     assert data.summary == "1 good; 2 files skipped"
 
@@ -210,7 +212,7 @@ def test_kinds_that_may_be_masks(tmp_path):
 
 def test_a_folder_of_defects_given_as_good(tmp_path):
     root = put(tmp_path, "NG/0.png", "bent/0.png")
-    with pytest.warns(UnclearDataWarning, match="although the name says otherwise"):
+    with pytest.warns(UnclearDataWarning, match="although the name suggests otherwise"):
         assert load_images(root / "NG").target.tolist() == [0]
     assert load_images(root / "bent").target.tolist() == [0]
 
@@ -231,10 +233,10 @@ def test_two_folders(tmp_path):
     put(lots, "good/0.png")
     data = load_images(lots / "good", anomalous=lots)
     assert targets(data, lots)["good/0.png"] == 0 and len(data.images) == 4
-    with pytest.raises(ValueError, match="Give two folders"):
+    with pytest.raises(ValueError, match="Pass two different folders"):
         load_images(lots, anomalous=lots)
     put(lots, "one/NG/0.png")
-    with pytest.raises(ValueError, match="beside folders of images"):
+    with pytest.raises(ValueError, match="both images and folders of images"):
         load_images(lots / "one", anomalous=lots / "cut")
     put(lots, "cut/good/0.png")
     with pytest.raises(ValueError, match="a folder of defects"):
@@ -249,7 +251,7 @@ def test_two_folders(tmp_path):
 def test_masks_of_a_second_folder(tmp_path):
     root = put(tmp_path, "ok/0.png", "ng/1.png", "ng/2.png")
     put_masks(root, "outlines/1.png", "ng/2_mask.png")
-    with pytest.warns(UnclearDataWarning, match="1 image with a defect without a mask"):
+    with pytest.warns(UnclearDataWarning, match="1 image of defects without a mask"):
         data = load_images(root / "ok", anomalous=root / "ng", masks=root / "outlines")
     assert [mask is None for mask in data.masks] == [False, False, True]
     put_masks(root, "ng/1_mask.png")
@@ -283,7 +285,9 @@ def test_folders_that_are_named_as_files(tmp_path):
 
 def test_formats_that_are_not_read_are_named(tmp_path):
     root = put(tmp_path, "good/a.png", "cut/b.png", "cut/c.ppm")
-    with pytest.warns(UnclearDataWarning, match=r"^1 file of formats.*c\.ppm'\.$"):
+    with pytest.warns(
+        UnclearDataWarning, match=r"^1 file in unsupported formats.*c\.ppm'\.$"
+    ):
         data = load_images(root)
     assert data.summary.endswith("; 1 file skipped")
 
@@ -303,7 +307,9 @@ def linked(tmp_path):
 def test_links_back_are_not_followed(place, linked):
     """Every image was read twice, the second time as an anomaly."""
     (linked / place).symlink_to(linked, target_is_directory=True)
-    with pytest.warns(UnclearDataWarning, match="^1 link to what is read anyway not"):
+    with pytest.warns(
+        UnclearDataWarning, match="^1 link to files that are read anyway not"
+    ):
         data = load_images(linked)
     assert targets(data, linked) == {"good/a.png": 0, "cut/b.png": 1}
 
@@ -311,7 +317,9 @@ def test_links_back_are_not_followed(place, linked):
 def test_links_to_a_folder_or_file_within(linked):
     (linked / "copy").symlink_to(linked / "good", target_is_directory=True)
     (linked / "cut" / "a.png").symlink_to(linked / "good" / "a.png")
-    with pytest.warns(UnclearDataWarning, match="^2 links to what is read anyway"):
+    with pytest.warns(
+        UnclearDataWarning, match="^2 links to files that are read anyway"
+    ):
         data = load_images(linked)
     assert targets(data, linked) == {"good/a.png": 0, "cut/b.png": 1}
     assert data.summary.endswith("; 2 files skipped")
@@ -326,7 +334,7 @@ def test_links_out_are_followed_and_named(linked, tmp_path):
         data = load_images(linked)
     texts = [str(w.message) for w in caught]
     assert texts[0].startswith("2 links out of the folder followed, the first")
-    assert texts[1].startswith("1 link to what is read anyway not followed")
+    assert texts[1].startswith("1 link to files that are read anyway not followed")
     assert targets(data, linked) == {
         "good/a.png": 0,
         "good/c.png": 0,
@@ -355,5 +363,5 @@ def test_links_that_lead_nowhere(linked):
 def test_pipes_are_no_files(tmp_path):
     root = put(tmp_path, "good/a.png")
     os.mkfifo(root / "good" / "pipe.png")
-    with pytest.warns(UnclearDataWarning, match=r"^1 file of .*pipe\.png"):
+    with pytest.warns(UnclearDataWarning, match=r"^1 file in .*pipe\.png"):
         assert len(load_images(root).images) == 1

@@ -44,7 +44,7 @@ def test_a_share_of_outliers_is_one_of_images_that_were_not_trained_on():
     model = quick(FCDDDetector, contamination=0.1).fit(NORMAL)
     every = np.quantile(model.anomaly_score(NORMAL), 0.9)
     assert model.threshold_ == pytest.approx(every)
-    with pytest.warns(UserWarning, match="trained on"):
+    with pytest.warns(UserWarning, match="used for training"):
         model.calibrate(np.concatenate([FRESH, NORMAL]))
     held = model.calibration_scores_
     assert len(held) < len(FRESH) + len(NORMAL) // 2

@@ -180,7 +180,7 @@ def test_pointing_refuses_what_it_cannot_use():
     with pytest.raises(ValueError, match=r"nothing to point at"):
         pointing_game(heat, masks)
     masks[:, 0] = True
-    with pytest.raises(ImageShapeError, match=r"one shape \(n, h, w\)"):
+    with pytest.raises(ImageShapeError, match=r"the same shape \(n, h, w\)"):
         pointing_game(heat[:, :3], masks)
     with pytest.raises(ValueError, match=r"NaN or infinity, first in row 1"):
         pointing_game(np.where([[[False]], [[True]]], np.nan, heat), masks)
@@ -255,10 +255,10 @@ def test_no_heat_lies_evenly():
         ("border", 0, r"Got size=0"),
         ("border", 1.5, r"Got size=1.5"),
         ("border", 4, r"region is the whole in 2 image"),
-        ((0, 0, 1, 1), 2, r"only regions by name have one"),
+        ((0, 0, 1, 1), 2, r"only regions given by name have a size"),
         ((0, 0, 9, 1), None, r"within images of \(h, w\) = \(8, 8\)"),
         ((2, 2, 2, 4), None, r"within images"),
-        ((0, 0, 1.5, 1), None, r"four whole numbers"),
+        ((0, 0, 1.5, 1), None, r"four integers"),
         (
             np.zeros((8, 8)),
             None,
@@ -275,7 +275,7 @@ def test_regions_that_do_not_fit(region, size, message):
 
 
 def test_heatmaps_that_cannot_be_shared_out():
-    with pytest.raises(ValueError, match=r"go down to -1"):
+    with pytest.raises(ValueError, match=r"values down to -1"):
         region_share(-np.ones((2, 8, 8)), "border")
     with pytest.raises(ValueError, match=r"NaN or infinity, first in row 0"):
         region_share(np.full((2, 8, 8), np.inf), "border")
@@ -513,7 +513,7 @@ def test_curves_refuse_what_they_cannot_use(model):
     for shares in ([0.1, 0.2], [0, 0.2, 0.2], [0], [[0, 1]], [0, 1.5]):
         with pytest.raises(ValueError, match=r"shares must"):
             deletion_curve(Excess(), images, shares=shares)
-    with pytest.raises(ValueError, match=r"no border left"):
+    with pytest.raises(ValueError, match=r"leaves no border"):
         deletion_curve(Excess(), images, shares=[0, 1])
     with pytest.raises(ValueError, match=r"Got n_random=0"):
         deletion_curve(Excess(), images, n_random=0)
@@ -521,11 +521,13 @@ def test_curves_refuse_what_they_cannot_use(model):
         deletion_curve(Excess(), images, batch_size=0)
     with pytest.raises(ValueError, match=r"score of 0, the first in row 1"):
         deletion_curve(Excess(), np.where([[[0]], [[1]], [[0]]], 100, images))
-    with pytest.raises(ImageShapeError, match=r"heatmaps must be of the shape"):
+    with pytest.raises(ImageShapeError, match=r"heatmaps must have the shape"):
         deletion_curve(Excess(), images, heatmaps=np.ones((3, 4, 4)))
     with pytest.raises(ValueError, match=r"Got fill='paint'"):
         insertion_curve(Excess(), images, fill="paint")
-    with pytest.raises(ImageShapeError, match=r"fill must be an image of shape"):
+    with pytest.raises(
+        ImageShapeError, match=r"fill must be one or more images of shape"
+    ):
         deletion_curve(Excess(), images, fill=np.ones((16, 19)))
     with pytest.raises(ValueError, match=r"values from 0 to 1, but X has bytes"):
         deletion_curve(Excess(), images, fill=np.full((16, 20), 0.5))
@@ -626,13 +628,13 @@ def test_files_are_inspected_like_arrays(model, tmp_path):
 
 def test_counterfactuals_refuse_what_they_cannot_use():
     images, mask = spots()
-    with pytest.raises(ValueError, match=r"only region='hot' has"):
+    with pytest.raises(ValueError, match=r"applies only to region='hot'"):
         counterfactual(Excess(), images, mask, level=3.0)
     with pytest.raises(ValueError, match=r"Got level='high'"):
         counterfactual(Excess(), images, level="high")
     with pytest.raises(ValueError, match=r"Got margin=-1"):
         counterfactual(Excess(), images, margin=-1)
-    with pytest.raises(ValueError, match=r"In row 0 all pixels are to be replaced"):
+    with pytest.raises(ValueError, match=r"In row 0 all pixels would be replaced"):
         counterfactual(Excess(), images, margin=30)
     with pytest.raises(ValueError, match=r"region is the whole"):
         counterfactual(Excess(), images, ~np.zeros((16, 20), dtype=bool))
@@ -640,7 +642,7 @@ def test_counterfactuals_refuse_what_they_cannot_use():
     class Unscaled(Excess):
         heatmap_scale_ = None
 
-    with pytest.raises(ValueError, match=r"no heatmap_scale_: say with level="):
+    with pytest.raises(ValueError, match=r"no heatmap_scale_: set level="):
         counterfactual(Unscaled(), images)
     assert counterfactual(Unscaled(), images, level=50).drop[0] == 6.25
 
@@ -825,7 +827,7 @@ def test_curves_are_drawn_as_they_are():
         Excess(), images, kind="insertion", ax=ax, fill_between=False
     )
     assert again.ax_ is ax and again.band_ is None
-    assert again.ax_.get_xlabel() == "pixels brought back (%)"
+    assert again.ax_.get_xlabel() == "pixels restored (%)"
     again.plot(color="red", baseline_kw={"alpha": 0.5})
     assert again.lines_["hottest"].get_color() == "red"
     with pytest.raises(ValueError, match=r"Got kind='both'"):

@@ -355,9 +355,9 @@ class Placed(Finer):
     ("backbone", "message"),
     [
         # Its maps of 2 stages have no fixed ratio of sizes.
-        ("squeezenet1_1", "change with the place at which a window is cut out"),
-        (Finer(), r"cells of this network lie \(0.5, 0.5\) pixels apart"),
-        (Placed(), "change with the place at which a window is cut out"),
+        ("squeezenet1_1", "depends on where a window is cut out"),
+        (Finer(), r"cells of this network are \(0.5, 0.5\) pixels apart"),
+        (Placed(), "depends on where a window is cut out"),
     ],
 )
 def test_networks_without_tiles(backbone, message, colours):
@@ -387,7 +387,7 @@ def test_gaussians_without_their_zeros(n_pixels, n, stride, offset, sigma, exten
 
 def test_large_images_on_another_scale(wide):
     image = np.random.RandomState(0).rand(300, 200, 3)
-    with pytest.warns(ValueRangeWarning, match="on another scale"):
+    with pytest.warns(ValueRangeWarning, match="If the scales differ"):
         wide.explain_large(image)
 
 
@@ -428,8 +428,8 @@ def test_bad_large_images(image, message, wide):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"loss": "hsc"}, "no map to put together"),
-        ({"resize": 24}, "Resize the image, and fit without"),
+        ({"loss": "hsc"}, "no anomaly map that could be assembled"),
+        ({"resize": 24}, "Fit without resize"),
     ],
 )
 def test_models_without_tiles(params, message, images):

@@ -191,7 +191,7 @@ def test_only_what_can_be_trained_is_updated(line, tmp_path, capsys):
     review = write_marks(tmp_path / "marks.json", marks_of(range(40, 50)))
     known = [str(line / "new"), "--review", str(review), "--train", str(line / "train")]
     assert main(["update", str(path), *known]) == 1
-    assert "segmenter learns from masks" in capsys.readouterr().err
+    assert "segmenters learn from masks" in capsys.readouterr().err
 
 
 def test_command_selects_and_leaves_out_what_is_marked(line, tmp_path, capsys):
@@ -209,4 +209,4 @@ def test_command_selects_and_leaves_out_what_is_marked(line, tmp_path, capsys):
     assert not set(rest) & set(told["chosen"])
     every = write_marks(tmp_path / "all.json", marks_of(range(30, 60)))
     assert main([*start, "--review", str(every)]) == 1
-    assert "have a mark already" in capsys.readouterr().err
+    assert "already have a mark" in capsys.readouterr().err

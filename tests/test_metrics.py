@@ -202,8 +202,8 @@ MASKS, HEATMAPS = np.array([[[0, 1], [1, 0]]]), np.array([[[0.1, 0.9], [0.8, 0.3
         (2 * MASKS, HEATMAPS, ValueError, r"0 for normal and 1 .*\[0, 2\]"),
         (MASKS * 0.5, HEATMAPS, ValueError, r"0 for normal and 1 .*0\.5"),
         (MASKS.astype(str), HEATMAPS, ValueError, "masks must hold"),
-        (0 * MASKS, HEATMAPS, ValueError, "no anomalous pixel"),
-        (0 * MASKS + 1, HEATMAPS, ValueError, "anomalous pixels alone"),
+        (0 * MASKS, HEATMAPS, ValueError, "no anomalous pixels"),
+        (0 * MASKS + 1, HEATMAPS, ValueError, "only anomalous pixels"),
         (MASKS[:, :1], HEATMAPS, ImageShapeError, r"\(1, 1, 2\) and \(1, 2, 2\)"),
         (MASKS[:0], HEATMAPS[:0], ImageShapeError, "empty"),
         (MASKS, HEATMAPS * np.nan, ValueError, "NaN or infinity, first in row 0"),
@@ -329,9 +329,9 @@ def test_report_by_kind():
 
 
 def test_reports_that_cannot_be_made():
-    with pytest.raises(ValueError, match="'fine' for normal"):
+    with pytest.raises(ValueError, match="'fine', for normal"):
         defect_report(["crack", "hole"], [1, 2], normal="fine")
-    with pytest.raises(ValueError, match="masks and heatmaps together"):
+    with pytest.raises(ValueError, match="both masks and heatmaps"):
         defect_report(["fine", "hole"], [1, 2], normal="fine", masks=MASKS)
 
 

@@ -35,7 +35,7 @@ def test_card_counts_images_and_says_what_the_threshold_promises(model):
     n = len(model.calibration_scores_)
     assert card.facts["Data"]["trained on"] == f"{30 - n} different images"
     above = int((model.calibration_scores_ > model.threshold_).sum())
-    told = card.facts["Threshold"]["false alarms to expect"]
+    told = card.facts["Threshold"]["expected false alarms"]
     most = beta.ppf(0.95, above + 1, n - above)
     assert f"at most {(above + 1) / (n + 1):.1%} of good images" in told
     assert f"at most {most:.1%} with this one" in told
@@ -58,7 +58,7 @@ def test_what_is_promised_holds():
 @pytest.mark.parametrize("threshold", [0.3, "natural", "youden"])
 def test_a_threshold_chosen_otherwise_promises_nothing(threshold):
     model = quick(max_epochs=1, threshold=threshold).fit(X, Y)
-    assert "false alarms to expect" not in model_card(model).facts["Threshold"]
+    assert "expected false alarms" not in model_card(model).facts["Threshold"]
 
 
 def test_a_guaranteed_rate_is_told():
@@ -90,8 +90,8 @@ def test_intervals_of_rates_are_those_of_scipy(k, n):
 def test_cards_of_segmenters_and_exported_models(model, tmp_path):
     segmenter = FCDDSegmenter(max_epochs=1, random_state=0).fit(X, MASKS)
     card = model_card(segmenter, X, MASKS, random_state=0)
-    assert card.facts["Model"]["labels"] == "masks of pixels"
-    assert "threshold of pixels" in card.facts["Threshold"]
+    assert card.facts["Model"]["labels"] == "pixel masks"
+    assert "pixel threshold" in card.facts["Threshold"]
     assert "pixel AUROC" in card.facts["Figures"]
     path = tmp_path / "model.onnx"
     to_onnx(model, path)
@@ -107,7 +107,7 @@ def test_card_names_the_file(model, tmp_path):
     found = model_card(model, path=path).facts["File"]
     assert found["SHA-256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found["note"] == "first try"
-    assert found["measured at the time: auroc"] == "0.5000"
+    assert found["recorded at training: auroc"] == "0.5000"
     with pytest.raises(FileNotFoundError):
         model_card(model, path=tmp_path / "none.skfcdd")
 

@@ -227,7 +227,7 @@ def test_states_go_on_after_a_restart(tmp_path):
 def test_damaged_states_are_refused(tmp_path, content):
     path = tmp_path / "drift.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"drift\.json.*no state that"):
+    with pytest.raises(ValueError, match=r"drift\.json.*not written by DriftMonitor"):
         DriftMonitor.load(path)
 
 

@@ -198,7 +198,7 @@ def test_parts_take_one_inference(remembering, data, monkeypatch):
 
 
 def test_parts_that_are_not_there(model):
-    with pytest.raises(ValueError, match=r"FCDDClassifier has no memory of normal"):
+    with pytest.raises(ValueError, match=r"FCDDClassifier has no memory bank"):
         HeatmapDisplay.from_estimator(model, X, parts=True)
     with pytest.raises(ImageShapeError, match=r"parts must be two arrays.*\(2, 16, 20"):
         HeatmapDisplay.from_predictions(
@@ -358,7 +358,7 @@ def test_predict_never_writes_over_images(folder, tmp_path, capsys):
     assert "is the folder of the images" in capsys.readouterr().err
     alone = ["predict", str(folder / "m.skfcdd"), str(images / "0.png"), "-q"]
     assert main([*alone, "--heatmaps", str(images)]) == 1
-    assert "in the place of the image" in capsys.readouterr().err
+    assert "would overwrite the image" in capsys.readouterr().err
     assert (images / "0.png").read_bytes() == before
     # Pictures below the images are not taken for images by the next run.
     for _ in range(2):
@@ -376,6 +376,8 @@ def test_predict_says_that_a_model_has_no_parts(model, tmp_path, capsys):
     assert "no memory" in capsys.readouterr().err
     assert main([*arguments, *maps, "--layout", "wide"]) == 2
     assert main([*arguments, "--layout", "side-by-side"]) == 2
-    assert "name their folder, --heatmaps" in " ".join(capsys.readouterr().err.split())
+    assert "needs a folder for the pictures: --heatmaps" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert main([*arguments, *maps]) == 0
     assert "novelty_share" not in capsys.readouterr().out

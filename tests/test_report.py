@@ -339,7 +339,7 @@ WRONG = {
     "size of masks": (
         {"y": Y, "masks": MASKS[:, :5]},
         ImageShapeError,
-        r"Masks must be of the size .* Got \(5, 16\) in row 0",
+        r"Masks must have the size .* Got \(5, 16\) in row 0",
     ),
     "values of masks": (
         {"y": Y, "masks": MASKS * 7},
@@ -357,7 +357,7 @@ WRONG = {
     "review": (
         {"review": Review(["z"], ["good"], np.zeros(1), 1.0, 1.0)},
         ValueError,
-        r"1 of 1 images that review has marked are not among names, the first 'z'",
+        r"1 of 1 images marked in review are not among names, the first 'z'",
     ),
 }
 
@@ -377,7 +377,7 @@ def test_models_that_cannot_be_used(tmp_path):
         write_report(IsolationForest(), X, tmp_path / "r.html")
     broken = Known()
     broken.explain = lambda images: np.full((len(images), *SIZE), np.nan)
-    with pytest.raises(ValueError, match=r"hold NaN or infinity"):
+    with pytest.raises(ValueError, match=r"contain NaN or infinity"):
         write_report(broken, X, tmp_path / "r.html")
     assert not list(tmp_path.iterdir())
 
@@ -495,7 +495,7 @@ DAMAGED = {
 def test_damaged_reviews_are_refused(case, tmp_path):
     place = tmp_path / "review"
     place.write_bytes(DAMAGED[case].encode("latin-1", "replace"))
-    with pytest.raises(ValueError, match=r"no review that a report has exported"):
+    with pytest.raises(ValueError, match=r"not exported from a report"):
         read_review(place)
 
 

@@ -727,7 +727,7 @@ def test_marks_are_kept_until_they_are_removed(marked):
     marked.find("#clear-marks").click()
     marked.frame()
     marked.browser.refresh()
-    assert marked.text("#review-count").startswith("Nothing is marked yet")
+    assert marked.text("#review-count").startswith("No marks yet")
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
@@ -778,7 +778,7 @@ def test_import(reader, tmp_path):
     assert n_called(reader) == N - 30
     place.write_text("{}")
     reader.find("#import-file").send_keys(str(place))
-    reader.wait(lambda: "no review" in reader.text("#review-said"))
+    reader.wait(lambda: "not a review" in reader.text("#review-said"))
 
 
 def test_report_opens_with_the_marks_of_a_review(browser, folder):
@@ -817,7 +817,7 @@ def test_the_worst_errors_stand_beside_the_rates(reader):
     missed = [i for i in np.argsort(scores) if Y[i] and not called[i]]
     alarms = [i for i in RANKED if not Y[i] and called[i]]
     n = len(missed) + len(alarms)
-    assert f"{n} wrong verdict" in reader.text("#errors-note")
+    assert f"{n} error" in reader.text("#errors-note")
     titles = "return [...document.querySelectorAll('#errors .name')].map(n => n.title)"
     shown = reader.run(titles)
     assert len(shown) == min(n, 4) and shown[0] == NAMES[(missed or alarms)[0]]
@@ -860,7 +860,7 @@ def test_a_threshold_that_rests_on_few_images(browser, folder):
         reader = Reader(browser, place.as_uri())
         assert reader.find("#few").is_displayed() == warned
         if warned:
-            assert "3 good images only" in reader.text("#few")
+            assert "only 3 good images" in reader.text("#few")
             reader.put("threshold", 5)  # which the reader has chosen
             assert not reader.find("#few").is_displayed()
 
@@ -875,7 +875,7 @@ def test_what_few_images_say_is_held_back(browser, folder):
         reader.run("document.querySelector(arguments[0]).focus()", card)
         reader.keys(key)
     assert reader.text("#roc-title") == "ROC curve"
-    assert "now there are 2 and 2" in reader.text("#roc-note")
+    assert "there are 2 and 2" in reader.text("#roc-note")
     assert not reader.find("#roc").is_displayed()
     cells = reader.run(
         "return [...document.querySelectorAll('#rates strong')].map(c => c.textContent)"
@@ -883,7 +883,7 @@ def test_what_few_images_say_is_held_back(browser, folder):
     assert cells == ["2 of 2", "0 of 2", NOTHING, NOTHING, NOTHING]
     assert reader.find("#review-said").text == ""
     reader.find("#export-json").click()
-    reader.wait(lambda: "handed" in reader.text("#review-said"))
+    reader.wait(lambda: "passed to the browser" in reader.text("#review-said"))
     reader.run("window.confirm = () => true")
     reader.find("#clear-marks").click()
     reader.frame()

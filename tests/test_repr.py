@@ -89,7 +89,7 @@ def test_fitted_goes_on_after_the_diagram(kind):
     assert shown["a cell sees"] == f"{extent} pixels, every {stride}"
     held = f"{len(model.calibration_scores_)} normal images"
     assert shown["calibrated on"].startswith(held)
-    named = "threshold of pixels" if kind is FCDDSegmenter else "threshold"
+    named = "pixel threshold" if kind is FCDDSegmenter else "threshold"
     assert shown[named] == f"{model.threshold_:.4g}"
     assert more.count("<svg") == 2 == more.count('role="img"')
 

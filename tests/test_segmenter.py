@@ -247,14 +247,14 @@ def test_masks_that_cannot_be_used(data):
             ImageShapeError,
             "All masks",
         ),
-        ([None, *masks[1:]], ValueError, "None in row 0, and nothing says"),
+        ([None, *masks[1:]], ValueError, "None in row 0, and it is unknown"),
         (np.ones_like(masks), ValueError, "normal images are needed"),
     ):
         with pytest.raises(error, match=message):
             model.fit(images, bad)
-    with pytest.raises(ValueError, match="y holds masks, and masks= is given too"):
+    with pytest.raises(ValueError, match="y holds masks, but masks= was passed too"):
         model.fit(images, masks, masks=masks)
-    with pytest.raises(ValueError, match="that y calls normal"):
+    with pytest.raises(ValueError, match="that are normal by y"):
         model.fit(images, 1 - y, masks=masks)
     with pytest.raises(CalibrationError, match="needs labelled anomalies"):
         quick(threshold="f1").fit(images, 0 * masks)
@@ -267,7 +267,7 @@ def test_masks_that_cannot_be_used(data):
 
 def test_scores_of_maps_that_cannot_be_compared(data, fitted):
     images, _, masks = data
-    with pytest.raises(ImageShapeError, match="one shape"):
+    with pytest.raises(ImageShapeError, match="same shape"):
         fitted.score(images, masks[:, :-1])
     with pytest.raises(ValueError, match="0 for normal"):
         fitted.score(images, 7 * masks)

@@ -104,7 +104,7 @@ def test_several_images_at_once(port):
     texts.insert(1, base64.b64encode(b"no image").decode())
     status, told = ask(port, "/scores", json.dumps({"images": texts}))
     assert status == 200
-    assert "no image of a known format" in told["results"].pop(1)["error"]
+    assert "not an image in a known format" in told["results"].pop(1)["error"]
     assert told["results"] == [ask(port, body=content)[1] for content in contents]
 
 

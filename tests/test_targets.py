@@ -57,8 +57,8 @@ def test_which_label_means_anomaly(y, anomaly_label, classes, index, told):
     assert labels.anomalous.tolist() == expected
     if told:
         assert labels.warning == (
-            f"Taking {classes[1]!r} of the labels {classes} for the anomalies, because "
-            f"it is the last in sort order. Name the right one with anomaly_label=."
+            f"Of the labels {classes}, {classes[1]!r} is assumed to mean anomaly, "
+            "because it is the last in sort order. Set anomaly_label= to the right one."
         )
     else:
         assert labels.warning is None
@@ -67,15 +67,15 @@ def test_which_label_means_anomaly(y, anomaly_label, classes, index, told):
 @pytest.mark.parametrize(
     ("y", "anomaly_label", "message"),
     [
-        (None, "bad", r"^Got anomaly_label='bad' without y, which makes"),
+        (None, "bad", r"^Got anomaly_label='bad' without y, but without y"),
         ([0, 1], None, r"^X has 3 images, but y has 2 labels\.$"),
         ([0.0, 1.0, np.nan], None, r"^Input y contains NaN"),
         ([0.0, 1.0, np.inf], None, r"^Input y contains infinity"),
         ([0.0, 0.5, 1.5], None, r"^Unknown label type"),
         ([0, 1, 2], None, r"multiclass: y has the labels \[0, 1, 2\]\.$"),
-        ([1, 1, 1], None, r"^y holds 1 class, \[1\], and nothing says"),
-        (["0", "0", "0"], None, r"^y holds 1 class, \['0'\], and nothing says"),
-        ([1, 1, 1], 1, r"^y holds anomalies alone, one class \(1\), but"),
+        ([1, 1, 1], None, r"^y holds 1 class, \[1\], and it is unknown"),
+        (["0", "0", "0"], None, r"^y holds 1 class, \['0'\], and it is unknown"),
+        ([1, 1, 1], 1, r"^y holds only anomalies, one class \(1\), but"),
         ([0, 1, 1], 2, r"^Got anomaly_label=2, but y has the labels \[0, 1\]\.$"),
     ],
 )
@@ -132,9 +132,11 @@ def test_masks_beside_labels(block, monkeypatch):
     masks, known = check_masks(one_unknown, (3, 5), anomalous)
     assert_array_equal(masks, MASKS)
     assert known.tolist() == [True, False, True, True]
-    with pytest.raises(ValueError, match=r"normal, the first at row 0"):
+    with pytest.raises(ValueError, match=r"normal by y, first in row 0"):
         check_masks(MASKS[2:], (3, 5), np.zeros(2, dtype=bool))
-    with pytest.raises(ValueError, match=r"in 1 image\(s\) that y calls normal.*row 2"):
+    with pytest.raises(
+        ValueError, match=r"in 1 image\(s\) that are normal by y.*row 2"
+    ):
         check_masks(MASKS, (3, 5), np.zeros(4, dtype=bool))
     wrong = MASKS.copy()
     wrong[3, 0, 0] = 7
@@ -155,7 +157,7 @@ def test_masks_of_another_shape():
 def test_labels_of_masks():
     assert masks_to_labels(MASKS).tolist() == [0, 0, 1, 0]
     assert masks_to_labels(MASKS).dtype.kind == "i"
-    with pytest.raises(ValueError, match="masks is None in row 1, and nothing says"):
+    with pytest.raises(ValueError, match="masks is None in row 1, and it is unknown"):
         masks_to_labels([MASKS[0], None])
 
 
@@ -190,7 +192,12 @@ def test_what_is_known_of_images():
 @pytest.mark.parametrize(
     ("y", "masks", "error", "message"),
     [
-        (MASKS, MASKS, ValueError, r"^y holds masks, and masks= is given too.*\(4,\)"),
+        (
+            MASKS,
+            MASKS,
+            ValueError,
+            r"^y holds masks, but masks= was passed too.*\(4,\)",
+        ),
         (None, MASKS[:3], ImageShapeError, "^X has 4 images, but there are 3 masks"),
         (None, np.ones((4, 3, 5)), ValueError, "^Every mask has an anomalous pixel"),
         ([0, 1, 1], None, ValueError, "inconsistent numbers of samples"),
@@ -213,6 +220,8 @@ def test_labels_or_masks_of_a_measure():
     assert image_labels(MASKS).tolist() == ANOMALOUS.tolist()
     assert image_labels(MASKS).dtype == bool
     assert image_labels(["a", "b"], "a").tolist() == [True, False]
-    with pytest.warns(AnomalyLabelWarning, match="^Taking 'b' of the labels") as caught:
+    with pytest.warns(
+        AnomalyLabelWarning, match="^Of the labels .*, 'b' is assumed to mean anomaly"
+    ) as caught:
         assert image_labels(["a", "b"]).tolist() == [False, True]
     assert len(caught) == 1

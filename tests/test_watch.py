@@ -132,7 +132,10 @@ def test_a_row_that_was_cut_off_is_removed(tmp_path):
 def test_foreign_files_are_left_as_they_are(tmp_path, text):
     path = tmp_path / "notes.txt"
     path.write_text(text)
-    with pytest.raises(ValueError, match="Name another file"), Journal(path) as journal:
+    with (
+        pytest.raises(ValueError, match="Choose another file"),
+        Journal(path) as journal,
+    ):
         list(journal.rows())
     assert path.read_text() == text
 
@@ -372,7 +375,7 @@ def test_command_watches_until_told_to_stop(saved, tmp_path):
 def test_command_refuses_what_cannot_be_watched(saved, tmp_path, capsys):
     known = [str(saved), str(tmp_path)]
     assert main(["watch", str(saved), str(tmp_path / "none")]) == 1
-    assert "no folder" in capsys.readouterr().err
+    assert "not a folder" in capsys.readouterr().err
     assert main(["watch", *known, "-o", str(tmp_path / "no" / "rows")]) == 1
     assert main(["watch", *known, "--false-alarm-probability", "2"]) == 2
     assert main(["watch", *known, "-o", str(saved)]) == 1

@@ -131,5 +131,7 @@ def resolve_augment(augment: Any, *, cached: bool = False) -> Sequence[Augmentat
         elif callable(entry):
             found.append(entry)
         else:
-            raise TypeError(f"Got {entry!r} in augment, which is no name or callable.")
+            raise TypeError(
+                f"Got {entry!r} in augment, but expected a name or a callable."
+            )
     return found

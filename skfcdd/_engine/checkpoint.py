@@ -73,7 +73,7 @@ class Checkpoint(Listener):
         if settings.checkpoint is None:
             return None
         if settings.accelerate:
-            raise ValueError("checkpoint= cannot be used along with accelerate=True.")
+            raise ValueError("checkpoint= cannot be combined with accelerate=True.")
         found = fingerprint(settings.params, images, targets, begun)
         checkpoint = cls(settings.checkpoint, found)
         if checkpoint.state is None:
@@ -158,19 +158,19 @@ class Checkpoint(Listener):
             raise
         except Exception as error:
             raise CheckpointError(
-                f"{str(self.path)!r} is damaged, or no checkpoint. Delete it, or name "
-                f"another file."
+                f"{str(self.path)!r} is damaged or not a checkpoint. Delete it, or "
+                "use another file."
             ) from error
         if not known:
             raise CheckpointError(
-                f"{str(self.path)!r} comes from another version of skfcdd. Delete it, "
-                f"or name another file."
+                f"{str(self.path)!r} was written by another version of skfcdd. Delete "
+                "it, or use another file."
             )
         if state["fingerprint"] != self.fingerprint:
             raise CheckpointError(
-                f"{str(self.path)!r} is a checkpoint of another training: other "
-                f"images, labels, parameters or weights to begin with. Give those, "
-                f"delete the file, or name another one."
+                f"{str(self.path)!r} is the checkpoint of a different fit: the "
+                "images, labels, parameters or initial weights differ. Restore them, "
+                "delete the file, or use another one."
             )
         found: dict[str, Any] = state
         return found
@@ -214,8 +214,8 @@ def _check_readable(content: io.BytesIO) -> None:
         torch.load(content, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            "checkpoint= cannot keep this training: the state of its optimizer or "
-            "lr_schedule is more than numbers and text."
+            "This training cannot be written to checkpoint=: the state of its "
+            "optimizer or lr_schedule holds more than numbers and strings."
         ) from error
 
 
@@ -239,11 +239,13 @@ def _explained(path: Path, n_done: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        left = "No epoch was trained."
+        left = "No epoch was completed."
         if n_done:
-            left = f"Training has reached epoch {n_done}."
+            left = f"Training reached epoch {n_done}."
         if path.is_file():
-            left += " The last good one is left: fit again goes on from there."
+            left += (
+                " The previous checkpoint is intact: calling fit again resumes from it."
+            )
         raise type(error)(
             error.errno,
             f"The checkpoint {str(path)!r} could not be written: "

@@ -84,9 +84,9 @@ class FeatureStore:
             stored = x.permute(0, 2, 3, 1).to(part.device, part.dtype)
             if not bool(stored.isfinite().all()):
                 raise ValueError(
-                    f"The features of the frozen stages do not fit into {part.dtype}: "
-                    f"they reach {float(x.abs().max()):.3g}. Take "
-                    f"FeatureCache(dtype='bfloat16') or 'float32'."
+                    "The features of the frozen stages exceed the range of "
+                    f"{part.dtype}: they reach {float(x.abs().max()):.3g}. Use "
+                    "FeatureCache(dtype='bfloat16') or 'float32'."
                 )
             part[rows] = stored
 
@@ -201,10 +201,10 @@ class CachedTrainingData(TrainingData):
         free = shutil.disk_usage(self._folder.name).free
         if free < needed:  # writing to a mapped file on a full disk is fatal
             raise OSError(
-                f"Features of the frozen stages take {needed / 2**20:,.0f} MiB, but "
-                f"{self._folder.name} has {free / 2**20:,.0f} MiB left. Name another "
-                f"folder with FeatureCache(folder=), allow more memory, or take "
-                f"feature_cache=None."
+                f"The features of the frozen stages take {needed / 2**20:,.0f} MiB, "
+                f"but {self._folder.name} has {free / 2**20:,.0f} MiB left. Choose "
+                "another folder with FeatureCache(folder=...), allow more memory, or "
+                "set feature_cache=None."
             )
         return FeatureStore(n, like, self.stored, "cpu", path)
 

@@ -52,16 +52,17 @@ def memory_stages(
     if not split:
         raise ValueError(
             f"Got memory_bank={bank} with frozen={settings.frozen!r}, but a memory "
-            f"keeps the features of a network whose first stages stay as they are. "
-            f"Freeze at least one, frozen=1, or take memory_bank=None."
+            "bank stores features of frozen stages. Freeze at least one stage "
+            "(frozen=1), or set memory_bank=None."
         )
     n_stages = count_stages(settings.backbone)
     if n_stages is None:
         if bank.stages is not None:
             raise ValueError(
-                f"Got MemoryBank(stages={bank.stages!r}), but only networks given by "
-                f"name have numbered stages. Leave stages= out: the memory then keeps "
-                f"the features that FCDD's map is taken from, before any training."
+                f"Got MemoryBank(stages={bank.stages!r}), but only backbones given by "
+                "name have numbered stages. Omit stages=: the memory bank then stores "
+                "the features from which the FCDD map is computed, as they are before "
+                "training."
             )
         return None
     own, stages = _own_stage(backbone), bank.stages
@@ -71,8 +72,8 @@ def memory_stages(
     if numbers[0] < own or numbers[-1] > n_stages or backbone.taken[0] < split:
         raise ValueError(
             f"Got MemoryBank(stages={bank.stages!r}), but {settings.backbone!r} has "
-            f"stages 1 to {n_stages}; none may come before stage {own}, at which "
-            f"FCDD's map is taken, nor before the last frozen one."
+            f"stages 1 to {n_stages}; no stage may come before stage {own}, from "
+            "which the FCDD map is computed, or before the last frozen one."
         )
     return numbers
 
@@ -433,7 +434,8 @@ def recollect(
     if len(rows) < 2:
         raise ValueError(
             f"Got memory_bank={bank} with {len(rows)} normal image to train on, but a "
-            f"memory is measured by comparing images: it needs at least 2."
+            "memory bank is scaled by comparing images with each other, which needs "
+            "at least 2."
         )
     runner = FixedRunner(module, settings.device, precision, settings.batch_size)
     known = None if previous is None else previous.memory
@@ -446,8 +448,8 @@ def recollect(
         if previous is not None and stages is None:
             raise ValueError(
                 f"Got memory_bank={bank} with warm_start=True, but the network was "
-                f"trained without a memory, and its first weights are gone. Set "
-                f"warm_start=False."
+                "trained without a memory bank, and its initial weights are no longer "
+                "available. Set warm_start=False."
             )
         try:
             features = deep_features(stages, network, module.backbone, n_frozen, shape)

@@ -198,17 +198,17 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             By which skorch lets a training end.
         """
         told = (
-            f"Training diverged in epoch {len(self.history)} of {self.max_epochs}: the "
-            f"loss is not finite. Choose a lower lr than {self.lr}, or check what "
-            f"augment and synthetic make of the images."
+            f"Training diverged in epoch {len(self.history)} of {self.max_epochs}: "
+            f"the loss is not finite. Choose a lower lr than {self.lr}, or check the "
+            "images that augment and synthetic produce."
         )
         if self.best_ is None:
             raise ValueError(told)
         self.module_.load_state_dict(self.best_)
         del self.history[-1]
         warn_caller(
-            f"{told} The estimator has the weights of the epoch before with the lowest "
-            f"loss, {self.best_loss_:.4g}.",
+            f"{told} The estimator keeps the weights of the earlier epoch with the "
+            f"lowest loss, {self.best_loss_:.4g}.",
             DivergedTrainingWarning,
         )
         raise KeyboardInterrupt

@@ -151,9 +151,9 @@ class Preprocess(nn.Module):
         h, w = self.size or images.image_shape[:2]
         if min(h, w) < _LEAST_SIDE:
             raise ValueError(
-                f"Got normalize={form!r}, which looks at slow changes of light over "
-                f"sides of at least {_LEAST_SIDE} pixels, but the images have "
-                f"{(h, w)}. Use 'standard' or 'contrast'."
+                f"Got normalize={form!r}, which estimates slow changes of the "
+                f"lighting and needs sides of at least {_LEAST_SIDE} pixels, but the "
+                f"images have (h, w) = {(h, w)}. Use 'standard' or 'contrast'."
             )
 
         def units() -> Iterator[Tensor]:
@@ -254,8 +254,8 @@ def _given_values(
         usable = False
     if not usable:
         raise ValueError(
-            f"Got normalize={normalize!r}, but expected (mean, std) with one number, "
-            f"or {n_channels} (one per channel), each; std greater than 0."
+            f"Got normalize={normalize!r}, but expected (mean, std), each with one "
+            f"number or {n_channels} (one per channel), and std greater than 0."
         )
     return mean, std
 
@@ -272,8 +272,8 @@ def _of_photographs(
         return mean.mean(keepdims=True), std.mean(keepdims=True)
     if n_inputs != len(mean):
         raise ValueError(
-            f"Got normalize='imagenet', which has values for grey images and for three "
-            f"channels, but the images have {n_inputs}. Use 'standard' or 'contrast'."
+            "Got normalize='imagenet', which is defined for 1 or 3 channels, but the "
+            f"images have {n_inputs}. Use 'standard' or 'contrast'."
         )
     return mean, std
 
@@ -294,9 +294,10 @@ def _check_resolution(images: ImageArray) -> None:
     exact = dtype.kind in "iu" and step <= 1
     if not exact and 0 < high - low < _LEAST_STEPS * step:
         raise ValueError(
-            f"X has values from {low!r} to {high!r}, but images are computed in single "
-            f"precision, whose steps there are of {step:.3g}. Subtract one number from "
-            f"all images, here and when they are scored, such as {low!r}."
+            f"X has values from {low!r} to {high!r}, but images are processed in "
+            f"single precision, which resolves only steps of {step:.3g} at such "
+            f"values. Subtract a constant, such as {low!r}, from all images, in fit "
+            "and in prediction."
         )
 
 

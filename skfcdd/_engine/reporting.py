@@ -93,16 +93,16 @@ class CollapseWatch(Listener):
         assert before is not None
         if not math.isfinite(spread):
             raise ValueError(
-                f"Training diverged: the network's scores are not finite. Choose a "
-                f"lower lr than {net.lr}, or check what augment and synthetic make of "
-                f"the images."
+                "Training diverged: the network's scores are not finite. Choose a "
+                f"lower lr than {net.lr}, or check the images that augment and "
+                "synthetic produce."
             )
         if spread < _COLLAPSE_SHARE * before:
             warn_caller(
-                f"The network gives nearly the same score to everything: the scores of "
+                "The network gives nearly the same score to all images: the scores of "
                 f"varied images spread by {spread:.1e}, and by {before:.1e} before "
-                f"training. Train against anomalies (synthetic=, outlier_exposure=, or "
-                f"labels in y), or with a lower lr.",
+                "training. Train with anomalies (synthetic=, outlier_exposure=, or "
+                "labels in y), or lower lr.",
                 CollapseWarning,
             )
 
@@ -142,12 +142,12 @@ def _report_interruption(net: Any) -> None:
     del net.history[-1]
     net.interrupted_ = True
     kept = next((c for _, c in net.callbacks_ if isinstance(c, Checkpoint)), None)
-    further = "fit with warm_start=True goes on from there"
+    further = "calling fit with warm_start=True continues from there"
     if kept is not None:
-        further = f"fit again goes on from the checkpoint {str(kept.path)!r}"
+        further = f"calling fit again resumes from the checkpoint {str(kept.path)!r}"
     warn_caller(
         f"Training was interrupted in epoch {len(net.history) + 1} of "
-        f"{net.max_epochs}. The estimator is fitted with what the network has learned "
-        f"until then; {further}.",
+        f"{net.max_epochs}. The estimator is fitted with the weights learned so far; "
+        f"{further}.",
         InterruptedTrainingWarning,
     )

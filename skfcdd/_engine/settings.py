@@ -221,8 +221,8 @@ class Settings:
             if not spatial:
                 raise ValueError(
                     f"Got memory_bank={bank} with loss={network.loss!r}, which has no "
-                    f"map over the image to add to. Take memory_bank=None, or an "
-                    f"objective with a map."
+                    "anomaly map to which a memory bank could add. Set "
+                    "memory_bank=None, or use an objective with a map."
                 )
         return replace(
             self,
@@ -257,6 +257,6 @@ def _refuse_own(given: Mapping[str, Any]) -> None:
     for name in given:
         if name.split("__")[0] in _OWN:
             raise ValueError(
-                f"Got skorch_params={{{name!r}: ...}}, but the estimators decide on "
-                f"{name.split('__')[0]} themselves. Leave it out."
+                f"Got skorch_params={{{name!r}: ...}}, but the estimator sets "
+                f"{name.split('__')[0]} itself. Omit it."
             )

@@ -147,8 +147,8 @@ class Split:
         if not len(rest):
             raise ValueError(
                 f"Only {len(np.unique(apart[normal]))} of the {len(normal)} normal "
-                f"images are different, or of different groups, which leaves none to "
-                f"train on beside those held out. Give more images."
+                "images are distinct, or in distinct groups, so none is left to train "
+                "on after the hold-out. Add more images."
             )
         return cls(rest, bad_rest, held, bad_held, stop, bad_stop)
 
@@ -194,7 +194,7 @@ def _n_held(n: int, fraction: float, stop_early: bool, n_samples: int) -> int:
     if n < 2 + stop_early:
         raise ValueError(
             f"At least {2 + stop_early} normal images are needed, one of them to set "
-            f"the threshold. Got n_samples = {n_samples} with {n} normal, "
+            f"the threshold. Got n_samples = {n_samples} with {n} normal: "
             f"{2 + stop_early - n} sample too few."
         )
     count = max(1, round(fraction * n))
@@ -202,8 +202,8 @@ def _n_held(n: int, fraction: float, stop_early: bool, n_samples: int) -> int:
         more = f" and {count} to stop early" if stop_early else ""
         raise ValueError(
             f"validation_fraction={fraction} holds out {count} of {n} normal images "
-            f"for the threshold{more}, which leaves none to train on. Choose a smaller "
-            f"one."
+            f"for the threshold{more}, which leaves none to train on. Choose a "
+            "smaller fraction."
         )
     return count
 
@@ -224,16 +224,17 @@ def _part(
     held = _first(rows[~known[0][rows]], n_held, apart)
     if len(held) < least:
         raise ValueError(
-            f"All {len(rows)} normal images were trained on before, and none of them "
-            f"may set the threshold. Add images that are new to the network, or fit "
-            f"anew with warm_start=False."
+            f"All {len(rows)} normal images were already used for training, so none "
+            "of them can set the threshold. Add images that the network has not seen, "
+            "or fit from scratch with warm_start=False."
         )
     rest = rows[~np.isin(rows, held)]
     stop = _first(rest[~known[1][rest]], n_stop, apart)
     if len(stop) < min(least, n_stop):
         raise ValueError(
-            "early_stopping=True needs normal images that were not trained on before. "
-            "Add images that are new to the network, or leave early_stopping out."
+            "early_stopping=True needs normal images that were not used for training "
+            "before. Add images that the network has not seen, or set "
+            "early_stopping=False."
         )
     return held, stop, rest[~np.isin(rest, stop)]
 

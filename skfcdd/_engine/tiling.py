@@ -126,42 +126,44 @@ def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
         raise ValueError(f"tile_size must be an int of at least 1. Got {tile_size!r}.")
     if not module.objective.spatial:
         raise ValueError(
-            f"{type(module.objective).__name__} gives no map to put together from "
-            f"tiles. Fit with loss='fcdd'."
+            f"{type(module.objective).__name__} has no anomaly map that could be "
+            "assembled from tiles. Fit with loss='fcdd'."
         )
     if module.preprocess.size is not None:
         raise ValueError(
-            f"resize={module.preprocess.size} shrinks the images of fit, and tiles "
-            f"would shrink otherwise. Resize the image, and fit without resize."
+            f"resize={module.preprocess.size} scales the images in fit, and tiles "
+            "would be scaled differently. Fit without resize, and resize images "
+            "beforehand."
         )
     if model.memory is not None and model.memory.position:
         raise ValueError(
-            "MemoryBank(position=...) compares cells with those at the same place of "
-            "images of fit, and an image of another size has other places. Fit with "
-            "position=0."
+            "MemoryBank(position=...) compares cells with training cells at the same "
+            "position, and positions do not correspond in images of another size. Fit "
+            "with position=0."
         )
     if isinstance(module.preprocess.light, FlatField):
         raise ValueError(
-            f"normalize='flat-field' knows the light at each pixel of images of "
-            f"{model.image_size}, and not beyond. Fit with normalize='local', which "
-            f"finds the light of an image of any size in that image."
+            "normalize='flat-field' has learned the lighting at each pixel of images "
+            f"of size {model.image_size} only. Fit with normalize='local', which "
+            "estimates the lighting from the image itself."
         )
     if not all(map(math.isfinite, field.extent)):
         raise ValueError(
-            "A cell of this network sees the whole image, however large, so it cannot "
-            "be processed in tiles. Choose a backbone without global pooling."
+            "A cell of this network sees the whole image, whatever its size, so "
+            "images cannot be processed in tiles. Choose a backbone without global "
+            "pooling."
         )
     if not field.regular:
         raise ValueError(
             "The cells of this network are not on a regular grid, so an image cannot "
-            "be processed in tiles. Cut the image into pieces of the size of those of "
-            "fit, and use explain."
+            "be processed in tiles. Cut the image into pieces of the training size, "
+            "and use explain."
         )
     if any(j < 1 or j != round(j) for j in field.stride):
         raise ValueError(
-            f"The cells of this network lie {field.stride} pixels apart, and tiles "
-            f"need whole numbers of at least 1. Choose a backbone that does not "
-            f"enlarge its maps beyond the image."
+            f"The cells of this network are {field.stride} pixels apart, but tiles "
+            "need integer strides of at least 1. Choose a backbone whose maps are no "
+            "larger than the image."
         )
 
 
@@ -182,7 +184,7 @@ def _check_image(model: FittedModel, image: Any) -> ImageArray:
     if any(n < r for n, r in zip(source.image_shape[:2], least, strict=True)):
         raise ImageShapeError(
             f"The image of {source.image_shape[:2]} pixels is smaller than the "
-            f"receptive field {least} of a cell."
+            f"receptive field of a cell, {least}."
         )
     model.warn_about_range(ImageArray(array, known_limits=ends))
     return source
@@ -256,9 +258,9 @@ class _Tiles:
             found = self.source.image_shape[axis]
             if period > 1 and found % pixels:
                 raise ImageShapeError(
-                    f"This network enlarges coarser maps to the size of finer ones, so "
+                    "This network upsamples coarse maps to the size of finer ones, so "
                     f"the image must be a multiple of {pixels} pixels {name}. Got "
-                    f"{found}; cut off {found % pixels}, or fill it up by "
+                    f"{found}: crop {found % pixels} pixels, or pad by "
                     f"{pixels - found % pixels}."
                 )
         return period
@@ -401,9 +403,9 @@ def _find_period(
             if error <= _SAME * moved[inner].abs().max():
                 return period
     raise ValueError(
-        "The cells of this network change with the place at which a window is cut out, "
-        "so an image cannot be processed in tiles. Cut the image into pieces of the "
-        "size of those of fit, and use explain."
+        "The output of this network depends on where a window is cut out, so an image "
+        "cannot be processed in tiles. Cut the image into pieces of the training "
+        "size, and use explain."
     )
 
 

@@ -315,8 +315,8 @@ def _module(
     if module.objective.spatial and share > _BLURRING_SHARE and min(h, w) >= 16:
         warn_caller(
             f"A cell of the map sees {field.extent} of {(h, w)} pixels, so the "
-            f"heatmaps cannot tell places apart. Choose a backbone with a smaller "
-            f"receptive field, or larger images.",
+            "heatmaps cannot localise defects. Choose a backbone with a smaller "
+            "receptive field, or larger images.",
             ReceptiveFieldWarning,
         )
     return module, field
@@ -362,12 +362,12 @@ def _alteration(settings: Settings, data: TrainingData) -> Alteration | None:
         return None
     if data.encode is None:
         raise ValueError(
-            f"Got synthetic={settings.synthetic!r}, but {made[0]} is made of the "
-            f"features of frozen stages, and backbone="
-            f"{settings.network.backbone_name!r} with frozen="
-            f"{settings.network.frozen!r} has none. Take pretrained weights, which "
-            f"freeze stages by default, set frozen=1 or more, or name kinds that are "
-            f"planted in images, such as 'mixed'."
+            f"Got synthetic={settings.synthetic!r}, but {made[0]} modifies the "
+            "features of frozen stages, and "
+            f"backbone={settings.network.backbone_name!r} with "
+            f"frozen={settings.network.frozen!r} has none. Use pretrained weights, "
+            "which freeze stages by default, set frozen to 1 or more, or choose "
+            "synthetic anomalies of images, such as 'mixed'."
         )
     encode, size, device = data.encode, settings.batch_size, data.generator.device
     roi = data.preprocess.roi
@@ -425,9 +425,10 @@ def _cached(
     cache = FeatureCache() if cache == "auto" else cache
     if not _can_cache(module, data):
         raise ValueError(
-            f"feature_cache={cache} keeps the features of frozen stages of images "
-            f"that nothing changes. Got frozen={settings.network.frozen!r} and "
-            f"augment={settings.augment!r}; freeze a stage, and take augment=None."
+            f"feature_cache={cache} stores the features of frozen stages, which "
+            "requires that images are not augmented. Got "
+            f"frozen={settings.network.frozen!r} and augment={settings.augment!r}; "
+            "freeze a stage, and set augment=None."
         )
 
     source = CachedTrainingData.over(

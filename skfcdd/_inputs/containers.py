@@ -64,7 +64,7 @@ def named_columns(estimator: Any, X: Any, *, reset: bool) -> Iterator[None]:
     elif not reset and known is not None and list(known) != names:
         raise ValueError(
             f"X has the columns {names[:8]}, but the estimator was fitted with "
-            f"{list(known)[:8]}. Give the same columns, in the same order."
+            f"{list(known)[:8]}. Pass the same columns, in the same order."
         )
 
 
@@ -118,28 +118,28 @@ def refuse_container(X: Any) -> None:
     if isinstance(X, (str, os.PathLike)):
         raise ValueError(
             f"X is the path {os.fspath(X)!r}, but images are expected. Read a folder "
-            f"with skfcdd.datasets.load_images, or give a list of files."
+            "with skfcdd.datasets.load_images, or pass a list of files."
         )
     name = type(X).__name__
     if isinstance(X, Mapping):
         given = "X.images, and X.target as y" if "images" in X else "one of its values"
         raise TypeError(
-            f"X is a {name} with the keys {list(X)[:8]}, but images are expected. Give "
-            f"{given}."
+            f"X is a {name} with the keys {list(X)[:8]}, but images are expected. "
+            f"Pass {given}."
         )
     # Scoring without torch must not import it; if X comes from torch, it is imported
     # already.
     torch_data: Any = sys.modules.get("torch.utils.data")
     if torch_data and isinstance(X, (torch_data.Dataset, torch_data.DataLoader)):
         raise TypeError(
-            f"X is a {name} of torch, but images are expected. Give them as one "
-            f"tensor, such as torch.stack([image for image, _ in dataset]), or give a "
-            f"list of files."
+            f"X is a torch {name}, but images are expected. Pass them as one tensor, "
+            "such as torch.stack([image for image, _ in dataset]), or pass a list of "
+            "files."
         )
     if isinstance(X, Set) or hasattr(X, "__next__"):
         raise TypeError(
-            f"X is a {name}, which has no order or can be read only once. Give a list: "
-            f"list(X), or sorted(X)."
+            f"X is a {name}, which has no order or can be iterated only once. Pass a "
+            "list: list(X) or sorted(X)."
         )
     _refuse_gaps(X)
 
@@ -149,14 +149,14 @@ def _refuse_gaps(X: Any) -> None:
     if any(is_text) and not all(is_text):
         row = is_text.index(False)
         raise ValueError(
-            f"X holds paths, but {(_column(X) or [])[row]!r} in row {row}. Give the "
-            f"path of an image for every row."
+            f"X holds paths, but {(_column(X) or [])[row]!r} in row {row}. Every row "
+            "must be the path of an image."
         )
     names = column_names(X)
     # In a wide table, columns are pixels.
     for name in names if len(names) <= _NARROW else []:
         if is_paths(X[name]):
             raise ValueError(
-                f"X is a table with texts in the column {name!r}. If these are paths "
-                f"of images, give this column: X[{name!r}]."
+                f"X is a table with strings in the column {name!r}. If these are "
+                f"paths of images, pass this column only: X[{name!r}]."
             )

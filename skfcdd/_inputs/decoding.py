@@ -192,14 +192,14 @@ def _failure(path: Path, error: Exception) -> ImageFileError:
     if isinstance(error, FileNotFoundError):
         why = "there is no such file"
     elif type(error).__name__ == "UnidentifiedImageError":
-        why = "it is no image of a known format"
+        why = "it is not an image in a known format"
     elif type(error).__name__ == "DecompressionBombError":
         why = f"it would need too much memory ({error})"
     else:
         why = str(error).rstrip(".") or type(error).__name__
     return ImageFileError(
-        f"Cannot read {str(path)!r}: {why}. Mend or remove it, or skip such files "
-        f"with on_error='skip' of load_images, --on-error skip of the command line."
+        f"Cannot read {str(path)!r}: {why}. Repair or remove it, or skip such files "
+        "with on_error='skip' of load_images, --on-error skip of the command line."
     )
 
 
@@ -214,7 +214,7 @@ def _of_pillow(image: Any, path: Path) -> Header | None:
         h, w = w, h
     mode, wide = image.mode, _is_wide(image)
     if mode == "CMYK" and wide:
-        raise ValueError("CMYK with 16 bits is not read")
+        raise ValueError("CMYK with 16 bits is not supported")
     n_channels = 3
     if mode in _GREY or mode.startswith("I") or _is_grey_in_colours(image):
         n_channels = 1

@@ -146,8 +146,8 @@ class ImageFiles:
         _check_options(mode, page)
         if isinstance(paths, (str, os.PathLike)):
             raise ValueError(
-                f"Got paths={os.fspath(paths)!r}, but expected several. Give a list, "
-                f"or read a folder with skfcdd.datasets.load_images."
+                f"Got paths={os.fspath(paths)!r}, but expected a list of paths. To "
+                "read a folder, use skfcdd.datasets.load_images."
             )
         self.paths = [Path(path) for path in paths]
         if not self.paths:
@@ -214,12 +214,14 @@ class ImageFiles:
         alpha = picture.alpha if picture.doubtful and self.mode == "auto" else None
         try:
             if found[0] != self.sizes[row] or not self._takes(found[1]):
-                raise ValueError(f"it changed: it now is {found[0]} of {found[1]}")
+                raise ValueError(
+                    f"the file has changed: it is now {found[0]} of {found[1]}"
+                )
             if alpha is not None and (alpha != np.iinfo(alpha.dtype).max).any():
                 raise ValueError(
-                    "its fourth channel is declared as transparency, which may be "
-                    "another channel, such as infrared. Say which: mode='channels' "
-                    "keeps it, mode='colour' puts the image on white"
+                    "its fourth channel is declared as transparency but may be "
+                    "something else, such as infrared. Use mode='channels' to keep "
+                    "it, or mode='colour' to blend the image with white"
                 )
             values, note = as_channels(
                 picture, self.n_channels, keep_alpha=self.mode == "channels"
@@ -291,7 +293,9 @@ def _check_options(mode: str, page: Any) -> None:
             f"Got mode={mode!r}, but expected 'auto', 'grey', 'colour' or 'channels'."
         )
     if page is not None and not (isinstance(page, Integral) and int(page) >= 0):
-        raise ValueError(f"page must be a number from 0 on, or None. Got {page!r}.")
+        raise ValueError(
+            f"page must be an integer of at least 0, or None. Got {page!r}."
+        )
 
 
 def _sound_headers(
@@ -315,8 +319,9 @@ def _refuse_pages(paths: Sequence[Path], headers: Sequence[Header]) -> None:
         if header.n_pages > 1:
             raise ImageFileError(
                 f"{str(path)!r} holds {header.n_pages} images (pages or frames). "
-                f"Choose one: ImageFiles(paths, page=0) or load_images(..., page=0) "
-                f"takes the first of each file. To use all, save each as a file."
+                "Choose one: ImageFiles(paths, page=0) or load_images(..., page=0) "
+                "reads the first of each file. To use all of them, save each to a "
+                "file of its own."
             )
 
 
@@ -347,11 +352,11 @@ def _other_channels(
 ) -> ImageShapeError:
     if mode in ("grey", "colour"):
         return ImageShapeError(
-            f"{str(path)!r} has {n} channels, but mode={mode!r} takes files with 1 or "
-            f"3. mode='channels' keeps all channels."
+            f"{str(path)!r} has {n} channels, but mode={mode!r} accepts only files "
+            "with 1 or 3. mode='channels' keeps all channels."
         )
     like = "as in fit" if wanted else f"as {first.name!r} has"
-    hint = " mode='grey' makes colours grey." if (n, number) == (3, 1) else ""
+    hint = " mode='grey' converts colour to grey." if (n, number) == (3, 1) else ""
     return ImageShapeError(
         f"{str(path)!r} has {n} channel(s), but {number} are expected, {like}.{hint}"
     )
@@ -366,10 +371,10 @@ def _common_dtype(
         if not can_become(header.dtype, dtype, rescale=rescale):
             like = f"as {paths[0].name!r} has" if wanted is None else "as in fit"
             raise ImageFileError(
-                f"{str(path)!r} has values of {header.dtype}, but {dtype} is expected, "
-                f"{like}: these are two scales. Save all files with one type of "
-                f"values. If 8 and 16 bits both go from black to white, "
-                f"ImageFiles(paths, dtype='uint16', rescale=True) converts them."
+                f"{str(path)!r} has values of {header.dtype}, but {dtype} is "
+                f"expected, {like}: their scales differ. Save all files with the same "
+                "dtype. If both 8 and 16 bits span black to white, ImageFiles(paths, "
+                "dtype='uint16', rescale=True) converts them."
             )
     return dtype
 
@@ -392,7 +397,8 @@ def _common_size(
     if different is not None:
         raise ImageShapeError(
             f"The files have several sizes: {paths[0].name!r} is (h, w) = {sizes[0]}, "
-            f"{paths[different].name!r} is {sizes[different]}. Give a common one: "
-            f"load_images(..., resize=(h, w)), or ImageFiles(paths, resize=(h, w))."
+            f"{paths[different].name!r} is {sizes[different]}. Resize them to a "
+            "common size: load_images(..., resize=(h, w)), or ImageFiles(paths, "
+            "resize=(h, w))."
         )
     return sizes[0]

@@ -43,9 +43,9 @@ def check_groups(groups: Any, n: int) -> npt.NDArray[np.intp]:
         names = names.astype(str)
     if np.any(missing):
         raise ValueError(
-            f"groups says nothing of {int(missing.sum())} of {n} images, the first at "
-            f"row {int(np.argmax(missing))}. Give an image that belongs to no other a "
-            f"name of its own."
+            f"groups is missing for {int(missing.sum())} of {n} images, first in row "
+            f"{int(np.argmax(missing))}. Put an image that belongs to no other into a "
+            "group of its own."
         )
     index: npt.NDArray[np.intp] = np.unique(names, return_inverse=True)[1]
     return index.reshape(-1)
@@ -70,9 +70,9 @@ def with_groups(targets: Targets, groups: Any) -> Targets:
     normal = index[~targets.anomalous & targets.kept]
     if len(normal) > 1 and len(np.unique(normal)) == 1:
         raise ValueError(
-            f"groups puts all {len(normal)} normal images into one group, and a "
-            f"threshold needs normal images of another group than those trained on. "
-            f"Give images of at least 2 groups, or leave groups out."
+            f"groups puts all {len(normal)} normal images into one group, but the "
+            "threshold needs normal images of a group that was not trained on. "
+            "Provide images of at least 2 groups, or omit groups."
         )
     return replace(targets, groups=index)
 

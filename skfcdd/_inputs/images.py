@@ -155,8 +155,9 @@ def _single(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     except FloatingPointError:
         largest = float(np.abs(batch).max())
         raise ValueError(
-            f"X has values of up to {largest:.3g}, but images are computed in single "
-            f"precision, which ends at {np.finfo(np.float32).max:.3g}. Scale X down."
+            f"X has values of up to {largest:.3g}, but images are processed in single "
+            f"precision, whose largest value is {np.finfo(np.float32).max:.3g}. Scale "
+            "X down."
         ) from None
 
 
@@ -269,8 +270,8 @@ def _as_array(X: Any) -> npt.NDArray[Any] | None:
         shapes = sorted({np.shape(x) for x in X}) if _all_have_shape(X) else None
         found = f"Got shapes {shapes}." if shapes else "Got a ragged list."
         raise ImageShapeError(
-            f"All images in X must have one shape. {found} Resize them to one size "
-            f"first."
+            f"All images in X must have the same shape. {found} Resize them to a "
+            "common size first."
         ) from error
 
 
@@ -319,8 +320,8 @@ def _is_channels_first(
     first, last = shape[1] in _USUAL_CHANNELS, shape[3] in _USUAL_CHANNELS
     if first == last:
         raise ChannelOrderError(
-            f"X of shape {shape} can be read as (n, h, w, c) or as (n, c, h, w). Name "
-            f"the order with channels='last' or channels='first'."
+            f"X of shape {shape} can be read as (n, h, w, c) or as (n, c, h, w). "
+            "State the order with channels='last' or channels='first'."
         )
     return first
 
@@ -334,7 +335,7 @@ def _refuse_single_image(
     grey = shape == (h, w) and h * c > 1  # otherwise it is one flat row
     if colour or grey:
         raise ImageShapeError(
-            f"X of shape {shape} is a single image. Give a batch of one: X[None]."
+            f"X of shape {shape} is a single image. Pass a batch of one: X[None]."
         )
 
 

@@ -172,8 +172,9 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
     if y is None:
         if anomaly_label is not None and anomaly_label != 1:
             raise ValueError(
-                f"Got anomaly_label={anomaly_label!r} without y, which makes all "
-                f"images normal with label 0 and anomalies 1. Give the labels as y."
+                f"Got anomaly_label={anomaly_label!r} without y, but without y all "
+                "images are normal, with label 0, and anomalies have label 1. Pass "
+                "labels as y."
             )
         return Labels(np.array([0, 1]), 1, np.zeros(n_samples, dtype=bool))
     y = column_or_1d(y, warn=True)
@@ -192,8 +193,8 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
     anomalous: npt.NDArray[np.bool_] = y == classes[index]
     if anomalous.all():
         raise ValueError(
-            f"y holds anomalies alone, one class ({classes.tolist()[index]!r}), but "
-            f"normal images are needed to learn from."
+            f"y holds only anomalies, one class ({classes.tolist()[index]!r}), but "
+            "normal images are needed for training."
         )
     return Labels(classes, index, anomalous, warning or told)
 
@@ -211,9 +212,9 @@ def _classes(
     if found.dtype.kind in "biuf" and found[0] == 0:
         return np.array([False, True] if found.dtype == bool else [0, 1]), None
     raise ValueError(
-        f"y holds 1 class, {found.tolist()}, and nothing says whether it means "
-        f"normal. Name the other one with anomaly_label=, or leave y out if all "
-        f"images are normal."
+        f"y holds 1 class, {found.tolist()}, and it is unknown whether it means "
+        "normal. Name the other label with anomaly_label=, or omit y if all images "
+        "are normal."
     )
 
 
@@ -225,7 +226,7 @@ def _check_same_kind(found: npt.NDArray[Any], anomaly_label: Any) -> None:
     if is_text[0] != is_text[1]:
         raise ValueError(
             f"Got anomaly_label={anomaly_label!r}, but the labels in y are of another "
-            f"type: {found.tolist()!r}. Give both as texts, or both as numbers."
+            f"type: {found.tolist()!r}. Use strings for both, or numbers for both."
         )
 
 
@@ -248,8 +249,8 @@ def _anomaly_index(
     index, sure = anomaly_of_pair(known) or (1, False)
     why = "the last in sort order" if anomaly_of_pair(known) is None else "named so"
     return index, None if sure else (
-        f"Taking {known[index]!r} of the labels {known} for the anomalies, because it "
-        f"is {why}. Name the right one with anomaly_label=."
+        f"Of the labels {known}, {known[index]!r} is assumed to mean anomaly, because "
+        f"it is {why}. Set anomaly_label= to the right one."
     )
 
 
@@ -302,8 +303,8 @@ def check_masks(
     wrong = np.flatnonzero(has_any & ~anomalous)
     if len(wrong):
         raise ValueError(
-            f"masks has anomalous pixels in {len(wrong)} image(s) that y calls "
-            f"normal, the first at row {wrong[0]}."
+            f"masks has anomalous pixels in {len(wrong)} image(s) that are normal by "
+            f"y, first in row {wrong[0]}."
         )
     return array, has_any | ~anomalous
 
@@ -366,8 +367,8 @@ def masks_to_labels(masks: Any) -> npt.NDArray[np.int_]:
     unknown = [i for i, mask in enumerate(masks) if mask is None]
     if unknown:
         raise ValueError(
-            f"masks is None in row {unknown[0]}, and nothing says whether that image "
-            f"is an anomaly. Give the labels of the images as y, beside masks=."
+            f"masks is None in row {unknown[0]}, and it is unknown whether that image "
+            "is an anomaly. Pass the labels of the images as y, together with masks=."
         )
     return np.array([np.any(np.asarray(mask)) for mask in masks], dtype=int)
 
@@ -394,8 +395,8 @@ def check_masks_and_labels(
     if y is not None and is_masks(y):
         if masks is not None:
             raise ValueError(
-                f"y holds masks, and masks= is given too. Give labels of shape "
-                f"({n_samples},) as y, or leave one of them out."
+                "y holds masks, but masks= was passed too. Pass labels of shape "
+                f"({n_samples},) as y, or omit one of the two."
             )
         y, masks = None, y
     if masks is not None:
@@ -405,8 +406,8 @@ def check_masks_and_labels(
         anomalous = masks_to_labels(masks).astype(bool)
         if anomalous.all():
             raise ValueError(
-                "Every mask has an anomalous pixel, but normal images are needed to "
-                "learn from."
+                "Every mask has an anomalous pixel, but normal images are needed for "
+                "training."
             )
     else:
         check_consistent_length(y, np.empty(n_samples))

@@ -116,5 +116,5 @@ def check_out(out: Any, shape: tuple[int, ...]) -> None:
     if _is_read_only(out):
         raise ValueError(
             f"out cannot be written to: this {type(out).__name__} is read-only. Open "
-            f"the file with mode 'r+', or give another array."
+            "the file with mode 'r+', or pass another array."
         )

@@ -53,8 +53,8 @@ def _plane(masks: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
         rows = slice(start, start + step)
         if (masks[rows] != np.expand_dims(first[rows], axis)).any():
             raise ValueError(
-                f"masks of shape {masks.shape} have colours, and nothing says which of "
-                f"them mean anomalous. Give masks (n, h, w), such as "
+                f"masks of shape {masks.shape} have a colour axis, and it is unknown "
+                "which colours mean anomalous. Pass masks of shape (n, h, w), such as "
                 f"masks.any(axis={axis})."
             )
     return first

@@ -53,7 +53,7 @@ def _page(path: Path, page: int) -> tuple[npt.NDArray[Any], int]:
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"it is no file of NumPy with numbers ({error})") from error
+        raise ValueError(f"it is not a NumPy file of numbers ({error})") from error
     if isinstance(stored, np.ndarray):
         pages: Any = _pages(stored)
         return _image(pages, page), len(pages)
@@ -67,8 +67,8 @@ def _page(path: Path, page: int) -> tuple[npt.NDArray[Any], int]:
         only = _pages(stored[names[page]])
         if len(only) != 1:
             raise ValueError(
-                f"{names[page]!r} holds {len(only)} images; a file with several arrays "
-                f"has one in each"
+                f"{names[page]!r} holds {len(only)} images, but in a file with "
+                "several arrays each must be one image"
             )
         return _image(only, 0), len(names)
 
@@ -85,17 +85,17 @@ def _pages(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
     shape = stored.shape
     if stored.dtype.kind not in "buif":
         raise ValueError(
-            f"it holds values of type {stored.dtype}, which are no numbers"
+            f"it holds values of type {stored.dtype}, which are not numbers"
         )
     if 0 in shape or stored.ndim not in (2, 3, 4):
         raise ValueError(
-            f"it holds an array of shape {shape}; an image is (h, w) or (h, w, c), a "
-            f"stack of them (n, h, w, c)"
+            f"it holds an array of shape {shape}, but an image is (h, w) or (h, w, "
+            "c), and a stack of images (n, h, w, c)"
         )
     if stored.ndim == 3 and shape[2] > _FEW and shape[2] >= min(shape[:2]):
         raise ValueError(
-            f"its array of shape {shape} does not look like one image (h, w, c). Store "
-            f"channels last, and a stack of grey images as (n, h, w, 1)"
+            f"its array of shape {shape} does not look like an image (h, w, c). Store "
+            "channels last, and stacks of grey images as (n, h, w, 1)"
         )
     if stored.ndim == 2:
         return stored[None, :, :, None]

@@ -78,7 +78,7 @@ def as_channels(
         return values.repeat(3, axis=2), note
     if found == 3 and n_channels == 1:
         return _grey(values), note
-    raise ValueError(f"it has {found} channels, where {n_channels} are expected")
+    raise ValueError(f"it has {found} channels, but {n_channels} are expected")
 
 
 def _on_white(
@@ -88,7 +88,7 @@ def _on_white(
     if (alpha == opaque).all():
         return values, None
     if not alpha.any():  # nothing would be visible: it is not transparency
-        return values, "is transparent all over; its transparency is ignored"
+        return values, "is entirely transparent; its transparency is ignored"
     if values.dtype == np.uint8:
         image = pillow("Image")
         colours = values if values.shape[2] == 3 else values.repeat(3, axis=2)

@@ -55,6 +55,6 @@ def scale_problem(
         return None
     return (
         f"X has values up to {most:.4g} of type {dtype}, but the images given to fit "
-        f"ranged from {low:.4g} to {high:.4g}, of type {fitted_dtype}: are they on "
-        f"another scale? Scores are meaningless then."
+        f"ranged from {low:.4g} to {high:.4g}, of type {fitted_dtype}. If the scales "
+        "differ, the scores are meaningless."
     )

@@ -157,8 +157,8 @@ def _tifffile() -> Any:
         return require("tifffile", "tifffile")
     except ImportError as error:
         raise ImportError(
-            "this layout of TIFF is read by the package tifffile, which is not "
-            "installed: pip install 'skfcdd[tiff]'"
+            "this TIFF layout needs the package tifffile, which is not installed: pip "
+            "install 'skfcdd[tiff]'"
         ) from error
 
 
@@ -206,16 +206,20 @@ def _layout(page: Any) -> tuple[int, int, int]:
     """Return the height, width and channels of a page, before rotation."""
     axes, shape = page.axes, page.shape
     if page.dtype is None or page.dtype.kind not in "buif":
-        raise ValueError(f"its values are of type {page.dtype}, which are no numbers")
+        raise ValueError(f"its values are of type {page.dtype}, which are not numbers")
     if page.photometric not in (_INVERTED, 1, _RGB):
-        raise ValueError(f"its colours are {page.photometric.name}, which is not read")
+        raise ValueError(
+            f"its colour model is {page.photometric.name}, which is not supported"
+        )
     if axes == "YX":
         return shape[0], shape[1], 1
     if axes == "YXS":
         return shape
     if axes == "SYX":
         return shape[1], shape[2], shape[0]
-    raise ValueError(f"its axes are {axes}, and no image of rows and columns")
+    raise ValueError(
+        f"its axes are {axes}, which is not an image with rows and columns"
+    )
 
 
 def _orientation(page: Any) -> int:

@@ -37,8 +37,8 @@ def with_weights(targets: Targets, sample_weight: Any) -> Targets:
         raise ValueError(f"sample_weight is zero for all {n} images.")
     if not weight[~targets.anomalous].any():
         raise ValueError(
-            "sample_weight is zero for all images of the normal class, and none are "
-            "left to learn from."
+            "sample_weight is zero for all images of the normal class, so none are "
+            "left to train on."
         )
     if np.ptp(weight) == 0:
         return targets
@@ -79,7 +79,7 @@ def class_factors(
         if not (np.isfinite(found).all() and (found > 0).all()):
             raise ValueError(
                 f"Got class_weight={class_weight!r}, but weights must be positive and "
-                f"finite. To leave images out, give them a sample_weight of 0."
+                "finite. To exclude images, set their sample_weight to 0."
             )
         normal, anomalous = found[1 - labels.anomaly_index], found[labels.anomaly_index]
     if normal == anomalous:

@@ -42,15 +42,15 @@ def resolve_device(device: str) -> str:
         named = torch.device(device)
     except RuntimeError as error:  # which lists all that any machine might have
         raise ValueError(
-            f"Got device={device!r}, but no device is called so. Use 'cpu' or 'auto', "
-            f"or that of a GPU, such as 'cuda' or 'cuda:1'."
+            f"Got device={device!r}, but there is no such device. Use 'auto', 'cpu', "
+            "or a GPU, such as 'cuda' or 'cuda:1'."
         ) from error
     try:
         torch.ones(1, device=named).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"Got device={device!r}, which this machine or this build of torch does "
-            f"not have ({str(error).splitlines()[0]}). Use 'cpu' or 'auto'."
+            f"not have ({str(error).splitlines()[0]}). Use 'auto' or 'cpu'."
         ) from error
     return device
 
@@ -103,8 +103,8 @@ def report_smaller_batches(
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
     warnings.warn(
-        f"The device {str(device)!r} ran out of memory; going on with {size} {what} "
-        f"at a time. Choose a smaller batch_size or resize=, or free memory.",
+        f"The device {str(device)!r} ran out of memory; continuing with {size} {what} "
+        "at a time. Choose a smaller batch_size or resize=, or free memory.",
         OutOfMemoryWarning,
         stacklevel=4,
     )

@@ -42,7 +42,7 @@ def check_writable(path: Path) -> None:
 
 def _folder_beside(path: Path) -> tempfile.TemporaryDirectory[str]:
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder. Give the path of a file in it.")
+        raise IsADirectoryError(f"{path} is a folder. Pass the path of a file.")
     try:
         return tempfile.TemporaryDirectory(dir=path.parent, prefix=".skfcdd-")
     except OSError as error:

@@ -128,7 +128,7 @@ class FeatureAnomaly(ABC):
         sides = self._sides()
         shares = len(sides) == 2 and all(_is_positive(side, 1) for side in sides)
         if not (shares and sides[0] <= sides[1]):
-            self._refuse("size", "a share in (0, 1], or the least and the greatest one")
+            self._refuse("size", "a proportion in (0, 1], or its lower and upper limit")
 
     def _refuse(self, name: str, expected: str) -> None:
         raise ValueError(

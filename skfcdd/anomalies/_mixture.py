@@ -99,24 +99,25 @@ class _Checked:
             and all(isinstance(part, Tensor) for part in result)
         ):
             raise ValueError(
-                f"The callable given as synthetic must return a tuple (images, "
-                f"masks) of tensors. Got {type(result).__name__}."
+                "The callable passed as synthetic must return a tuple (images, masks) "
+                f"of tensors. Got {type(result).__name__}."
             )
         changed, masks = result
         if changed.shape != images.shape or not changed.is_floating_point():
             raise ValueError(
-                f"The callable given as synthetic must return images of shape "
-                f"{tuple(images.shape)}, floating. Got {tuple(changed.shape)}, "
+                "The callable passed as synthetic must return floating-point images "
+                f"of shape {tuple(images.shape)}. Got {tuple(changed.shape)}, "
                 f"{changed.dtype}."
             )
         if masks.shape != (n, 1, h, w) or masks.dtype != torch.bool:
             raise ValueError(
-                f"The callable given as synthetic must return masks of shape "
-                f"{(n, 1, h, w)}, torch.bool. Got {tuple(masks.shape)}, {masks.dtype}."
+                "The callable passed as synthetic must return masks of shape "
+                f"{(n, 1, h, w)} and dtype torch.bool. Got {tuple(masks.shape)}, "
+                f"{masks.dtype}."
             )
         if not bool(changed.isfinite().all()):
             raise ValueError(
-                "The callable given as synthetic returned images with NaN or infinity."
+                "The callable passed as synthetic returned images with NaN or infinity."
             )
         return changed.to(images.dtype), masks
 
@@ -151,9 +152,9 @@ def resolve_synthetic(synthetic: Any) -> Planter | None:
     planted, made = resolve_kinds(synthetic)
     if made:
         raise ValueError(
-            f"Got synthetic={synthetic!r}, but expected kinds that are planted in "
-            f"images: {made[0]} changes features of a network. Leave it out here; the "
-            f"estimators accept it in fit."
+            f"Got synthetic={synthetic!r}, but expected synthetic anomalies of "
+            f"images: {made[0]} changes the features of a network, which only the "
+            "estimators can do, in fit."
         )
     return mixture(planted)
 
@@ -181,7 +182,7 @@ def resolve_kinds(
         return (), ()
     entries = synthetic if isinstance(synthetic, (tuple, list)) else (synthetic,)
     if not entries:
-        raise ValueError("Got an empty synthetic; use None for no anomalies.")
+        raise ValueError("synthetic is empty. Use None for no synthetic anomalies.")
     kinds = [_resolve_one(entry, synthetic) for entry in entries]
     made = tuple(kind for kind in kinds if isinstance(kind, FeatureAnomaly))
     planted = tuple(kind for kind in kinds if not isinstance(kind, FeatureAnomaly))

@@ -27,8 +27,8 @@ def torchvision_architecture(name: str) -> Architecture:
     except (ImportError, RuntimeError) as error:  # fails with another torch version
         raise BackboneError(
             f"Got backbone={name!r}, but torchvision cannot be imported ({error}). "
-            f"Install the torchvision that belongs to the installed torch, or take a "
-            f"built-in architecture."
+            "Install the torchvision version that matches the installed torch, or use "
+            "a built-in architecture."
         ) from error
     model_name = name.removeprefix("torchvision:")
     try:
@@ -43,7 +43,7 @@ def torchvision_architecture(name: str) -> Architecture:
     def build(n_channels: int) -> Stages:
         if n_channels not in (1, COLOURS):
             raise BackboneError(
-                f"backbone={name!r} takes grey images or three channels, but X has "
+                f"backbone={name!r} accepts images with 1 or 3 channels, but X has "
                 f"{n_channels}."
             )
         fresh = models.get_model(model_name, weights=None)
@@ -67,8 +67,8 @@ def _torchvision_stages(name: str, model: nn.Module) -> dict[str, list[str]]:
             **{f"layer{i}": [f"layer{i}"] for i in (2, 3, 4)},
         }
     raise BackboneError(
-        f"Got backbone={name!r}, which is no sequence of layers that could be cut. "
-        f"Build a module from it, and give that."
+        f"Got backbone={name!r}, which is not a sequence of layers that could be cut. "
+        "Build a module from it, and pass that."
     )
 
 
@@ -121,15 +121,15 @@ def make_timm(
     except (ImportError, RuntimeError) as error:
         raise BackboneError(
             f"Got backbone={name!r}, but timm cannot be imported ({error}). Install "
-            f"timm and the torchvision that belongs to the installed torch."
+            "timm, and the torchvision version that matches the installed torch."
         ) from error
     if weights not in (None, "imagenet", {}):
         raise BackboneError(
-            f"backbone={name!r} takes weights=None or 'imagenet'. Got {weights!r}; "
-            f"load other weights into a module, and give that."
+            f"backbone={name!r} accepts weights=None or 'imagenet'. Got {weights!r}. "
+            "To use other weights, load them into a module and pass that."
         )
     if cut == "auto":
-        raise BackboneError(f"backbone={name!r} takes cut= as a number.")
+        raise BackboneError(f"backbone={name!r} needs an integer cut=.")
     if weights is not None:
         n_channels = COLOURS
     numbers = list(stages) if stages is not None else [3 if cut is None else cut]
@@ -147,7 +147,7 @@ def make_timm(
         ) from error
     except OSError as error:
         raise DownloadError(
-            f"The weights of backbone={name!r} could not be fetched ({error}). Put "
-            f"them into the cache of timm, or take weights=None."
+            f"The weights of backbone={name!r} could not be downloaded ({error}). Put "
+            "them into the cache of timm, or use weights=None."
         ) from error
     return _TimmFeatures(model, n_channels)

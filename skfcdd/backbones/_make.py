@@ -110,8 +110,8 @@ def _from_user(
         module = backbone()
         if not isinstance(module, nn.Module):
             raise TypeError(
-                f"The callable given as backbone returned {type(module).__name__}, "
-                f"but expected a torch.nn.Module."
+                "The callable passed as backbone must return a torch.nn.Module. Got "
+                f"{type(module).__name__}."
             )
     else:
         raise TypeError(
@@ -120,8 +120,8 @@ def _from_user(
         )
     if cut is not None or stages is not None:
         raise BackboneError(
-            f"cut= and stages= are for architectures given by name. Got cut={cut!r}, "
-            f"stages={stages!r} with a module: cut it before."
+            "cut= and stages= apply only to architectures given by name. Got "
+            f"cut={cut!r}, stages={stages!r} with a module: cut the module beforehand."
         )
     if weights is not None:
         name = type(module).__name__
@@ -178,8 +178,8 @@ def _n_channels(
     if n_given not in (1, taken):
         raise BackboneError(
             f"The weights were trained on images with {taken} channels, but X has "
-            f"{n_given}. Give images with {taken} channels or grey ones, or leave "
-            f"weights= out."
+            f"{n_given}. Pass images with {taken} channels or grey ones, or set "
+            "weights=None."
         )
     return int(taken)
 
@@ -205,7 +205,7 @@ def _outputs(
     if stages is not None:
         if cut is not None:
             raise BackboneError(
-                f"Got cut={cut!r} and stages={stages!r}; give one of them."
+                f"Got cut={cut!r} and stages={stages!r}; pass only one of them."
             )
         chosen = list(stages)
         if not chosen or any(stage not in known for stage in chosen):
@@ -334,9 +334,9 @@ def _check_output(module: nn.Module, image_shape: tuple[int, int, int]) -> None:
         if is_out_of_memory(error):
             raise
         raise BackboneError(
-            f"The backbone cannot take images of {h}x{w} pixels with {c} channel(s): "
-            f"{error}. Larger images (resize=), or a backbone with less pooling or "
-            f"made for {c} channel(s), are needed."
+            f"The backbone cannot process images of {h}x{w} pixels with {c} "
+            f"channel(s): {error}. Use larger images (resize=), or a backbone with "
+            f"less pooling or one for {c} channel(s)."
         ) from error
     finally:
         module.train(was_training)

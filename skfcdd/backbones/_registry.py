@@ -212,8 +212,8 @@ def register_backbone(
     """
     if name in _ARCHITECTURES or name == "auto" or ":" in name:
         raise ValueError(
-            f"Got name={name!r}, but expected a name without a colon that is not "
-            f"taken. Taken are 'auto' and {list_backbones()}."
+            f"Got name={name!r}, but expected a new name without a colon. Names in "
+            f"use: 'auto' and {list_backbones()}."
         )
     _ARCHITECTURES[name] = Architecture(build, cut, url=url)
 

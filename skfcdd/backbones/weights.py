@@ -21,8 +21,8 @@ __all__ = ["fit_weights", "load_weights"]
 
 _SUFFIXES = (".pth", ".pt", ".safetensors")
 _EXPECTED = (
-    "'imagenet', a state dict, an http(s) address or a path of a file that ends in "
-    ".pth, .pt or .safetensors"
+    "'imagenet', a state dict, an http(s) URL, or the path of a .pth, .pt or "
+    ".safetensors file"
 )
 # torch's convention: file names end with the first digits of the SHA-256 hash.
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.-]+$")
@@ -83,15 +83,17 @@ def load_weights(
     if weights == "imagenet":
         if url is None:
             raise WeightsError(
-                f"{got}, but there is no official file of weights for {name}: "
-                f"expected weights=None, or the path of a file of your own."
+                f"{got}, but there are no official weights for {name}: expected "
+                "weights=None, or the path of your own file."
             )
         return _from_url(url, got)
     if isinstance(weights, str) and "://" in weights:
         return _from_url(weights, got)
     path = Path(weights).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"{got}, but there is no such file: give {_EXPECTED}.")
+        raise FileNotFoundError(
+            f"{got}, but there is no such file: expected {_EXPECTED}."
+        )
     if not path.is_file() or path.suffix.lower() not in _SUFFIXES:
         kind = "a folder" if path.is_dir() else "of another kind"
         raise WeightsError(f"{got}, which is {kind}, but expected {_EXPECTED}.")
@@ -112,7 +114,7 @@ def _tensors(found: Any, got: str) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise WeightsError(
                 f"{got}, which holds {type(value).__name__} under {key!r}, but "
-                f"expected a state dict with only names and their tensors."
+                "expected a state dict that holds only names and tensors."
             )
     return dict(found)
 
@@ -128,9 +130,9 @@ def _read(path: Path, got: str) -> Any:
     # A damaged file can raise nearly anything, from EOFError to AttributeError.
     except Exception as error:
         raise WeightsError(
-            f"{got}, but the file {path} cannot be read: it is damaged or cut off, or "
-            f"holds more than tensors, which could run code. Expected a state dict, "
-            f"as torch.save(model.state_dict(), path) stores it."
+            f"{got}, but the file {path} cannot be read: it is damaged or truncated, "
+            "or holds objects other than tensors, which could run code. Expected a "
+            "state dict, as torch.save(model.state_dict(), path) stores it."
         ) from error
 
 
@@ -155,7 +157,7 @@ def _from_url(url: str, got: str) -> dict[str, Tensor]:
                 path,
                 check=lambda part: _check_hash(part, path.name, got),
                 lead=f"{got}, but ",
-                instead=", or give weights=PATH",
+                instead=", or set weights=PATH",
             )
         _check_hash(path, path.name, got)
         found = _read(path, got)
@@ -169,8 +171,8 @@ def _from_url(url: str, got: str) -> dict[str, Tensor]:
             else f"was deleted ({path})"
         )
         raise WeightsError(
-            f"{error} The file {fate}. Call again to download it from {url}, or give "
-            f"weights=PATH of a copy."
+            f"{error} The file {fate}. Call again to download it from {url}, or set "
+            "weights=PATH to a copy."
         ) from error
     return _tensors(found, got)
 
@@ -199,9 +201,9 @@ def _check_hash(path: Path, name: str, got: str) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(match[1]):
         raise WeightsError(
-            f"{got}, but the file {name} is damaged or another one: the hash (SHA-256) "
-            f"of its contents starts with {digest[: len(match[1])]}, but expected "
-            f"{match[1]}, as its name says."
+            f"{got}, but the file {name} is damaged or a different file: its SHA-256 "
+            f"hash starts with {digest[: len(match[1])]}, but its name says "
+            f"{match[1]}."
         )
 
 
@@ -246,7 +248,7 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, name: str) ->
         if not torch.isfinite(fitted[key]).all():
             raise WeightsError(
                 f"Got weights for {name} with NaN or infinite values (as "
-                f"{target.dtype}) in {key!r}, but expected finite numbers."
+                f"{target.dtype}) in {key!r}, but all weights must be finite."
             )
     with torch.no_grad():
         for key, values in fitted.items():
@@ -294,9 +296,10 @@ def _check_same_architecture(
     if problems:
         first = next(iter(state), None)
         raise WeightsError(
-            f"Got weights of another architecture than {name}: {'; '.join(problems)}, "
-            f"of {len(own)} keys. The weights have {len(state)}, first {first!r}. Give "
-            f"weights of this architecture, or weights=None."
+            f"The weights do not match the architecture {name}: "
+            f"{'; '.join(problems)}, of {len(own)} keys. The weights have "
+            f"{len(state)}, first {first!r}. Pass weights of this architecture, or "
+            "weights=None."
         )
 
 

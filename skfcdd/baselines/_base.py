@@ -212,9 +212,9 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         missing = self._least_images - len(split.normal)
         if missing > 0:
             raise ValueError(
-                f"{type(self).__name__} needs {self._least_images} normal images "
-                f"beside those held out for the threshold. Got n_samples = "
-                f"{len(images)}, of which {len(split.held_normal)} held out: "
+                f"{type(self).__name__} needs {self._least_images} normal images in "
+                "addition to those held out for the threshold. Got n_samples = "
+                f"{len(images)}, {len(split.held_normal)} of them held out: "
                 f"{missing} normal image too few."
             )
         self._check_split(split, targets)

@@ -248,9 +248,10 @@ class PatchCoreDetector(BaselineDetector):
     def _judging(self) -> Judging:
         if self.n_neighbors is not None and self.score_pooling != "max":
             raise ValueError(
-                f"Got n_neighbors={self.n_neighbors} with score_pooling="
-                f"{self.score_pooling!r}; it weights only the largest distance. "
-                f"Expected score_pooling='max' or n_neighbors=None."
+                f"Got n_neighbors={self.n_neighbors} with "
+                f"score_pooling={self.score_pooling!r}, but the weighting by "
+                "n_neighbors applies only to the maximum. Use score_pooling='max', or "
+                "n_neighbors=None."
             )
         return super()._judging()
 
@@ -258,13 +259,14 @@ class PatchCoreDetector(BaselineDetector):
         if self.patch_size % 2 == 0:
             raise ValueError(
                 f"Got patch_size={self.patch_size}, but expected an odd number, so "
-                f"that a cell lies in the middle of its neighbourhood."
+                "that a cell is at the centre of its neighbourhood."
             )
         named = isinstance(self.backbone, str)
         if self.weights is None and named and not self.backbone.startswith("timm:"):
             warn_caller(
-                "The features are those of a random network: weights=None. They tell "
-                "little of images; give weights='imagenet' or the path of a file.",
+                "With weights=None the features are those of a random network, which "
+                "say little about images. Set weights='imagenet' or the path of a "
+                "file.",
                 RandomFeaturesWarning,
             )
 

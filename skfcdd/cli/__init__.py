@@ -103,7 +103,7 @@ def _careful(function: Callable[P, None]) -> Callable[P, None]:
             with console.plain_warnings():
                 function(*args, **kwargs)
         except KeyboardInterrupt as stop:
-            print("Stopped.", file=sys.stderr)
+            print("Interrupted.", file=sys.stderr)
             raise typer.Exit(130) from stop
         except BrokenPipeError as stop:  # the reader of the output has closed the pipe
             raise typer.Exit(0) from stop

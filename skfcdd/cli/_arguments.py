@@ -42,7 +42,7 @@ Normal = Annotated[
 ]
 Meaning = Annotated[
     Label | None,
-    typer.Option("--label", help="Label of all images, if no folder name states it."),
+    typer.Option("--label", help="Label of all images, unless folder names state it."),
 ]
 Seed = Annotated[
     int, typer.Option(help="Random state: the same one gives the same results.")

@@ -48,8 +48,8 @@ def calibrate(
     check_file(path)
     if path.suffix.lower() == ".onnx":
         raise ValueError(
-            f"{str(path)!r} is an exported model, which stays as it is. Calibrate the "
-            f"model that it was exported from, and export that again."
+            f"{str(path)!r} is an exported model, which cannot be calibrated. "
+            "Calibrate the model it was exported from, and export that again."
         )
     check_model_file(output, force)
     estimator = load(path, device=device)
@@ -99,9 +99,9 @@ def threshold_of(review: Review, path: Path) -> float:
     known = float(read_info(path)["model"]["threshold"])
     if not math.isclose(known, review.model_threshold, rel_tol=1e-6):
         raise ValueError(
-            f"The marks were made in a report of another model: its threshold was "
-            f"{review.model_threshold:.4g}, and that of {str(path)!r} is {known:.4g}. "
-            f"Make a report with this model, or name the folder of the images too."
+            "The marks were made in a report of another model: its threshold was "
+            f"{review.model_threshold:.4g}, but that of {str(path)!r} is {known:.4g}. "
+            "Create a report with this model, or also pass the folder of the images."
         )
     return review.threshold
 
@@ -120,9 +120,9 @@ def _load(estimator: Any, source: Source) -> Any:
     found = source.find().parts()
     if "val" not in found and {"train", "test"} & found and source.part is None:
         raise ValueError(
-            f"{str(source.path)!r} has the parts {sorted(found)}, but none to "
-            f"calibrate on, called 'val' or 'calibration'. Name a part, --part test, "
-            f"or a folder of good images; skfcdd split makes three parts."
+            f"{str(source.path)!r} has the parts {sorted(found)}, but none of them is "
+            "for calibration ('val' or 'calibration'). Choose a part, such as --part "
+            "test, or pass a folder of good images. skfcdd split creates three parts."
         )
     return load_part(source, source.part or "val", **options)
 
@@ -136,8 +136,8 @@ def _labels(estimator: Any, data: Any) -> Any:
     if convention.judges_pixels:
         if data.masks is None:
             raise ValueError(
-                "The threshold of this model is one of pixels: give masks of the "
-                "defects, or good images only."
+                "This model has a pixel threshold: provide masks of the defects, or "
+                "pass only good images."
             )
         return data.masks
     known = convention.classes.tolist()

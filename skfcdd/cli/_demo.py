@@ -62,7 +62,7 @@ def run_demo(
         random_state=seed,
     )
     train, test = _split(data.target, seed)
-    say(f"Training on {many(len(train), 'image')} of {texture} without a defect ...")
+    say(f"Training on {many(len(train), 'image')} of {texture} without defects ...")
     started = time.perf_counter()
     model = FCDDClassifier(random_state=seed)
     if max_epochs is not None:
@@ -81,13 +81,13 @@ def run_demo(
     plt.close(display.figure_)
     n_bad = int(truth.sum())
     sentences = [
-        f"Trained on {many(len(train), 'image')} of {texture} without a defect, in "
+        f"Trained on {many(len(train), 'image')} of {texture} without defects, in "
         f"{duration(spent)}.",
         *basis(model),
-        f"Tested on {len(test) - n_bad} good images and {n_bad} with defects:",
+        f"Tested on {len(test) - n_bad} images without and {n_bad} with defects:",
         f"  image AUROC {figures['image_auroc']:.3f}",
         f"  pixel AUROC {figures['pixel_auroc']:.3f}",
-        f"Wrote {output}, heatmaps of some of them.",
+        f"Wrote {output} with heatmaps of some test images.",
     ]
     record = {"picture": str(output), "seconds": round(spent, 1), **figures}
     return Outcome(record, sentences, [command("fit", "FOLDER", "-o", "parts.skfcdd")])

@@ -137,7 +137,7 @@ def _sentences(
 ) -> list[str]:
     n, n_bad = figures["n_images"], figures["n_anomalous"]
     lines = [
-        f"Read {many(n, 'image')} from {path}: {data.summary}. An image took "
+        f"Read {many(n, 'image')} from {path}: {data.summary}. Time per image: "
         f"{duration(figures['seconds_per_image'])}.",
         *basis(model.estimator),
     ]
@@ -147,7 +147,7 @@ def _sentences(
             f"region of interest, counted as good."
         )
     if n_bad:
-        lines.append(f"Defects found: {share_text(figures['n_found'], n_bad)}.")
+        lines.append(f"Defects detected: {share_text(figures['n_found'], n_bad)}.")
     by_kind = figures["by_kind"]
     width = max(map(len, by_kind), default=0)
     auroc = figures.get("image_auroc_by_kind", {})
@@ -160,13 +160,13 @@ def _sentences(
         )
     if "image_auroc" in figures:
         lines.append(
-            f"Ranking by score, whatever the threshold: ROC AUC "
+            "Ranking by score, independent of the threshold: ROC AUC "
             f"{figures['image_auroc']:.3f}, average precision "
             f"{figures['average_precision']:.3f}."
         )
     if "pixel_auroc" in figures:
         lines.append(
-            f"Heatmaps against masks: ROC AUC of pixels {figures['pixel_auroc']:.3f}, "
+            f"Heatmaps against masks: pixel ROC AUC {figures['pixel_auroc']:.3f}, "
             f"AUPRO {figures['aupro']:.3f}."
         )
     return lines

@@ -83,7 +83,7 @@ class PictureNames:
         if folder.resolve() == source.resolve():
             raise ValueError(
                 f"{option} {str(folder)!r} is the folder of the images: the next run "
-                f"would take pictures for images. Name another folder."
+                "would read the pictures as images. Choose another folder."
             )
         self.names = names_below(paths, source)
         self.paths = [folder / name for name in picture_names(self.names)]
@@ -91,8 +91,8 @@ class PictureNames:
         lost = next((path for path in self.paths if path.resolve() in given), None)
         if lost is not None:
             raise ValueError(
-                f"{option} {str(folder)!r} would write a picture in the place of the "
-                f"image {str(lost)!r}. Name another folder."
+                f"{option} {str(folder)!r} would overwrite the image {str(lost)!r} "
+                "with a picture. Choose another folder."
             )
 
 

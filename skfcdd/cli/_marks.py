@@ -31,14 +31,14 @@ def marked_entries(
         if mark in ("good", "defect")
     ]
     if not made:
-        raise ValueError("No image is marked as good or as a defect in these marks.")
+        raise ValueError("The marks label no image as good or as a defect.")
     places = _by_ending(entries)
     lost = [name for name, _ in made if name not in places]
     if lost:
         raise ValueError(
-            f"{len(lost)} of {len(made)} marked images are not in {str(source)!r}, the "
-            f"first {lost[0]!r}: the marks are of other images, or these have moved. "
-            f"Name the folder that the report was made of."
+            f"{len(lost)} of {len(made)} marked images are not in {str(source)!r}, "
+            f"the first {lost[0]!r}: the marks belong to other images, or the images "
+            "were moved. Pass the folder from which the report was created."
         )
     found: dict[int, Entry] = {}
     for name, bad in made:
@@ -46,8 +46,8 @@ def marked_entries(
         if len(rows) > 1:
             raise ValueError(
                 f"{name!r} could be {str(entries[rows[0]].path)!r} or "
-                f"{str(entries[rows[1]].path)!r}. Name the folder that the report was "
-                f"made of."
+                f"{str(entries[rows[1]].path)!r}. Pass the folder from which the "
+                "report was created."
             )
         found[rows[0]] = _as_marked(entries[rows[0]], bad)
     return found

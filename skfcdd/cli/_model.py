@@ -79,13 +79,13 @@ def check_file(path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(
-            f"{str(path)!r} is a folder, but the first argument is the model, a file "
-            f".skfcdd or .onnx. The images come after it."
+            f"{str(path)!r} is a folder, but the first argument is the model, a "
+            ".skfcdd or .onnx file. The images are the next argument."
         )
     if not path.exists():
         raise FileNotFoundError(
-            f"There is no file {str(path)!r}. The first argument is the model; skfcdd "
-            f"fit makes one."
+            f"There is no file {str(path)!r}. The first argument is the model; create "
+            "one with skfcdd fit."
         )
 
 

@@ -51,7 +51,7 @@ _ARGUMENTS = {
     "normal": "--normal",
     "on_error": "--on-error",
     "page": "--page",
-    "rate": "rate of",
+    "rate": "--false-alarm-rate",
     "review": "--review",
     "size": "--size",
     "resize": "--size",

@@ -92,7 +92,7 @@ def load_part(source: Source, part: str, *, said: bool = False, **options: Any) 
     split = part if part in found.parts() else None
     if source.part is not None and split is None:
         raise ValueError(
-            f"{str(source.path)!r} has no part {source.part!r}, but "
+            f"{str(source.path)!r} has no part {source.part!r}. Its parts: "
             f"{sorted(found.parts())}."
         )
     if source.review is not None:
@@ -128,16 +128,16 @@ def _check_meaning(found: Found, path: Path, said: bool) -> None:
     doubt = None if path.is_file() else _doubt(path)
     if said:
         raise ValueError(
-            f"Nothing says whether the images of {where} are good"
-            f"{'' if doubt is None else f'; {doubt}'}. Name the folder above, with a "
-            f"folder such as 'good' and one for each kind of defect, or say what all "
-            f"of them are: --label good, or --label defect."
+            f"It is unknown whether the images of {where} are "
+            f"good{'' if doubt is None else f'; {doubt}'}. Pass the parent folder, "
+            "with a subfolder such as 'good' and one for each kind of defect, or "
+            "label all of them with --label good or --label defect."
         )
     if doubt is not None:
         raise ValueError(
-            f"The images of {where} would count as good, but {doubt}. Name a folder of "
-            f"good images, or the one above; if these are good as well, --label good "
-            f"says so."
+            f"The images of {where} would count as good, but {doubt}. Pass a folder "
+            "of good images, or the parent folder; if these images are good, confirm "
+            "it with --label good."
         )
 
 
@@ -145,14 +145,14 @@ def _doubt(folder: Path) -> str | None:
     """Why the images of a folder may be no good ones, if there is a reason."""
     own = Path(os.path.abspath(folder))
     if meaning(own.name, clearly=True) is False:
-        return "its name says that they are not"
+        return "its name suggests that they are not"
     if not os.access(own.parent, os.R_OK):
         return None
     beside = sorted(p for p in own.parent.iterdir() if p != own and p.is_dir())
     good = next((p for p in beside if meaning(p.name, clearly=True)), None)
     if good is None:
         return None
-    return f"it lies beside {str(good)!r}, where the good ones are"
+    return f"it is next to {str(good)!r}, which holds the good images"
 
 
 def common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:

@@ -103,7 +103,7 @@ def _outcome(
     sentences = [
         f"Read {many(info.n_images, 'image')} from {source.path}: {summary}.",
         *basis(model.estimator),
-        f"Wrote {info}; {duration(pace)} an image. Open it in a browser.",
+        f"Wrote {info}; {duration(pace)} per image. Open it in a browser.",
     ]
     return Outcome(record, sentences)
 
@@ -114,7 +114,7 @@ def _title(model: Model, path: Path) -> str:
     name = os.path.basename(os.path.abspath(path))
     day = f"{today.day} {today:%B %Y}"
     return (
-        f"{printable(Path(name))} as seen by {printable(Path(model.path.name))}, {day}"
+        f"{printable(Path(name))} scored by {printable(Path(model.path.name))}, {day}"
     )
 
 

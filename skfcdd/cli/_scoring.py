@@ -64,18 +64,22 @@ class Wanted:
         """Refuse what cannot be written, before any image is scored."""
         if self.layout == "parts" and not has_memory(estimator):
             raise ValueError(
-                "--layout parts: this model has no memory of normal features, so that "
-                "its heatmaps have no parts. Choose overlay or side-by-side."
+                "--layout parts: this model has no memory bank, so its heatmaps have "
+                "no parts. Choose overlay or side-by-side."
             )
         for path in (self.table, self.regions):
             if path is not None:
                 check_place(path, *inputs)
         given = [p for p in (self.table, self.regions) if p is not None]
         if len({p.resolve() for p in given}) < len(given):
-            raise ValueError("--output and --regions name one file. Name two.")
+            raise ValueError(
+                "--output and --regions are the same file. Choose different files."
+            )
         folders = [p.resolve() for p in (self.heatmaps, self.masks) if p is not None]
         if len(set(folders)) < len(folders):
-            raise ValueError("--heatmaps and --masks name one folder. Name two.")
+            raise ValueError(
+                "--heatmaps and --masks are the same folder. Choose different folders."
+            )
 
 
 def predict(
@@ -184,8 +188,8 @@ def _outcome(
     }
     verb = "is" if tally.n_anomalous == 1 else "are"
     sentences = [
-        f"{tally.n_anomalous} of {many(n, 'image')} {verb} called anomalous; an image "
-        f"took {duration(pace)}.",
+        f"{tally.n_anomalous} of {many(n, 'image')} {verb} classified as anomalous; "
+        f"{duration(pace)} per image.",
         *basis(model.estimator),
     ]
     if wanted.regions is not None:
@@ -193,8 +197,8 @@ def _outcome(
         text = f"{many(tally.n_regions, 'defect')} in {wanted.regions}"
         if tally.n_without:
             text += (
-                f"; {many(tally.n_without, 'anomalous image')} without a place that "
-                f"stands out"
+                f"; {many(tally.n_without, 'anomalous image')} without a distinct "
+                "region"
             )
         sentences.append(f"{text}.")
     written = [p for p in (wanted.table, wanted.heatmaps, wanted.masks) if p]

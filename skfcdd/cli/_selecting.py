@@ -39,7 +39,7 @@ def select(
     names = below(paths, folder if inside else None)
     free = _without_mark(names, review)
     if not len(free):
-        raise ValueError(f"All images of {str(folder)!r} have a mark already.")
+        raise ValueError(f"All images of {str(folder)!r} already have a mark.")
     left = ImageFiles([paths[row] for row in free], **model.options)
     chosen = free[select_images(model.estimator, left, n)]
     shown = ImageFiles([paths[row] for row in chosen], **model.options)
@@ -50,7 +50,7 @@ def select(
         None,
         names=[names[row] for row in chosen],
         kinds=None,
-        title=f"{many(len(chosen), 'image')} to be marked",
+        title=f"{many(len(chosen), 'image')} to mark",
         review=None,
         n_images=None,
         max_side=None,
@@ -66,7 +66,7 @@ def select(
     }
     sentences = [
         f"Chose {many(len(chosen), 'image')} of {len(free)} without a mark. Mark them "
-        f"in {info.path}, and export the marks as JSON."
+        f"in {info.path}, then export the marks as JSON."
     ]
     after = [
         command(

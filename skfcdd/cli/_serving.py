@@ -28,7 +28,7 @@ def serve(model: Model, host: str, port: int, limits: Limits) -> None:
         except OSError as error:
             raise OSError(
                 f"Cannot listen on {host}, port {port}: {error.strerror or error}. "
-                f"Choose another one, with --host and --port."
+                "Choose another address with --host and --port."
             ) from error
         listener.listen(1024)
         place = listener.getsockname()

@@ -56,8 +56,8 @@ def split(
     present = {"train", "val", "test"} & found.parts()
     if present:
         raise ValueError(
-            f"{str(source.path)!r} has parts already, {sorted(present)}. Name a folder "
-            f"without them."
+            f"{str(source.path)!r} already has parts: {sorted(present)}. Pass a "
+            "folder without parts."
         )
     named = _groups(entries, source.path, pattern)
     groups, n_copies = _with_copies(entries, named)
@@ -82,7 +82,7 @@ def _groups(
         search = re.compile(pattern).search
     except re.error as error:
         raise ValueError(
-            f"--group {pattern!r} is no regular expression: {error}."
+            f"--group {pattern!r} is not a valid regular expression: {error}."
         ) from error
     found: list[str | int] = []
     for entry in entries:
@@ -91,8 +91,8 @@ def _groups(
         match = search(name.as_posix())
         if match is None:
             raise ValueError(
-                f"--group {pattern!r} does not occur in {str(name)!r}, so that it is "
-                f"not clear to which group it belongs."
+                f"--group {pattern!r} does not match {str(name)!r}, so the group of "
+                "this file is unknown."
             )
         found.append(match[1] if match.re.groups else match[0])
     return found
@@ -156,8 +156,8 @@ def _draw(
 def _row(entry: Entry, part: str, output: Path) -> dict[str, str]:
     if len(entry.masks) > 1:
         raise ValueError(
-            f"{str(entry.path)!r} has {len(entry.masks)} masks, but a table names one. "
-            f"Join them in one file."
+            f"{str(entry.path)!r} has {len(entry.masks)} masks, but a table can hold "
+            "only one per image. Merge them into one file."
         )
     return {
         "path": _relative(entry.path, output),
@@ -203,7 +203,7 @@ def _outcome(
     if n_copies:
         verb = "is a copy" if n_copies == 1 else "are copies"
         sentences.append(
-            f"{many(n_copies, 'file')} {verb} of others, and in the same part."
+            f"{many(n_copies, 'file')} {verb} of others, and placed in the same part."
         )
     sentences.append(f"Wrote {output}.")
     record = {"table": str(output), "n_images": len(entries), "parts": counts}

@@ -65,7 +65,10 @@ def fit(
             estimator.fit(data.images, groups=data.groups)
     n_epochs = len(estimator.history_)
     if stopped() and n_epochs == 0:
-        say("Nothing was learned before the first epoch was complete.")
+        say(
+            "Interrupted before the first epoch was complete, so there is no model to "
+            "write."
+        )
         raise KeyboardInterrupt
     planned = estimator.net_.max_epochs
     estimator.set_params(callbacks=None)
@@ -100,18 +103,17 @@ def _outcome(
         "seconds_per_image": spent / (n * n_epochs),
     }
     sentences = [
-        f"Read {many(n, 'image')} from {source.path}, brought to {h} x {w} pixels: "
+        f"Read {many(n, 'image')} from {source.path}, resized to {h} x {w} pixels: "
         f"{data.summary}.",
         f"Trained for {many(n_epochs, 'epoch')} in {duration(spent)}, "
-        f"{duration(spent / (n * n_epochs))} an image and epoch.",
+        f"{duration(spent / (n * n_epochs))} per image and epoch.",
         *basis(estimator),
         f"Wrote {output} ({size_of(output)}).",
     ]
     if stopped_in is not None:
         sentences.insert(
             1,
-            f"Stopped after epoch {stopped_in}: the model has learned less than it "
-            f"could.",
+            f"Interrupted after epoch {stopped_in}: more epochs may improve the model.",
         )
     after = [command("report", output, source.path)]
     if "test" in data.parts:

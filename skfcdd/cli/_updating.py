@@ -47,10 +47,10 @@ def update(
     if len(rows) == 0:
         raise ValueError(
             f"{str(review)!r} marks no image as good or as a defect, so there is "
-            f"nothing to learn."
+            "nothing to learn from."
         )
     data = load_part(train, "train", **model.options)
-    say(f"{many(len(data.images), 'image')} trained on before: {data.summary}")
+    say(f"{many(len(data.images), 'image')} from the previous training: {data.summary}")
     marked = [new.paths[row] for row in rows]
     paths, target, masks, n_corrected = _joined(data, marked, labels)
     images = ImageFiles(paths, **model.options)
@@ -77,13 +77,18 @@ def update(
     }
     sentences = [
         f"Learned from {many(len(rows), 'marked image')}, {n_bad} of them defects, "
-        f"and {many(len(data.images), 'image')} of before, in {duration(spent)}.",
+        f"and {many(len(data.images), 'image')} from the previous training, in "
+        f"{duration(spent)}.",
         *basis(estimator),
         f"Wrote {output} ({size_of(output)}).",
     ]
     if n_corrected:
         sentences.insert(
-            1, f"{many(n_corrected, 'image')} of before had another label until now."
+            1,
+            (
+                f"{many(n_corrected, 'image')} from the previous training had a "
+                "different label before."
+            ),
         )
     after = [command("compare", model.path, output, "FOLDER_OF_TEST_IMAGES")]
     return Outcome(record, sentences, after)
@@ -94,8 +99,9 @@ def _check_kind(model: Model) -> None:
 
     if not isinstance(model.estimator, (FCDDClassifier, FCDDDetector)):
         raise ValueError(
-            f"{str(model.path)!r} cannot learn from marks: an exported model cannot be "
-            f"trained, and a segmenter learns from masks. Give a classifier, .skfcdd."
+            f"{str(model.path)!r} cannot learn from marks: exported models cannot be "
+            "trained, and segmenters learn from masks. Pass a classifier or detector "
+            "saved as .skfcdd."
         )
 
 

@@ -84,7 +84,9 @@ def watch(
     themselves say what was done.
     """
     if not folder.is_dir():
-        raise NotADirectoryError(f"{str(folder)!r} is no folder that can be watched.")
+        raise NotADirectoryError(
+            f"{str(folder)!r} is not a folder that can be watched."
+        )
     watched = WatchedFolder(
         folder, SUFFIXES, settle=pace.settle, patience=pace.patience
     )
@@ -92,7 +94,7 @@ def watch(
     with Journal(output) as journal:
         n_known = _take_up(journal, watched, monitor)
         if n_known:
-            say(f"{many(n_known, 'file')} of earlier runs in {output}.")
+            say(f"{many(n_known, 'file')} from earlier runs in {output}.")
         run = _Run(model, watched, journal, monitor, say)
         try:
             run.until(stop, pace)
@@ -238,7 +240,7 @@ class _Run:
             told = monitor.told()
             self.say(
                 f"Drift: the images are no longer like the first {monitor.n_usual} "
-                f"(noticed at image {told['alarm_at']} after these, by {told['by']})."
+                f"(detected at image {told['alarm_at']} after these, by {told['by']})."
             )
         if time.monotonic() - self._saved > _SAVE:
             monitor.save()
@@ -278,16 +280,18 @@ def _outcome(tally: _Tally, monitor: StreamMonitor | None, output: Path) -> Outc
             "seconds_per_image": pace,
         }
         sentences.append(
-            f"From file to verdict: half within {duration(half)}, 99 % within "
-            f"{duration(most)}; an image took {duration(pace)}."
+            f"Time from file to verdict: median {duration(half)}, 99th percentile "
+            f"{duration(most)}; computation per image: {duration(pace)}."
         )
     if monitor is not None:
         told = record["drift"] = monitor.told()
         if not told["calibrated"]:
             left = monitor.n_usual - told["n_usual"]
-            sentences.append(f"Drift is watched after {many(left, 'more image')}.")
+            sentences.append(
+                f"Drift monitoring starts after {many(left, 'more image')}."
+            )
         else:
-            state = f"noticed at image {told['alarm_at']}" if told["alarm"] else "none"
+            state = f"detected at image {told['alarm_at']}" if told["alarm"] else "none"
             sentences.append(f"Drift: {state}, in {many(told['n_seen'], 'image')}.")
     return Outcome(record, sentences)
 

@@ -22,15 +22,17 @@ def check_place(output: Path, *inputs: Path) -> None:
     """
     if not output.parent.is_dir():
         raise FileNotFoundError(
-            f"There is no folder {str(output.parent)!r} to write {output.name!r} to."
+            f"Cannot write {output.name!r}: there is no folder {str(output.parent)!r}."
         )
     if output.is_dir():
-        raise IsADirectoryError(f"{str(output)!r} is a folder; name a file in it.")
+        raise IsADirectoryError(
+            f"{str(output)!r} is a folder. Pass the path of a file."
+        )
     for path in inputs:
         if path.exists() and output.exists() and os.path.samefile(path, output):
             raise ValueError(
-                f"The result would take the place of {str(path)!r}, which is read. "
-                f"Name another file, with -o."
+                f"The result would overwrite {str(path)!r}, which is an input. Choose "
+                "another file with -o."
             )
     check_writable(output)
 
@@ -45,8 +47,8 @@ def check_model_file(output: Path, force: bool) -> None:
     """
     if output.is_file() and not force:
         raise FileExistsError(
-            f"There is a file {str(output)!r} already. Name another one, with -o, or "
-            f"replace it: --force."
+            f"The file {str(output)!r} already exists. Choose another file with -o, "
+            "or overwrite it with --force."
         )
     check_place(output)
 

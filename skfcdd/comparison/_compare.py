@@ -179,7 +179,7 @@ class Comparison:
                 f"{FIGURES[name]:14s} {contrast.first:7.4f} {contrast.second:7.4f}  "
                 f"{value:+.4f} ({low:+.4f} to {high:+.4f}): {contrast.verdict}"
             )
-        lines.append(f"verdicts differ on {len(self.differing)} images")
+        lines.append(f"predictions differ on {len(self.differing)} images")
         return "\n".join(lines)
 
 
@@ -285,7 +285,8 @@ def _check_shapes(first: Any, second: Any) -> None:
     if one != other:
         raise ImageShapeError(
             f"The models take images of different shapes, (h, w, c) = {one} and "
-            f"{other}. Give the same images as the second takes them: X_second=."
+            f"{other}. Pass the same images in the shape of the second model as "
+            "X_second=."
         )
 
 
@@ -295,15 +296,15 @@ def _truth(y: Any, n: int) -> Flags:
         raise ValueError(f"X has {n} images, but y has {len(labels)} labels.")
     if labels.dtype != bool and not np.isin(labels, (0, 1)).all():
         raise ValueError(
-            f"y must hold 1 for anomalies and 0 for normal images, whatever labels the "
+            "y must be 1 for anomalies and 0 for normal images, whatever labels the "
             f"models were fitted with. Got {np.unique(labels)[:10].tolist()}."
         )
     truth = labels.astype(bool)
     few = [int((truth == kind).sum()) for kind in (False, True)]
     if 1 in few or few == [0, 0]:
         raise ValueError(
-            f"At least 2 images of a kind are needed to compare on. Got {few[0]} "
-            f"normal and {few[1]} anomalous."
+            "The comparison needs at least 2 normal and 2 anomalous images. Got "
+            f"{few[0]} normal and {few[1]} anomalous."
         )
     return truth
 

@@ -83,7 +83,7 @@ def write_comparison(
     True
     """
     if len(titles) != 2:
-        raise ValueError(f"titles must be two texts. Got {titles!r}.")
+        raise ValueError(f"titles must be two strings. Got {titles!r}.")
     for name, value in (("n_images", n_images), ("max_side", max_side)):
         if value < 1:
             raise ValueError(f"Got {name}={value!r}, but expected at least 1.")
@@ -143,12 +143,12 @@ def _judgement(found: Comparison, second: str, tolerance: float) -> str:
     open_ones = [FIGURES[name] for name in found.worse(tolerance)]
     if not open_ones:
         return (
-            f'<p class="better">{second} is not worse by more than {tolerance:g} in '
-            f"any of them.</p>"
+            f'<p class="better">{second} is at most {tolerance:g} worse in each of '
+            "them.</p>"
         )
     return (
-        f'<p class="worse">It is not shown that {second} is no worse by more than '
-        f"{tolerance:g} in: {', '.join(open_ones)}.</p>"
+        f'<p class="worse">It could not be shown that {second} is at most '
+        f"{tolerance:g} worse in: {', '.join(open_ones)}.</p>"
     )
 
 
@@ -185,7 +185,7 @@ def _gallery(
         items += _items(found, titles, rows[start : start + _AT_ONCE], max_side)
     gallery = f'<ul class="gallery">\n{"".join(items)}</ul>' if items else ""
     return panel(
-        "Images on which verdicts differ", f'<p class="quiet">{said}</p>', gallery
+        "Images on which predictions differ", f'<p class="quiet">{said}</p>', gallery
     )
 
 
@@ -199,7 +199,9 @@ def _items(
     plain = [pictures[0] for pictures in columns[0]]
     for k, row in enumerate(rows):
         truth = bool(found.truth[row])
-        figures = [_figure(plain[k], "truly an anomaly" if truth else "truly normal")]
+        figures = [
+            _figure(plain[k], "true label: anomaly" if truth else "truly normal")
+        ]
         for title, side, pictures in zip(titles, found._sides, columns, strict=True):
             threshold = float(side.estimator.threshold_)
             words = outcome(bool(side.flagged[row]), truth)

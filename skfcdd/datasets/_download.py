@@ -67,15 +67,16 @@ def fetch_file(remote: RemoteFile, folder: Path, *, download_if_missing: bool) -
         except DownloadError as error:
             # The user may have put it there, so do not delete it.
             raise DownloadError(
-                f"The file {path} is damaged or another one: {error}. Delete it to "
-                f"download it again from {remote.url}, or put a good copy in its place."
+                f"The file {path} is damaged or a different file: {error}. Delete it "
+                f"to download it again from {remote.url}, or replace it with a good "
+                "copy."
             ) from error
         return path
     if not download_if_missing:
         raise DownloadError(
             f"There is no file {remote.name} in the folder {folder}, and "
-            f"download_if_missing=False. Put it there (it is at {remote.url}), or give "
-            f"download_if_missing=True."
+            f"download_if_missing=False. Put it there (from {remote.url}), or set "
+            "download_if_missing=True."
         )
     # Without a hash, it is unknown whether two parts belong to one file.
     resume = remote.digest is not None
@@ -88,7 +89,7 @@ def _check(path: Path, remote: RemoteFile) -> None:
     if remote.digest is None:
         # The login page of a proxy is a file, too.
         if remote.name.endswith(".zip") and not zipfile.is_zipfile(path):
-            raise DownloadError("it is not a zip archive, or cut off")
+            raise DownloadError("it is not a zip archive, or is truncated")
         return
     algorithm, _, expected = remote.digest.partition(":")
     with path.open("rb") as file:
@@ -203,7 +204,7 @@ def _stream(url: str, part: Path) -> bool:
     # http.client mistakes an interrupted connection for the end of the file.
     if received < n_bytes:
         raise ConnectionError(
-            f"cut off after {start + received} of {start + n_bytes} bytes"
+            f"truncated after {start + received} of {start + n_bytes} bytes"
         )
     return start > 0
 
@@ -275,8 +276,9 @@ def _telling(archive: Path) -> Iterator[None]:
         LZMAError,
     ) as error:
         raise DownloadError(
-            f"The archive {archive} cannot be unpacked: {error or type(error).__name__}"
-            f". Delete it to download it again, or put a good copy in its place."
+            f"The archive {archive} cannot be unpacked: "
+            f"{error or type(error).__name__}. Delete it to download it again, or "
+            "replace it with a good copy."
         ) from error
 
 
@@ -288,12 +290,12 @@ def _entries(archive: Path, keep: Choice) -> Iterator[tuple[str, int, IO[bytes]]
         # Windows paths can have both slashes, and drives.
         path = PureWindowsPath(name)
         if path.drive or path.root or ".." in path.parts:
-            raise DownloadError(f"it holds {name!r}, which leads out of the folder")
+            raise DownloadError(f"it holds {name!r}, which points outside the folder")
         if not is_plain:
             raise DownloadError(f"it holds {name!r}, which is a link or a device")
         limit -= size
         if limit < 0:
-            raise DownloadError("it would unpack to an absurd size")
+            raise DownloadError("its unpacked size would be implausibly large")
         short = str(PurePosixPath(name))
         if source is not None and keep(short):
             with source() as file:

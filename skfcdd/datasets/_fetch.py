@@ -286,7 +286,7 @@ def _read_idx(path: Path) -> Bytes:
         raise DownloadError(f"The file {path} is damaged: {error}.") from error
     # Two zeros, the data type (8 is uint8), the number of axes, and their lengths.
     if body[:3] != b"\0\0\x08" or len(body) < 4 + 4 * body[3]:
-        raise DownloadError(f"The file {path} is not of the format of MNIST.")
+        raise DownloadError(f"The file {path} is not in the MNIST format.")
     shape = np.frombuffer(body, dtype=">u4", count=body[3], offset=4)
     return _as_array(
         path.name, body[4 + 4 * len(shape) :], tuple(int(side) for side in shape)

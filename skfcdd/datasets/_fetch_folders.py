@@ -291,7 +291,7 @@ def _install(
         if not (ready / "train").is_dir():
             raise DownloadError(
                 f"The archive {archive} holds no images of {folder.name!r}. Delete it "
-                f"to download it again, or put a good copy in its place."
+                "to download it again, or replace it with a good copy."
             )
         try:
             os.replace(ready, folder)
@@ -325,7 +325,7 @@ def _move(unpacked: Path, name: PurePosixPath, target: Path) -> None:
     source = unpacked / name
     # A table could name any file of the computer.
     if ".." in name.parts or name.is_absolute() or not source.is_file():
-        raise DownloadError(f"The table of files names {name}, which is not there.")
+        raise DownloadError(f"The table lists {name}, which does not exist.")
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(source, target)
 

@@ -71,8 +71,8 @@ DATA_SETS: dict[str, DataSet] = {
             "benchmarking machine learning algorithms. arXiv:1708.07747, 2017."
         ),
         contents=(
-            "Grey images of 10 kinds of clothing, 28 x 28 pixels: 60,000 to train on "
-            "and 10,000 to test."
+            "Grey images of 10 kinds of clothing, 28 x 28 pixels: 60,000 for training "
+            "and 10,000 for testing."
         ),
     ),
     "cifar10": DataSet(
@@ -85,14 +85,14 @@ DATA_SETS: dict[str, DataSet] = {
             ),
         ),
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
-        license="none is stated; the authors ask to cite the reference",
+        license="not stated; the authors ask users to cite the reference",
         reference=(
             "A. Krizhevsky: Learning multiple layers of features from tiny images. "
             "Technical report, University of Toronto, 2009."
         ),
         contents=(
-            "Colour images of 10 kinds of animals and vehicles, 32 x 32 pixels: 50,000 "
-            "to train on and 10,000 to test."
+            "Colour images of 10 kinds of animals and vehicles, 32 x 32 pixels: "
+            "50,000 for training and 10,000 for testing."
         ),
     ),
     "cifar100": DataSet(
@@ -105,14 +105,14 @@ DATA_SETS: dict[str, DataSet] = {
             ),
         ),
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
-        license="none is stated; the authors ask to cite the reference",
+        license="not stated; the authors ask users to cite the reference",
         reference=(
             "A. Krizhevsky: Learning multiple layers of features from tiny images. "
             "Technical report, University of Toronto, 2009."
         ),
         contents=(
-            "Colour images of 100 kinds of things in 20 groups, 32 x 32 pixels: 50,000 "
-            "to train on and 10,000 to test."
+            "Colour images of 100 kinds of things in 20 groups, 32 x 32 pixels: "
+            "50,000 for training and 10,000 for testing."
         ),
     ),
     "mvtec_ad": DataSet(
@@ -126,7 +126,7 @@ DATA_SETS: dict[str, DataSet] = {
             ),
         ),
         source="https://www.mvtec.com/company/research/datasets/mvtec-ad",
-        license="CC BY-NC-SA 4.0, not for commercial use; MVTec Software GmbH",
+        license="CC BY-NC-SA 4.0, non-commercial use only; MVTec Software GmbH",
         reference=(
             "P. Bergmann, K. Batzner, M. Fauser, D. Sattlegger, C. Steger: The MVTec "
             "anomaly detection dataset. International Journal of Computer Vision 129, "
@@ -134,8 +134,8 @@ DATA_SETS: dict[str, DataSet] = {
         ),
         contents=(
             "Photographs of 15 objects and textures, 700 to 1024 pixels wide: 3,629 "
-            "good ones to train on, 467 good ones and 1,258 with defects to test, with "
-            "masks."
+            "good ones for training, 467 good ones and 1,258 with defects for "
+            "testing, with masks."
         ),
     ),
     "visa": DataSet(
@@ -157,8 +157,7 @@ DATA_SETS: dict[str, DataSet] = {
         ),
         contents=(
             "Photographs of 12 objects, 9,621 good ones and 1,200 with defects, with "
-            "masks; the parts to train on and to test are those of the authors for one "
-            "class."
+            "masks; the training and test parts are the authors' one-class split."
         ),
     ),
     "magnetic_tiles": DataSet(
@@ -175,7 +174,8 @@ DATA_SETS: dict[str, DataSet] = {
         ),
         source="https://github.com/abin24/Magnetic-tile-defect-datasets.",
         license=(
-            "none is stated; the authors welcome its use and ask to cite the reference"
+            "not stated; the authors welcome its use and ask users to cite the "
+            "reference"
         ),
         reference=(
             "Y. Huang, C. Qiu, K. Yuan: Surface defect saliency of magnetic tile. The "
@@ -184,8 +184,8 @@ DATA_SETS: dict[str, DataSet] = {
         contents=(
             "Grey photographs of magnetic tiles in many sizes: 952 good ones, and 392 "
             "with a blowhole, break, crack, fray or uneven surface, with masks. Each "
-            "tile was taken under up to six lights; all photographs of a tile are in "
-            "the same part. The parts are ours."
+            "tile was photographed under up to six lights; all photographs of a tile "
+            "are in the same part. The split is ours."
         ),
     ),
 }
@@ -209,8 +209,8 @@ def fetch_files(
     mirror = os.environ.get("SKFCDD_MIRROR", "").rstrip("/")
     if mirror and "://" not in mirror:
         raise ValueError(
-            f"Got the environment variable SKFCDD_MIRROR={mirror!r}, but expected an "
-            f"address, as https://example.org/data."
+            f"Got the environment variable SKFCDD_MIRROR={mirror!r}, but expected a "
+            "URL, such as https://example.org/data."
         )
     if mirror:
         files = [replace(file, url=f"{mirror}/{file.name}") for file in files]

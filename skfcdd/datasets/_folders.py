@@ -182,25 +182,25 @@ def find_images(
         raise ValueError(f"Got on_error={on_error!r}, but expected 'raise' or 'skip'.")
     place = Path(source)
     if not place.exists():
-        raise FileNotFoundError(f"There is no {str(source)!r}.")
+        raise FileNotFoundError(f"There is no file or folder {str(source)!r}.")
     if place.is_file():
         if whole is not None:
             raise ValueError(
-                f"A label of all images is for folders, but {str(source)!r} is a "
-                f"table. Write labels into its column 'label'."
+                "One label for all images is only possible for folders, but "
+                f"{str(source)!r} is a table. Write labels into its column 'label'."
             )
         for name, given in (("anomalous", anomalous), ("masks", masks)):
             if given is not None:
                 raise ValueError(
-                    f"Got {name}={os.fspath(given)!r} beside the table "
-                    f"{str(source)!r}, which names labels and masks itself, in the "
-                    f"columns 'label' and 'mask'. Leave it out."
+                    f"Got {name}={os.fspath(given)!r} together with the table "
+                    f"{str(source)!r}, which states labels and masks in the columns "
+                    "'label' and 'mask'. Omit it."
                 )
         return read_table(
             place, normal=normal, on_error=on_error, unlabelled=unlabelled
         )
     if masks is not None and not Path(masks).is_dir():
-        raise FileNotFoundError(f"There is no folder of masks {os.fspath(masks)!r}.")
+        raise FileNotFoundError(f"There is no mask folder {os.fspath(masks)!r}.")
     if anomalous is not None and not Path(anomalous).is_dir():
         raise FileNotFoundError(f"There is no folder {os.fspath(anomalous)!r}.")
     return read_folder(
@@ -266,7 +266,7 @@ def _no_images(source: Any, split: str | None, found: Found) -> FileNotFoundErro
         f"in {', '.join(SUFFIXES)}."
     )
     if found.left_out:
-        text += f" There are the parts {list(found.left_out)}."
+        text += f" Its parts: {list(found.left_out)}."
     if found.skipped:
         n = plural(len(found.skipped), "file")
         text += f" {n} skipped, the first {first_of(found.skipped)}."
@@ -286,14 +286,14 @@ def _read_masks(found: Found, reader: MaskReader) -> tuple[Any, list[bool], list
     if reader.failed:
         warn_caller(
             f"{plural(len(reader.failed), 'mask')} skipped. The first: "
-            f"{str(reader.failed[0]).split(' Mend')[0]}",
+            f"{str(reader.failed[0]).split(' Repair')[0]}",
             SkippedFilesWarning,
         )
     without = [e.path for e, mask in zip(entries, masks, strict=True) if mask is None]
     if without and found.masked:
         told.append(
-            f"{plural(len(without), 'image')} with a defect without a mask, the first "
-            f"{first_of(without)}: which of their pixels are anomalous is not known"
+            f"{plural(len(without), 'image')} of defects without a mask, the first "
+            f"{first_of(without)}: their anomalous pixels are unknown"
         )
     if not any(k and e.anomalous for k, e in zip(known, entries, strict=True)):
         return None, known, told
@@ -324,7 +324,7 @@ def sound(
     if failed:
         warn_caller(
             f"{len(failed)} of {len(entries)} files were skipped. The first: "
-            f"{str(failed[0]).split(' Mend')[0]}",
+            f"{str(failed[0]).split(' Repair')[0]}",
             SkippedFilesWarning,
         )
     if not kept:

@@ -35,19 +35,19 @@ def grouped(found: Found, pattern: str, source: str | os.PathLike[str]) -> Found
         known = re.compile(pattern)
     except re.error as error:
         raise ValueError(
-            f"Got groups={pattern!r}, which is no regular expression: {error}."
+            f"Got groups={pattern!r}, which is not a valid regular expression: {error}."
         ) from error
     if known.groups == 0:
         raise ValueError(
-            f"Got groups={pattern!r}, but expected parentheses around what is the same "
-            f"for images that belong together, such as r'(part\\d+)_'."
+            f"Got groups={pattern!r}, but expected parentheses around the part of the "
+            "name that images of a group share, such as r'(part\\d+)_'."
         )
     place = Path(source)
     root = place.parent if place.is_file() else place
     entries = [replace(e, group=_matched(known, e.path, root)) for e in found.entries]
     if entries and not any(entry.group for entry in entries):
         raise ValueError(
-            f"Got groups={pattern!r}, which fits none of {len(entries)} paths. The "
+            f"Got groups={pattern!r}, which matches none of {len(entries)} paths. The "
             f"first is {_below(entries[0].path, root)!r}."
         )
     return replace(found, entries=entries)

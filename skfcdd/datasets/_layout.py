@@ -60,7 +60,7 @@ def read_folder(
         entries = [Entry(path, "", False) for path in paths]
         warned = found.warnings()
         if n := sum(len(folder.files) for folder in found.masks):
-            warned.append(f"{plural(n, 'mask')} left out")
+            warned.append(f"{plural(n, 'mask')} ignored")
         return Found(entries, found.skipped, warned, labelled=False)
     layout = _Layout(source, normal, found.warnings())
     if whole is not None:
@@ -80,7 +80,7 @@ def read_folder(
         and all(bad)
         and not any("no good image" in w for w in result.warnings)
     ):
-        result.warnings.append(f"no good image is known in {str(source)!r}")
+        result.warnings.append(f"no good image was found in {str(source)!r}")
     return result
 
 
@@ -121,8 +121,8 @@ class _Layout:
     def unknown_normal(self) -> ValueError:
         return ValueError(
             f"Got normal={self.normal!r}, but no folder in {str(self.source)!r} has "
-            f"this name, so none is known to hold good images. Give the name of one "
-            f"as normal=."
+            "this name, so no image is known to be good. Set normal= to the name of "
+            "the folder of good images."
         )
 
     def _read_parts(self, root: Folder) -> None:
@@ -145,8 +145,8 @@ class _Layout:
         if rest:
             self.skipped += rest
             self.warnings.append(
-                f"{plural(len(rest), 'image')} beside the folders "
-                f"{[folder.name for folder in parts.values()]} left out, the first "
+                f"{plural(len(rest), 'image')} next to the folders "
+                f"{[folder.name for folder in parts.values()]} ignored, the first "
                 f"{first_of(rest)}"
             )
 
@@ -157,9 +157,9 @@ class _Layout:
             return
         if folder.images:
             raise ValueError(
-                f"{str(folder.path)!r} holds images beside folders of images: it is "
-                f"not clear which are good. Move {folder.images[0].name!r} and others "
-                f"into folders."
+                f"{str(folder.path)!r} holds both images and folders of images, so it "
+                f"is unknown which are good. Move {folder.images[0].name!r} and the "
+                "others into folders."
             )
         good = [kind for kind in kinds if self._is_good(kind.name)]
         if not good and self._leads_to_good(folder):
@@ -179,7 +179,8 @@ class _Layout:
             if kind not in good and kind.name.casefold() in _LIKE_MASKS:
                 self.warnings.append(
                     f"the images of {str(kind.path)!r} count as defects, although the "
-                    f"folder has a name as of masks. Give it as masks= if they are"
+                    "name of the folder suggests masks. If they are masks, pass the "
+                    "folder as masks="
                 )
         self._check_names(good, [kind for kind in kinds if kind not in good])
 
@@ -188,15 +189,15 @@ class _Layout:
             self.named = True
         elif meaning(folder.name, clearly=True) is False and folder.images:
             self.warnings.append(
-                f"the images of {str(folder.path)!r} count as good, as nothing lies "
-                f"beside them, although the name says otherwise. Give a folder of good "
-                f"images, and this one as anomalous="
+                f"the images of {str(folder.path)!r} count as good, because there are "
+                "no other folders, although the name suggests otherwise. Pass a "
+                "folder of good images, and this one as anomalous="
             )
         elif split in ("test", "val") and folder.images and self.normal is None:
             self.warnings.append(
                 f"the {plural(len(folder.images), 'image')} of {str(folder.path)!r} "
-                f"count as good, as no folder in it says otherwise. Sort them into "
-                f"folders, or give a table"
+                "count as good, because no subfolder says otherwise. Sort them into "
+                "folders, or pass a table"
             )
         self._add(folder, folder.name, False, split, assumed=not self.named)
 
@@ -204,12 +205,13 @@ class _Layout:
         """Raise if no name marks the good images, unless only a test part is read."""
         names = [kind.name for kind in folder.folders]
         known = [name for name in self._names(folder) if meaning(name, clearly=True)]
-        hint = f" {known[0]!r} is one by its name, too." if known else ""
+        hint = f" The name of {known[0]!r} suggests good images, too." if known else ""
         if split not in ("test", "val") or (self.normal is not None and known):
             named = "" if self.normal is None else f" (normal={self.normal!r})"
             raise ValueError(
-                f"None of the folders {names} in {str(folder.path)!r} is known to hold "
-                f"good images{named}.{hint} Name it with normal=, or call it 'good'."
+                f"None of the folders {names} in {str(folder.path)!r} is known to "
+                f"hold good images{named}.{hint} Name the right one with normal=, or "
+                "rename it to 'good'."
             )
 
         if self.normal is None and all(
@@ -217,9 +219,9 @@ class _Layout:
         ):
             return
         self.warnings.append(
-            f"no good image is known in {str(folder.path)!r}: none of its folders "
+            f"no good image was found in {str(folder.path)!r}: none of its folders "
             f"{names} has a name such as 'good', 'normal' or 'ok', and all count as "
-            f"defects. Name the right one with normal="
+            "defects. Name the right one with normal="
         )
 
     def _is_good(self, name: str) -> bool:
@@ -260,8 +262,8 @@ class _Layout:
 
     def _contradiction(self, inner: Folder, kind: Folder, what: str) -> ValueError:
         return ValueError(
-            f"{str(inner.path)!r} lies in {kind.name!r}, a folder of {what}, but its "
-            f"name says otherwise. Move it, or rename it."
+            f"{str(inner.path)!r} is in {kind.name!r}, a folder of {what}, but its "
+            "name suggests otherwise. Move or rename it."
         )
 
     def _add(
@@ -292,8 +294,8 @@ class _Layout:
         """A folder of good images, and one of others."""
         if os.path.realpath(anomalous) == os.path.realpath(self.source):
             raise ValueError(
-                f"anomalous= is the folder of the good images, {str(self.source)!r}. "
-                f"Give two folders."
+                "anomalous= is also the folder of the good images, "
+                f"{str(self.source)!r}. Pass two different folders."
             )
         name = os.path.basename(os.path.abspath(self.source))
         if any(part_of(folder.name) for folder in root.folders):
@@ -333,10 +335,10 @@ def _add_masks(
     n_bad = sum(entry.anomalous for entry in result.entries)
     if given is not None and matched.n_matched == 0:
         raise ValueError(
-            f"masks={str(given)!r} holds {plural(len(folders[0].files), 'image')}, of "
-            f"which none belongs to one of the {plural(n_bad, 'image')} with a defect. "
-            f"A mask has the folders and the name of its image, with or without a word "
-            f"such as _mask."
+            f"masks={str(given)!r} holds {plural(len(folders[0].files), 'image')}, "
+            f"but none belongs to one of the {plural(n_bad, 'image')} with a "
+            "defect. A mask must have the same subfolders and name as its image, with "
+            "or without a suffix such as _mask."
         )
     result.masked = matched.n_matched > 0 or (bool(inside) and n_bad > 0)
     # A folder next to the source may contain masks of other images.
@@ -349,7 +351,8 @@ def _add_masks(
         n = plural(len(matched.ambiguous), "mask")
         result.warnings.append(
             f"{n} could belong to several images and not used, the first "
-            f"{first_of(matched.ambiguous)}. Put masks into folders as the images"
+            f"{first_of(matched.ambiguous)}. Put masks into the same folders as the "
+            "images"
         )
 
 

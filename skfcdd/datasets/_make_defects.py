@@ -227,5 +227,5 @@ def _check_names(what: str, given: Any, known: Mapping[str, Any]) -> list[str]:
                 f"{hint}"
             )
     if not names:
-        raise ValueError(f"Got an empty {what}; name one of {list(known)}.")
+        raise ValueError(f"Got an empty {what}; expected one of {list(known)}.")
     return names

@@ -59,8 +59,8 @@ def read_mask(path: Path, page: int | None = None) -> tuple[Mask, str | None]:
         values, coloured = _values(image)
     if not np.isfinite(values).all():
         raise ImageFileError(
-            f"The mask {str(path)!r} has values that are not finite. Write 0 for "
-            f"normal pixels, and 1 for anomalous ones."
+            f"The mask {str(path)!r} holds NaN or infinity. Use 0 for normal and 1 "
+            "for anomalous pixels."
         )
     return _marked(values, lossy=lossy, coloured=coloured)
 
@@ -186,20 +186,20 @@ class MaskReader:
         if self.empty:
             n = plural(len(self.empty), "mask")
             told.append(
-                f"{n} of defects empty and taken for unknown, the first "
+                f"{n} of defects empty and treated as unknown, the first "
                 f"{first_of(self.empty)}"
             )
         if self.doubts:
             path, doubt = self.doubts[0]
             n = plural(len({path for path, _ in self.doubts}), "mask")
             told.append(
-                f"{n} with values that can be read in two ways, of which all but 0 "
-                f"count as anomalous, the first {str(path)!r}: {doubt}"
+                f"{n} with ambiguous values, all of which except 0 count as "
+                f"anomalous, the first {str(path)!r}: {doubt}"
             )
         if len(self.shares) > 1 and np.median(self.shares) > 0.5:
             told.append(
-                "most masks have more anomalous than normal pixels: 0 should be "
-                "normal, and they may be inverted"
+                "most masks have more anomalous than normal pixels: they may be "
+                "inverted (0 should mean normal)"
             )
         return told
 
@@ -217,8 +217,8 @@ class MaskReader:
         if not entry.anomalous and mask.any():
             raise ValueError(
                 f"{str(entry.path)!r} counts as good, but its mask "
-                f"{str(entry.masks[0])!r} has {int(mask.sum())} anomalous pixels. Move "
-                f"the image to a folder of defects, or give it a label of one."
+                f"{str(entry.masks[0])!r} has {int(mask.sum())} anomalous pixels. "
+                "Move the image to a folder of defects, or label it as a defect."
             )
         if entry.anomalous and not mask.any() and not self.keep_empty:
             self.empty.append(entry.masks[0])
@@ -233,7 +233,7 @@ class MaskReader:
             self.doubts.append((path, doubt))
         if mask.shape != self.images.sizes[row]:
             raise ImageFileError(
-                f"The mask {str(path)!r} has (h, w) = {mask.shape}, but its image "
+                f"The mask {str(path)!r} has (h, w) = {mask.shape}, but its image has "
                 f"{self.images.sizes[row]}."
             )
         return mask

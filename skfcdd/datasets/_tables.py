@@ -115,7 +115,7 @@ def read_table(
 def _open(path: Path, *, unlabelled: bool = False) -> _Table:
     if path.suffix.lower() in SUFFIXES:
         raise ValueError(
-            f"{str(path)!r} is an image. Give a folder of images, or a table of them."
+            f"{str(path)!r} is an image. Pass a folder or a table of images."
         )
     text, warned = _text(path)
     lines = io.StringIO(text, newline="")
@@ -125,7 +125,7 @@ def _open(path: Path, *, unlabelled: bool = False) -> _Table:
         rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise ValueError(
-            f"{str(path)!r} is no table that can be read: {error}, in line "
+            f"{str(path)!r} cannot be read as a table: {error}, in line "
             f"{reader.line_num}."
         ) from error
     filled = [(number, cells) for number, cells in rows if any(cells)]
@@ -133,7 +133,7 @@ def _open(path: Path, *, unlabelled: bool = False) -> _Table:
     unknown = [name for name in header if name and name.casefold() not in _COLUMNS]
     if unknown and not unlabelled:
         warned.append(
-            f"the columns {unknown} of {str(path)!r} are not read; known are "
+            f"the columns {unknown} of {str(path)!r} are ignored; the known ones are "
             f"{sorted(_COLUMNS)}"
         )
     table = _Table(path, _columns(path, header), unknown, warned)
@@ -143,9 +143,9 @@ def _open(path: Path, *, unlabelled: bool = False) -> _Table:
             cells.pop()
         if len(cells) != len(header):
             raise ValueError(
-                f"Line {number} of {str(path)!r} has {plural(len(cells), 'cell')}, but "
-                f"the header has {len(header)}. Fill it up, and put cells with "
-                f"{delimiter!r} into quotes."
+                f"Line {number} of {str(path)!r} has {plural(len(cells), 'cell')}, "
+                f"but the header has {len(header)}. Add the missing cells, and quote "
+                f"cells that contain {delimiter!r}."
             )
         row = {name: c for name, c in zip(table.columns, cells, strict=True) if name}
         table.rows.append(_Row(number, row))
@@ -187,8 +187,8 @@ def _text(path: Path) -> tuple[str, list[str]]:
         warned = f"{str(path)!r} is not UTF-8; it was read as {encoding}"
         return text, [] if encoding == "utf-8-sig" else [warned]
     raise ValueError(
-        f"{str(path)!r} is no text in one of the encodings {[*_ENCODINGS, 'utf-16']}. "
-        f"Save the table as CSV, in UTF-8."
+        f"{str(path)!r} is not text in one of the encodings "
+        f"{[*_ENCODINGS, 'utf-16']}. Save the table as CSV in UTF-8."
     )
 
 
@@ -214,16 +214,17 @@ def _labels(table: _Table) -> dict[int, str] | None:
     if name is None:
         if table.unknown:
             raise ValueError(
-                f"{str(table.path)!r} has no column 'label', but others, "
-                f"{table.unknown}, so that it is not clear which images are good. Name "
-                f"the column of labels 'label', or remove the others if all are good."
+                f"{str(table.path)!r} has no column 'label' but the unknown columns "
+                f"{table.unknown}, so it is unclear which images are good. Rename the "
+                "column of labels to 'label', or remove these columns if all images "
+                "are good."
             )
         return None
     for row in table.rows:
         if is_missing(row.cells[name]):
             raise ValueError(
-                f"{table.line(row)} has no {name} ({row.cells[name]!r}), so that it is "
-                f"not clear whether the image is good. Fill it in, or remove the line."
+                f"{table.line(row)} has no {name} ({row.cells[name]!r}), so it is "
+                "unclear whether the image is good. Fill it in, or remove the line."
             )
     return {row.number: label_text(row.cells[name]) for row in table.rows}
 
@@ -240,8 +241,8 @@ def _good_labels(
     elif {"-1", "1"} <= found:
         if "0" in found:
             raise ValueError(
-                f"{str(table.path)!r} has the labels -1, 0 and 1, and it is not clear "
-                f"which of them means good. Name it with normal=."
+                f"{str(table.path)!r} has the labels -1, 0 and 1, and it is unclear "
+                "which of them means good. Name it with normal=."
             )
         good = {"1"} | {label for label in found if meaning(label)}
     else:
@@ -250,7 +251,7 @@ def _good_labels(
         named = "" if normal is None else f", and none is normal={normal!r}"
         raise ValueError(
             f"No label of {str(table.path)!r} is known to mean good: it has "
-            f"{sorted(found)[:10]}{named}. Name the one of good images with normal=."
+            f"{sorted(found)[:10]}{named}. Name the label of good images with normal=."
         )
     return good
 
@@ -260,7 +261,7 @@ def _check_kind(table: _Table, row: _Row, kind: str, anomalous: bool) -> None:
     if "label" in row.cells and meaning(kind, clearly=True) is anomalous:
         raise ValueError(
             f"{table.line(row)} has the label {row.cells.get('label')!r} and the kind "
-            f"{kind!r}, which say the contrary of each other. Mend one of them."
+            f"{kind!r}, which contradict each other. Correct one of them."
         )
 
 
@@ -303,13 +304,14 @@ def _without_copies(entries: list[Entry], table: _Table) -> list[Entry]:
         ):
             if one != two:
                 raise ValueError(
-                    f"{str(entry.path)!r} has two {name}. {first.where} says one, "
-                    f"{entry.where.replace('Line', 'line', 1)} the other. Remove one "
-                    f"of the lines."
+                    f"{str(entry.path)!r} has two {name}: one in "
+                    f"{first.where.replace('Line', 'line', 1)}, the other in "
+                    f"{entry.where.replace('Line', 'line', 1)}. Remove one of these "
+                    "lines."
                 )
     if again:
         table.warnings.append(
-            f"{plural(again, 'line')} of {str(table.path)!r} name images once more, "
-            f"and were not used"
+            f"{plural(again, 'line')} of {str(table.path)!r} repeat earlier images, "
+            "and were ignored"
         )
     return list(kept.values())

@@ -70,9 +70,9 @@ class Walk:
         """Return warnings about content that is unexpected in a folder of images."""
         told = []
         for paths, noun, text in (
-            (self.unread, "file", "of formats that are not read, or no file, skipped"),
+            (self.unread, "file", "in unsupported formats, or not files, skipped"),
             (self.links_out, "link", "out of the folder followed"),
-            (self.links_back, "link", "to what is read anyway not followed"),
+            (self.links_back, "link", "to files that are read anyway not followed"),
         ):
             if paths:
                 n = plural(len(paths), noun)

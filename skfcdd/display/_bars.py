@@ -28,7 +28,9 @@ def choose_log(values: npt.NDArray[np.float64], log_scale: bool | str) -> bool:
     if log_scale == "auto":
         return bool(low > 0 and high >= _DECADES * low)
     if log_scale and low <= 0:
-        raise ValueError(f"log_scale=True needs positive scores. The least is {low:g}.")
+        raise ValueError(
+            f"log_scale=True needs positive scores. The smallest is {low:g}."
+        )
     return bool(log_scale)
 
 

@@ -48,7 +48,7 @@ def choose_rows(
     chosen = column_or_1d(rows)
     if chosen.dtype.kind not in "iu" or len(chosen) == 0:
         raise ValueError(
-            f"rows must be the numbers of images to show. Got {len(chosen)} values of "
+            f"rows must be integer indices of images. Got {len(chosen)} values of "
             f"dtype {chosen.dtype}."
         )
     if not ((chosen >= -n) & (chosen < n)).all():
@@ -73,13 +73,13 @@ def ranked(
     keys: list[npt.NDArray[Any]] = [-scores]
     if order == "errors":
         if truth is None:
-            raise ValueError("order='errors' needs the truth: give y or masks.")
+            raise ValueError("order='errors' needs ground truth: pass y or masks.")
         keys.append(judge(estimator, X, scores) == truth)
     if order == "threshold":
         if convention_of(estimator).judges_pixels:
             raise ValueError(
-                "order='threshold' compares scores of images with the threshold, but "
-                "that of a segmenter is one of pixels."
+                "order='threshold' compares image scores with the threshold, but a "
+                "segmenter has a pixel threshold."
             )
         keys.append(np.abs(scores - estimator.threshold_))
     return np.lexsort(keys)

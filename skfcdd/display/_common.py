@@ -91,8 +91,8 @@ def as_flags(values: Any, name: str, n: int) -> npt.NDArray[np.bool_]:
     if flags.dtype != bool and not np.isin(flags, (0, 1)).all():
         raise ValueError(
             f"{name} must hold True (or 1) for anomalous images and False (or 0) for "
-            f"others. Got {np.unique(flags)[:10].tolist()}; of labels, give those that "
-            f"mean anomaly: y == label."
+            f"others. Got {np.unique(flags)[:10].tolist()}. To convert labels, pass y "
+            "== label."
         )
     return flags.astype(bool)
 

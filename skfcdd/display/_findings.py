@@ -18,9 +18,9 @@ def check_parts(estimator: Any) -> None:
     """Raise a ValueError if the heatmaps of a model have no parts."""
     if not has_memory(estimator):
         raise ValueError(
-            f"Got parts=True, but this {type(estimator).__name__} has no memory of "
-            f"normal features, so that its heatmaps have no parts. Fit an estimator "
-            f"with memory_bank=, or leave parts out."
+            f"Got parts=True, but this {type(estimator).__name__} has no memory bank, "
+            "so its heatmaps have no parts. Fit an estimator with memory_bank=, or "
+            "omit parts."
         )
 
 
@@ -58,8 +58,8 @@ def given_parts(
     halves = np.asarray(parts, dtype=np.float32)
     if halves.shape != (2, *shape) or not np.isfinite(halves).all():
         raise ImageShapeError(
-            f"parts must be two arrays of finite numbers of the shape of the heatmaps, "
-            f"{shape}. Got {halves.shape}."
+            "parts must be two arrays of finite numbers with the shape of the "
+            f"heatmaps, {shape}. Got {halves.shape}."
         )
     means = halves.mean(axis=(2, 3), dtype=np.float64)
     total = np.maximum(means.sum(axis=0), np.finfo(np.float64).tiny)

@@ -64,8 +64,8 @@ def make_grid(
         figure, place = ax.figure, ax.get_subplotspec()
         if place is None:
             raise ValueError(
-                "ax has no place in a grid of subplots. Make it with plt.subplots, or "
-                "leave it out."
+                "ax is not part of a grid of subplots. Create it with plt.subplots, "
+                "or omit it."
             )
         ax.set_axis_off()
         grid = place.subgridspec(n_blocks * n_rows, n_columns)

@@ -161,7 +161,7 @@ class HistoryDisplay:
         matplotlib()
         rows = list(history)
         if not rows:
-            raise ValueError("history holds no epoch, so there is nothing to show.")
+            raise ValueError("history holds no epochs, so there is nothing to show.")
         if kept_epoch is not None and not 1 <= kept_epoch <= len(rows):
             raise ValueError(
                 f"Got kept_epoch={kept_epoch}, but there are {len(rows)} epochs."
@@ -229,8 +229,8 @@ class HistoryDisplay:
         unknown = [name for name in names if name not in self.curves]
         if unknown:
             raise ValueError(
-                f"Got secondary={secondary!r}, but the history has no {unknown}. It "
-                f"has {list(self.curves)}."
+                f"Got secondary={secondary!r}, but the history has no {unknown}. Its "
+                f"curves: {list(self.curves)}."
             )
         return names
 

@@ -223,7 +223,7 @@ class PerturbationCurveDisplay:
         self.band_ = None
         if fill_between and len(curve.scores) > 1:
             self.band_ = self._shade(x, fill_kw)
-        done = "replaced" if curve.kind == "deletion" else "brought back"
+        done = "replaced" if curve.kind == "deletion" else "restored"
         self.ax_.set(xlabel=f"pixels {done} (%)", ylabel="score / score of the image")
         self.ax_.set_ylim(bottom=min(0.0, self.ax_.get_ylim()[0]))
         self.ax_.legend(loc="best")

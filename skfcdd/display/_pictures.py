@@ -117,17 +117,16 @@ def _channels_last(
         first, last = array.shape[2:] == size, array.shape[1:3] == size
         if first and last and channels is None:
             raise ChannelOrderError(
-                f"X of shape {array.shape} can be read as (n, h, w, c) or as "
-                f"(n, c, h, w). Name the order with channels='last' or "
-                f"channels='first'."
+                f"X of shape {array.shape} can be read as (n, h, w, c) or as (n, c, "
+                "h, w). State the order with channels='last' or channels='first'."
             )
         if first and channels != "last":
             return np.moveaxis(array, 1, 3)
         if last and channels != "first":
             return array
     raise ImageShapeError(
-        f"X must hold images of the size of the heatmaps, (h, w) = {size}: as "
-        f"(n, h, w), (n, h, w, c), (n, c, h, w) or flat rows. Got an array of shape "
+        f"X must hold images with the size of the heatmaps, (h, w) = {size}, as (n, "
+        "h, w), (n, h, w, c), (n, c, h, w) or flat rows. Got an array of shape "
         f"{array.shape}."
     )
 

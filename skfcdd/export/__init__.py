@@ -226,8 +226,8 @@ def _optional(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"Models are written as ONNX with the package {name}, which is not "
-            f"installed. Install it with pip install 'skfcdd[onnx]'."
+            f"Writing ONNX needs the package {name}, which is not installed. Install "
+            "it with pip install 'skfcdd[onnx]'."
         ) from error
 
 
@@ -236,19 +236,19 @@ def _warn_about_limits(graph: ScoringGraph) -> None:
     if graph.upsample is None:
         if graph.convention.judges_pixels:
             raise ValueError(
-                f"{objective} explains by gradients, which no graph can hold, and "
-                f"without heatmaps a segmenter has no answer. Fit with loss='fcdd'."
+                f"{objective} computes heatmaps by gradients, which an ONNX graph "
+                "cannot do, and a segmenter needs heatmaps. Fit with loss='fcdd'."
             )
         warn_caller(
-            f"{objective} explains by gradients, which no graph can hold: scores and "
-            f"labels are exported, heatmaps are not.",
+            f"{objective} computes heatmaps by gradients, which an ONNX graph cannot "
+            "do: scores and labels are exported, heatmaps are not.",
             UserWarning,
         )
     if graph.convention.min_area > 1:
         warn_caller(
-            f"The output 'mask' still has regions of fewer than min_area="
-            f"{graph.convention.min_area} pixels, which no graph can drop. OnnxFCDD "
-            f"does.",
+            "The output 'mask' still contains regions of fewer than "
+            f"min_area={graph.convention.min_area} pixels, which an ONNX graph cannot "
+            "remove. OnnxFCDD removes them.",
             UserWarning,
         )
 
@@ -285,7 +285,7 @@ def _exported(graph: ScoringGraph, plan: Plan) -> torch.export.ExportedProgram:
     # A custom network may raise any error.
     except Exception as error:
         raise ExportError(
-            f"The network cannot be exported: torch.export ended with "
+            "The network cannot be exported: torch.export failed with "
             f"{type(error).__name__}: {error}"
         ) from error
 
@@ -312,7 +312,7 @@ def _convert(graph: ScoringGraph, plan: Plan, opset: int) -> Any:
             )
     except Exception as error:
         raise ExportError(
-            f"The network cannot be written as ONNX: torch.onnx.export ended with "
+            "The network cannot be written as ONNX: torch.onnx.export failed with "
             f"{type(error).__name__}: {error}"
         ) from error
     assert converted is not None
@@ -338,7 +338,7 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
     except TypeError as error:
         raise ValueError(
             f"Labels of type {classes.dtype} cannot be written as JSON. Fit with "
-            f"numbers or texts."
+            "numbers or strings."
         ) from error
     versions = library_versions()
     return {

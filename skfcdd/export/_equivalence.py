@@ -170,8 +170,9 @@ def _judge(report: ParityReport, rtol: float) -> None:
     shares = report.score_relative_difference, report.heatmap_relative_difference or 0.0
     if not finite or max(shares) > rtol or report.label_agreement < 1:
         raise ExportError(
-            f"The exported model does not give the results of the estimator "
-            f"(rtol={rtol:g}), so it was not written. Found on these images:\n{report}"
+            "The exported model does not reproduce the results of the estimator "
+            f"(rtol={rtol:g}), so it was not written. Differences on these images:\n"
+            f"{report}"
         )
 
 

@@ -358,11 +358,12 @@ def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
     assert field is not None
     reasons = {
         f"resize={module.preprocess.size}": module.preprocess.size is not None,
-        "roi=, which names pixels of images of fit": module.preprocess.roi is not None,
-        "normalize='flat-field', which knows the light at each pixel": isinstance(
+        "roi=, which names pixels of the training images": module.preprocess.roi
+        is not None,
+        "normalize='flat-field', fitted to each pixel": isinstance(
             module.preprocess.light, FlatField
         ),
-        f"{type(module.objective).__name__}, which has no map": (
+        f"{type(module.objective).__name__}, which has no anomaly map": (
             not module.objective.spatial
         ),
         "a network whose cells see the whole image": not all(
@@ -374,7 +375,7 @@ def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
         if holds:
             raise ValueError(
                 f"dynamic_size=True is not possible with {reason}. Export with "
-                f"dynamic_size=False, and resize images to the size of fit."
+                "dynamic_size=False, and resize images to the training size."
             )
     h, w = (
         max(n, math.ceil(r))

@@ -265,7 +265,7 @@ def audit_regions(
             if len(left) == 0:
                 raise ValueError(
                     f"Every image of the group {group!r} has a defect in the region "
-                    f"{name!r}, so that none is left to look at."
+                    f"{name!r}, so no image is left to examine."
                 )
             shares = shares_of(heatmaps[left], where[left])
             findings.append(_finding(name, group, shares, change[left], *limits))
@@ -310,8 +310,8 @@ def _check_regions(regions: Mapping[str, Any] | None) -> dict[str, Any]:
         return {name: name for name in ("border", *CORNERS)}
     if not isinstance(regions, Mapping) or len(regions) == 0:
         raise ValueError(
-            f"regions must be a dict of names and regions. Got {type(regions).__name__}"
-            f" of length {len(regions)}."
+            "regions must be a dict that maps names to regions. Got "
+            f"{type(regions).__name__} of length {len(regions)}."
         )
     return {str(name): region for name, region in regions.items()}
 

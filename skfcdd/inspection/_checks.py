@@ -32,7 +32,7 @@ def check_heatmaps(
         )
     if shape is not None and array.shape != shape:
         raise ImageShapeError(
-            f"heatmaps must be of the shape (n, h, w) = {shape} of the images. Got "
+            f"heatmaps must have the shape of the images, (n, h, w) = {shape}. Got "
             f"{array.shape}."
         )
     if array.dtype.kind not in "biuf":

@@ -165,7 +165,9 @@ def counterfactual(
         regions = heatmaps > hot_level(estimator, level)
     else:
         if level is not None:
-            raise ValueError(f"Got level={level!r}, which only region='hot' has.")
+            raise ValueError(
+                f"Got level={level!r}, which applies only to region='hot'."
+            )
         regions = as_regions(region, shape, size)
         check_parts(regions)
     regions = widened(regions, margin)
@@ -201,8 +203,8 @@ def hot_level(estimator: Any, level: Any) -> float:
         scale = getattr(estimator, "heatmap_scale_", None)
         if scale is None:
             raise ValueError(
-                f"{type(estimator).__name__} has no heatmap_scale_: say with level= "
-                f"from which value on pixels are hot."
+                f"{type(estimator).__name__} has no heatmap_scale_: set level= to the "
+                "heatmap value above which pixels are hot."
             )
         return float(scale[0])
     return check_number("level", level)
@@ -224,7 +226,7 @@ def refuse_whole(regions: Masks, filler: Filler) -> None:
     whole = regions.all(axis=(1, 2))
     if filler.needs_border and whole.any():
         raise ValueError(
-            f"In row {np.flatnonzero(whole)[0]} all pixels are to be replaced, so that "
-            f"no border is left to which content could be fitted. Give a smaller "
-            f"region, a higher level or a smaller margin."
+            f"In row {np.flatnonzero(whole)[0]} all pixels would be replaced, so no "
+            "border is left from which to fill them. Use a smaller region, a higher "
+            "level or a smaller margin."
         )

@@ -329,7 +329,7 @@ def _check_shares(shares: Any) -> Scores:
         return np.linspace(0, 0.4, 9) ** 2
     at = np.asarray(shares, dtype=np.float64)
     if at.ndim != 1 or len(at) < 2 or at[0] != 0 or not at[-1] <= 1:
-        raise ValueError(f"shares must go from 0 to 1 at most. Got {shares!r}.")
+        raise ValueError(f"shares must be between 0 and 1. Got {shares!r}.")
     if not (np.diff(at) > 0).all():
         raise ValueError(f"shares must increase. Got {shares!r}.")
     return at
@@ -338,8 +338,8 @@ def _check_shares(shares: Any) -> Scores:
 def _check_counts(counts: Ranks, n_pixels: int, filler: Filler) -> None:
     if counts[-1] == n_pixels and filler.needs_border:
         raise ValueError(
-            "shares goes up to all pixels, and then there is no border left to which "
-            "content could be fitted. Stop at 0.5, or use fill='blur' or 'mean'."
+            "shares goes up to all pixels, which leaves no border from which to fill "
+            "them. Stop at 0.5, or use fill='blur' or 'mean'."
         )
 
 
@@ -349,6 +349,6 @@ def _check_scores(scores: Any) -> Scores:
     if len(zero):
         raise ValueError(
             f"X has {len(zero)} image(s) with a score of 0, the first in row "
-            f"{zero[0]}: there is nothing that pixels could hold up. Leave them out."
+            f"{zero[0]}: removing pixels cannot lower it. Exclude these images."
         )
     return scores

@@ -74,8 +74,8 @@ class Stack:
             array = array[None]
         if array.shape[1:] != self.shape or len(array) == 0:
             raise ImageShapeError(
-                f"{name} must be an image of shape {self.shape} like those of X, or "
-                f"several of them. Got {array.shape}."
+                f"{name} must be one or more images of shape {self.shape}, like those "
+                f"of X. Got {array.shape}."
             )
         if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise ValueError(f"{name} must hold finite numbers.")
@@ -83,7 +83,7 @@ class Stack:
         if unit and self.images.dtype == np.uint8 and self.images.max() > 1:
             raise ValueError(
                 f"{name} has values from 0 to 1, but X has bytes up to "
-                f"{self.images.max()}. Give both on one scale."
+                f"{self.images.max()}. Use the same scale for both."
             )
         return _opened(array, self.images.shape[1:], self.first)
 

@@ -123,7 +123,7 @@ def pointing_game(
     found, hits, near = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not found.any():
         raise ValueError(
-            "masks have no anomalous pixel at all, so there is nothing to point at."
+            "masks have no anomalous pixelss, so there is nothing to point at."
         )
     return PointingGame(
         share=_share(hits[found], level),

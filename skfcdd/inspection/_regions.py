@@ -50,7 +50,9 @@ def as_regions(
     if isinstance(region, str):
         return np.broadcast_to(_named(region, shape[1:], size, name), shape)
     if size is not None:
-        raise ValueError(f"Got size={size!r}, but only regions by name have one.")
+        raise ValueError(
+            f"Got size={size!r}, but only regions given by name have a size."
+        )
     if isinstance(region, Region):
         region = region.bbox
     if np.ndim(region) == 1 and len(region) == 4:
@@ -78,8 +80,8 @@ def check_parts(regions: Masks, name: str = "region") -> None:
         if rows.any():
             raise ValueError(
                 f"{name} is {what} in {rows.sum()} image(s), the first in row "
-                f"{np.flatnonzero(rows)[0]}: there is nothing to compare. Leave these "
-                f"images out, or give another region."
+                f"{np.flatnonzero(rows)[0]}: there is nothing to compare. Exclude "
+                "these images, or choose another region."
             )
 
 
@@ -113,14 +115,14 @@ def _pixels(extent: Any, side: int, usual: float) -> int:
     if not whole and isinstance(extent, Real) and 0 < float(extent) < 1:
         return max(1, round(float(extent) * side))
     raise ValueError(
-        f"Got size={extent!r}, but expected pixels, from 1 to {side}, or a share of "
-        f"the side, above 0.0 and below 1.0."
+        f"Got size={extent!r}, but expected an int from 1 to {side} (pixels), or a "
+        "float between 0 and 1 (share of the side)."
     )
 
 
 def _box(box: Any, size: tuple[int, int], name: str) -> Masks:
     if not all(isinstance(edge, Integral) for edge in box):
-        raise ValueError(f"Got {name}={box!r}, but a box needs four whole numbers.")
+        raise ValueError(f"Got {name}={box!r}, but a box needs four integers.")
     top, left, bottom, right = (int(edge) for edge in box)
     if not (0 <= top < bottom <= size[0] and 0 <= left < right <= size[1]):
         raise ImageShapeError(

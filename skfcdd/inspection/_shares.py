@@ -61,8 +61,8 @@ def additivity_error(estimator: Any, X: Any) -> Values:
     if pooling not in ("mean", 1):
         raise ValueError(
             f"{type(estimator).__name__} was fitted with score_pooling={pooling!r}: "
-            f"its score is that of the greatest cells, while heatmaps add up to the "
-            f"mean of all. Only with score_pooling='mean' are these the same."
+            "its score is the mean of the highest cells, but heatmaps sum to the mean "
+            "of all cells. These agree only with score_pooling='mean'."
         )
     scores = np.asarray(estimator.anomaly_score(X), dtype=np.float64)
     means, roi = np.empty(count(X)), getattr(estimator, "roi_", None)
@@ -165,8 +165,8 @@ def region_share(
     maps = check_heatmaps(heatmaps)
     if maps.min() < 0:
         raise ValueError(
-            f"heatmaps go down to {maps.min():g}, and parts of a sum need values of 0 "
-            f"or more."
+            f"heatmaps have values down to {maps.min():g}, but shares of a sum need "
+            "values of at least 0."
         )
     regions = as_regions(region, maps.shape, size)
     check_parts(regions)

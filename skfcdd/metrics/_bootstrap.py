@@ -124,7 +124,7 @@ def bootstrap_interval(
     )
     if min(len(stratum) for stratum in strata) < 2:
         raise ValueError(
-            f"At least 2 images, or groups, of each kind are needed to draw from. Got "
+            "Resampling needs at least 2 images (or groups) of each kind. Got "
             f"{int((~kind).sum())} normal and {int(kind.sum())} anomalous."
         )
 

@@ -36,14 +36,14 @@ def check_maps(
         masks, array = [masks[row] for row in rows], array[rows]
     elif rows is not None:
         raise ImageShapeError(
-            f"There are {len(rows)} masks for {len(array)} {name}, as None stands for "
-            f"one that is not known. Give as many as {name}, and at least one."
+            f"There are {len(rows)} masks for {len(array)} {name}. Pass one mask "
+            f"(None if unknown) per entry of {name}, at least one of them known."
         )
     truth = as_planes(np.asanyarray(masks), array.shape)
     if truth.shape != array.shape or truth.ndim == 0:
         raise ImageShapeError(
-            f"masks and {name} must have one shape (n, h, w). Got {truth.shape} and "
-            f"{array.shape}."
+            f"masks and {name} must have the same shape (n, h, w). Got {truth.shape} "
+            f"and {array.shape}."
         )
     if truth.size == 0:
         raise ImageShapeError(f"masks and {name} are empty: shape {truth.shape}.")

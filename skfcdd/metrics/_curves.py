@@ -87,7 +87,7 @@ def overlap_weights(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
 def need_both(n_anomalous: int, n_pixels: int) -> None:
     """Raise if all pixels are of one kind."""
     if n_anomalous in (0, n_pixels):
-        what = "no anomalous pixel" if n_anomalous == 0 else "anomalous pixels alone"
+        what = "no anomalous pixels" if n_anomalous == 0 else "only anomalous pixels"
         raise ValueError(f"masks hold {what}, but both kinds are needed.")
 
 
@@ -108,7 +108,7 @@ def region_overlap(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Compute the per-region overlap, a ROC curve with different weights."""
     if pixels.overlap is None:
-        raise ValueError("The regions were not counted: regions=False.")
+        raise ValueError("The regions were not counted, because regions=False.")
     fpr, overlap, thresholds = roc_curve(
         pixels.truth, pixels.score, sample_weight=pixels.overlap
     )

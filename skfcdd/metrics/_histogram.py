@@ -169,7 +169,7 @@ class PixelHistogram:
     def aupro_error(self, max_fpr: float = 0.3) -> float:
         """Bound the distance of :meth:`aupro` from the exact value."""
         if self.overlap is None:
-            raise ValueError("The regions were not counted: regions=False.")
+            raise ValueError("The regions were not counted, because regions=False.")
         pairs = float((self.normal * self.overlap).sum())
         # Within a step of the curve, the exact curve stays inside the box of the step.
         return pairs / float(self.normal.sum()) / float(self.overlap.sum()) / max_fpr

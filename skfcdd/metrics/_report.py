@@ -81,11 +81,11 @@ def defect_report(
     good = kind == normal
     if good.all() or not good.any():
         raise ValueError(
-            f"kinds must hold {normal!r} for normal images, and other kinds. Got "
-            f"{np.unique(kind).tolist()[:10]}."
+            f"kinds must contain {normal!r}, for normal images, and at least one "
+            f"other kind. Got {np.unique(kind).tolist()[:10]}."
         )
     if (masks is None) != (heatmaps is None):
-        raise ValueError("Give masks and heatmaps together, or neither.")
+        raise ValueError("Pass both masks and heatmaps, or neither.")
     rows = {str(normal): {"images": float(good.sum())}}
     if threshold is not None:
         rows[str(normal)]["found"] = float(is_above(score[good], threshold).mean())

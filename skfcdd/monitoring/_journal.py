@@ -66,8 +66,8 @@ class Journal:
                     row = None
                 if not (isinstance(row, dict) and isinstance(row.get("path"), str)):
                     raise ValueError(
-                        f"{str(self.path)!r}, line {number}, is no row that this "
-                        f"command has written. Name another file."
+                        f"{str(self.path)!r}, line {number}, was not written by this "
+                        "command. Choose another file."
                     )
                 yield row
 
@@ -97,8 +97,8 @@ class Journal:
             return
         if not (cut.startswith(_BEGIN) or _BEGIN.startswith(cut)):
             raise ValueError(
-                f"{str(self.path)!r} holds something else than rows of this command. "
-                f"Name another file."
+                f"{str(self.path)!r} was not written by this command. Choose another "
+                "file."
             )
         os.ftruncate(self._file.fileno(), size - len(cut))
 
@@ -112,6 +112,6 @@ def _lock(descriptor: int, path: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise OSError(
-                f"{str(path)!r} is being written by another process. Each needs a file "
-                f"of its own."
+                f"{str(path)!r} is being written by another process. Each process "
+                "needs its own file."
             ) from error

@@ -160,8 +160,8 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
             raise CalibrationError(
                 f"Got {n} images to calibrate on. With fewer than {needed}, an alarm "
                 f"with false_alarm_probability={self.false_alarm_probability:g} and "
-                f"{n_columns} column(s) may never be raised, however great the change. "
-                f"Give more images, or allow a greater probability."
+                f"{n_columns} column(s) can never be raised, however large the "
+                "change. Use more images, or allow a higher probability."
             )
         seed = check_random_state(self.random_state).randint(2**31 - 1, size=4)
         self._generator = np.random.Generator(np.random.PCG64(seed.tolist()))
@@ -201,7 +201,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         if values.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {values.shape[1]} column(s), but the monitor was fitted with "
-                f"{self.n_features_in_}. Give the same numbers for each image."
+                f"{self.n_features_in_}. Pass the same columns as in fit."
             )
         level = math.log(self.n_features_in_ / self.alarm_probability_)
         for row in values.tolist():
@@ -332,8 +332,8 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
             return cls._restored(json.loads(text))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
-                f"{str(path)!r} is no state that DriftMonitor.save has written, or it "
-                f"is damaged: {error}"
+                f"{str(path)!r} is damaged or was not written by DriftMonitor.save: "
+                f"{error}"
             ) from error
 
     @classmethod

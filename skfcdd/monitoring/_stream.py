@@ -46,8 +46,8 @@ class StreamMonitor:
         if n_usual < needed:
             raise CalibrationError(
                 f"Got {n_usual} images to calibrate drift on, but an alarm with a "
-                f"false_alarm_probability of {false_alarm_probability:g} takes at "
-                f"least {needed}. Wait for more, or allow a greater probability."
+                f"false_alarm_probability of {false_alarm_probability:g} needs at "
+                f"least {needed}. Wait for more, or allow a higher probability."
             )
         self.path = path
         self.n_usual = n_usual
@@ -64,9 +64,9 @@ class StreamMonitor:
         found = monitor.alarm_probability_, monitor.n_calibration_
         if found != (self.false_alarm_probability, self.n_usual):
             raise ValueError(
-                f"{str(self.path)!r} is of a stream that was begun with a "
-                f"false-alarm probability of {found[0]:g}, on {found[1]} images. Go on "
-                f"with these, or remove the file to begin again."
+                f"{str(self.path)!r} belongs to a stream that was started with a "
+                f"false-alarm probability of {found[0]:g}, on {found[1]} images. Use "
+                "the same settings, or remove the file to start again."
             )
 
     @property

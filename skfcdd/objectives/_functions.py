@@ -134,7 +134,7 @@ def pixel_means(
     """
     if heatmaps.shape != masks.shape:
         raise ValueError(
-            f"heatmaps and masks must have one shape (n, h, w). Got "
+            "heatmaps and masks must have the same shape (n, h, w). Got "
             f"{tuple(heatmaps.shape)} and {tuple(masks.shape)}."
         )
     if over not in ("anomalous", "all"):

@@ -158,8 +158,8 @@ class Objective(nn.Module):
         """
         if not self.spatial:
             raise ValueError(
-                f"{type(self).__name__} has no map over the image, and so no loss of "
-                f"pixels. Take an objective with a map, such as 'fcdd'."
+                f"{type(self).__name__} has no anomaly map, and thus no pixel loss. "
+                "Use an objective with a map, such as 'fcdd'."
             )
         normal, anomalous, has_any = pixel_means(heatmaps, masks, over)
         none = torch.zeros_like(has_any)

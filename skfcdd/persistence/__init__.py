@@ -127,9 +127,9 @@ def save(
     """
     if type(estimator) not in (FCDDClassifier, FCDDDetector, FCDDSegmenter):
         raise TypeError(
-            f"Expected an FCDDClassifier, FCDDSegmenter or FCDDDetector. Got "
-            f"{type(estimator).__name__}, for which this format has no place; "
-            f"joblib.dump writes it, to be loaded where the file can be trusted."
+            "Expected an FCDDClassifier, FCDDSegmenter or FCDDDetector. Got "
+            f"{type(estimator).__name__}, which this format does not support. Use "
+            "joblib.dump, and load the file only if you trust its source."
         )
     check_is_fitted(estimator)
     estimator._validate_params()
@@ -164,8 +164,9 @@ def _describe(
     described = describe(model, encoder)
     if encoder.left_out:
         warn_caller(
-            f"Not stored, as they are code or data: {', '.join(encoder.left_out)}. The "
-            f"loaded model answers alike; give them anew before another fit.",
+            "Not stored, because they are code or data: "
+            f"{', '.join(encoder.left_out)}. The loaded model gives the same "
+            "predictions; set them again before calling fit.",
             NotStoredWarning,
         )
     document = {
@@ -247,7 +248,7 @@ def load(
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ModelFileError(
             f"{str(path)!r} does not hold a model that this version of skfcdd can "
-            f"build: {error}"
+            f"restore: {error}"
         ) from error
     return estimator
 
@@ -256,7 +257,9 @@ def _estimator(document: Mapping[str, Any], device: str) -> Any:
     """The estimator that a file names, not fitted."""
     name, decode = document["class"], Decoder().decode
     if name not in KINDS:
-        raise ModelFileError(f"The file holds a {name!r}, which is none of ours.")
+        raise ModelFileError(
+            f"The file holds a {name!r}, which is not an estimator of skfcdd."
+        )
     cls = {c.__name__: c for c in (FCDDClassifier, FCDDDetector, FCDDSegmenter)}[name]
     params = {k: decode(v) for k, v in document["parameters"].items()}
     # Where a training is kept is not for a file to say.
@@ -321,7 +324,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise
     except (*_DAMAGE, KeyError, TypeError, error_class) as error:
         raise ModelFileError(
-            f"{str(path)!r} is damaged, or no model of skfcdd: {error}"
+            f"{str(path)!r} is damaged or not a model of skfcdd: {error}"
         ) from error
     return document, numbers
 
@@ -330,30 +333,30 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
     found = {info.filename: info for info in archive.infolist()}
     if set(found) != {_JSON, _NUMBERS} or len(archive.infolist()) != 2:
         raise ModelFileError(
-            f"{str(path)!r} is no model of skfcdd: expected the members {_JSON} and "
+            f"{str(path)!r} is not a model of skfcdd: expected the members {_JSON} and "
             f"{_NUMBERS}. Got {sorted(found)[:5]}."
         )
     numbers = found[_NUMBERS]
     compressed = found[_JSON].compress_type
     if compressed not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ModelFileError(f"{str(path)!r} is damaged, or no model of skfcdd.")
+        raise ModelFileError(f"{str(path)!r} is damaged or not a model of skfcdd.")
     if numbers.compress_type != zipfile.ZIP_STORED or (
         numbers.file_size > _MAX_NUMBERS or found[_JSON].file_size > _MAX_JSON
     ):
         raise ModelFileError(
-            f"{str(path)!r} is refused: its contents would take up more than a model "
-            f"of skfcdd can."
+            f"{str(path)!r} was rejected: its contents are larger than any model of "
+            "skfcdd."
         )
 
 
 def _check_document(document: Any, path: Path) -> None:
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
-        raise ModelFileError(f"{str(path)!r} does not say its format.")
+        raise ModelFileError(f"{str(path)!r} does not state its format.")
     if document["format"] > FORMAT:
         versions = document.get("versions")
         newer = versions.get("skfcdd", "?") if isinstance(versions, dict) else "?"
         raise ModelFileError(
-            f"{str(path)!r} has format {document['format']} of skfcdd {newer}; "
+            f"{str(path)!r} has format {document['format']} of skfcdd {newer}, but "
             f"this version reads formats up to {FORMAT}. Install a newer skfcdd."
         )
     newest = "model" if document["format"] >= 3 else "network"

@@ -37,7 +37,7 @@ def read_calibration(
         and groups.shape == (n,)
         and np.array_equal(np.unique(groups), np.arange(groups.max(initial=-1) + 1))
     ):
-        raise ModelFileError(f"The file has impossible groups: {groups!r}.")
+        raise ModelFileError(f"The file has invalid groups: {groups!r}.")
     known = described.get("calibration")
     if known is None:
         return None
@@ -50,5 +50,5 @@ def read_calibration(
         and (rate is None or (type(rate) is float and 0 < rate < 1))
         and (above is None or (type(above) is float and 0 <= above <= n_groups))
     ):
-        raise ModelFileError(f"The file has an impossible calibration: {known!r}.")
+        raise ModelFileError(f"The file has an invalid calibration: {known!r}.")
     return found

@@ -103,7 +103,9 @@ class Encoder:
             items = [self.encode(item, name) for item in value.ravel().tolist()]
             dtype = value.dtype.str if value.dtype != object else "O"
             return {"array": items, "dtype": dtype, "shape": list(value.shape)}
-        raise TypeError(f"{name} has dtype {value.dtype}, which files do not hold.")
+        raise TypeError(
+            f"{name} has dtype {value.dtype}, which this format cannot store."
+        )
 
     def _named(self, value: Any, name: str) -> Any:
         kind = type(value).__name__
@@ -127,8 +129,8 @@ class Encoder:
             }
             return {"objective": kind, "fields": options}
         raise TypeError(
-            f"{name} = {value!r} is code of your own, which files do not hold. Save "
-            f"with joblib instead."
+            f"{name} = {value!r} is custom code, which this format cannot store. Save "
+            "with joblib instead."
         )
 
 
@@ -156,7 +158,9 @@ class Decoder:
             return (_OBJECTIVES | _OPTIMIZERS)[value["class"]]
         if set(value) == {"objective", "fields"}:
             return _OBJECTIVES[value["objective"]](**value["fields"])
-        raise ModelFileError(f"The file holds something unknown: {sorted(value)[:5]}.")
+        raise ModelFileError(
+            f"The file holds an unknown kind of value: {sorted(value)[:5]}."
+        )
 
     def _array(self, value: dict[str, Any]) -> np.ndarray[Any, Any]:
         dtype = np.dtype(value["dtype"])

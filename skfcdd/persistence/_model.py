@@ -352,7 +352,7 @@ def _check(model: FittedModel, kind: str) -> None:
         ),
     ):
         if not holds:
-            raise ModelFileError(f"The file has an impossible {name}: {value!r}.")
+            raise ModelFileError(f"The file has an invalid {name}: {value!r}.")
 
 
 def _is_format(images: ImageFormat) -> bool:
@@ -448,7 +448,9 @@ def _memory(
     own = numbers_of(MEMORY, numbers)
     if described is None:
         if own:
-            raise ModelFileError("The file holds numbers of a memory it does not name.")
+            raise ModelFileError(
+                "The file holds the arrays of a memory bank that it does not describe."
+            )
         return None
     if tuple(own["units"].shape) == (3,):  # before memories compared whole images
         own["units"] = F.pad(own["units"], (0, 1))
@@ -510,11 +512,13 @@ def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> No
         and units == (4,)
     )
     if not (type(size) is int and size % 2 == 1 and 0 < size < 100):
-        raise ModelFileError(f"The file has a memory with patch_size={size!r}.")
+        raise ModelFileError(f"The file has a memory bank with patch_size={size!r}.")
     if not (type(block) is int and 0 < block < 100):
-        raise ModelFileError(f"The file has a memory with block={block!r}.")
+        raise ModelFileError(f"The file has a memory bank with block={block!r}.")
     if not (_is_number(position, -1e-9) and agree):
-        raise ModelFileError(f"The file has a memory with impossible shapes {shapes}.")
+        raise ModelFileError(
+            f"The file has a memory bank with invalid shapes {shapes}."
+        )
 
 
 def _light(
@@ -532,7 +536,7 @@ def _light(
         return restore_light(described, own, dark, shape)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
-            f"The file has an impossible light: {described!r}."
+            f"The file has an invalid light: {described!r}."
         ) from error
 
 
@@ -587,14 +591,14 @@ def _check_backbone(backbone: Any) -> None:
     if backbone is None:
         raise ModelFileError(
             "The model was fitted with a module or a callable as backbone, whose code "
-            "is not in the file. Give it: load(path, backbone=...)."
+            "is not in the file. Pass it with load(path, backbone=...)."
         )
     if isinstance(backbone, str) and backbone.startswith("timm:"):
         name = backbone.removeprefix("timm:")
         if not name.replace("_", "").replace(".", "").isalnum() or ".." in name:
             raise ModelFileError(
-                f"The file names the backbone {backbone!r}, which is no plain name of "
-                f"a network of timm, and is not fetched."
+                f"The file names the backbone {backbone!r}, which is not a plain name "
+                "of a timm network, and is not downloaded."
             )
 
 

@@ -69,11 +69,11 @@ def check_places(
         allowed = _STRIDES * field.stride[axis] + _EXTENTS * seen
         if not np.isnan(off).all() and np.nanmedian(off) > allowed:
             warn_caller(
-                f"By the receptive field that was measured ({field}), spots at "
-                f"{name} {_listed(spots[:, axis])} of an image of {image_shape} pixels "
-                f"move the map around {name} {_listed(answers[:, axis])}: heatmaps "
-                f"will show defects in the wrong places. Does the backbone keep the "
-                f"places of what it sees?",
+                f"According to the measured receptive field ({field}), spots at "
+                f"{name} {_listed(spots[:, axis])} of an image of {image_shape} "
+                f"pixels move the map around {name} {_listed(answers[:, axis])}: "
+                "heatmaps will show defects in the wrong places. Check that the "
+                "backbone preserves positions.",
                 ReceptiveFieldWarning,
             )
             return

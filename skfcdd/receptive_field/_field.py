@@ -74,8 +74,8 @@ class ReceptiveField:
         if n_cells > len(own):
             raise ValueError(
                 f"Got n_cells={n_cells}, but the field was measured for {len(own)} "
-                f"cells along axis {axis}, which are not on a regular grid. Measure it "
-                f"for images of the size in question."
+                f"cells along axis {axis}, which are not on a regular grid. Measure "
+                "it for images of the intended size."
             )
         return np.array(own[:n_cells], dtype=np.float64)
 

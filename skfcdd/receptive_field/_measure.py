@@ -81,10 +81,11 @@ def measure_receptive_field(
         axes = [_Axis(_line(probe, image_shape, n_channels, a)).found for a in (0, 1)]
     if not all(found.sure for found in axes):
         warn_caller(
-            f"Where the cells of the map lie cannot be told from what they see of "
-            f"images of {image_shape} pixels, for all see about the same. They are "
-            f"taken to be spread evenly over the image. For heatmaps that show places, "
-            f"choose larger images, or a backbone with a smaller receptive field.",
+            "The positions of the cells of the map cannot be measured on images of "
+            f"{image_shape} pixels, because all cells see nearly the same pixels. The "
+            "cells are assumed to be spread evenly over the image. For heatmaps that "
+            "localise, use larger images, or a backbone with a smaller receptive "
+            "field.",
             ReceptiveFieldWarning,
         )
     rows, columns = axes

@@ -53,7 +53,9 @@ class Probe:
         try:
             output = self._run(images)
             if len(output) != len(images):
-                raise ValueError("Images are not mapped one by one.")
+                raise ValueError(
+                    "The outputs of images in a batch depend on each other."
+                )
         except REFUSALS:
             if len(images) == 1:
                 raise
@@ -61,7 +63,7 @@ class Probe:
             return self(images)
         if not output.numel():
             size = tuple(images.shape[2:])
-            raise ValueError(f"No cells are left of an image of {size} pixels.")
+            raise ValueError(f"The output for an image of {size} pixels has no cells.")
         if isinstance(output, AlikeChannels):
             output = output.lone
         return output.isnan()

@@ -119,7 +119,7 @@ class ThinChannels(TorchFunctionMode):
         if done is not None:
             return done
         if _is_in_place(name) or kwargs.get("inplace") or "out" in kwargs:
-            raise NotImplementedError(f"{name} writes into channels that are shared.")
+            raise NotImplementedError(f"{name} writes into shared channels.")
         return func(*map(_full, args), **{k: _full(v) for k, v in kwargs.items()})
 
 

@@ -134,7 +134,7 @@ class ModelCard:
         make = makers.get(target.suffix.lower())
         if make is None:
             raise ValueError(
-                f"A card is written as HTML or Markdown: name a file that ends in "
+                "A card is written as HTML or Markdown: expected a file that ends in "
                 f".html or .md. Got {str(target)!r}."
             )
         with written_at_once(target) as temporary:
@@ -204,7 +204,9 @@ def model_card(
     """
     check_model(estimator, "anomaly_score", "explain")
     if (X is None) != (y is None):
-        raise ValueError("Figures take images and their labels: give X and y, or none.")
+        raise ValueError(
+            "Metrics need images and labels: pass both X and y, or neither."
+        )
     truth = None if X is None else read_truth(estimator, y, count(X))
     return card_of(
         estimator,
@@ -278,7 +280,7 @@ def _file_facts(path: Path) -> Facts:
         if info["note"]:
             found["note"] = plain_name(info["note"])
         found |= {
-            f"measured at the time: {plain_name(name)}": f"{value:.4f}"
+            f"recorded at training: {plain_name(name)}": f"{value:.4f}"
             for name, value in (info["metrics"] or {}).items()
         }
     return found

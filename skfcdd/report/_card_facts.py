@@ -50,7 +50,7 @@ def network_facts(estimator: Any) -> Facts:
     found, model = {"kind": _kind(estimator)}, _fitted(estimator)
     labels = convention_of(estimator)
     found["labels"] = (
-        "masks of pixels"
+        "pixel masks"
         if labels.judges_pixels
         else f"{', '.join(map(str, labels.classes.tolist()))}; {labels.anomaly_label} "
         f"means anomaly"
@@ -64,7 +64,7 @@ def network_facts(estimator: Any) -> Facts:
     parameters = sum(p.numel() for p in model.module.parameters())
     found["parameters"] = f"{parameters:,}"
     if model.memory is not None:
-        found["memory of normal features"] = "yes, added to the map of the network"
+        found["memory bank"] = "yes, added to the anomaly map of the network"
     return found
 
 
@@ -82,7 +82,7 @@ def data_facts(estimator: Any) -> Facts:
     if len(used.trained):
         found["trained on"] = f"{len(used.trained)} different images"
     if len(used.selected):
-        found["stopped early by"] = f"{len(used.selected)} other images"
+        found["early stopping on"] = f"{len(used.selected)} other images"
     parameters = estimator.get_params(deep=False)
     for name, label in (
         ("synthetic", "synthetic anomalies"),
@@ -98,7 +98,7 @@ def calibration_facts(estimator: Any) -> Facts:
     """The threshold, and what can be promised of false alarms."""
     threshold = float(estimator.threshold_)
     pixels = convention_of(estimator).judges_pixels
-    found = {"threshold of pixels" if pixels else "threshold": f"{threshold:.4g}"}
+    found = {"pixel threshold" if pixels else "threshold": f"{threshold:.4g}"}
     model = _fitted(estimator)
     if model is None:
         return found
@@ -115,7 +115,7 @@ def calibration_facts(estimator: Any) -> Facts:
         mean = (above + 1) / (n + 1)
         # The threshold is one of the scores.
         most = rate_limits(above, n, _CONFIDENCE)[1]
-        found["false alarms to expect"] = (
+        found["expected false alarms"] = (
             f"at most {mean:.1%} of good images on average over calibration sets; with "
             f"{_CONFIDENCE:.0%} confidence at most {most:.1%} with this one"
         )
@@ -198,34 +198,34 @@ def limits(estimator: Any) -> list[str]:
     """Where the model ends, as far as it knows itself."""
     h, w, c = estimator.image_shape_
     said = [
-        f"It takes images of {h} x {w} pixels with {c} channel{'s' * (c > 1)}, made "
-        f"as those of training were. Its threshold promises nothing for images under "
-        f"another lamp, from another camera, or of another product.",
-        "It finds what differs from normal images. A difference that does not show at "
-        "this resolution cannot be found.",
+        f"It expects images of {h} x {w} pixels with {c} channel{'s' * (c > 1)}, "
+        "taken like the training images. Its threshold is not valid for other "
+        "lighting, another camera, or another product.",
+        "It finds differences from normal images, except those not visible at this "
+        "resolution.",
     ]
     model = _fitted(estimator)
     if model is None:
         return said
     n = len(model.calibration_scores)
     said.append(
-        f"Its {n} calibration images can guarantee a rate of false alarms of "
-        f"{1 / (n + 1):.2%} or more, and no lower one."
+        f"Its {n} calibration images cannot guarantee a false alarm rate below "
+        f"{1 / (n + 1):.2%}."
         if n
-        else "It has no calibration images, so no rate of false alarms is guaranteed."
+        else "It has no calibration images, so no false alarm rate is guaranteed."
     )
     field = model.receptive_field
     if field is not None:
         rows, columns = model.reach
         if rows >= h and columns >= w:
             said.append(
-                "A cell of its map can depend on the whole image, so heat may lie "
-                "beside the defect that causes it."
+                "A cell of its map can depend on the whole image, so heat may appear "
+                "away from the defect that causes it."
             )
         else:
             said.append(
-                f"A cell of its map depends on {rows:g} x {columns:g} pixels. What is "
-                f"wrong only in view of the rest of the image, such as a missing part, "
-                f"may not be found."
+                f"A cell of its map depends on {rows:g} x {columns:g} pixels. Defects "
+                "that show only in relation to the rest of the image, such as a "
+                "missing part, may not be found."
             )
     return said

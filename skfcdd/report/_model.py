@@ -62,7 +62,7 @@ def examine(
     if scores is None:
         scores = decisive_scores(estimator, X, heatmaps)
     if not (np.isfinite(heatmaps).all() and np.isfinite(scores).all()):
-        raise ValueError("The scores or heatmaps of the model hold NaN or infinity.")
+        raise ValueError("The scores or heatmaps of the model contain NaN or infinity.")
     places = heatmaps.reshape(len(heatmaps), -1).argmax(axis=1)
     rows, columns = np.unravel_index(places, heatmaps.shape[1:])
     peaks = [

@@ -103,8 +103,8 @@ class Review:
         """
         if len(classes) != 2:
             raise ValueError(
-                f"classes must be two labels, of good images and of defects. Got "
-                f"{classes!r}."
+                "classes must be two labels: that of good images and that of defects. "
+                f"Got {classes!r}."
             )
         if on_missing not in ("raise", "ignore"):
             raise ValueError(
@@ -113,7 +113,7 @@ class Review:
         given = [plain_name(name) for name in names]
         twice = repeated(given)
         if twice is not None:
-            raise ValueError(f"names must differ, but {twice!r} occurs twice.")
+            raise ValueError(f"names must be unique, but {twice!r} occurs twice.")
         place = {name: row for row, name in enumerate(given)}
         known = {
             name: label
@@ -124,8 +124,8 @@ class Review:
         if missing and on_missing == "raise":
             raise ValueError(
                 f"{len(missing)} of {len(known)} marked images are not among names, "
-                f"the first {missing[0]!r}. Give the names of the report; "
-                f"on_missing='ignore' leaves such images out."
+                f"the first {missing[0]!r}. Pass the names used in the report; "
+                "on_missing='ignore' skips missing images."
             )
         pairs = sorted((place[k], label) for k, label in known.items() if k in place)
         rows = np.array([row for row, _ in pairs], dtype=np.intp)
@@ -169,8 +169,8 @@ class Review:
         if len(unknown):
             raise ValueError(
                 f"y has the label(s) {unknown[:10].tolist()}, which are not among "
-                f"classes={tuple(classes)!r}: name the labels of good images and of "
-                f"defects."
+                f"classes={tuple(classes)!r}. Pass the labels of good images and of "
+                "defects as classes=."
             )
         rows, marked = self.marked(given, classes=classes, on_missing=on_missing)
         corrected = labels.astype(np.result_type(labels, np.asarray(classes)))
@@ -252,8 +252,7 @@ def read_review(path: str | os.PathLike[str]) -> Review:
         csv.Error,
     ) as error:
         raise ValueError(
-            f"{str(path)!r} is no review that a report has exported, or it is "
-            f"damaged: {error}"
+            f"{str(path)!r} is damaged or was not exported from a report: {error}"
         ) from error
     return review
 
@@ -281,10 +280,13 @@ def _from_csv(text: str) -> Review:
     if not rows or not all(isinstance(rows[0].get(name), str) for name in needed):
         raise ValueError(f"expected rows with the columns {', '.join(needed)}.")
     if any(None in row for row in rows):
-        raise ValueError("there is a row with more values than there are columns.")
+        raise ValueError("a row has more values than there are columns.")
     thresholds = {(row["threshold"], row["model_threshold"]) for row in rows}
     if len(thresholds) != 1:
-        raise ValueError(f"expected one threshold in all rows, got {len(thresholds)}.")
+        raise ValueError(
+            f"expected the same threshold in all rows, got {len(thresholds)} "
+            "thresholds."
+        )
     threshold, model_threshold = (float(value) for value in thresholds.pop())
     return _checked(
         [_unquoted(row["name"]) for row in rows],

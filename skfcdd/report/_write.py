@@ -260,7 +260,7 @@ def write_known(
     )
     marks = _marks(review, content.names)
     if title is None:
-        title = f"Images as seen by {type(estimator).__name__}"
+        title = f"Images scored by {type(estimator).__name__}"
     return _write(content, Path(path), plain_name(title), marks, n_images)
 
 
@@ -318,8 +318,8 @@ def _names(names: Sequence[Any] | None, X: Any, n: int) -> list[str]:
     twice = repeated(given)
     if twice is not None:
         raise ValueError(
-            f"names must differ, but {twice!r} occurs twice: a review tells images "
-            f"apart by them."
+            "names must be unique, because a review identifies images by name, but "
+            f"{twice!r} occurs twice."
         )
     return given
 
@@ -357,7 +357,7 @@ def _marks(
     missing = [name for name in made if name not in place]
     if missing:
         raise ValueError(
-            f"{len(missing)} of {len(made)} images that review has marked are not "
-            f"among names, the first {missing[0]!r}."
+            f"{len(missing)} of {len(made)} images marked in review are not among "
+            f"names, the first {missing[0]!r}."
         )
     return {str(place[name]): mark for name, mark in made.items()}

@@ -102,7 +102,7 @@ class _Server:
             except RefusedError as refused:
                 status, body = refused.status, {"error": str(refused)}
             except self._gone():  # the client has disconnected
-                status, body = 499, {"error": "The client has gone."}
+                status, body = 499, {"error": "The client disconnected."}
             except Exception as error:
                 # Other requests may succeed; the cause is only logged.
                 _log(error)
@@ -177,13 +177,13 @@ class _Server:
                 raise ValueError("expected a list")
             if len(given) > self.limits.max_images:
                 raise RefusedError(
-                    413, f"At most {self.limits.max_images} images are taken at once."
+                    413, f"A request can hold at most {self.limits.max_images} images."
                 )
             return [base64.b64decode(text, validate=True) for text in given]
         except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
             raise RefusedError(
                 422,
-                'Expected JSON, {"images": [...]}, with files of images in base64.',
+                'Expected JSON, {"images": [...]}, with image files in base64.',
             ) from None
 
     async def health(self, request: Any) -> Any:

@@ -43,14 +43,14 @@ class Metrics:
     def text(self, waiting: int) -> str:
         """All numbers in the text format of Prometheus."""
         with self._lock:
-            lines = _head("skfcdd_requests_total", "counter", "Requests answered.")
+            lines = _head("skfcdd_requests_total", "counter", "Requests handled.")
             lines += [
                 f'skfcdd_requests_total{{path="{path}",status="{status}"}} {n}'
                 for (path, status), n in sorted(self._requests.items())
             ]
             for name, words in (
                 ("images", "Images scored."),
-                ("anomalies", "Images called anomalous."),
+                ("anomalies", "Images classified as anomalous."),
                 ("batches", "Batches of images scored together."),
             ):
                 full = f"skfcdd_{name}_total"
@@ -58,14 +58,16 @@ class Metrics:
                     *_head(full, "counter", words),
                     f"{full} {self._numbers[name]}",
                 ]
-            lines += _head("skfcdd_images_waiting", "gauge", "Images that wait.")
+            lines += _head(
+                "skfcdd_images_waiting", "gauge", ("Images waiting to be scored.")
+            )
             lines.append(f"skfcdd_images_waiting {waiting}")
             lines += self._times()
         return "\n".join(lines) + "\n"
 
     def _times(self) -> list[str]:
         name, total = "skfcdd_request_seconds", 0
-        lines = _head(name, "histogram", "Time from a request to its answer.")
+        lines = _head(name, "histogram", "Time from request to response.")
         for end, n in zip([*map(str, _ENDS), "+Inf"], self._buckets, strict=True):
             total += n
             lines.append(f'{name}_bucket{{le="{end}"}} {total}')

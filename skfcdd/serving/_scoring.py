@@ -120,8 +120,8 @@ class Scorer:
                 if h * w > self.limits.max_pixels:
                     raise RefusedError(
                         413,
-                        f"The image has {h} x {w} pixels. At most "
-                        f"{self.limits.max_pixels:,} are taken.",
+                        f"The image has {h} x {w} pixels, but at most "
+                        f"{self.limits.max_pixels:,} are accepted.",
                     )
                 return file[:][0]
             except (OSError, ValueError) as error:

@@ -86,7 +86,9 @@ class Threshold:
         weights = None
         if sample_weight is not None:
             if not self.needs_anomalies:
-                raise ValueError(f"{type(self).__name__} takes no sample_weight.")
+                raise ValueError(
+                    f"{type(self).__name__} does not support sample_weight."
+                )
             weight = column_or_1d(sample_weight).astype(np.float64)
             weights = weight[~truth], weight[truth]
         if names is None:
@@ -113,13 +115,14 @@ class Threshold:
         """
         if n_normal == 0:
             raise CalibrationError(
-                f"A threshold cannot be set on anomalies alone: got {n_anomalous} "
-                f"anomalous and 0 normal images to calibrate on."
+                f"A threshold cannot be set on anomalies only: got {n_anomalous} "
+                "anomalous and 0 normal images to calibrate on."
             )
         if self.needs_anomalies and n_anomalous == 0:
             raise CalibrationError(
-                f"threshold={self} needs labelled anomalies, but got normal images "
-                f"alone. Give some in y, or take 'quantile' or FalseAlarmRate."
+                f"threshold={self} needs labelled anomalies, but got only normal "
+                "images. Label some anomalies in y, or use 'quantile' or "
+                "FalseAlarmRate."
             )
 
     def choose(

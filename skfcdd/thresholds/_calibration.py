@@ -16,13 +16,13 @@ _CONFIDENCE = 0.95
 _SOURCES = {
     "held-out": " that were held out of training",
     "out-of-fold": ", each scored by a network that was not trained on it",
-    "given": " that calibrate was given",
+    "given": " passed to calibrate",
 }
 _HELD = {
     "held-out": "holds on average for images of the same kind, whatever their scores",
     "out-of-fold": (
-        "is approximate: the network was then trained on all images, and its scores "
-        "are taken to be distributed as those of the networks that were not"
+        "is approximate: the final network was trained on all images, and its scores "
+        "are assumed to be distributed like those of the networks of the folds"
     ),
     "given": "holds on average for images of the same kind, whatever their scores",
 }
@@ -113,11 +113,11 @@ class Calibration:
         low, high = (100 * end for end in self.range)
         units = "groups of images" if self.grouped else "images"
         return (
-            f"A false-alarm rate of {100 * (self.rate or 0):.3g} % needs at least "
-            f"{self.n_required} normal {units} to calibrate on, and there are "
+            f"A false alarm rate of {100 * (self.rate or 0):.3g} % needs at least "
+            f"{self.n_required} normal {units} for calibration, but there are "
             f"{self.n_groups}: between {low:.0f} and {high:.0f} % of good images may "
-            f"be called anomalous. The threshold is an estimate beyond the scores that "
-            f"there are. Add good images, or calibrate(X) on others."
+            "be flagged. The threshold is extrapolated beyond the calibration scores. "
+            "Add good images, or call calibrate(X) with further ones."
         )
 
     def __str__(self) -> str:
@@ -132,7 +132,7 @@ class Calibration:
             return text
         low, high = (100 * end for end in self.range)
         return (
-            f"{text} The rate of false alarms asked for, {100 * self.rate:.3g} %, "
-            f"{_HELD[self.source]}. For this one threshold, these images leave room "
-            f"for {low:.1f} to {high:.1f} %."
+            f"{text} The requested false alarm rate, {100 * self.rate:.3g} %, "
+            f"{_HELD[self.source]}. For this particular threshold, these images are "
+            f"compatible with {low:.1f} to {high:.1f} %."
         )

@@ -24,13 +24,13 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="Model file: .skfcdd.")],
+    model: Annotated[Path, typer.Argument(help="Model file, .skfcdd.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model to write.")],
     folder: Annotated[
         Path | None,
         typer.Argument(
             help="Good images not used for training, or a folder or table with a part "
-            "'calibration' or 'val'."
+            "named 'calibration' or 'val'."
         ),
     ] = None,
     review: Annotated[
@@ -100,10 +100,10 @@ def _rule(
     from skfcdd.thresholds import FalseAlarmRate
 
     if false_alarm_rate is not None and threshold is not None:
-        raise typer.BadParameter("Give --threshold or --false-alarm-rate, not both.")
+        raise typer.BadParameter("Pass --threshold or --false-alarm-rate, not both.")
     if false_alarm_rate is not None and not has_images:
         raise typer.BadParameter(
-            "--false-alarm-rate rests on images: name a folder of good ones."
+            "--false-alarm-rate needs images: pass a folder of good ones."
         )
     if false_alarm_rate is not None:
         return FalseAlarmRate(false_alarm_rate)
@@ -111,6 +111,6 @@ def _rule(
         return threshold
     if marks is None:
         raise typer.BadParameter(
-            "Name a folder of good images, or give --threshold or --review."
+            "Pass a folder of good images, --threshold or --review."
         )
     return threshold_of(marks, model)

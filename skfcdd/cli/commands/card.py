@@ -54,7 +54,7 @@ def card(
     for path in outputs:
         if path.suffix.lower() not in (".html", ".htm", ".md"):
             raise typer.BadParameter(
-                f"--output {path}: name a file that ends in .html or .md."
+                f"--output {path}: expected a file that ends in .html or .md."
             )
     source = None
     if folder is not None:

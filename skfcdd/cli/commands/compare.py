@@ -19,7 +19,7 @@ _NOT_SHOWN = 3
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="Present model: .skfcdd or .onnx.")],
+    first: Annotated[Path, typer.Argument(help="Current model, .skfcdd or .onnx.")],
     second: Annotated[
         Path, typer.Argument(help="New model, of any kind and image size.")
     ],
@@ -35,15 +35,15 @@ def compare(
         typer.Option(
             "--output",
             "-o",
-            help="HTML file to write, with the images they disagree on.",
+            help="HTML file to write, with the images on which the models disagree.",
         ),
     ] = None,
     not_worse_by: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Exit with 3 unless the new model is shown not to be worse by more "
-            "than this in AUROC, false alarms and misses, such as 0.02.",
+            help="Exit with status 3 unless the new model is shown to be at most this "
+            "much worse in AUROC, false alarms and misses, such as 0.02.",
         ),
     ] = None,
     normal: Normal = None,
@@ -73,7 +73,7 @@ def compare(
     console.conclude(outcome, as_json)
     if not_shown:
         print(
-            f"skfcdd: not shown to be no worse by more than {not_worse_by:g}: "
+            f"skfcdd: the new model may be worse by more than {not_worse_by:g} in: "
             f"{', '.join(not_shown)}",
             file=sys.stderr,
         )

@@ -15,8 +15,8 @@ __all__ = ["export"]
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model: .skfcdd.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="Model file, .skfcdd.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
     as_json: AsJson = False,
 ) -> None:
     """Export a model to ONNX, and compare it with the original."""
@@ -31,7 +31,8 @@ def export(
     outcome = console.Outcome(
         {"model": str(model), "onnx": str(output), **asdict(parity)},
         [
-            f"Wrote {output} ({size_of(output)}), and compared it with {model}:",
+            f"Wrote {output} ({size_of(output)}), whose results were compared with "
+            f"{model}:",
             *(f"  {line}" for line in str(parity).splitlines()),
         ],
         [command("predict", output, "IMAGES", "-o", "scores.csv")],

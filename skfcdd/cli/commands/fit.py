@@ -46,8 +46,8 @@ def fit(
     review: Annotated[
         Path | None,
         typer.Option(
-            help="Marks exported from a report. They replace labels, and the marked "
-            "images are used for training, in whichever part they are."
+            help="Marks exported from a report. They replace labels, and all marked "
+            "images are used for training, whatever their part."
         ),
     ] = None,
     size: Annotated[
@@ -73,7 +73,9 @@ def fit(
     ] = "auto",
     weights: Annotated[
         str,
-        typer.Option(help="auto, imagenet, a weights file, or none for random."),
+        typer.Option(
+            help=("Initial weights: auto, imagenet, a file, or none for random ones.")
+        ),
     ] = "auto",
     frozen: Annotated[
         int | None,
@@ -82,7 +84,7 @@ def fit(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Number of epochs. Default: auto.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images in a batch.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=2, help="Batch size.")] = 16,
     pooling: Annotated[
         str, typer.Option(help="Score pooling: mean, max, or a share such as 0.02.")
     ] = "mean",
@@ -91,14 +93,21 @@ def fit(
     ] = "mixed",
     normalize: Annotated[
         str,
-        typer.Option(help="auto, standard, contrast, imagenet, flat-field or local."),
+        typer.Option(
+            help=(
+                "Normalisation: Normalisation: auto, standard, contrast, imagenet, "
+                "flat-field or local."
+            )
+        ),
     ] = "auto",
     contamination: Annotated[
         float, typer.Option(help="Proportion of good images that may be flagged.")
     ] = 0.05,
     false_alarm_rate: Annotated[
         float | None,
-        typer.Option(help="Guarantee this rate of false alarms instead."),
+        typer.Option(
+            help=("Guarantee this rate of false alarms instead of --contamination.")
+        ),
     ] = None,
     validation_fraction: Annotated[
         float | None,
@@ -106,7 +115,9 @@ def fit(
     ] = None,
     page: Annotated[
         int | None,
-        typer.Option(min=0, help="Index of the image in files with several."),
+        typer.Option(
+            min=0, help=("Index of the image to read from files that hold several.")
+        ),
     ] = None,
     mode: Annotated[Mode, typer.Option(help="Channels of the files.")] = Mode.auto,
     device: Device = "auto",
@@ -171,5 +182,5 @@ def fit(
 def _end(interrupted: bool) -> None:
     """Report an interruption by the user with the exit code, too."""
     if interrupted:
-        print("Stopped; the model was written.", file=sys.stderr)
+        print("Interrupted; the model was written.", file=sys.stderr)
         raise typer.Exit(130)

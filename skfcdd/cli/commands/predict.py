@@ -17,7 +17,7 @@ __all__ = ["predict"]
 
 def predict(
     model: Saved,
-    folder: Annotated[Path, typer.Argument(help="Folder, table, or image.")],
+    folder: Annotated[Path, typer.Argument(help="Folder, table or image.")],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -29,14 +29,14 @@ def predict(
         Path | None,
         typer.Option(
             help="Second table to write: box, area and peak of each defect in "
-            "anomalous images, in pixels of the files."
+            "anomalous images, in pixels of the original files."
         ),
     ] = None,
     heatmaps: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for pictures: the heatmap over each image, with outlines of "
-            "marked regions, verdict, score and threshold."
+            help="Folder for pictures: each image overlaid with its heatmap, outlines "
+            "of marked regions, prediction, score and threshold."
         ),
     ] = None,
     masks: Annotated[
@@ -66,7 +66,7 @@ def predict(
 
     if layout is not Layout.overlay and heatmaps is None:
         raise typer.BadParameter(
-            f"--layout {layout.value} is about pictures: name their folder, --heatmaps."
+            f"--layout {layout.value} needs a folder for the pictures: --heatmaps."
         )
     loaded = Model(model, device)
     lines = rows is Rows.jsonl or (as_json and output is None)

@@ -44,7 +44,7 @@ def report(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(min=1, help="Maximum number of images, wrong verdicts first."),
+        typer.Option(min=1, help="Maximum number of images; errors come first."),
     ] = None,
     max_side: Annotated[
         int | None,

@@ -26,7 +26,8 @@ def serve(
     max_waiting: Annotated[
         int,
         typer.Option(
-            min=1, help="Maximum number of waiting images; others get status 503."
+            min=1,
+            help=("Maximum number of images waiting; further requests get status 503."),
         ),
     ] = 256,
     timeout: Annotated[

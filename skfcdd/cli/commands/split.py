@@ -32,8 +32,9 @@ def split(
     group: Annotated[
         str | None,
         typer.Option(
-            help="Regular expression whose match in a file name, or its first group in "
-            "parentheses, is the group, such as '^part[0-9]+'. Groups are not split."
+            help="Regular expression; its match in the file name, or the first "
+            "parenthesised part of it, names the group, such as '^part[0-9]+'. "
+            "Groups are not split."
         ),
     ] = None,
     seed: Seed = 0,
@@ -53,8 +54,8 @@ def split(
 
     if not (train > 0 and calibration > 0 and train + calibration < 1):
         raise typer.BadParameter(
-            f"--train {train:g} and --calibration {calibration:g} must be above 0, and "
-            f"below 1 together: the rest is for testing."
+            f"--train {train:g} and --calibration {calibration:g} must be above 0 and "
+            "sum to less than 1: the rest is for testing."
         )
     outcome = _splitting.split(
         Source(folder, masks, normal, label and label.value),

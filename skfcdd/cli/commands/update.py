@@ -15,13 +15,13 @@ __all__ = ["update"]
 
 
 def update(
-    model: Annotated[Path, typer.Argument(help="Present model: .skfcdd.")],
+    model: Annotated[Path, typer.Argument(help="Current model, .skfcdd.")],
     folder: Annotated[Path, typer.Argument(help="Folder of the marked images.")],
     review: Annotated[
         Path, typer.Option(help="Marks exported from a report on this folder.")
     ],
     train: Annotated[
-        Path, typer.Option(help="Training images of the model, as for fit.")
+        Path, typer.Option(help="Images the model was trained on, as for fit.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Model file to write.")

@@ -23,7 +23,7 @@ def watch(
         typer.Option(
             "--output",
             "-o",
-            help="JSON Lines file to append to. A later run continues it.",
+            help="JSON Lines file to append to. Later runs continue it.",
         ),
     ] = Path("verdicts.jsonl"),
     poll: Annotated[
@@ -31,7 +31,10 @@ def watch(
     ] = 1.0,
     settle: Annotated[
         float,
-        typer.Option(min=0.0, help="Seconds without changes until a file is complete."),
+        typer.Option(
+            min=0.0,
+            help=("Seconds without changes after which a file counts as complete."),
+        ),
     ] = 1.0,
     patience: Annotated[
         float,
@@ -46,7 +49,10 @@ def watch(
         int,
         typer.Option(
             min=0,
-            help="Number of first images as the reference for drift; 0 disables it.",
+            help=(
+                "Number of first images that serve as the reference for drift; 0 "
+                "disables it."
+            ),
         ),
     ] = 200,
     false_alarm_probability: Annotated[

@@ -21,8 +21,8 @@ function drawErrors() {
   const list = known ? worstErrors() : [];
   const n = allRows.filter(isWrong).length;
   byId("errors-note").textContent = n
-    ? `${many(n, "wrong verdict")}; the clearest first. Open one to see it large.`
-    : "No verdict is wrong at this threshold.";
+    ? `${many(n, "error")}; the largest first. Click one to enlarge it.`
+    : "There are no errors at this threshold.";
   const key = list.join();
   if (key !== errorsShown) {
     errorsShown = key;
@@ -61,21 +61,21 @@ function drawVerdict(counts) {
   const own = state.threshold === data.model.threshold;
   const start = own ? "At the model’s threshold" : "At this threshold";
   const parts = [];
-  if (tp + fn) parts.push(`${tp} of ${many(tp + fn, "defect")} ${tp === 1 ? "is" : "are"} found`);
+  if (tp + fn) parts.push(`${tp} of ${many(tp + fn, "defect")} ${tp === 1 ? "is" : "are"} detected`);
   if (fp + tn) {
     parts.push(`${fp} of ${many(fp + tn, "good image")} ${fp === 1 ? "raises" : "raise"} a false alarm`);
   }
   if (!parts.length) {
     const n = counts.anomalies;
-    parts.push(`${n} of ${many(nImages, "image")} ${n === 1 ? "is" : "are"} called anomalous`);
+    parts.push(`${n} of ${many(nImages, "image")} ${n === 1 ? "is" : "are"} classified as anomalous`);
   }
   byId("verdict").textContent = `${start}, ${parts.join(", and ")}.`;
   const n = data.model.n_calibration;
   const few = own && n !== null && n < FEW_GOOD;
   byId("few").hidden = !few;
   if (few) {
-    byId("few").textContent = `This threshold rests on ${many(n, "good image")} only: on new images ` +
-      "it may do otherwise. Calibrate on more good images.";
+    byId("few").textContent = `This threshold was set on only ${many(n, "good image")}, so it may perform ` +
+      "differently on new images. Calibrate on more good images.";
   }
 }
 
@@ -119,7 +119,7 @@ function startNext() {
       } catch (error) {
         /* Then the reader copies what is chosen here. */
         window.getSelection().selectAllChildren(code);
-        byId("review-said").textContent = "Chosen: press Ctrl+C to copy it.";
+        byId("review-said").textContent = "Selected: press Ctrl+C to copy.";
       }
     });
   }

@@ -20,7 +20,7 @@ function drawConfusion(counts) {
     );
   } else {
     table.replaceChildren(
-      element("tr", {}, element("td"), head("called normal", "col"), head("called anomalous", "col")),
+      element("tr", {}, element("td"), head("predicted normal", "col"), head("predicted anomalous", "col")),
       element("tr", {}, head("good", "row"), cell(tn, "right", "normal"), cell(fp, fp ? "wrong" : "right", many(fp, "false alarm").replace(/^\d+ /, ""))),
       element("tr", {}, head("defect", "row"), cell(fn, fn ? "wrong" : "right", "missed"), cell(tp, "right", "found")),
     );
@@ -30,7 +30,7 @@ function drawConfusion(counts) {
     ? state.marks.filter((_, i) => truthOf(i) !== data.truth[i]).length
     : 0;
   const words = [];
-  if (known === 0) words.push("There are no labels, so that nothing is right or wrong.");
+  if (known === 0) words.push("There are no labels, so predictions cannot be checked.");
   else if (unknown) words.push(`${many(unknown, "image")} without a label or mark.`);
   if (overruled) words.push(`${many(overruled, "label")} overruled by marks.`);
   byId("truth-note").textContent = words.join(" ");
@@ -78,7 +78,7 @@ function makeKinds() {
     element("th", { scope: "col" }, text),
   );
   table.replaceChildren(
-    element("caption", { class: "hidden" }, "Share of each kind that is called anomalous"),
+    element("caption", { class: "hidden" }, "Share of each kind that is classified as anomalous"),
     element("thead", {}, element("tr", {}, ...head)),
   );
   const body = element("tbody");
@@ -230,8 +230,8 @@ function drawRoc() {
   if (!roc) {
     charts.roc = null;
     byId("roc-title").textContent = "ROC curve";
-    byId("roc-note").textContent = `It says something from ${LEAST} good images and ${LEAST} defects on; ` +
-      `now there are ${groups.good.length} and ${groups.bad.length}.`;
+    byId("roc-note").textContent = `It needs at least ${LEAST} good images and ${LEAST} defects; ` +
+      `there are ${groups.good.length} and ${groups.bad.length}.`;
     return;
   }
   byId("roc-title").textContent = `ROC curve, area ${roc.area.toFixed(3)}`;

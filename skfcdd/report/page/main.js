@@ -69,8 +69,8 @@ function startLooks() {
   follow();
   byId("scale-low").textContent = shown(scaleLow, 3);
   byId("scale-high").textContent = shown(scaleHigh, 3);
-  byId("scale").title = "The colours of all heatmaps: from the first value, below which " +
-    "nothing is drawn, to the second and above.";
+  byId("scale").title = "Colour scale of all heatmaps. Nothing is drawn below the first value; " +
+    "values above the second have the colour of the second.";
   const bar = byId("scale-bar").getContext("2d");
   const colours = new ImageData(256, 1);
   const pixels = new Uint32Array(colours.data.buffer);
@@ -191,10 +191,10 @@ function drawAbout() {
     ...model.facts.map(([name, value]) => [name[0].toUpperCase() + name.slice(1), value]),
     ["Score", scoreText(model)],
     ["Heatmap", `One scale for all images. Values are rounded to 256 levels: up to ${shown(scaleHigh, 3)} they are off by at most ${shown(levelError(data.levels.indexOf(scaleHigh) - 1), 2)}, above it by ${percent(levelError(250) / data.levels[250])}.`],
-    ["Parts", model.parts && `Heatmaps are a sum: “${model.parts[0]}”, which the network has learned, and “${model.parts[1]}”, the distance from a memory of good images. The bar below an image shows how much of its score comes from each.`],
+    ["Parts", model.parts && `Heatmaps are a sum: “${model.parts[0]}”, learned by the network, and “${model.parts[1]}”, the distance to features of good images in a memory bank. The bar below an image shows how much of its score comes from each.`],
     ["Pictures", pictureText()],
-    ["File", `${data.n_bytes.toLocaleString("en")} bytes; it holds pictures of ${nPictures} of ${many(nImages, "image")}, and asks nothing of any network`],
-    ["Made by", `skfcdd ${data.version}`],
+    ["File", `${data.n_bytes.toLocaleString("en")} bytes; it holds pictures of ${nPictures} of ${many(nImages, "image")}, and loads nothing from the network`],
+    ["Created by", `skfcdd ${data.version}`],
   ];
   byId("about").replaceChildren(
     ...rows.filter(([, value]) => value).flatMap(([name, value]) => [
@@ -208,18 +208,18 @@ function pictureText() {
   const [h, w] = sizeOf(Number(Object.keys(data.peaks)[0] ?? 0));
   const whole = ph === h && pw === w;
   const text = whole
-    ? data.of_files ? "With all pixels of the files" : `${w} x ${h} pixels`
-    : `Shrunk, the first from ${w} x ${h} to ${pw} x ${ph} pixels: a value is the mean of those it stands for`;
-  const lossy = data.quality === null ? "." : "; compressed with losses, so that values of the image are not exact.";
+    ? data.of_files ? "At the resolution of the files" : `${w} x ${h} pixels`
+    : `Reduced, the first from ${w} x ${h} to ${pw} x ${ph} pixels; each pixel is the mean of those it replaces`;
+  const lossy = data.quality === null ? "." : "; lossy compression, so pixel values are approximate.";
   const seen = data.of_files ? ` The model sees ${data.image_size[1]} x ${data.image_size[0]} pixels.` : "";
   return text + lossy + seen;
 }
 
 function scoreText({ pixels, min_area: area }) {
-  if (!pixels) return "Anomaly score of the image; above the threshold it is called anomalous.";
-  const what = area > 1 ? `of which at least ${area} connected pixels are above it` : "of which a pixel is above it";
-  return `The threshold is one of pixels of the heatmap. An image ${what} is called ` +
-    "anomalous. Its score is the least threshold at which it is not.";
+  if (!pixels) return "Anomaly score of the image; an image above the threshold is classified as anomalous.";
+  const what = area > 1 ? `with at least ${area} connected pixels above it` : "with any pixel above it";
+  return `The threshold applies to pixels of the heatmap. An image ${what} is classified as ` +
+    "anomalous. Its score is the lowest threshold at which it is not.";
 }
 
 /* On a phone, filters and looks take a screen of their own: they open when asked. */

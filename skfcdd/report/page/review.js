@@ -6,14 +6,14 @@ function drawReview() {
   byId("review-count").textContent = total
     ? `${total} of ${many(nImages, "image")} marked: ${counts[0]} as defect, ` +
       `${counts[1]} as good, ${counts[2]} as unsure.`
-    : "Nothing is marked yet. Open an image, or move among the images with the arrow " +
-      "keys, and press d for a defect, n for not a defect, u for unsure.";
+    : "No marks yet. Open an image, or move among the images with the arrow " +
+      "keys, and press d (defect), n (not a defect) or u (unsure).";
   byId("clear-marks").disabled = total === 0;
   /* What was said of marks is not true of none. */
   if (total === 0) byId("review-said").textContent = "";
   byId("kept").textContent = kept
-    ? "This browser keeps your marks until you remove them."
-    : "This browser does not keep your marks: export them before you leave.";
+    ? "This browser stores your marks until you remove them."
+    : "This browser does not store your marks: export them before you leave.";
 }
 
 /* -- export ------------------------------------------------------------------------- */
@@ -74,7 +74,7 @@ function offer(text, type, ending) {
   });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  byId("review-said").textContent = `${link.download} was handed to the browser.`;
+  byId("review-said").textContent = `${link.download} was passed to the browser as a download.`;
 }
 
 /* -- import ------------------------------------------------------------------------- */
@@ -85,7 +85,7 @@ function takeReview(text) {
     found = JSON.parse(text);
     if (found.format !== "skfcdd-review" || !Array.isArray(found.images)) throw new Error();
   } catch (error) {
-    return "This is no review in JSON. Nothing was changed.";
+    return "This is not a review in JSON. Nothing was changed.";
   }
   const rows = new Map(data.names.map((name, i) => [name, i]));
   let [taken, unknown] = [0, 0];
@@ -100,7 +100,7 @@ function takeReview(text) {
   setThreshold(found.threshold);
   marksChanged();
   const strangers = unknown ? ` ${many(unknown, "marked image")} not in this report.` : "";
-  return `${many(taken, "mark")} and the threshold taken over.${strangers}`;
+  return `Imported ${many(taken, "mark")} and the threshold.${strangers}`;
 }
 
 function startReview() {
