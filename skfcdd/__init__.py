@@ -1,4 +1,4 @@
-"""Image anomaly detection and localization with scikit-learn estimators."""
+"""Image anomaly detection and localisation with scikit-learn estimators."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def pixel_threshold(
 
 
 def calibration_of(verge: Verge, rows: CalibrationRows, source: str) -> Calibration:
-    """Summarize the images that a threshold was chosen on."""
+    """Summarise the images that a threshold was chosen on."""
     rate = None if verge.rate is None else float(verge.rate)
     found = Calibration(source, len(rows.normal), rows.n_units, rate, None)
     if verge.normal is None:
@@ -265,7 +265,7 @@ def normal_heat(
     normal: Rows,
     roi: npt.NDArray[np.bool_] | None = None,
 ) -> NormalHeat:
-    """Summarize the heatmaps of a sample of the rows `normal`, in a region (h, w)."""
+    """Summarise the heatmaps of a sample of the rows `normal`, in a region (h, w)."""
     rows = normal[:: -(-len(normal) // _SCALE_IMAGES)]
     h, w = images.image_shape[:2]
     step = max(1, math.isqrt(h * w // _SCALE_PIXELS))

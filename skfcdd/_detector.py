@@ -38,7 +38,7 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Initial weights of the backbone: "imagenet" for the official file, from an
         installed package or downloaded once; a path (.pth, .safetensors), a URL, or a
         state dict, see :func:`skfcdd.backbones.load_weights`. None means random
-        initialization. "auto" uses "imagenet" for efficientnet_lite0, 1 and 2, and
+        initialisation. "auto" uses "imagenet" for efficientnet_lite0, 1 and 2, and
         None for other networks.
     frozen : int, str or None, default="auto"
         Stages of the backbone that are not trained: their number, the name of the
@@ -72,7 +72,7 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         Position of the channel axis of a four-dimensional X. Needed only if the shape
         is ambiguous.
     normalize : str, (mean, std) or None, default="auto"
-        Normalization of the images. "contrast" scales each image to mean 0 and
+        Normalisation of the images. "contrast" scales each image to mean 0 and
         standard deviation 1, for lighting that varies. "standard" uses the mean and
         standard deviation of each channel over the normal images; choose it if an
         image that is too dark or too bright as a whole is an anomaly. "imagenet" uses
@@ -163,7 +163,7 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
     lr : "auto" or float, default="auto"
         Learning rate, or its maximum if `lr_schedule` is not None. "auto" uses 0.002
         for pretrained efficientnet_lite0, 1 and 2, and 0.001 otherwise. The layer after
-        such a pretrained network, which is randomly initialized, has ten times this
+        such a pretrained network, which is randomly initialised, has ten times this
         learning rate.
     weight_decay : float, default=1e-4
         Weight decay.

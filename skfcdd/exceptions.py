@@ -173,7 +173,7 @@ class InterruptedTrainingWarning(UserWarning):
 
 
 class ReceptiveFieldWarning(UserWarning):
-    """Warning issued if heatmaps cannot localize because of the receptive field.
+    """Warning issued if heatmaps cannot localise because of the receptive field.
 
     Examples
     --------

@@ -13,6 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+_STEMS = (
+    "general|initial|local|maxim|minim|normal|optim|random|recogn|special|standard|"
+    "summar|visual"
+)
+
 # What not to write, and what to write instead.
 HABITS = {
     r"\balone\b": "only",
@@ -42,6 +47,8 @@ HABITS = {
     r"\b(also|else|even|None|not|only|True) where\b": "if, when",
     r"\bwhere (it|one|they|there) (are|asks?|can|has|have|is|was|were)\b": "if, when",
     r"(^|(?<=[.:] ))(What|Who)\b(?![^.]*\?)": "a noun phrase or an imperative",
+    rf"\b({_STEMS})iz(e|es|ed|ing|ation)\b(?! :| Input|=)": "-ise",
+    r"\b(behavior|gray|neighbor|labeled|favor)(s|ed|hood)?\b": "British spelling",
     r"^ *~": "the name without ~, which is rendered literally here",
 }
 

@@ -52,7 +52,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 
 app = typer.Typer(
     name="skfcdd",
-    help="Detect and localize anomalies in images.",
+    help="Detect and localise anomalies in images.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -61,7 +61,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _no_command(context: typer.Context) -> None:
-    """Detect and localize anomalies in images."""
+    """Detect and localise anomalies in images."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 

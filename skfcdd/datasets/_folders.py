@@ -76,7 +76,7 @@ def load_images(
         it, and for masks next to their images.
     normal : str, default=None
         Name of the folder, or the label, of good images. No other names then count as
-        good. None recognizes common names.
+        good. None recognises common names.
     groups : str, default=None
         Regular expression that extracts the group of an image, such as the part that it
         shows, from its path below `source`: images with the same text in the

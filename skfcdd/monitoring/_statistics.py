@@ -21,7 +21,7 @@ _AT_ONCE = 64
 def image_statistics(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
     """Compute anomaly score, brightness, contrast and sharpness of each image.
 
-    Normalization can make the score insensitive to a change of lighting. The statistics
+    Normalisation can make the score insensitive to a change of lighting. The statistics
     of the image itself show such a change before it affects the score.
 
     Parameters

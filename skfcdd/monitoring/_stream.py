@@ -105,7 +105,7 @@ class StreamMonitor:
             self.monitor.save(self.path)
 
     def told(self) -> dict[str, Any]:
-        """Summarize the state for JSON."""
+        """Summarise the state for JSON."""
         monitor = self.monitor
         if monitor is None:
             return {"calibrated": False, "n_usual": len(self._usual)}

@@ -2,7 +2,7 @@
 
 :func:`write_report` writes the file: images with their heatmaps, predictions and
 metrics at any threshold, and labels set by the reviewer. The page works offline.
-:func:`read_review` reads the labels that it exports. :func:`model_card` summarizes what
+:func:`read_review` reads the labels that it exports. :func:`model_card` summarises what
 a model is, what it guarantees, and what its limits are.
 """
 

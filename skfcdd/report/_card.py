@@ -153,7 +153,7 @@ def model_card(
     intended_use: str | None = None,
     random_state: Any = None,
 ) -> ModelCard:
-    """Summarize a model, its guarantees, and its limits.
+    """Summarise a model, its guarantees, and its limits.
 
     Parameters
     ----------

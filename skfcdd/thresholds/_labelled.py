@@ -48,7 +48,7 @@ class _Curve(Threshold):
 
 @dataclass(frozen=True)
 class Youden(_Curve):
-    """Threshold that maximizes Youden's J: sensitivity + specificity - 1.
+    """Threshold that maximises Youden's J: sensitivity + specificity - 1.
 
     Examples
     --------
@@ -135,9 +135,9 @@ class MaxFNR(_Curve):
 
 @dataclass(frozen=True)
 class MaxF1(Threshold):
-    """Threshold that maximizes F1, the harmonic mean of precision and recall.
+    """Threshold that maximises F1, the harmonic mean of precision and recall.
 
-    For pixels, it also maximizes the intersection over union, which is F1 / (2 - F1).
+    For pixels, it also maximises the intersection over union, which is F1 / (2 - F1).
 
     Examples
     --------
@@ -161,7 +161,7 @@ class MaxF1(Threshold):
 class Auto(Threshold):
     """Default rule: a quantile without anomalies, and ln 2 or Youden's J with them.
 
-    With anomalies, the natural threshold ln 2 is used unless the one that maximizes
+    With anomalies, the natural threshold ln 2 is used unless the one that maximises
     Youden's J has a balanced accuracy that is higher by more than 0.05.
 
     Parameters

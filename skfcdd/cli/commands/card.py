@@ -44,7 +44,7 @@ def card(
 ) -> None:
     """Write a model card, as HTML or Markdown.
 
-    It summarizes the model, its guarantees, and its limits.
+    It summarises the model, its guarantees, and its limits.
     """
     from skfcdd.cli import _card
     from skfcdd.cli._model import Model

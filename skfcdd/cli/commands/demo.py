@@ -15,13 +15,13 @@ __all__ = ["demo"]
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
-        "skfcdd_demo.png"
-    ),
-    texture: Annotated[Texture, typer.Option(help="The surface.")] = Texture.fabric,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the training images.")
-    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Picture to write.")
+    ] = Path("skfcdd_demo.png"),
+    texture: Annotated[
+        Texture, typer.Option(help="Texture of the generated surfaces.")
+    ] = Texture.fabric,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs.")] = None,
     seed: Annotated[
         int, typer.Option(help="Random state: the same one gives the same model.")
     ] = 0,

@@ -36,11 +36,11 @@ def _saved(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     fitted = found["model"]
     shown = {
         "class": found["class"],
-        "backbone": fitted["network"]["backbone"] or "of your own",
-        "first weights": fitted["network"]["weights"] or "random",
+        "backbone": fitted["network"]["backbone"] or "custom",
+        "initial weights": fitted["network"]["weights"] or "random",
         "image shape (h, w, c)": fitted["images"]["shape"]["tuple"],
         "region of interest": _region(fitted),
-        "numbers": found["n_numbers"],
+        "stored values": found["n_numbers"],
         "note": found["note"],
         "metrics": found["metrics"],
         "versions": found["versions"],
@@ -63,15 +63,15 @@ def _exported(path: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     model = OnnxFCDD(path)
     shown = {
         "class": model.metadata_.get("estimator", model.convention_.kind),
-        "form": "exported to ONNX",
+        "format": "ONNX",
         "image shape (h, w, c)": list(model.image_shape_),
-        "order of axes": f"channels {model.channels}",
+        "axis order": f"channels {model.channels}",
         "region of interest": None
         if model.roi_ is None
         else f"{model.roi_.mean():.1%} of the pixels",
-        "least defect": f"{model.convention_.min_area} pixels",
+        "minimum defect area": f"{model.convention_.min_area} pixels",
     }
     if not model.convention_.judges_pixels:
-        del shown["least defect"]
+        del shown["minimum defect area"]
     known = {name: value for name, value in shown.items() if value is not None}
     return {"onnx": str(path), "metadata": model.metadata_}, known

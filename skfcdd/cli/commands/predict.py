@@ -55,7 +55,7 @@ def predict(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score images, and localize their defects.
+    """Score images, and localise their defects.
 
     Writes a row for each image, with path, score, probability, verdict and threshold.
     For models with a memory of normal features, it also has the proportion of the score
