@@ -14,6 +14,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -44,7 +45,7 @@ COMMANDS = {
     "compare": "compare parts.skfcdd newer.skfcdd parts.csv -o comparison.html",
     "card": "card parts.skfcdd parts.csv -o card.html",
     "export": "export parts.skfcdd -o parts.onnx",
-    "watch": "watch parts.skfcdd new_parts -o verdicts.jsonl --once --usual 100",
+    "watch": "watch parts.skfcdd line3 -o verdicts.jsonl --once --usual 100",
     "demo": "demo --epochs 2",
 }
 
@@ -103,7 +104,7 @@ def write_marks(truth: dict[str, bool]) -> None:
     threshold = float(rows[0]["threshold"])
     marks = [
         {
-            "name": row["path"],
+            "name": Path(row["path"]).name,
             "score": float(row["score"]),
             "mark": "defect" if truth[Path(row["path"]).name] else "good",
         }
@@ -154,6 +155,8 @@ def main() -> None:
             for name, command in COMMANDS.items():
                 if name == "update":
                     write_marks(truth)
+                elif name == "watch":  # files that have just arrived
+                    shutil.copytree("new_parts", "line3", copy_function=shutil.copy)
                 found[name] = {"command": command, "output": run(command)}
                 print(f"$ skfcdd {command}", *found[name]["output"], "", sep="\n")
             lines = Path("scores.csv").read_text().splitlines()[:3]

@@ -19,6 +19,7 @@ DOCS = Path(__file__).parent
 # Tests load this file by its path.
 sys.path.insert(0, str(DOCS))
 
+import _consoles  # noqa: E402
 import _peers  # noqa: E402
 import _reproduced  # noqa: E402
 from _results import RESULTS, Record, Rows, interval, read, share, spread  # noqa: E402
@@ -27,6 +28,7 @@ PAGES = (
     "benchmarks",
     "backbones",
     "baselines",
+    "guide/command_output",
     "guide/few_images",
     "guide/images",
     "guide/marks",
@@ -712,13 +714,13 @@ def render(rows: Rows) -> str:
 
 
 def fill(text: str) -> str:
-    """Put every table into its place."""
+    """Put every table and every sample of output into its place."""
 
     def replace(match: re.Match[str]) -> str:
         return f"{match[1]}\n{render(TABLES[match[2]]())}\n{match[3]}"
 
     block = r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)"
-    return re.sub(block, replace, text, flags=re.S)
+    return _consoles.fill(re.sub(block, replace, text, flags=re.S))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 Grid search over backbone and loss
 ==================================
 
-The classifier takes part in scikit-learn's model selection as any other.
+The classifier works with scikit-learn's model selection like any other estimator.
 """
 
 # %%

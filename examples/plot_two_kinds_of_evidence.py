@@ -75,9 +75,9 @@ HeatmapDisplay.from_estimator(
 )
 
 # %%
-# All boards by their two parts. An image is called anomalous if the sum is above the
-# threshold, to the upper right of the line: strong evidence of one kind is enough, and
-# so is some of both.
+# All boards by their two parts. An image is classified as anomalous if the sum is above
+# the threshold, to the upper right of the line: strong evidence of one kind is enough,
+# and so is some of both.
 figure, ax = plt.subplots(figsize=(5.6, 4.4), layout="constrained")
 for (name, found), marker in zip(parts.items(), "o^s", strict=True):
     novelty = found.score * found.novelty_share

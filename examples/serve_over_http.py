@@ -98,7 +98,7 @@ def ask(port, pictures):
 
 
 def ask_from_threads(port, pictures, n_threads):
-    """As `ask`, with the pictures dealt out to several clients."""
+    """As `ask`, with the pictures distributed among several clients."""
     with ThreadPoolExecutor(n_threads) as pool:
         parts = [pictures[k::n_threads] for k in range(n_threads)]
         results = list(pool.map(ask, [port] * n_threads, parts))

@@ -27,7 +27,7 @@ __all__ = [
     "take",
 ]
 
-# Number of images per batch for estimators without batches of their own.
+# Number of images per batch for estimators without a batch size.
 _SLICE = 64
 
 

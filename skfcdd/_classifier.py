@@ -268,7 +268,7 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     feature_names_in_ : ndarray of str
         Names of the columns. Defined only if X was a table with column names.
     threshold_ : float
-        Images with a greater score are predicted as anomalous.
+        Images with a higher score are predicted as anomalous.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
         Scores of the normal images that set the threshold, in increasing order: those
         held out, or all of them, each scored by a network not trained on it.
@@ -580,7 +580,7 @@ def _warn_of_encoded(labels: Labels) -> None:
     """Warn if most images have label 1, possibly because labels were encoded.
 
     VotingClassifier and LabelEncoder number labels in sorted order: "defect" becomes 0
-    and "ok" becomes 1, which would be taken for the label of anomalies.
+    and "ok" becomes 1, which would be assumed to be the label of anomalies.
     """
     n, n_bad = len(labels.anomalous), int(labels.anomalous.sum())
     if labels.classes.tolist() != [0, 1] or n_bad <= _MOST * n:

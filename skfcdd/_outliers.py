@@ -28,7 +28,7 @@ DETECTOR = Convention("detector", np.array([-1, 1]), -1)
 
 
 class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
-    """Mixin for outlier detectors; greater scores are more normal."""
+    """Mixin for outlier detectors; higher scores are more normal."""
 
     if TYPE_CHECKING:
 

@@ -50,7 +50,7 @@ _CSS = """
 
 
 class ReprMixin:
-    """Key figures and curves of a fitted estimator, for notebooks.
+    """Key metrics and curves of a fitted estimator, for notebooks.
 
     To be named before scikit-learn's BaseEstimator, whose diagram comes first.
     """
@@ -128,7 +128,7 @@ def facts(estimator: Any) -> dict[str, str]:
 
 
 def _threshold_facts(estimator: Any) -> dict[str, str]:
-    """The threshold, and what is known of its false alarms."""
+    """The threshold, and the expected rate of false alarms."""
     held, threshold = estimator.calibration_scores_, float(estimator.threshold_)
     found = estimator.calibration_
     images = f"{len(held)} normal images"
@@ -225,7 +225,7 @@ def _figure(draw: Callable[[Any], None], name: str) -> str:
         figure = matplotlib.figure.Figure(figsize=(3.6, 2.2), layout="constrained")
         ax = figure.add_subplot()
         draw(ax)
-        # Above, as no frame keeps it apart from what is drawn.
+        # Above the plot, as no frame separates it from the points.
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small")
         stream = io.StringIO()
         no_notes = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -295,8 +295,8 @@ class AnomalyScorer(ReprMixin):
         """Select anomalies in a batch while controlling the false discovery rate.
 
         The procedure of Benjamini and Hochberg is applied to :meth:`p_values`. The
-        threshold of ``predict`` limits how many normal images are called anomalous;
-        this limits how many of the images called anomalous are normal.
+        threshold of ``predict`` limits the proportion of normal images that are
+        flagged; this method limits the proportion of flagged images that are normal.
 
         Parameters
         ----------

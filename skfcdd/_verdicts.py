@@ -37,7 +37,7 @@ SLACK = 3e-6
 
 
 def limit(threshold: float) -> float:
-    """Return the greatest score that still counts as equal to a threshold."""
+    """Return the highest score that still counts as equal to a threshold."""
     return threshold + SLACK * abs(threshold)
 
 
@@ -166,7 +166,7 @@ def decisive_scores(
     """Return scores of images on the scale of the threshold of `estimator`.
 
     An image is an anomaly if and only if its score exceeds the threshold, see
-    :func:`is_above`. For a segmenter, whose threshold is for pixels, this is the least
+    :func:`is_above`. For a segmenter, whose threshold is for pixels, this is the lowest
     threshold at which no defect is marked in the image: the peak of the heatmap with
     ``min_area=1``.
     """
@@ -181,7 +181,7 @@ def decisive_scores(
 def silent_at(
     heatmaps: npt.NDArray[np.float32], min_area: int
 ) -> npt.NDArray[np.float64]:
-    """Find the least value above which no region has `min_area` pixels, by bisection.
+    """Find the lowest value above which no region has `min_area` pixels, by bisection.
 
     Regions shrink as the threshold rises, so there is exactly one such value, and it
     occurs in the heatmap.

@@ -123,7 +123,7 @@ def false_alarm_threshold(
 
     With `confidence`, the rate of false alarms of the threshold from *this* calibration
     set is at most `rate` with that probability. At most :math:`j` calibration scores
-    then lie above it, with the greatest :math:`j` for which
+    then lie above it, with the largest :math:`j` for which
     :math:`P(\mathrm{Bin}(n, \alpha) \le j) \le 1 -` `confidence`.
 
     Parameters
@@ -137,12 +137,12 @@ def false_alarm_threshold(
         limits the rate on average over calibration sets.
     groups : array-like of shape (n_calibration,), default=None
         Group of each image, as for :func:`conformal_p_values`. With `confidence`, each
-        group is represented by its greatest score.
+        group is represented by its highest score.
 
     Returns
     -------
     float
-        Threshold. Images with a greater score are anomalies.
+        Threshold. Images with a higher score are anomalies.
 
     Raises
     ------

@@ -63,7 +63,7 @@ class OnnxFCDD:
     classes_ : ndarray of shape (2,)
         The labels; -1 and 1 for a detector, 0 and 1 for a segmenter.
     threshold_ : float
-        An image with a greater score is an anomaly; for a segmenter, a pixel.
+        An image with a higher score is an anomaly; for a segmenter, a pixel.
     heatmap_scale_ : tuple of float (low, high)
         Values at which the colour scale of heatmaps begins and ends.
     pixel_threshold_ : float

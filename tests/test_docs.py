@@ -100,7 +100,7 @@ def _module(name):
 def test_tables_hold_what_the_results_say(page):
     """Else run ``python docs/_tables.py``."""
     text = (ROOT / "docs" / f"{page}.md").read_text()
-    assert "<!-- table: " in text
+    assert "<!-- table: " in text or "<!-- console: " in text
     assert _module("_tables").fill(text) == text
 
 
@@ -108,6 +108,14 @@ def test_every_table_is_shown():
     pages = [(ROOT / "docs" / f"{p}.md").read_text() for p in _module("_tables").PAGES]
     shown = re.findall(r"<!-- table: (\w+) -->", "".join(pages))
     assert sorted(shown) == sorted(_module("_tables").TABLES)
+
+
+def test_every_command_has_a_sample_of_its_output():
+    text = (ROOT / "docs" / "guide" / "command_output.md").read_text()
+    commands = {path.stem for path in (ROOT / "skfcdd/cli/commands").glob("[a-z]*.py")}
+    assert set(re.findall(r"^## (\w+)$", text, flags=re.M)) == commands
+    shown = re.findall(r"<!-- console: (\w+) -->", text)
+    assert sorted(shown) == sorted(_results("command_line")) and commands <= {*shown}
 
 
 def _results(name):

@@ -28,6 +28,7 @@ HABITS = {
     r"\b(bring(s|ing)?|brought)\b": "raise, improve, resize, convert",
     r"\bbroken? off\b": "interrupted",
     r"\bby (itself|themselves)\b": "automatically, separately",
+    r"\bcall(ed|s)? (anomalous|normal)\b": "classified as, flagged",
     r"\bchance\b(?! (level|:))": "random state, seed, randomness",
     r"\bfigures? of (merit|images|pixels)\b": "metrics",
     r"\b(give|gives|given|giving) out\b": "return",
@@ -49,6 +50,8 @@ HABITS = {
     r"(^|(?<=[.:] ))(What|Who)\b(?![^.]*\?)": "a noun phrase or an imperative",
     rf"\b({_STEMS})iz(e|es|ed|ing|ation)\b(?! :| Input|=)": "-ise",
     r"\b(behavior|gray|neighbor|labeled|favor)(s|ed|hood)?\b": "British spelling",
+    r"\bgreatest\b": "highest, largest, maximum",
+    r"\bgreater (loss|gain|score)s?\b": "higher, larger",
     r"^ *~": "the name without ~, which is rendered literally here",
 }
 
@@ -61,7 +64,6 @@ HABITS_OF_MESSAGES = {
     r"\bbe told\b": "be distinguished",
     r"\b(go|goes|going) on\b": "continue, resume",
     r"\bnothing says\b": "it is unknown",
-    r"\bcalled (anomalous|normal)\b": "classified as, flagged",
     r"\bcut off\b": "truncated",
     r"\btexts\b": "strings",
     r"\bName (another|two|the folder)\b": "choose, pass",

@@ -1,6 +1,6 @@
 """Training batches of normal images and of real and synthetic anomalies.
 
-In an epoch, every normal image appears once, or as often as its weight says. Each batch
+In an epoch, every normal image appears once, or as often as its weight. Each batch
 is filled up to `anomaly_fraction`: with real anomalies first, then exposed outliers,
 then synthetic anomalies made from the normal images of the batch or from their
 features. All operations are vectorised over the batch.
@@ -306,7 +306,7 @@ class TrainingData(Dataset[Any]):
     def _drawn(self, rows: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
         """Draw `count` of `rows` in random order, in proportion to weight (within 1).
 
-        Equivalent to repeating each row as often as its weight says.
+        Equivalent to repeating each row as often as its weight.
         """
         if self.weights is None or not len(rows):
             return self._recycle(rows, count)
@@ -362,7 +362,7 @@ class TrainingData(Dataset[Any]):
         The normal images `rows` come first, then the anomalies of each source in
         `slots`, which is empty for unused sources. `sizes` are the numbers of normal
         images and of synthetic anomalies of each batch. A synthetic anomaly is drawn
-        into an image of its own batch, because the network learns best from the
+        into an image of the same batch, because the network learns best from the
         difference between the two.
         """
         real, exposed = (slots[slots[:, 0] == k, 1] for k in (_REAL, _EXPOSED))

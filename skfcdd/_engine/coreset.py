@@ -22,7 +22,7 @@ def greedy_coreset(
     """Select a coreset: the greedy solution of the k-centre problem.
 
     Starting from a random point, the point farthest from all selected points is added
-    until there are `size`. The greatest distance of any point to the nearest selected
+    until there are `size`. The largest distance of any point to the nearest selected
     one is then at most twice the optimum (Gonzalez, 1985). If there are more than 128
     dimensions, distances are measured after a sparse random projection (Achlioptas,
     2003).

@@ -1,12 +1,12 @@
 """Scores of all normal images by networks that were not trained on them.
 
 As in cross-conformal prediction (Vovk 2015) and the jackknife+ (Barber, Candes, Ramdas
-and Tibshirani 2021), a network is trained for each of a few parts of the images, on the
-others. Its scores of the part it has not seen then stand for those of new images. The
-network that is kept is trained on all images. It scores on a scale of its own, which is
-found on images that both networks were trained on: the median of the ratios of their
-scores there. The map of a memory is in units of its own spread, in all trainings alike;
-it gets the weight that the kept one has.
+and Tibshirani 2021), a network is trained for each fold, on the images of the others.
+Its scores of the fold it has not seen then represent those of new images. The final
+network is trained on all images. Its scores have a different scale; the factor is the
+median of the ratios of their scores on images that both networks were trained on. The
+map of a memory is in units of its own spread in every training, and gets the weight
+that it has in the final model.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Fold:
 
 
 def deal_folds(rows: Rows, together: Rows, rng: np.random.RandomState) -> list[Rows]:
-    """Deal out images to folds of nearly equal size, units of images as a whole.
+    """Split images into folds of nearly equal size, without splitting groups.
 
     Parameters
     ----------
     rows : ndarray of int
-        The images to deal out.
+        The images to split.
     together : ndarray of int
         The unit of each image of ``fit``.
     rng : RandomState
@@ -71,7 +71,7 @@ def deal_folds(rows: Rows, together: Rows, rng: np.random.RandomState) -> list[R
     Returns
     -------
     list of ndarray of int
-        As many as there are units, but at most three.
+        Rows of each fold: at most three folds, and at most one per unit.
     """
     names, unit, sizes = np.unique(
         together[rows], return_inverse=True, return_counts=True
@@ -101,17 +101,17 @@ def cross_fit(
     Parameters
     ----------
     settings : Settings
-        Of its callbacks, only those with the attribute `every_training` take part.
+        Callbacks without the attribute `every_training` are not used.
     images : ImageArray
     targets : Targets
     split : Split
-        Its images are dealt out. Of anomalies only those that it holds out are.
+        Its images are split into folds; of the anomalies, only those held out.
     seed : int
-        Of the deal, and of all trainings.
+        Seed of the split, and of all trainings.
     digests : ndarray of shape (n,), uint64
         Hashes of the images.
     fitted : callable
-        Makes a model of what a training gives.
+        Builds a model from the result of a training.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def cross_fit(
     Raises
     ------
     KeyboardInterrupt
-        If a training was interrupted: without it there is no threshold.
+        If a training was interrupted, as there is no threshold without it.
     """
     own = replace(
         settings,
@@ -163,10 +163,10 @@ class CrossFitted:
     Parameters
     ----------
     final : FittedModel
-        On whose scale they are; it also scores images that no fold holds out.
+        Model that defines their scale, and scores images that no fold holds out.
     folds : list of Fold
     images : ImageArray
-        Those of ``fit``.
+        Images of ``fit``.
     """
 
     def __init__(

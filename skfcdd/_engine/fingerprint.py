@@ -90,7 +90,7 @@ def weights_digest(module: nn.Module) -> str:
 def _told(value: Any, seen: frozenset[int] = frozenset()) -> Any:
     """Describe the contents of a value, as text and numbers.
 
-    Functions are described by their code and closures, not by what they call by name.
+    Functions are described by their code and closures, not by the functions they call.
     """
     if isinstance(value, np.generic):
         value = value.item()

@@ -193,7 +193,7 @@ LIGHTS = (FlatField.form, LocalLevel.form)
 def darkness(low: float, high: float) -> float:
     """Return the distance of raw 0 below 0 of the unit range, in which `low` is 0.
 
-    Negative values are not a brightness; the least value is then assumed to be dark.
+    Negative values are not a brightness; the lowest value is then assumed to be dark.
     """
     return max(low, 0.0) / (high - low)
 

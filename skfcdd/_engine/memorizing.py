@@ -99,7 +99,7 @@ def deep_features(
         As returned by :func:`memory_stages`.
     settings : NetworkSettings
     backbone : StagedNetwork
-        That of FCDD, before any training.
+        Backbone of FCDD, before any training.
     split : int
         Number of its layers that are frozen.
     input_shape : tuple of int (h, w, c)
@@ -172,11 +172,11 @@ class Recollection:
     rows : ndarray of int
         Some of the images that are remembered, to measure spreads on.
     distances : ndarray of shape (n, u, v)
-        Of the cells of these images to what is kept of others.
+        Distances of the cells of these images to the stored features of other images.
     bank : MemoryBank
-        With the weights of the parts of the score.
+        Memory bank with the weights of the parts of the score.
     upsample : GaussianUpsampler
-        Knows which cells of the map count.
+        Upsampler that knows which cells of the map count.
     """
 
     def __init__(
@@ -254,7 +254,7 @@ def _apart(
     rows: Rows,
     places: Rows,
 ) -> npt.NDArray[np.float64]:
-    """Distances (n, u, v) of cells of ``rows[places]`` to what is kept of others."""
+    """Distances (n, u, v) of cells of ``rows[places]`` to stored features of others."""
     h, w = module.preprocess.size or images.image_shape[:2]
     fast: Any = lean(module, runner.precision, (h, w), memory)
     vectors = _of_groups(fast, fast.memory.vectors)
@@ -289,15 +289,15 @@ def remember(
     features : DeepFeatures or None
         None takes those of `previous`.
     module : FCDDModule
-        With the frozen stages ahead of these features.
+        Module with the frozen stages before these features.
     runner : Runner
-        How it is run.
+        Runner of the module.
     images : ImageArray
     rows : ndarray of int
         The normal images.
     seed : int
     stages : tuple of int, default=None
-        Where the features come from.
+        Stages from which the features are taken.
     previous : NormalMemory, default=None
         Memory of the training that is continued; its points are kept.
     """

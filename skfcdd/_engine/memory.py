@@ -29,7 +29,7 @@ def average_cells(maps: Tensor, size: int) -> Tensor:
 
 
 def places(cells: Tensor) -> Tensor:
-    """Where the cells (n, u, v, d) of a map lie (u, v, 2), from 0 to 1 per axis."""
+    """Positions (u, v, 2) of the cells of a map (n, u, v, d), from 0 to 1 per axis."""
     steps = [
         (torch.arange(n, device=cells.device) + 0.5).to(cells) / n
         for n in cells.shape[1:3]
@@ -38,18 +38,19 @@ def places(cells: Tensor) -> Tensor:
 
 
 class DeepFeatures(nn.Module):
-    """Features of pretrained stages, from what the frozen stages of FCDD give.
+    """Features of pretrained stages, computed from the output of FCDD's frozen stages.
 
     Parameters
     ----------
     network : StagedNetwork
-        With its pretrained weights; the layers that FCDD runs too are left out.
+        Network with pretrained weights, without the layers that FCDD also runs.
     split : int
         Number of layers of the network that FCDD runs.
     image_shape : tuple of int (h, w, c)
         Size of the images that the network sees.
     with_first : bool, default=True
-        Whether the first map counts. Else it only says where the cells lie.
+        Whether the first map is used; otherwise it only provides the positions of the
+        cells.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class DeepFeatures(nn.Module):
         u, v = first.shape[2:]
         joined = [first] if self.with_first else []
         for coarse, factors in zip(others, self.factors[1:], strict=True):
-            # One more row and column, for networks that drop what is left over.
+            # One more row and column, for networks that drop the remainder.
             coarse = F.pad(coarse, (0, 1, 0, 1), mode="replicate")
             large = F.interpolate(coarse, scale_factor=factors, mode="bilinear")
             joined.append(large[:, :, :u, :v])
@@ -111,7 +112,7 @@ class Deepest(nn.Module):
     Parameters
     ----------
     module : FCDDModule
-        With the frozen stages.
+        Module with the frozen stages.
     features : DeepFeatures
     """
 
@@ -143,7 +144,7 @@ class NormalMemory(nn.Module):
     axes : Tensor of shape (d, k)
         Features are projected to these after `mean` is taken away.
     points : Tensor of shape (m, k), or (m, k + 2) with the position
-        What is kept.
+        Stored features.
     position : float
         What moving across the image counts for; 0 leaves the position out.
     block : int
@@ -275,7 +276,7 @@ class NormalMemory(nn.Module):
 
     @property
     def period(self) -> int:
-        """By how many cells a window may be moved to have the same cells."""
+        """Shift in cells by which a window can be moved and keep the same cells."""
         factors = getattr(self.features, "factors", [])
         return math.lcm(*(round(f) for pair in factors for f in pair))
 

@@ -50,7 +50,7 @@ class ImageFormat:
     dtype : str
         Type of the raw values.
     channels_first : bool
-        How the axes of the raw images lay.
+        Whether the raw images had channels first.
     reading : mapping or None
         Options of :class:`~skfcdd.datasets.ImageFiles`, where images were files.
     """
@@ -67,7 +67,7 @@ class ImageFormat:
 class Judging:
     """Parameters that decide on verdicts and need no training.
 
-    Taken over by ``fit`` and by ``calibrate``.
+    Updated by ``fit`` and by ``calibrate``.
     """
 
     threshold: Any
@@ -90,7 +90,7 @@ class FittedModel:
     convention : Convention
         What verdicts look like.
     receptive_field : ReceptiveField or None
-        Of the cells, in pixels that the network sees.
+        Receptive field of the cells, in pixels of the network input.
     threshold : float
     calibration_scores : ndarray of float64
         Scores of the normal images that set the threshold, in increasing order.
@@ -99,25 +99,25 @@ class FittedModel:
     calibration : Calibration or None
         Summary of the calibration; None for files of earlier versions.
     heatmap_scale : tuple of float (low, high)
-        Where colours of heatmaps begin and end.
+        Limits of the colour scale of heatmaps.
     normal_peak : float or None
         Heatmaps of nearly all held-out normal images stay at or below it.
     network : NetworkSettings or None
-        How the network was made.
+        Settings of the network.
     network_digests : mapping of str to str
         Digests of these settings.
     used : UsedImages
-        What the network has seen in training.
+        Images that the network was trained on.
     split_seed : int
         Seed of the split, reused by warm starts.
     history : tuple of dict
         What training recorded of its epochs.
     n_earlier : int
-        How many of them are of trainings before the last one.
+        Number of them from earlier trainings.
     versions : mapping of str to str
-        Of the libraries that it was made with.
+        Versions of the libraries used for training.
     memory : NormalMemory or None
-        Whose map is added to that of the network; on the CPU.
+        Memory whose map is added to that of the network; on the CPU.
     """
 
     runner: Any
@@ -245,8 +245,8 @@ class FittedModel:
         """Standard deviation of the Gaussians in pixels, for each axis if two differ.
 
         None stands for :func:`~skfcdd.heatmaps.default_sigma`. With a memory, heatmaps
-        are as sharp as cells allow: the Gaussians take half the distance between two,
-        the least at which no grid of spots shows.
+        are as sharp as the cells allow: the standard deviation is half the distance
+        between two cells, the smallest that produces no grid pattern.
         """
         sigma, field = self.judging.heatmap_sigma, self.receptive_field
         if sigma is not None or self.memory is None or field is None:
@@ -283,7 +283,7 @@ class FittedModel:
         return in_batches(self.runner, images, rows, lambda unit: maker(unit).float())
 
     def warn_about_range(self, images: ImageArray) -> None:
-        """Say so where images are on another scale than those of fit."""
+        """Warn if images are on another scale than those of fit."""
         preprocess = self.module.preprocess
         problem = scale_problem(
             str(images.data.dtype),

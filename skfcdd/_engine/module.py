@@ -42,7 +42,7 @@ class FCDDModule(nn.Module):
     backbone : torch.nn.Module
         Maps (n, c, h, w) to (n, d, u, v).
     objective : Objective
-        With its head built.
+        Objective whose head has been built.
     upsample : torch.nn.Module
         Anomaly maps to heatmaps at the size that the network sees.
     split : int, default=0
@@ -198,7 +198,7 @@ class Network:
     ----------
     backbone : torch.nn.Module
     objective : Objective
-        With its head built.
+        Objective whose head has been built.
     split : int
         Number of layers of the backbone that are frozen.
     n_inputs : int
@@ -266,11 +266,11 @@ def make_module(
     network : Network
     preprocess : Preprocess
     field : ReceptiveField
-        Of the cells of the network.
+        Receptive field of the cells of the network.
     sigma : float or None
         Standard deviation of the Gaussians, in pixels of the raw images.
     image_shape : tuple of int (h, w, ...)
-        Of the raw images.
+        Shape of the raw images.
     """
     module = FCDDModule(
         preprocess, network.backbone, network.objective, nn.Identity(), network.split
@@ -299,7 +299,7 @@ def set_upsampler(
 
 
 def numbers_of(part: str, numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of the numbers of a module that belong to a part of it."""
+    """Entries of a state dict that belong to a submodule."""
     prefix = part + "."
     return {
         name.removeprefix(prefix): value

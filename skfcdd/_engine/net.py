@@ -195,7 +195,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         ValueError
             If nothing was learned before.
         KeyboardInterrupt
-            By which skorch lets a training end.
+            Exception by which skorch ends a training.
         """
         told = (
             f"Training diverged in epoch {len(self.history)} of {self.max_epochs}: "
@@ -230,7 +230,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
                 size = -(-len(batch[1].anomalous) // self.n_parts_)
                 if not is_out_of_memory(error) or size == 1:
                     raise
-            # Only now does nothing hold on to what was computed.
+            # Only now are the results of the computation no longer referenced.
             if self.n_parts_ == 1:
                 report_smaller_batches((size + 1) // 2, self.device)
             self.n_parts_ *= 2
@@ -322,7 +322,7 @@ def unwrapped(net: FCDDNet) -> Any:
 class Listener(Callback):  # type: ignore[misc]
     """Callback of the package itself, which leaves the net when training is over."""
 
-    # Whether it hears of everything, also when another callback ends the training.
+    # Whether it is notified of every event, even if another callback ends the training.
     reports = False
 
 

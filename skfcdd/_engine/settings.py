@@ -128,7 +128,7 @@ class Settings:
     roi : ndarray of shape (h, w), bool, or None
         The pixels that count. Before :meth:`for_region`, as the estimator was given it.
     head_factor : float, default=1.0
-        By how much the head learns faster than the stages ahead of it.
+        Factor by which the learning rate of the head is higher than that of the stages.
     """
 
     network: NetworkSettings
@@ -173,7 +173,7 @@ class Settings:
         Parameters
         ----------
         params : mapping
-            As ``get_params`` gives them.
+            Parameters from ``get_params``.
         constraints : mapping
             scikit-learn's constraints of them, for those in `skorch_params`.
         owner : str

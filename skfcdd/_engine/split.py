@@ -14,7 +14,7 @@ Rows = npt.NDArray[np.intp]
 # Anomalies are also held out if there are at least this many of them.
 _MIN_ANOMALIES_TO_SPLIT = 10
 # "auto" holds out this share of as many normal images or more, and no fewer than it
-# takes for 5 % of false alarms.
+# assumes for 5 % of false alarms.
 _SHARE, _LEAST = 0.1, 20
 # With fewer normal images, scarcity decides on how to train and to calibrate.
 MANY_IMAGES = 100
@@ -52,7 +52,7 @@ class UsedImages:
     trained : ndarray of uint64
         Images that were trained on.
     selected : ndarray of uint64
-        Images by which training was stopped early.
+        Images used for early stopping.
     """
 
     trained: npt.NDArray[np.uint64] = field(default_factory=_nothing)
@@ -63,7 +63,7 @@ class UsedImages:
         return np.isin(digests, self.trained) | np.isin(digests, self.selected)
 
     def joined(self, split: Split, digests: npt.NDArray[np.uint64]) -> UsedImages:
-        """These images, and those of a split that are trained on now."""
+        """Union of these images and the training images of a split."""
         trained = np.concatenate([split.normal, split.anomalous])
         selected = np.concatenate([split.stop_normal, split.stop_anomalous])
         return UsedImages(
@@ -118,7 +118,7 @@ class Split:
         rng : RandomState
         stop_early : bool, default=False
         digests : ndarray of shape (n,), uint64, default=None
-            Of the images: copies of an image stay together.
+            Hashes of the images: copies of an image stay together.
         used : UsedImages, default=None
             What an earlier training used, which is never held out again.
         kept : ndarray of shape (n,), bool, default=None
@@ -147,8 +147,8 @@ class Split:
         if not len(rest):
             raise ValueError(
                 f"Only {len(np.unique(apart[normal]))} of the {len(normal)} normal "
-                "images are distinct, or in distinct groups, so none is left to train "
-                "on after the hold-out. Add more images."
+                "images are distinct, or in distinct groups, so none is left for "
+                "training after the hold-out. Add more images."
             )
         return cls(rest, bad_rest, held, bad_held, stop, bad_stop)
 

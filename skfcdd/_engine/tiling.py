@@ -385,7 +385,7 @@ def _find_period(
     strides: list[int],
     margins: list[int],
 ) -> int:
-    """Find the least of `_PERIODS` by which a window of noise may be shifted."""
+    """Find the smallest of `_PERIODS` by which a window of noise may be shifted."""
     preprocess = model.module.preprocess
     generator = torch.Generator().manual_seed(0)
     for period in _PERIODS:

@@ -1,4 +1,4 @@
-"""One training run: what is held out, what the batches hold, and what comes of it."""
+"""One training run: hold-out split, training data, and result."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class Trained:
     ----------
     net : FCDDNet
     receptive_field : ReceptiveField
-        In pixels of the images that the network sees.
+        Receptive field in pixels of the network input.
     split : Split
-        What was held out.
+        The hold-out split.
     split_seed : int
         Seed of the split, reused by warm starts.
     used : UsedImages
@@ -86,9 +86,9 @@ class Trained:
         Parameters
         ----------
         blank : FittedModel
-            What was known before training.
+            Facts known before training.
         images : ImageArray
-            Those of ``fit``.
+            Images of ``fit``.
         previous : FittedModel or None
             What training went on from.
         """

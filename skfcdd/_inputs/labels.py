@@ -202,7 +202,7 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
 def _classes(
     found: npt.NDArray[Any], anomaly_label: Any
 ) -> tuple[npt.NDArray[Any], str | None]:
-    """Both labels in sort order, where only one of them may be in y."""
+    """Return both labels in sort order, even if y contains only one of them."""
     if len(found) == 2:
         return found, None
     if anomaly_label is not None:
@@ -272,7 +272,7 @@ def check_masks(
     Returns
     -------
     masks : ndarray of shape (n, h, w)
-        As given; greater than 0 at anomalous pixels.
+        The given masks; greater than 0 at anomalous pixels.
     known : ndarray of shape (n,), bool
         Where an image's mask can be learnt from: it is normal, or its mask is given
         and not empty.

@@ -21,7 +21,7 @@ def with_weights(targets: Targets, sample_weight: Any) -> Targets:
     ----------
     targets : Targets
     sample_weight : array-like of shape (n,) or None
-        Non-negative. One weight for all says nothing.
+        Non-negative. Equal weights have no effect.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def class_factors(
     Parameters
     ----------
     class_weight : dict, "balanced" or None
-        By label. "balanced" gives both kinds the same share of the loss.
+        Weights by label. "balanced" gives both kinds the same share of the loss.
     labels : Labels
     anomaly_fraction : float
         Share of anomalies in a batch.

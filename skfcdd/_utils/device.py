@@ -1,4 +1,4 @@
-"""Where a network computes, in which precision, and what happens without memory."""
+"""Device and precision of networks, and recovery from a lack of memory."""
 
 from __future__ import annotations
 
@@ -81,15 +81,15 @@ def resolve_precision(
 
 
 def lowered(precision: str, device: torch.device | str) -> torch.autocast:
-    """Where a backbone computes in bfloat16, if that is the `precision`."""
+    """Context in which a backbone computes in bfloat16, if that is the `precision`."""
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that there is too little memory.
+    """Whether an exception means that memory is exhausted.
 
-    On the CPU, torch only says so in the message.
+    On the CPU, only the message of torch shows this.
     """
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
@@ -99,7 +99,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def report_smaller_batches(
     size: int, device: torch.device | str, what: str = "image(s)"
 ) -> None:
-    """Give back what the device holds in reserve, and say what is done now."""
+    """Release the cached memory of the device, and warn about the smaller size."""
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
     warnings.warn(
@@ -117,7 +117,7 @@ def in_parts(
     compute: Callable[[slice], T],
     what: str = "image(s)",
 ) -> Iterator[tuple[slice, T]]:
-    """Yield places 0 to `n` in parts of `size`, and what `compute` makes of them.
+    """Yield slices of 0 to `n` of `size` each, with the result of `compute`.
 
     Where memory ends, parts are halved from there on; `what` they are of is reported.
 
@@ -138,7 +138,7 @@ def in_parts(
             yield place, result
             start = place.stop
             continue
-        # Only now does nothing hold on to what was computed.
+        # Only now are the results of the computation no longer referenced.
         size = (place.stop - place.start + 1) // 2
         if not reported:
             report_smaller_batches(size, device, what)

@@ -16,7 +16,7 @@ def require(module: str, package: str) -> Any:
     Raises
     ------
     ImportError
-        If it is not installed; the message says how to install it.
+        If it is not installed; the message states how to install it.
     """
     try:
         return importlib.import_module(module)

@@ -33,7 +33,7 @@ def silenced() -> Iterator[None]:
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
-    """Warn at the first line outside of this package and what it calls through."""
+    """Warn at the first line outside this package and the packages it calls."""
     if _silent.get():
         return
     level, frame = 1, sys._getframe(0)

@@ -99,7 +99,7 @@ class StagedNetwork(nn.Module):
         return self.tail(self.head(images, 0), 0)
 
     def head(self, images: Tensor, split: int) -> tuple[Tensor, ...]:
-        """Compute what the layers after the first `split` take as input.
+        """Compute the input of the layers after the first `split`.
 
         Parameters
         ----------

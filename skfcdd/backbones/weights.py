@@ -185,7 +185,7 @@ def _cache_path(url: str, got: str) -> Path:
         raise WeightsError(f"{got}, but expected {_EXPECTED}.")
     if not _HASH.search(name.name):
         # Many networks are called "model.safetensors": digits made from the URL tell
-        # them apart. They follow "_", so that they are not taken for a hash of the
+        # them apart. They follow "_", so that they are not mistaken for a hash of the
         # contents.
         digits = hashlib.sha256(url.encode()).hexdigest()[:12]
         name = Path(f"{name.stem}_{digits}{name.suffix}")
@@ -216,7 +216,7 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, name: str) ->
         Receives the weights, in its own data types. Unchanged if an error is raised.
     state : mapping of str to torch.Tensor
         Contains every key of the state dict of `module`. Other keys, of layers that
-        were cut off, are ignored; so is a prefix "module." or "backbone." shared by all
+        were removed, are ignored; so is a prefix "module." or "backbone." shared by all
         keys.
     name : str
         Name of the network in messages.

@@ -25,7 +25,7 @@ def basis(estimator: Any) -> list[str]:
             f"Images whose score is above {threshold:.4g} are classified as anomalous"
         )
     held = getattr(estimator, "calibration_scores_", None)
-    if held is None:  # an exported model, which does not say
+    if held is None:  # an exported model, which does not store them
         return [f"{what}."]
     given = isinstance(getattr(estimator, "threshold", None), Real)
     if given:

@@ -31,7 +31,7 @@ def compare(
     -------
     outcome : Outcome
     not_shown : list of str
-        Figures in which the second may be worse by more than the tolerance.
+        Metrics in which the second may be worse by more than the tolerance.
     """
     if output is not None:
         check_place(output, first.path, second.path)

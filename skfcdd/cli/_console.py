@@ -37,9 +37,9 @@ class Outcome:
     Parameters
     ----------
     record : dict
-        For programs: figures, names of files, all that can be written as JSON.
+        Results for programs: metrics, file names and other values that JSON can hold.
     sentences : list of str
-        For people: what was read, decided and written.
+        Sentences for people: what was read, decided and written.
     next : list of str
         Commands that come next.
     """
@@ -63,7 +63,7 @@ def conclude(outcome: Outcome, as_json: bool = False, *, file: Any = None) -> No
     as_json : bool, default=False
         JSON on a terminal too.
     file : stream, default=standard output
-        To which sentences go, if something else stands on standard output.
+        Stream for the sentences, if standard output is used for something else.
     """
     if as_json or not is_terminal():
         if file is None:

@@ -109,7 +109,7 @@ def _image_figures(
 
 
 def _kind_figures(found: Flags) -> dict[str, Any]:
-    """How many defects of a kind were found."""
+    """Number of detected defects of a kind."""
     n = int(found.sum())
     return {
         "n_images": len(found),
@@ -120,7 +120,7 @@ def _kind_figures(found: Flags) -> dict[str, Any]:
 
 
 def _pixel_figures(masks: Any, heatmaps: list[Any], estimator: Any) -> dict[str, float]:
-    """Of the images whose masks are known."""
+    """Pixel metrics of the images whose masks are known."""
     if masks is None:
         return {}
     from skfcdd.metrics import aupro_score, pixel_roc_auc_score

@@ -42,13 +42,13 @@ class Finding:
     Parameters
     ----------
     score : float
-        It is compared with the threshold.
+        Score compared with the threshold.
     anomalous : bool
     heatmap : ndarray of shape (h, w)
     parts : sequence of ndarray of shape (h, w)
         They add up to the heatmap, if it has parts.
     novelty_share : float or None
-        How much of the score comes from the second of them.
+        Share of the score that comes from the second part.
     """
 
     score: float
@@ -59,12 +59,12 @@ class Finding:
 
 
 class PictureNames:
-    """Where pictures of images go: into a folder, under the names of the images.
+    """Folder for pictures, which get the names of the images.
 
     Parameters
     ----------
     option : str
-        That names the folder.
+        Command-line option that names the folder.
     folder : Path
     source : Path
         The folder of the images, or the one image.
@@ -176,7 +176,7 @@ class HeatmapFiles:
 
 
 def names_below(paths: Sequence[Path], source: Path) -> list[Path]:
-    """Where files lie below the folder `source`: never outside of it."""
+    """Paths of files relative to the folder `source`, never outside it."""
     if source.is_dir():
         return [path.relative_to(source) for path in paths]
     return [Path(path.name) for path in paths]

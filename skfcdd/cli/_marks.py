@@ -16,7 +16,7 @@ __all__ = ["apply_marks", "marked_entries"]
 def marked_entries(
     entries: Sequence[Entry], review: Review, source: Path
 ) -> dict[int, Entry]:
-    """Entries with what their marks say, by their place among all entries.
+    """Entries with the labels of their marks, by position among all entries.
 
     A report names files from a folder on; here they may be looked at from another one.
 
@@ -56,7 +56,7 @@ def marked_entries(
 def apply_marks(
     entries: Sequence[Entry], review: Review, source: Path, split: str | None
 ) -> list[Entry]:
-    """Entries with what their marks say; marked ones belong to the part `split`."""
+    """Entries with the labels of their marks, which belong to the part `split`."""
     found = marked_entries(entries, review, source)
     if split is not None:
         found = {row: replace(entry, split=split) for row, entry in found.items()}

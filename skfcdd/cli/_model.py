@@ -1,4 +1,4 @@
-"""Saved models as the commands see them, and what they say of images."""
+"""Saved models as the commands use them, and their predictions."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Verdicts:
     parts : ndarray of shape (n, 2, h, w), or None
         What adds up to them, if the model has a memory.
     novelty_share : ndarray of shape (n,), or None
-        How much of each score comes from the second part.
+        Share of each score that comes from the second part.
     """
 
     scores: npt.NDArray[np.float64]

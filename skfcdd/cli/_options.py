@@ -94,7 +94,7 @@ def region(text: str) -> Path | list[list[tuple[float, float]]]:
 def spoken(text: str) -> str:
     """A message in the words of the command line: options for arguments of Python.
 
-    Arguments for which there is no option are said to be of Python.
+    Arguments without an option are described as arguments of Python.
     """
 
     def option(found: re.Match[str]) -> str:
@@ -164,7 +164,7 @@ def _check_network(params: Mapping[str, Any], size: tuple[int, int] | None) -> N
             if frozen != "auto":
                 freeze_backbone(network, frozen)
     except ValueError as error:
-        # That it cannot take images of the usual size says nothing of others.
+        # An error for images of the usual size does not imply one for other sizes.
         if size is not None or usage_error(error) is not None:
             raise
 

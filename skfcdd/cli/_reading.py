@@ -1,4 +1,4 @@
-"""Which images a command is about, and what is known of them."""
+"""Images of a command, and what is known about them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST = 128
 
 @dataclass(frozen=True)
 class Source:
-    """Images that a command is given, and what its options say of them.
+    """Images passed to a command, and the options that describe them.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Source:
     normal : str or None
         Name of the folder, or the label, of good images.
     label : {"good", "defect"} or None
-        Of all images, if no folder or table says it.
+        Label of all images, unless the folder or table states it.
     on_error : {"raise", "skip"}
     review : Review or None
         Marks, which count more than folders and tables.
@@ -53,7 +53,7 @@ class Source:
     part: str | None = None
 
     def find(self) -> Found:
-        """The files, and what is known of them."""
+        """The files, and what is known about them."""
         whole = None if self.label is None else self.label == "defect"
         return find_images(
             self.path,
@@ -81,12 +81,12 @@ def load_part(source: Source, part: str, *, said: bool = False, **options: Any) 
     Returns
     -------
     Bunch
-        As :func:`~skfcdd.datasets.load_images` gives it; `parts` names all parts.
+        Result of :func:`~skfcdd.datasets.load_images`; `parts` names all parts.
 
     Raises
     ------
     ValueError
-        If it is not said, or something speaks against it.
+        If labels are required but missing, or there is evidence against them.
     """
     found = source.find()
     split = part if part in found.parts() else None
@@ -109,7 +109,7 @@ def load_part(source: Source, part: str, *, said: bool = False, **options: Any) 
 
 
 def load_marked(source: Source, **options: Any) -> Any:
-    """The images that are marked as good or as defects, whatever folders say."""
+    """The images that are marked as good or as defects, regardless of their folders."""
     assert source.review is not None
     found = find_images(source.path, on_error=source.on_error, unlabelled=True)
     marked = marked_entries(found.entries, source.review, source.path)

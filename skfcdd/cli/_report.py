@@ -144,9 +144,9 @@ def _find(model: Model, source: Source, say: Callable[[str], None]) -> _Images:
 
 
 def _is_labelled(source: Source) -> bool:
-    """Whether folders, a table or an option say which images are good.
+    """Whether folders, a table or an option show which images are good.
 
-    A folder of images says nothing: here they need not be good, as they are in ``fit``.
+    A plain folder does not: here its images need not be good, unlike in ``fit``.
     """
     path = source.path
     if path.is_file():

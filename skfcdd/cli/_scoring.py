@@ -91,7 +91,7 @@ def predict(
     say: Callable[[str], None],
     progress: Callable[[int], Any],
 ) -> Outcome:
-    """Score the images of a folder, batch by batch, and write what is wanted."""
+    """Score the images of a folder, batch by batch, and write the requested files."""
     wanted.check(model.estimator, model.path, *([folder] if folder.is_file() else []))
     pictures = (wanted.heatmaps, wanted.masks)
     data = load_unlabelled(model, folder, on_error, pictures)
@@ -154,7 +154,7 @@ def _writers(
         each.append(files.write)
     if wanted.masks is not None:
         masks = MaskFiles(wanted.masks, folder, images)
-        # An image that is called normal has no defects.
+        # An image that is classified as normal has no defects.
         each.append(
             lambda k, found, marked: masks.write(
                 k, marked.mask if found.anomalous else np.zeros_like(marked.mask)

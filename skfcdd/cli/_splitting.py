@@ -32,7 +32,7 @@ def split(
     seed: int,
     force: bool,
 ) -> Outcome:
-    """Write a table that says which images train, calibrate and test a model.
+    """Write a table that assigns images to training, calibration and testing.
 
     Defects are for testing, and whatever belongs to a group stays together.
 
@@ -41,7 +41,7 @@ def split(
     source : Source
     output : Path
     shares : tuple of float
-        Of the good images, to train and to calibrate; the rest is for testing.
+        Shares of the good images for training and calibration; the rest is for testing.
     pattern : str or None
         What names have in common within a group.
     seed : int
@@ -75,7 +75,7 @@ def split(
 def _groups(
     entries: Sequence[Entry], source: Path, pattern: str | None
 ) -> list[str | int]:
-    """The group of each image; without a pattern, each is one of its own."""
+    """The group of each image; without a pattern, each image is its own group."""
     if pattern is None:
         return list(range(len(entries)))
     try:

@@ -29,7 +29,7 @@ def rows_writer(
     lines : bool
         JSON Lines.
     columns : sequence of str, default=()
-        Of a CSV table that may have no rows; else they are those of the first row.
+        Columns of a CSV table that may have no rows; by default those of the first row.
     """
     if output is None:
         yield _row_writer(sys.stdout, lines, columns)

@@ -37,7 +37,7 @@ def fit(
 ) -> Outcome:
     """Train on the images of a folder, and save the model.
 
-    Who stops it keeps what was learned until then, if an epoch was completed.
+    If it is interrupted, the model trained so far is kept, if an epoch is complete.
     """
     import skfcdd
     from skfcdd.persistence import save
@@ -56,7 +56,7 @@ def fit(
     say(f"{many(len(data.images), 'image')} of {data.images.shape[1:]}: {data.summary}")
     started = time.perf_counter()
     with _noticing() as stopped, warnings.catch_warnings():
-        # It speaks of Python; here it is said in other words.
+        # The warning is worded for Python; it is replaced here.
         warnings.simplefilter("ignore", InterruptedTrainingWarning)
         if data.target.any():
             given = {"masks": data.masks, "groups": data.groups}
@@ -151,7 +151,7 @@ def _noticing() -> Iterator[Callable[[], bool]]:
 
     before = signal.getsignal(signal.SIGINT)
     main = threading.current_thread() is threading.main_thread()
-    if not (main and callable(before)):  # signals are not for us to hear
+    if not (main and callable(before)):  # signals are not ours to handle
         yield lambda: False
         return
     signal.signal(signal.SIGINT, note)

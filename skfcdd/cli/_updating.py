@@ -108,7 +108,7 @@ def _check_kind(model: Model) -> None:
 def _joined(
     data: Any, marked: list[Path], labels: npt.NDArray[np.int_]
 ) -> tuple[list[Path], npt.NDArray[np.int_], Any, int]:
-    """Files of both, what is known of them, and how many labels a mark has changed.
+    """Files of both, their labels and masks, and the number of labels changed by marks.
 
     An image that was there before is not counted twice: its mark takes the place of
     its label.

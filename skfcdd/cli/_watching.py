@@ -27,7 +27,7 @@ from skfcdd.monitoring._stream import StreamMonitor
 
 __all__ = ["Pace", "stopping", "watch"]
 
-# Times that figures are made of: the latest.
+# Number of latest times used for statistics.
 _TIMES = 1000
 # The state of the monitor is saved this often, in seconds, and in the end.
 _SAVE = 10.0
@@ -36,16 +36,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pace:
-    """How a folder is watched, in seconds.
+    """Timing of watching a folder, in seconds.
 
     Parameters
     ----------
     poll : float
         Between two looks.
     settle : float
-        That a file must stay unchanged to count as complete.
+        Time that a file must stay unchanged to count as complete.
     patience : float
-        That an unreadable file must stay unchanged to count as broken.
+        Time that an unreadable file must stay unchanged to count as broken.
     once : bool
         Stop when nothing is left to do.
     """
@@ -200,7 +200,7 @@ class _Run:
                 yield batch[0], {"path": name, "error": " ".join(str(error).split())}
             return
         for arrival, row in zip(batch, rows, strict=True):
-            if _is_there(arrival):  # else what was read was not complete
+            if _is_there(arrival):  # otherwise the file was incomplete when read
                 yield arrival, row
 
     def _rows(self, batch: list[Arrival]) -> list[Row]:

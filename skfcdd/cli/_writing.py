@@ -1,4 +1,4 @@
-"""Where results may go: checked before any work is done."""
+"""Checks of output paths, made before any work is done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_model_file", "check_place", "command", "size_of"]
 
 
 def check_place(output: Path, *inputs: Path) -> None:
-    """Say at once that a result could not be written, or would take what is read.
+    """Raise at once if a result could not be written, or would replace an input.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Whether a model is better than another, on the same images.
 
-Two figures with their own intervals say little about their difference: most of what
+Two metrics with separate intervals show little about their difference: most of what
 varies is which images are easy, and that is the same for both models.
 :func:`compare_models` looks at the difference image by image, at the threshold of each
 model, and :func:`write_comparison` shows the images on which they disagree.

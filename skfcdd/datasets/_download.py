@@ -98,8 +98,7 @@ def _check(path: Path, remote: RemoteFile) -> None:
         ).hexdigest()
     if found != expected:
         raise DownloadError(
-            f"the hash ({algorithm}) of its contents is {found}, but expected "
-            f"{expected}"
+            f"its hash ({algorithm}) is {found}, but {expected} was expected"
         )
 
 

@@ -79,7 +79,7 @@ def fetch_fashion_mnist(
     ------
     DownloadError
         If the files are missing and cannot be downloaded, or are damaged. The message
-        says where to put them manually.
+        states where to put them manually.
 
     Notes
     -----
@@ -145,8 +145,8 @@ def fetch_cifar10(
     Raises
     ------
     DownloadError
-        If the file is missing and cannot be downloaded, or is damaged. The message says
-        where to put it manually.
+        If the file is missing and cannot be downloaded, or is damaged. The message
+        states where to put it manually.
 
     Notes
     -----
@@ -208,8 +208,8 @@ def fetch_cifar100(
     Raises
     ------
     DownloadError
-        If the file is missing and cannot be downloaded, or is damaged. The message says
-        where to put it manually.
+        If the file is missing and cannot be downloaded, or is damaged. The message
+        states where to put it manually.
 
     Notes
     -----

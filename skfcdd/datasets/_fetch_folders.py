@@ -111,7 +111,7 @@ def fetch_mvtec_ad(
         If the category does not exist.
     DownloadError
         If the archive is missing and cannot be downloaded, or is damaged. The message
-        says where to put it manually.
+        states where to put it manually.
 
     Notes
     -----
@@ -185,7 +185,7 @@ def fetch_visa(
         If the category does not exist.
     DownloadError
         If the archive is missing and cannot be downloaded, or is damaged. The message
-        says where to put it manually.
+        states where to put it manually.
 
     Notes
     -----
@@ -249,7 +249,7 @@ def fetch_magnetic_tiles(
     ------
     DownloadError
         If the archive is missing and cannot be downloaded, or is damaged. The message
-        says where to put it manually.
+        states where to put it manually.
 
     Notes
     -----

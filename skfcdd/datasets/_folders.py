@@ -1,4 +1,4 @@
-"""Images and what is known of them, from folders and tables of files."""
+"""Images from folders and tables, with their labels, masks and parts."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def find_images(
     unlabelled: bool = False,
     whole: bool | None = None,
 ) -> Found:
-    """The files of a folder or a table, and what is known of them; none is opened.
+    """The files of a folder or table, with labels and masks; no file is opened.
 
     If `whole` is given, all images of a folder are good (False) or defects (True).
     """

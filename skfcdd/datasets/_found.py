@@ -16,7 +16,7 @@ SUFFIXES = (
 
 @dataclass
 class Entry:
-    """A file, and what is known of it.
+    """A file, and what is known about it.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Entry:
     place : tuple of str
         Folders from the source down to the file.
     assumed : bool
-        Whether it counts as good only because nothing says otherwise.
+        Whether it counts as good only by default.
     where : str
         The line of a table that names it.
     group : str
@@ -60,7 +60,7 @@ class MaskFolder:
 
 @dataclass
 class Found:
-    """Entries of a source, and what a user should know of how they were read.
+    """Entries of a source, with notes for the user on how they were read.
 
     Parameters
     ----------
@@ -68,11 +68,11 @@ class Found:
     skipped : list of Path
         Files that look like images and were not taken.
     warnings : list of str
-        What is not clear.
+        Ambiguities.
     masked : bool
         Whether there are masks at all, so that a defect without one stands out.
     labelled : bool
-        Whether anything says which images are good.
+        Whether it is known which images are good.
     left_out : dict of str to int
         Images of other parts, by the name of the part.
     """

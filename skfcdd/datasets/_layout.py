@@ -41,7 +41,7 @@ def read_folder(
     unlabelled: bool = False,
     whole: bool | None = None,
 ) -> Found:
-    """Images of a folder and what is known of them.
+    """Images of a folder, with labels and masks.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def read_folder(
 
 
 def says_what_is_good(source: Path, normal: str | None = None) -> bool:
-    """Whether the folders of a source say which images are good."""
+    """Whether the folders of a source show which images are good."""
     root = walk(source).root
     parts = any(part_of(folder.name) for folder in root.folders)
     return parts or _Layout(source, normal, []).knows_good(root)
@@ -255,7 +255,7 @@ class _Layout:
                     raise self._contradiction(inner, kind, "good images")
         for kind in bad:
             for inner in kind.below():
-                # normal= names one folder; others mean what they mean in general.
+                # normal= names one folder; other names keep their usual meaning.
                 named = self.normal is not None and same(inner.name, self.normal)
                 if named or meaning(inner.name, clearly=True):
                     raise self._contradiction(inner, kind, "defects")
@@ -324,7 +324,7 @@ class _Layout:
 def _add_masks(
     result: Found, source: Path, inside: list[MaskFolder], given: Path | None
 ) -> None:
-    """Give the entries their masks, and say which are left over."""
+    """Assign masks to entries, and report those left over."""
     folders = inside
     beside = given is None and not inside
     if given is not None:

@@ -150,7 +150,7 @@ def _photograph(
                 break
         else:
             raise RuntimeError(
-                f"No visible {kinds[i]} could be drawn on {texture} in {size} pixels."
+                f"No visible {kinds[i]} could be drawn on {texture} at {size} pixels."
             )
         images[i] = np.where(masks[i][..., None], image, clean[i])
     return images, masks

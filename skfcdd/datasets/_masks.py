@@ -186,7 +186,7 @@ class MaskReader:
         if self.empty:
             n = plural(len(self.empty), "mask")
             told.append(
-                f"{n} of defects empty and treated as unknown, the first "
+                f"{n} of defects are empty and treated as unknown, the first "
                 f"{first_of(self.empty)}"
             )
         if self.doubts:

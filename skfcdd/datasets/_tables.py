@@ -15,7 +15,7 @@ from skfcdd.exceptions import ImageFileError
 
 __all__ = ["has_labels", "read_table"]
 
-# Names of columns, by what they hold.
+# Names of columns by content.
 _COLUMNS = {
     "path": "path",
     "label": "label",
@@ -51,7 +51,7 @@ class _Table:
 
 
 def has_labels(path: Path) -> bool:
-    """Whether a table says which images are good."""
+    """Whether a table states which images are good."""
     table = _open(path)
     return "label" in table.columns or "kind" in table.columns
 
@@ -63,7 +63,7 @@ def read_table(
     on_error: str = "raise",
     unlabelled: bool = False,
 ) -> Found:
-    """Images of a table and what it says of them.
+    """Images of a table, with their labels and masks.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def _columns(path: Path, header: Sequence[str]) -> list[str]:
 
 
 def _text(path: Path) -> tuple[str, list[str]]:
-    """A file as a text, and what to say if it is not UTF-8."""
+    """A file as text, with a warning if it is not UTF-8."""
     data = path.read_bytes()
     encodings = _ENCODINGS
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -193,7 +193,7 @@ def _text(path: Path) -> tuple[str, list[str]]:
 
 
 def _delimiter(text: str) -> str:
-    """The one by which the header has a column "path"."""
+    """Delimiter with which the header has a column "path"."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     for delimiter in _DELIMITERS:
         row = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
@@ -257,7 +257,7 @@ def _good_labels(
 
 
 def _check_kind(table: _Table, row: _Row, kind: str, anomalous: bool) -> None:
-    """Refuse a kind that says the contrary of the label."""
+    """Reject a kind that contradicts the label."""
     if "label" in row.cells and meaning(kind, clearly=True) is anomalous:
         raise ValueError(
             f"{table.line(row)} has the label {row.cells.get('label')!r} and the kind "

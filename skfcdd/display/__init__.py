@@ -1,4 +1,4 @@
-"""Pictures of what a model has learned and found, with matplotlib.
+"""Plots of models and their predictions, with matplotlib.
 
 Each display holds the values that it draws. ``from_estimator`` asks a fitted model for
 them, ``from_predictions`` takes them as they are; ``plot`` draws, and keeps what it has

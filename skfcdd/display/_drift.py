@@ -1,4 +1,4 @@
-"""How the evidence for drift has grown along a stream."""
+"""Plot of the evidence for drift along a stream."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DriftDisplay:
     Attributes
     ----------
     figure_ : matplotlib Figure
-        That which is drawn on.
+        Figure containing the plot.
     ax_ : matplotlib Axes
         The axes.
     line_ : matplotlib Line2D
@@ -90,7 +90,7 @@ class DriftDisplay:
         monitor : DriftMonitor
             Fitted.
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to draw on. None creates a figure.
         **kwargs
             As for :meth:`plot`.
 
@@ -133,7 +133,7 @@ class DriftDisplay:
         false_alarm_probability : float, default=0.01
             In (0, 1).
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to draw on. None creates a figure.
         **kwargs
             As for :meth:`plot`.
 
@@ -177,7 +177,7 @@ class DriftDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a figure.
+            Axes to draw on. None creates a figure.
         line_kw : dict, default=None
             Further arguments of `matplotlib.axes.Axes.plot`.
         level_kw : dict, default=None

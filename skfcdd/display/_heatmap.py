@@ -47,10 +47,10 @@ class HeatmapDisplay(HeatmapPlot):
     scale : tuple of float (low, high)
         Limits of the colour scale.
     scores : ndarray of shape (n,), default=None
-        Anomaly scores; for a segmenter, the least pixel threshold at which nothing
+        Anomaly scores; for a segmenter, the lowest pixel threshold at which nothing
         would be marked.
     threshold : float, default=None
-        Images with a greater score are anomalous.
+        Images with a higher score are anomalous.
     anomalous : ndarray of shape (n,), bool, default=None
         Predicted labels.
     truth : ndarray of shape (n,), bool, default=None

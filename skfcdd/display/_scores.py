@@ -46,7 +46,7 @@ class ScoreDistributionDisplay:
     truth : ndarray of shape (n,), bool, default=None
         Which images are anomalous. None if unknown.
     threshold : float, default=None
-        Images with a greater score are anomalous.
+        Images with a higher score are anomalous.
     calibration_scores : ndarray of shape (n_calibration,), default=None
         Scores of normal images that were held out to set the threshold.
     score_name : str, default="anomaly score"

@@ -97,7 +97,7 @@ def counterfactual(
     A heatmap states how much a region contributes to the score; this function tests it.
     If the label depends on the region, it changes when the region is replaced.
 
-    The replacement must look normal, or it is an anomaly of its own. Smooth content
+    The replacement must look normal, or it is itself an anomaly. Smooth content
     rarely does: on textured surfaces, it raises the scores of good images more than a
     defect does. By default, the region is therefore filled with a piece of the same
     image, away from hot pixels, whose surroundings match best, and the difference at

@@ -16,7 +16,7 @@ __all__ = ["FILLS", "Filler", "harmonic"]
 
 # Standard deviation of the blur, as a fraction of the shorter side of an image.
 _BLUR = 1 / 16
-# Width in pixels of the surroundings by which a matching piece is found.
+# Width in pixels of the surroundings used to find a matching piece.
 _RING = 3
 # Standard deviation in pixels by which the difference at a border is smoothed.
 _SMOOTH = 1.5

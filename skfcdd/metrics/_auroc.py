@@ -11,7 +11,7 @@ __all__ = ["fast_auroc"]
 
 
 def fast_auroc(y_true: Any, y_score: Any) -> float:
-    """As scikit-learn's ``roc_auc_score``, without its checks.
+    """ROC AUC as in scikit-learn's ``roc_auc_score``, without its checks.
 
     These would be repeated for every resample of a bootstrap.
     """

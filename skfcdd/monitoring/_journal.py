@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["Journal"]
 
-# Every row begins like this, which tells a row that was cut off from foreign text.
+# Every row begins like this, which distinguishes a truncated row from foreign text.
 _BEGIN = b'{"path": '
 
 

@@ -27,10 +27,10 @@ def _log_norms() -> npt.NDArray[np.float64]:
 
 
 def log_bets(p: float) -> npt.NDArray[np.float64]:
-    """Logarithm of what each bet makes of a stake of 1; their integrals over p are 1.
+    """Log payoff of each bet per unit stake; each payoff integrates to 1 over p.
 
-    Bets on small p-values (scores have risen), on great ones (fallen), on both (they
-    vary more), and on those in the middle (they vary less).
+    The bets pay for small p-values (scores have risen), large ones (fallen), both (they
+    vary more), and medium ones (they vary less).
     """
     p = min(max(p, _LEAST), _GREATEST)
     small, great = math.log(p), math.log1p(-p)
@@ -54,7 +54,7 @@ class Martingale:
     """Wealth of a gambler against independent uniform p-values.
 
     Wealth that is lost cannot be won back soon, and a change may come after a long time
-    without any. So each step stakes a part of what the gambler began with, fixed
+    without any. So each step stakes a part of the initial capital, fixed
     beforehand, on all bets alike, and stakes stay with their bets. Each stake is a fair
     game, so their sum is.
 
@@ -65,7 +65,7 @@ class Martingale:
     log_stakes : ndarray of float64
         Logarithm of what each bet holds.
     log_wealth, log_greatest : float
-        Logarithms of the wealth, and of the greatest so far.
+        Logarithms of the wealth, and of the highest so far.
     """
 
     def __init__(self) -> None:

@@ -73,7 +73,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Current evidence against "no drift": the wealth of a gambler who started with 1.
         inf if it exceeds the range of floats.
     p_value_ : float
-        Anytime-valid p-value: the reciprocal of the greatest evidence so far, at most
+        Anytime-valid p-value: the reciprocal of the highest evidence so far, at most
         1.
     n_calibration_ : int
         Number of images in ``fit``.
@@ -89,7 +89,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    Each column has its own conformal test martingale, and the evidence is the greatest
+    Each column has its own conformal test martingale, and the evidence is the highest
     wealth among them divided by the number of columns: the probability that any of k
     martingales reaches k / alpha is at most alpha.
 
@@ -246,7 +246,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @property
     def p_value_(self) -> float:
-        """Anytime-valid p-value from the greatest evidence so far."""
+        """Anytime-valid p-value from the highest evidence so far."""
         check_is_fitted(self)
         greatest = max(martingale.log_greatest for martingale in self._martingales)
         return min(1.0, math.exp(math.log(self.n_features_in_) - greatest))

@@ -45,11 +45,11 @@ class Ranks:
     Parameters
     ----------
     scores : iterable of float
-        Those to begin with.
+        Initial scores.
     size : int
-        Greatest number of scores that are kept.
+        Maximum number of scores that are kept.
     generator : numpy Generator
-        Breaks ties, and draws what is left out.
+        Breaks ties, and selects the score to drop.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ __all__ = ["n_scores_required"]
 
 
 def n_scores_required(false_alarm_probability: float) -> int:
-    """Return how many calibration images are needed to detect the greatest change.
+    """Return how many calibration images are needed to detect the largest change.
 
     The guarantee of :class:`DriftMonitor` holds for any number. With few images,
     however, those after a change soon outnumber those before it, and become the new
@@ -49,7 +49,7 @@ def n_scores_required(false_alarm_probability: float) -> int:
 
 
 def _best_evidence(n: int) -> float:
-    """Logarithm of the greatest wealth if all of a stream scores above `n` others.
+    """Logarithm of the highest wealth if all of a stream scores above `n` others.
 
     The t-th p-value is uniform up to t / (n + t); 1/e of that is its geometric mean.
     """

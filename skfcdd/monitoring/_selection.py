@@ -97,7 +97,7 @@ def _farthest(looks: Floats, weight: Floats, n: int) -> list[int]:
 
 
 def _describe(estimator: Any, X: Any) -> tuple[Floats, Floats]:
-    """How near each image comes to the threshold, or how far above; what it is like."""
+    """Closeness of each image to the threshold, and its features."""
     threshold, pixels = (
         float(estimator.threshold_),
         convention_of(estimator).judges_pixels,
@@ -130,6 +130,6 @@ def _split(images: npt.NDArray[Any], axis: int) -> list[npt.NDArray[Any]]:
 
 
 def _even(values: Floats) -> Floats:
-    """Both kinds of numbers spread alike, in sum over all parts."""
+    """Scale both kinds of features to the same total variance."""
     spread = float(np.sqrt(values.var(axis=0).sum()))
     return (values - values.mean(axis=0)) / (spread or 1.0)

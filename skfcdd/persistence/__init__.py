@@ -108,7 +108,7 @@ def save(
     -----
     NotStoredWarning
         If parameters are not stored because they are code or data. Only those that
-        matter for another ``fit`` are left out: callbacks, `outlier_exposure`, and
+        matter for another ``fit`` are omitted: callbacks, `outlier_exposure`, and
         custom synthetic anomalies.
 
     Examples
@@ -262,7 +262,7 @@ def _estimator(document: Mapping[str, Any], device: str) -> Any:
         )
     cls = {c.__name__: c for c in (FCDDClassifier, FCDDDetector, FCDDSegmenter)}[name]
     params = {k: decode(v) for k, v in document["parameters"].items()}
-    # Where a training is kept is not for a file to say.
+    # A file must not choose where checkpoints are written.
     unknown = set(params) - set(cls().get_params(deep=False)) | (
         set(params) & {"checkpoint"}
     )

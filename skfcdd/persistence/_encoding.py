@@ -59,7 +59,7 @@ class Encoder:
         self.left_out: list[str] = []
 
     def parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Encode parameters by name; code and data are left out."""
+        """Encode parameters by name; code and data are omitted."""
         stored = {}
         for name, value in params.items():
             try:

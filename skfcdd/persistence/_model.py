@@ -202,7 +202,7 @@ def _of_format_3(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _old_reading(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """How the command line read files, which these formats kept apart."""
+    """Options with which the command line read files, separate in these formats."""
     reading = document.get("reading")
     if not reading:
         return None
@@ -282,7 +282,7 @@ def with_former_sigma(model: FittedModel) -> FittedModel:
 
 
 def with_whole_reading(images: ImageFormat) -> ImageFormat:
-    """A format with all that says how files are read.
+    """A format with all options for reading files.
 
     At first, each list of files was read in 8 or in 16 bits as its contents were.
     """
@@ -573,7 +573,7 @@ def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_numbers(numbers: Mapping[str, Tensor], size: tuple[int, int]) -> None:
-    """Sizes that are said must be those of the numbers, before memory is taken."""
+    """Stated sizes must match the arrays, before memory is allocated."""
     for axis, name in enumerate(("upsample.rows", "upsample.columns")):
         shape = tuple(numbers[name].shape) if name in numbers else ()
         if len(shape) != 2 or shape[0] != size[axis]:

@@ -69,7 +69,7 @@ def fit_grid(
     Parameters
     ----------
     numbers : ndarray of int (cells,)
-        In increasing order, at least two.
+        At least two numbers in increasing order.
     edges : ndarray (2, cells, 2)
         First and last pixel of the receptive fields, in any channel and in the sharpest
         ones.

@@ -175,7 +175,7 @@ class _Axis:
 
         A dilated field has holes, so it may extend beyond the border even if the pixels
         next to the border are not in it. A margin, as a multiple of the measured
-        extent, ensures that nothing is cut off.
+        extent, ensures that nothing is truncated.
         """
         first = n_cells // 2
         ends = self.line.touched(length, [(0, 1), (length - 1, length)])

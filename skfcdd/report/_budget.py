@@ -1,4 +1,4 @@
-"""How exact pictures can be, so that a report stays as small as was asked for."""
+"""Choice of picture sizes and quality that keeps a report below a given size."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SCALES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.29, 0.24, 0.2, 0.16, 0.12)
 
 @dataclass(frozen=True)
 class Form:
-    """How a picture is stored.
+    """Storage format of pictures.
 
     Parameters
     ----------
     quality : int or None
-        Of WebP, from 1 to 100; None is PNG, which keeps every value.
+        WebP quality from 1 to 100; None uses PNG, which keeps every value.
     scale : float
         Share of its sides that is kept.
     """
@@ -36,7 +36,7 @@ def forms(quality: int | None, max_bytes: int | None) -> list[Form]:
     Parameters
     ----------
     quality : int or None
-        The one that was asked for; None leaves it to the size.
+        The requested one; None adapts it to the size.
     max_bytes : int or None
         None keeps the first form.
     """
@@ -55,16 +55,16 @@ class Budget:
     Parameters
     ----------
     choices : list of Form
-        From the most exact one.
+        Formats to choose from, the most exact first.
     max_bytes : int or None
-        For all pictures together.
+        Limit for all pictures together.
 
     Attributes
     ----------
     left : int
         Number of pictures that are still to be written.
     n_bytes : int
-        Of those that were.
+        Total size of the pictures written so far.
     """
 
     def __init__(self, choices: list[Form], max_bytes: int | None) -> None:

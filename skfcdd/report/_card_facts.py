@@ -184,7 +184,7 @@ def _interval_text(value: float, low: float, high: float) -> str:
 
 
 def version_facts(estimator: Any) -> Facts:
-    """With which libraries the model was made."""
+    """Versions of the libraries that created the model."""
     metadata = getattr(estimator, "metadata_", None)
     if metadata is not None:
         versions = json.loads(metadata.get("versions", "{}"))
@@ -195,7 +195,7 @@ def version_facts(estimator: Any) -> Facts:
 
 
 def limits(estimator: Any) -> list[str]:
-    """Where the model ends, as far as it knows itself."""
+    """Limits of use that follow from the model itself."""
     h, w, c = estimator.image_shape_
     said = [
         f"It expects images of {h} x {w} pixels with {c} channel{'s' * (c > 1)}, "

@@ -64,7 +64,7 @@ class Picture(NamedTuple):
 
 @dataclass
 class Content:
-    """Images, what is known of them, and how they shall look.
+    """Images, what is known about them, and how they are shown.
 
     The arguments are those of :func:`write_report`, checked and in one form.
     """
@@ -148,7 +148,7 @@ class Content:
             self.scores = scores
 
     def _note(self, rows: npt.NDArray[np.intp], found: Findings) -> None:
-        """Keep what the page says of each image."""
+        """Store what the page states about each image."""
         for row, peak in zip(rows.tolist(), found.peaks, strict=True):
             self.peaks[row] = self.frames.place(row, peak)
         if found.novelty_share is not None:
@@ -156,7 +156,7 @@ class Content:
             self.novelty |= dict(zip(rows.tolist(), shares, strict=True))
 
     def _look_at(self) -> None:
-        """Find out what is the same for all pictures, before the first is made."""
+        """Determine what all pictures share, before the first is drawn."""
         for part in self._batches(np.arange(self.n)):
             # Wrong masks shall not be found after hours.
             pick_masks(self.masks, part, self.n, self.size)
@@ -166,7 +166,7 @@ class Content:
             self.value_range = range_of(self.estimator, some, self.size, self.channel)
 
     def _drawn(self, X: Any) -> npt.NDArray[np.uint8] | None:
-        """Pictures of what the model sees; None if those of the files are shown."""
+        """Pictures of the model's input; None if the files are shown."""
         if self.frames.of_files:
             return None
         look = {"channel": self.channel, "value_range": self.value_range}
@@ -303,6 +303,6 @@ def in_threads(
 
 
 def _identity(names: list[str], scores: list[float]) -> str:
-    """Tells reports apart, so that each has marks of its own in a browser."""
+    """Identifies the report, so that a browser stores its marks separately."""
     digest = hashlib.sha256(repr((names, scores)).encode())
     return digest.hexdigest()[:24]

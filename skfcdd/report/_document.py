@@ -1,4 +1,4 @@
-"""The HTML file: its parts, one after another, and what it lets a browser do."""
+"""The HTML file: its parts in order, and its content security policy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Document:
         self._write(f'<script type="text/plain" id="{name}">{text}</script>\n')
 
     def finish(self, data: dict[str, Any]) -> int:
-        """Write what the page is about, and its scripts; return its size in bytes."""
+        """Write the data and the scripts of the page; return its size in bytes."""
         before, between, after = re.split(r"<!-- (?:data|script) -->", self._tail)
         rest = _json(data)[1:]
         end = f"{rest}{between}{self._script}{after}".encode()

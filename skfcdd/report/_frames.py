@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 
 class Frames:
-    """Sizes of images, and of what a model sees of them.
+    """Sizes of images, and of the input that the model computes from them.
 
     Of files, these are the sizes of the files: a model may see them smaller, in another
     aspect, or with a border around.
@@ -30,7 +30,7 @@ class Frames:
     ----------
     X : array-like or ImageFiles
     size : tuple of int (h, w)
-        Of what the model sees.
+        Size of the model's input.
     """
 
     def __init__(self, X: Any, size: Size) -> None:
@@ -39,7 +39,7 @@ class Frames:
 
     @property
     def of_files(self) -> bool:
-        """Whether pictures are made of files and not of what the model sees."""
+        """Whether pictures show the files and not the input of the model."""
         return self.files is not None
 
     def whole(self, row: int) -> Size:
@@ -63,7 +63,7 @@ class Frames:
         }
 
     def inside(self, row: int) -> tuple[slice, slice]:
-        """Rows and columns that the image takes of what the model sees."""
+        """Rows and columns of the model's input that the image occupies."""
         if self.files is None:
             return slice(None), slice(None)
         h, w = self.files._inner(row)
@@ -71,7 +71,7 @@ class Frames:
         return slice(top, top + h), slice(left, left + w)
 
     def heat_size(self, row: int, max_side: int | None) -> Size:
-        """Size with which the heatmap of an image is stored."""
+        """Size at which the heatmap of an image is stored."""
         h, w = self.size if self.files is None else self.files._inner(row)
         return shrunk_size((h, w), min(max_side or _HEAT_SIDE, _HEAT_SIDE))
 
@@ -81,7 +81,7 @@ class Frames:
         return h * w / (self.size[0] * self.size[1])
 
     def place(self, row: int, peak: tuple[float, int, int]) -> tuple[float, int, int]:
-        """A pixel of what the model sees as one of the image."""
+        """Position of a pixel of the model's input in the image."""
         if self.files is None:
             return peak
         value, down, across = peak

@@ -17,19 +17,19 @@ __all__ = ["Findings", "describe", "examine"]
 
 @dataclass
 class Findings:
-    """Of a batch of images.
+    """Predictions for a batch of images.
 
     Parameters
     ----------
     heatmaps : ndarray of shape (n, h, w)
     scores : ndarray of shape (n,), float64
-        An image is called anomalous if its score is above the threshold.
+        An image is classified as anomalous if its score is above the threshold.
     peaks : list of tuple (value, row, column)
         The hottest pixel of each.
     parts : tuple of ndarray of shape (n, h, w)
         What adds up to the heatmaps, of a model with a memory.
     novelty_share : ndarray of shape (n,), or None
-        How much of each score then comes from the second part.
+        Share of each score that comes from the second part.
     """
 
     heatmaps: npt.NDArray[np.float32]

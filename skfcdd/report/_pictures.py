@@ -61,9 +61,9 @@ def encode_picture(
     ----------
     picture : ndarray
     size : tuple of int (h, w)
-        To shrink it to.
+        Size to reduce the picture to.
     quality : int or None
-        From 1 to 100, as WebP; None keeps every value, as PNG.
+        WebP quality from 1 to 100; None uses PNG, which keeps every value.
     """
     image = _resized(picture, size)
     if quality is None:

@@ -37,7 +37,7 @@ class Review:
     scores : ndarray of shape (n,), float64
         Scores of the images.
     threshold : float
-        Threshold set with the slider: greater scores are anomalies.
+        Threshold set with the slider: higher scores are anomalies.
     model_threshold : float
         Original threshold of the model.
 
@@ -124,8 +124,8 @@ class Review:
         if missing and on_missing == "raise":
             raise ValueError(
                 f"{len(missing)} of {len(known)} marked images are not among names, "
-                f"the first {missing[0]!r}. Pass the names used in the report; "
-                "on_missing='ignore' skips missing images."
+                f"the first {missing[0]!r}. Pass the names used in the report, "
+                "or skip the missing ones with on_missing='ignore'."
             )
         pairs = sorted((place[k], label) for k, label in known.items() if k in place)
         rows = np.array([row for row, _ in pairs], dtype=np.intp)

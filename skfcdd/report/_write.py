@@ -26,20 +26,20 @@ __all__ = ["ReportInfo", "write_report"]
 
 @dataclass(frozen=True)
 class ReportInfo:
-    """A report that was written.
+    """Summary of a written report.
 
     Parameters
     ----------
     path : Path
         The file.
     n_images : int
-        Images that its figures count.
+        Number of images counted in its metrics.
     n_pictures : int
-        Images that it shows.
+        Number of images shown.
     n_bytes : int
-        Its size.
+        Size in bytes.
     threshold : float
-        At which it opens: that of the model.
+        Initial threshold of the report: that of the model.
 
     Examples
     --------
@@ -325,7 +325,7 @@ def _names(names: Sequence[Any] | None, X: Any, n: int) -> list[str]:
 
 
 def below(paths: Sequence[Path], folder: Path | None = None) -> list[str]:
-    """Paths as they lie below `folder`, or below the one that holds them all."""
+    """Paths relative to `folder`, or to the folder that contains all of them."""
     every = [Path(os.path.abspath(path)) for path in paths]
     if folder is None:
         try:

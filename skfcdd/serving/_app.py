@@ -1,4 +1,4 @@
-"""The application: which paths there are, and what they take."""
+"""The application: its endpoints and their inputs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _ENDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 class Metrics:
     """Numbers of requests, images and anomalies, and times.
 
-    Its size does not depend on what is asked for: paths that are not served count as
+    Its size does not depend on the requests: paths that are not served count as
     one.
     """
 

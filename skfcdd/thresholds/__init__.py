@@ -47,7 +47,7 @@ THRESHOLDS: Mapping[str, Callable[[], Threshold]] = MappingProxyType(
 
 
 def resolve_threshold(threshold: Any, contamination: float = 0.05) -> Threshold:
-    """Make the rule that `threshold` names.
+    """Return the threshold rule with a name; rules are returned unchanged.
 
     Parameters
     ----------

@@ -158,7 +158,7 @@ class Threshold:
         Returns
         -------
         float
-            By default that of :meth:`choose`, which ignores groups.
+            By default the result of :meth:`choose`, which ignores groups.
         """
         return self.choose(normal, anomalous, None)
 

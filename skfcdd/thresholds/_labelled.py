@@ -58,7 +58,7 @@ class Youden(_Curve):
     """
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Return the index of the greatest J."""
+        """Return the index of the highest J."""
         return int(np.argmax(tpr - fpr))
 
 
@@ -103,7 +103,7 @@ class MaxFPR(_Curve):
         check_share(self, "rate")
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Return the index of the greatest sensitivity, with the lowest rate."""
+        """Return the index of the highest sensitivity, with the lowest rate."""
         return int(np.argmax(np.where(fpr <= self.rate + 1e-12, tpr, -1.0)))
 
 
@@ -151,7 +151,7 @@ class MaxF1(Threshold):
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Compute the middle of the gap below the score of the greatest F1."""
+        """Compute the middle of the gap below the score of the highest F1."""
         truth, scores, weight = _joined(normal, anomalous, weights)
         _, least = f1_max(PixelSample(truth.astype(bool), scores, weight, None))
         return _middle_of_gap(scores, least)

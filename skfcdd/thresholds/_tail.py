@@ -71,7 +71,7 @@ def log_normal_quantile(scores: Scores, rate: float, groups: Groups | None) -> f
     Returns
     -------
     float
-        The greatest score, if there is one image or group only, or a score of 0.
+        The highest score, if there is one image or group only, or a score of 0.
     """
     if groups is None:
         groups = np.arange(len(scores))

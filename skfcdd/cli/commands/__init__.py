@@ -1,4 +1,4 @@
-"""Commands of the command line, each with its function in a module of its own.
+"""Commands of the command line, each in a separate module.
 
 Slow imports are deferred until a command runs, so that ``--help`` is fast.
 """
