@@ -261,7 +261,7 @@ class GaussianUpsampler(nn.Module):
         weights = np.where(reached, own, 0.0)
         if not weights.any():
             raise ValueError(
-                "The Gaussian of no cell reaches the region of interest (roi=). Give a "
+                "The Gaussian of no cell reaches the region of interest (roi=). Use a "
                 "larger region, or a larger heatmap_sigma."
             )
         self.weights = weights / weights.sum()

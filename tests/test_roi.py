@@ -196,7 +196,7 @@ def test_a_region_in_pixels_of_files_that_are_resized(tmp_path, keep_aspect):
 
 BAD = {
     "another size": (np.ones((24, 31)), ImageShapeError, r"\(24, 31\).*\(24, 32\)"),
-    "turned": (np.ones((32, 24)), ImageShapeError, "Give a mask of"),
+    "turned": (np.ones((32, 24)), ImageShapeError, "Pass a mask of"),
     "three axes": (np.ones((1, 24, 32)), TypeError, "mask of shape"),
     "empty": (np.zeros(SIZE), ValueError, "no pixel inside"),
     "nothing": ([], TypeError, "polygon"),
@@ -512,7 +512,7 @@ def test_large_images_of_the_same_size(normalize):
         assert found[~roi].max() == 0
         other = with_other_surroundings(images[:1], roi)[0]
         assert_array_equal(model.explain_large(other, tile_size=tile), found)
-    with pytest.raises(ImageShapeError, match=r"roi= names pixels"):
+    with pytest.raises(ImageShapeError, match=r"roi= refers to pixels"):
         model.explain_large(np.zeros((80, 80), np.uint8))
 
 

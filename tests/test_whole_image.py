@@ -144,5 +144,5 @@ def test_impossible_numbers_are_refused(model, tmp_path, name):
         tensors[f"memory.whole.{name}"] = torch.zeros(3, 2, 2)
 
     with_numbers(path, wrong)
-    with pytest.raises(ModelFileError, match="impossible shapes"):
+    with pytest.raises(ModelFileError, match="invalid shapes"):
         persistence.load(path)

@@ -56,9 +56,9 @@ def resolve_roi(roi: Any, images: ImageArray) -> Mask | None:
         inside = frame.fitted(_mask(roi), "roi")
     if not inside.any():
         raise ValueError(
-            f"roi has no pixel inside images of {frame.size} pixels: nothing would be "
-            f"left to judge. Mark the pixels that count with 1, or draw a polygon "
-            f"around them, as (x, y) from the top left."
+            f"roi has no pixel inside images of {frame.size} pixels, so no pixel "
+            "would be scored. Mark the pixels that count with 1, or draw a polygon "
+            "around them, as (x, y) from the top left."
         )
     return None if inside.all() else inside
 
@@ -66,8 +66,8 @@ def resolve_roi(roi: Any, images: ImageArray) -> Mask | None:
 def _read(path: Path) -> Mask:
     if not path.is_file():
         raise FileNotFoundError(
-            f"Got roi={str(path)!r}, but there is no such file. Give the path of a "
-            f"mask image, an array, or a polygon."
+            f"Got roi={str(path)!r}, but there is no such file. Pass the path of a "
+            "mask image, an array, or a polygon."
         )
     return read_mask(path)[0]
 
@@ -102,7 +102,7 @@ class _Frame:
             )
         raise ImageShapeError(
             f"{name} has the shape {mask.shape}, but the images have (h, w) = "
-            f"{self.size}. Give a mask of {self.size}{of_files}."
+            f"{self.size}. Pass a mask of {self.size}{of_files}."
         )
 
     def drawn(self, polygons: list[Points]) -> Mask:
@@ -116,8 +116,8 @@ class _Frame:
         if len(self.sizes) > 1:
             raise ValueError(
                 f"roi= gives points in pixels, but the files have {len(self.sizes)} "
-                f"sizes, such as {sorted(self.sizes)[:2]}. Give a mask of the size "
-                f"(h, w) = {self.size} that they are resized to."
+                f"sizes, such as {sorted(self.sizes)[:2]}. Pass a mask of the size "
+                f"(h, w) = {self.size} to which they are resized."
             )
         (size,) = self.sizes
         whole = np.zeros(size, dtype=bool)

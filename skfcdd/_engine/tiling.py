@@ -45,9 +45,9 @@ def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> A
     h, w, _ = source.image_shape
     if model.roi is not None and (h, w) != model.image_size:
         raise ImageShapeError(
-            f"roi= names pixels of images of {model.image_size}, and nothing says "
-            f"where it lies in an image of {(h, w)}. Take an image of that size, or "
-            f"fit without roi."
+            f"roi= refers to pixels of images of size {model.image_size}, and its "
+            f"position in an image of size {(h, w)} is unknown. Use an image of that "
+            "size, or fit without roi."
         )
     heatmap = np.empty((h, w), dtype=np.float32) if out is None else out
     check_out(heatmap, (h, w))

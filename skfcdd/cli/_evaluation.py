@@ -143,8 +143,8 @@ def _sentences(
     ]
     if "n_outside" in figures:
         lines.append(
-            f"{many(figures['n_outside'], 'image')} with a defect only outside of the "
-            f"region of interest, counted as good."
+            f"{many(figures['n_outside'], 'image')} with defects only outside the "
+            "region of interest, counted as good."
         )
     if n_bad:
         lines.append(f"Defects detected: {share_text(figures['n_found'], n_bad)}.")

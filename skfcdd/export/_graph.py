@@ -358,7 +358,7 @@ def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
     assert field is not None
     reasons = {
         f"resize={module.preprocess.size}": module.preprocess.size is not None,
-        "roi=, which names pixels of the training images": module.preprocess.roi
+        "roi=, which refers to pixels of the training images": module.preprocess.roi
         is not None,
         "normalize='flat-field', fitted to each pixel": isinstance(
             module.preprocess.light, FlatField

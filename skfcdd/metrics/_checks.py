@@ -69,7 +69,7 @@ def check_region(roi: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | No
             f"{inside.shape}."
         )
     if not inside.any():
-        raise ValueError("roi has no pixel inside, so that no pixel is left.")
+        raise ValueError("roi has no pixels inside, so no pixel is left.")
     return inside
 
 

@@ -494,7 +494,7 @@ def _whole_image(own: Mapping[str, Tensor]) -> WholeImage | None:
         "top": (),
     }
     if not m or shapes != expected:
-        raise ModelFileError(f"The file compares images by impossible shapes {shapes}.")
+        raise ModelFileError(f"The file compares images by invalid shapes {shapes}.")
     return WholeImage(**numbers)
 
 
