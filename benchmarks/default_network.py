@@ -39,6 +39,7 @@ SIGMAS = (8.0, 10.0, 15.0)
 VARIANTS: dict[str, dict[str, object]] = {
     "memory": {},  # today's default
     "cells": {"memory_bank": MemoryBank(global_weight=0)},
+    "augmented": {"augment": ("shift", "jitter")},
     "default": {"memory_bank": None},  # what it was before it had a memory
     "paper": {"weights": None},
 }

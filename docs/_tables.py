@@ -321,6 +321,34 @@ def few_images() -> Rows:
 
 
 @table
+def few_images_study() -> Rows:
+    """Image AUROC of few images by length of training and augmentation."""
+    found = read("few_images_study")
+    rows = []
+    for n, epochs, augment in dict.fromkeys(
+        (r["n_images"], r["max_epochs"], tuple(r["augment"] or ())) for r in found
+    ):
+        runs = [
+            r
+            for r in found
+            if (r["n_images"], r["max_epochs"], tuple(r["augment"] or ()))
+            == (n, epochs, augment)
+        ]
+        rows.append(
+            [
+                str(n),
+                str(epochs),
+                ", ".join(augment).replace("_", " ") or "none",
+                str(len(runs)),
+                share(mean(r["image_auroc"] for r in runs)),
+                f"{mean(r['cpu_s'] for r in runs):.0f} s",
+            ]
+        )
+    header = ["good images", "epochs", "augmentation", "draws", "image AUROC"]
+    return [[*header, "CPU time"], *rows]
+
+
+@table
 def gain_of_masks() -> Rows:
     """What masks bring within a seed."""
     runs = _by_masks()
