@@ -560,7 +560,7 @@ def test_older_readings_still_stand(tmp_path):
     """Saved before depth and channels were kept: each file by itself all the same."""
     from dataclasses import replace
 
-    from skfcdd.persistence._model import with_whole_reading
+    from skfcdd.persistence._upgrade import with_whole_reading
 
     X = (255 * scenes()).round().astype(np.uint8)
     byte = write_all(tmp_path / "b", X, "png")

@@ -2,119 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from torch import Tensor
 
 from skfcdd._engine.coreset import greedy_coreset
-from skfcdd._engine.inference import FixedRunner, Runner, in_batches, pool_maps
+from skfcdd._engine.inference import FixedRunner, Runner, in_batches
 from skfcdd._engine.lean import lean
 from skfcdd._engine.memory import DeepFeatures, NormalMemory, places
+from skfcdd._engine.memory_stages import deep_features, memory_stages, own_stage
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule
-from skfcdd._engine.settings import NetworkSettings, Settings
+from skfcdd._engine.recollection import Recollection, cells_inside
+from skfcdd._engine.settings import Settings
 from skfcdd._engine.whole_image import MOST_IMAGES, WholeImage, learn_whole_image
 from skfcdd._inputs.images import ImageArray
-from skfcdd.backbones import make_backbone
-from skfcdd.backbones._make import count_stages
 from skfcdd.exceptions import WeightsError
 from skfcdd.heatmaps import GaussianUpsampler
 from skfcdd.memory_bank import MemoryBank
 
-__all__ = ["Recollection", "deep_features", "draw_cells", "recollect"]
+__all__ = ["draw_cells", "recollect"]
 
 Rows = npt.NDArray[np.intp]
 
 # Maximum number of images that distances of normal cells are measured on.
 _MEASURED = 256
-# A spread below this share of that of the features is rounding.
-_LEAST_SPREAD = 1e-3
-
-
-def memory_stages(
-    bank: MemoryBank, settings: NetworkSettings, backbone: Any, split: int
-) -> tuple[int, ...] | None:
-    """Numbers of the stages that a memory takes; None for the backbone's own output.
-
-    Raises
-    ------
-    ValueError
-        If no stage is frozen, or the stages do not suit FCDD's map.
-    """
-    if not split:
-        raise ValueError(
-            f"Got memory_bank={bank} with frozen={settings.frozen!r}, but a memory "
-            "bank stores features of frozen stages. Freeze at least one stage "
-            "(frozen=1), or set memory_bank=None."
-        )
-    n_stages = count_stages(settings.backbone)
-    if n_stages is None:
-        if bank.stages is not None:
-            raise ValueError(
-                f"Got MemoryBank(stages={bank.stages!r}), but only backbones given by "
-                "name have numbered stages. Omit stages=: the memory bank then stores "
-                "the features from which the FCDD map is computed, as they are before "
-                "training."
-            )
-        return None
-    own, stages = _own_stage(backbone), bank.stages
-    if stages is None:
-        stages = [min(own + 1, n_stages)]
-    numbers = tuple(sorted({int(stage) for stage in stages}))
-    if numbers[0] < own or numbers[-1] > n_stages or backbone.taken[0] < split:
-        raise ValueError(
-            f"Got MemoryBank(stages={bank.stages!r}), but {settings.backbone!r} has "
-            f"stages 1 to {n_stages}; no stage may come before stage {own}, from "
-            "which the FCDD map is computed, or before the last frozen one."
-        )
-    return numbers
-
-
-def _own_stage(backbone: Any) -> int:
-    """Number of the stage at which FCDD's map is taken."""
-    number: int = backbone.stage_ends.index(backbone.taken[0]) + 1
-    return number
-
-
-def deep_features(
-    stages: tuple[int, ...] | None,
-    settings: NetworkSettings,
-    backbone: Any,
-    split: int,
-    input_shape: tuple[int, int, int],
-) -> DeepFeatures:
-    """The network of a memory, with the weights that `settings` name.
-
-    Parameters
-    ----------
-    stages : tuple of int or None
-        As returned by :func:`memory_stages`.
-    settings : NetworkSettings
-    backbone : StagedNetwork
-        Backbone of FCDD, before any training.
-    split : int
-        Number of its layers that are frozen.
-    input_shape : tuple of int (h, w, c)
-    """
-    if stages is None:  # copied, so that FCDD keeps its own device and precision
-        copied: Any = copy.deepcopy(backbone).cpu().float()
-        return DeepFeatures(copied, split, input_shape)
-    own = _own_stage(backbone)
-    network: Any = make_backbone(
-        settings.backbone,
-        input_shape,
-        weights=settings.weights,
-        stages=sorted({own, *stages}),
-    )
-    return DeepFeatures(network, split, input_shape, with_first=own in stages)
 
 
 def draw_cells(
@@ -161,75 +78,6 @@ def draw_cells(
         return found.gather(1, chosen.expand(-1, -1, d))
 
     return np.concatenate([p for _, p in in_batches(runner, images, rows, drawn)])
-
-
-class Recollection:
-    """A memory of normal images that knows its own units, but not those of FCDD's map.
-
-    Parameters
-    ----------
-    memory : NormalMemory
-    rows : ndarray of int
-        Some of the images that are remembered, to measure spreads on.
-    distances : ndarray of shape (n, u, v)
-        Distances of the cells of these images to the stored features of other images.
-    bank : MemoryBank
-        Memory bank with the weights of the parts of the score.
-    upsample : GaussianUpsampler
-        Upsampler that knows which cells of the map count.
-    """
-
-    def __init__(
-        self,
-        memory: NormalMemory,
-        rows: Rows,
-        distances: npt.NDArray[np.float64],
-        bank: MemoryBank,
-        upsample: GaussianUpsampler,
-    ) -> None:
-        self.memory, self.rows, self.bank = memory, rows, bank
-        inside = _inside(memory, upsample)
-        known = distances if inside is None else distances[:, inside.numpy()]
-        least = _LEAST_SPREAD * float(memory.points.std(dim=0).norm())
-        self.level = float(known.mean())
-        self.spread = max(float(known.std()), least, 1e-12)
-        excess = memory.excess(torch.from_numpy(distances), self.level, self.spread)
-        if inside is not None:  # the last blocks may have more cells than the map
-            u, v = upsample.shares.shape
-            excess = excess[:, :u, :v]
-        self.unit = float(upsample.mean(excess).std(correction=0))
-
-    def joined(self, model: FittedModel, images: ImageArray) -> FittedModel:
-        """A fitted model with this memory, in units of the model's own map.
-
-        Both parts are measured on images that were trained on, so that those held out
-        stay as new to the model as any other.
-        """
-        weights = model.cell_weights
-        alone = [
-            pool_maps(maps, "mean", weights)
-            for _, maps in model.maps(images, self.rows)
-        ]
-        own = float(np.concatenate(alone).std())
-        # If all normal images are equal, the spread is 0.
-        factor = self.bank.weight * (own or 1.0) / (self.unit or 1.0)
-        share = self.bank.global_weight / self.bank.weight * (self.unit or 1.0)
-        units = torch.tensor([self.level, self.spread, factor, share])
-        return replace(model, memory=self.memory.with_units(units))
-
-
-def _inside(memory: NormalMemory, upsample: GaussianUpsampler) -> Tensor | None:
-    """Find the blocks of cells that a region of interest depends on; None for all.
-
-    These are its own cells, and those whose distances are averaged with theirs.
-    """
-    if upsample.weights is None:
-        return None
-    maps = torch.from_numpy(upsample.weights > 0)[None, None].float()
-    maps = F.max_pool2d(maps, memory.width, 1, memory.width // 2)
-    more = memory.block - 1
-    maps = F.max_pool2d(F.pad(maps, (0, more, 0, more)), memory.block)
-    return maps[0, 0] > 0
 
 
 def _of_groups(
@@ -318,7 +166,7 @@ def remember(
         )
     fast: Any = lean(module, runner.precision, (h, w), blank)
     upsample = cast(GaussianUpsampler, module.upsample)
-    inside = _inside(blank, upsample)
+    inside = cells_inside(blank, upsample)
 
     def with_places(maps: list[Tensor]) -> Tensor:
         found: Tensor = fast.memory.cells(maps)
@@ -455,7 +303,7 @@ def recollect(
             features = deep_features(stages, network, module.backbone, n_frozen, shape)
         except WeightsError:
             # Custom weights may end at the stage that FCDD's map is computed from.
-            own = _own_stage(module.backbone)
+            own = own_stage(module.backbone)
             if bank.stages is not None or stages is None or stages == (own,):
                 raise
             stages = (own,)

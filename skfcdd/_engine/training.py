@@ -21,12 +21,13 @@ from skfcdd._engine.feature_store import CachedTrainingData, stored_dtype
 from skfcdd._engine.fingerprint import weights_digest
 from skfcdd._engine.inference import FixedRunner
 from skfcdd._engine.lean import lean
-from skfcdd._engine.memorizing import Recollection, recollect
+from skfcdd._engine.memorizing import recollect
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule, Network, make_module, set_upsampler
 from skfcdd._engine.net import FCDDNet, Listener, unwrapped
 from skfcdd._engine.optimization import make_net
 from skfcdd._engine.preprocessing import Preprocess
+from skfcdd._engine.recollection import Recollection
 from skfcdd._engine.reporting import CollapseWatch, ProgressPrinter
 from skfcdd._engine.settings import Settings
 from skfcdd._engine.split import MANY_IMAGES, Split, UsedImages

@@ -33,13 +33,8 @@ from skfcdd._utils.optional import library_versions, require
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.exceptions import ModelFileError, NotStoredWarning
 from skfcdd.persistence._encoding import Decoder, Encoder
-from skfcdd.persistence._model import (
-    KINDS,
-    describe,
-    rebuild,
-    upgraded,
-    with_former_sigma,
-)
+from skfcdd.persistence._model import describe, rebuild
+from skfcdd.persistence._upgrade import KINDS, upgraded, with_former_sigma
 
 __all__ = ["load", "read_info", "save"]
 

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.inference import is_pooling
 from skfcdd._engine.inside import Inside
 from skfcdd._engine.light import Light, darkness, restore_light
-from skfcdd._engine.memorizing import deep_features
-from skfcdd._engine.memory import NormalMemory
 from skfcdd._engine.model import MEMORY, FittedModel, ImageFormat, Judging
 from skfcdd._engine.module import FCDDModule, Network, make_module, numbers_of
 from skfcdd._engine.net import FCDDNet
 from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.settings import NetworkSettings
 from skfcdd._engine.split import UsedImages
-from skfcdd._engine.whole_image import WholeImage
 from skfcdd._utils.random import seeded
 from skfcdd._verdicts import Convention
-from skfcdd.backbones import auto_name
 from skfcdd.exceptions import ModelFileError
 from skfcdd.persistence._calibration import describe_calibration, read_calibration
 from skfcdd.persistence._encoding import Decoder, Encoder
+from skfcdd.persistence._memory import describe_memory, is_number, read_memory
+from skfcdd.persistence._upgrade import with_whole_reading
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["KINDS", "describe", "rebuild", "upgraded", "with_former_sigma"]
+__all__ = ["describe", "rebuild"]
 
 # Fields of the model that are stored as they are.
 _PLAIN = (
@@ -50,11 +45,6 @@ _PLAIN = (
     "versions",
 )
 _PARTS = {"images": ImageFormat, "judging": Judging, "convention": Convention}
-KINDS = {
-    "FCDDClassifier": "classifier",
-    "FCDDDetector": "detector",
-    "FCDDSegmenter": "segmenter",
-}
 
 
 def describe(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
@@ -114,106 +104,8 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
         "precision": net.precision,
         "batch_size": int(net.batch_size),
         "initial_spread": module.initial_spread,
-        "memory": _describe_memory(model),
+        "memory": describe_memory(model),
         "roi": None if model.roi is None else {"n_pixels": int(model.roi.sum())},
-    }
-
-
-def _describe_memory(model: FittedModel) -> dict[str, Any] | None:
-    """Describe a memory, except for its numbers."""
-    memory = model.memory
-    if memory is None:
-        return None
-    return {
-        "stages": None if memory.stages is None else list(memory.stages),
-        "patch_size": int(memory.patch_size),
-        "position": float(memory.position),
-        "block": int(memory.block),
-    }
-
-
-def upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of format 1 to 3 as one of today's; format 4 only lacks a memory."""
-    if document["format"] < 3:
-        document = _of_format_3(document)
-    if document["format"] >= 4:
-        return document
-    network = dict(document["model"]["network"])
-    network["weights"] = "given" if network.pop("pretrained") else None
-    changed: dict[str, Any] = {"network": network}
-    if network["backbone"] == "auto":  # which stood for the networks of the paper
-        h, w, _ = document["model"]["images"]["shape"]["tuple"]
-        name = network["backbone"] = auto_name(tuple(network["size"] or (h, w)))
-        if "network_digests" in document["model"]:
-            known = document["model"]["network_digests"]["dict"]
-            changed["network_digests"] = {"dict": known | {"backbone": digest(name)}}
-    return document | {"model": document["model"] | changed}
-
-
-def _of_format_3(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of format 1 or 2 as one of format 3."""
-    state, params = dict(document["state"]), document["parameters"]
-    name = document["class"]
-    threshold = state["threshold_"]
-    kind = KINDS.get(name)
-    two = {"array": [-1, 1] if kind == "detector" else [0, 1], "dtype": "<i8"}
-    form = state.get("_form", {"tuple": ["uint8", False]})["tuple"]
-    model = {
-        "images": {
-            "shape": state["image_shape_"],
-            "channels": params.get("channels"),
-            "layout": params.get("image_shape"),
-            "dtype": form[0],
-            "channels_first": form[1],
-            "reading": _old_reading(document),
-        },
-        "judging": {
-            "threshold": params.get("threshold", "auto"),
-            "contamination": params.get("contamination", 0.05),
-            "score_pooling": state["_pooling"],
-            "heatmap_sigma": params.get("heatmap_sigma"),
-            "min_area": params.get("min_area", 1),
-        },
-        "convention": {
-            "kind": kind,
-            "classes": state.get("classes_", {**two, "shape": [2]}),
-            "anomaly_sign": state.get("_anomaly_sign", -1 if kind == "detector" else 1),
-            "min_area": params.get("min_area", 1),
-        },
-        "network": {
-            **document["network"],
-            "loss": params.get("loss", "fcdd"),
-            "frozen": params.get("frozen"),
-            "stages": params.get("stages"),
-            "precision": state["precision_"],
-        },
-        "receptive_field": state["receptive_field_"],
-        "threshold": threshold,
-        "calibration_scores": state["calibration_scores_"],
-        "heatmap_scale": state.get(
-            "heatmap_scale_", {"tuple": [threshold, 5 * threshold]}
-        ),
-        "split_seed": state["_split_seed"],
-        "history": state["history_"],
-        "versions": {"dict": document.get("versions", {})},
-    }
-    kept = {k: state[k] for k in ("n_features_in_", "feature_names_in_") if k in state}
-    return document | {"model": model, "state": kept}
-
-
-def _old_reading(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Options with which the command line read files, separate in these formats."""
-    reading = document.get("reading")
-    if not reading:
-        return None
-    h, w, c = document["state"]["image_shape_"]["tuple"]
-    return {
-        "dict": {
-            "resize": {"tuple": [h, w]},
-            "keep_aspect": bool(reading.get("keep_aspect", False)),
-            "mode": "grey" if c == 1 else "colour",
-            "page": 0,
-        }
     }
 
 
@@ -257,40 +149,9 @@ def rebuild(
     own = {k: v for k, v in numbers.items() if not k.startswith(MEMORY + ".")}
     with seeded(None, "cpu"):  # weights are drawn before they are replaced
         module = _module(model, settings, network, own)
-        memory = _memory(model, settings, network, numbers, module)
+        memory = read_memory(model, settings, network, numbers, module)
     runner = _net(module, network, device)
     return replace(model, network=settings, runner=runner, memory=memory)
-
-
-def with_former_sigma(model: FittedModel) -> FittedModel:
-    """A model of format 1 to 3 with the heatmaps that it had.
-
-    Fields of 64 pixels and more then had Gaussians of 10 pixels, as smaller ones have.
-    """
-    if model.judging.heatmap_sigma is not None or model.receptive_field is None:
-        return model
-    seen = model.module.preprocess.size or model.image_size
-    extents = [
-        extent * n / own
-        for extent, n, own in zip(
-            model.receptive_field.extent, model.image_size, seen, strict=True
-        )
-    ]
-    if max(extents) < 64 or min(extents) < 32:
-        return model
-    return replace(model, judging=replace(model.judging, heatmap_sigma=10.0))
-
-
-def with_whole_reading(images: ImageFormat) -> ImageFormat:
-    """A format with all options for reading files.
-
-    At first, each list of files was read in 8 or in 16 bits as its contents were.
-    """
-    reading = images.reading
-    if reading is None or "dtype" in reading:
-        return images
-    added = {"dtype": images.dtype, "rescale": True, "n_channels": images.shape[2]}
-    return replace(images, reading={**reading, **added})
 
 
 def _check(model: FittedModel, kind: str) -> None:
@@ -306,20 +167,20 @@ def _check(model: FittedModel, kind: str) -> None:
             shape,
             whole and len(shape) == 3 and all(0 < n <= 1 << 16 for n in shape),
         ),
-        ("threshold", model.threshold, _is_number(model.threshold, 0)),
+        ("threshold", model.threshold, is_number(model.threshold, 0)),
         ("pooling", pooling, is_pooling(pooling)),
         (
             "heatmap scale",
             scale,
             isinstance(scale, tuple)
             and len(scale) == 2
-            and all(_is_number(end) for end in scale)
+            and all(is_number(end) for end in scale)
             and scale[0] < scale[1],
         ),
         (
             "peak of normal heatmaps",
             model.normal_peak,
-            model.normal_peak is None or _is_number(model.normal_peak, -1e-9),
+            model.normal_peak is None or is_number(model.normal_peak, -1e-9),
         ),
         (
             "calibration scores",
@@ -373,11 +234,6 @@ def _is_reading(reading: Mapping[str, Any], n_channels: int) -> bool:
         return False
     names = {"resize", "keep_aspect", "mode", "page", "rescale", "n_channels", "dtype"}
     return known and set(reading) == names and reading["n_channels"] == n_channels
-
-
-def _is_number(value: Any, above: float = -math.inf) -> bool:
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return known and math.isfinite(value) and value > above
 
 
 def _is_sign(convention: Convention) -> bool:
@@ -434,91 +290,6 @@ def _module(
     module.to(torch.float64 if double else torch.float32)
     module.load_state_dict(dict(numbers))
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _memory(
-    model: FittedModel,
-    settings: NetworkSettings,
-    network: Mapping[str, Any],
-    numbers: Mapping[str, Tensor],
-    module: FCDDModule,
-) -> NormalMemory | None:
-    """The memory that the file describes, with its numbers."""
-    described = network.get("memory")
-    own = numbers_of(MEMORY, numbers)
-    if described is None:
-        if own:
-            raise ModelFileError(
-                "The file holds the arrays of a memory bank that it does not describe."
-            )
-        return None
-    if tuple(own["units"].shape) == (3,):  # before memories compared whole images
-        own["units"] = F.pad(own["units"], (0, 1))
-    _check_memory(described, own)
-    h, w = settings.resize or model.image_size
-    stages = described["stages"]
-    features = deep_features(
-        None if stages is None else tuple(stages),
-        replace(settings, weights=None),
-        module.backbone,
-        module.split,
-        (h, w, model.images.shape[2]),
-    )
-    memory = NormalMemory(
-        features,
-        described["patch_size"],
-        own["mean"],
-        own["axes"],
-        own["points"],
-        position=described["position"],
-        block=described.get("block", 1),  # not in format 5
-        stages=None if stages is None else tuple(stages),
-        whole=_whole_image(own),
-    )
-    memory.to(own["points"].dtype).load_state_dict(own)
-    return memory
-
-
-def _whole_image(own: Mapping[str, Tensor]) -> WholeImage | None:
-    """The evidence of the whole image, if the memory has any."""
-    numbers = numbers_of("whole", own)
-    if not numbers:
-        return None
-    shapes = {name: tuple(value.shape) for name, value in numbers.items()}
-    m, d = shapes["support"] if len(shapes.get("support", ())) == 2 else (0, 0)
-    expected = {
-        "center": (d,),
-        "scale": (d,),
-        "support": (m, d),
-        "dual": (m,),
-        "top": (),
-    }
-    if not m or shapes != expected:
-        raise ModelFileError(f"The file compares images by invalid shapes {shapes}.")
-    return WholeImage(**numbers)
-
-
-def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> None:
-    """Refuse what cannot have come from ``fit``."""
-    size, position = described["patch_size"], described["position"]
-    block = described.get("block", 1)
-    shapes = [tuple(own[name].shape) for name in ("mean", "axes", "points", "units")]
-    mean, axes, points, units = shapes
-    agree = (
-        len(axes) == len(points) == 2
-        and mean == axes[:1]
-        and points[1] == axes[1] + 2 * (position > 0)
-        and points[0] > 0
-        and units == (4,)
-    )
-    if not (type(size) is int and size % 2 == 1 and 0 < size < 100):
-        raise ModelFileError(f"The file has a memory bank with patch_size={size!r}.")
-    if not (type(block) is int and 0 < block < 100):
-        raise ModelFileError(f"The file has a memory bank with block={block!r}.")
-    if not (_is_number(position, -1e-9) and agree):
-        raise ModelFileError(
-            f"The file has a memory bank with invalid shapes {shapes}."
-        )
 
 
 def _light(

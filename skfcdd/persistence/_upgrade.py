@@ -1,0 +1,136 @@
+"""Files of earlier formats as those of today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from skfcdd._engine.fingerprint import digest
+from skfcdd._engine.model import FittedModel, ImageFormat
+from skfcdd.backbones import auto_name
+
+__all__ = ["KINDS", "upgraded", "with_former_sigma", "with_whole_reading"]
+
+# Names of the classes of estimators in files.
+KINDS = {
+    "FCDDClassifier": "classifier",
+    "FCDDDetector": "detector",
+    "FCDDSegmenter": "segmenter",
+}
+
+
+def upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of format 1 to 3 as one of today's; format 4 only lacks a memory."""
+    if document["format"] < 3:
+        document = _of_format_3(document)
+    if document["format"] >= 4:
+        return document
+    network = dict(document["model"]["network"])
+    network["weights"] = "given" if network.pop("pretrained") else None
+    changed: dict[str, Any] = {"network": network}
+    if network["backbone"] == "auto":  # which stood for the networks of the paper
+        h, w, _ = document["model"]["images"]["shape"]["tuple"]
+        name = network["backbone"] = auto_name(tuple(network["size"] or (h, w)))
+        if "network_digests" in document["model"]:
+            known = document["model"]["network_digests"]["dict"]
+            changed["network_digests"] = {"dict": known | {"backbone": digest(name)}}
+    return document | {"model": document["model"] | changed}
+
+
+def _of_format_3(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of format 1 or 2 as one of format 3."""
+    state, params = dict(document["state"]), document["parameters"]
+    name = document["class"]
+    threshold = state["threshold_"]
+    kind = KINDS.get(name)
+    two = {"array": [-1, 1] if kind == "detector" else [0, 1], "dtype": "<i8"}
+    form = state.get("_form", {"tuple": ["uint8", False]})["tuple"]
+    model = {
+        "images": {
+            "shape": state["image_shape_"],
+            "channels": params.get("channels"),
+            "layout": params.get("image_shape"),
+            "dtype": form[0],
+            "channels_first": form[1],
+            "reading": _old_reading(document),
+        },
+        "judging": {
+            "threshold": params.get("threshold", "auto"),
+            "contamination": params.get("contamination", 0.05),
+            "score_pooling": state["_pooling"],
+            "heatmap_sigma": params.get("heatmap_sigma"),
+            "min_area": params.get("min_area", 1),
+        },
+        "convention": {
+            "kind": kind,
+            "classes": state.get("classes_", {**two, "shape": [2]}),
+            "anomaly_sign": state.get("_anomaly_sign", -1 if kind == "detector" else 1),
+            "min_area": params.get("min_area", 1),
+        },
+        "network": {
+            **document["network"],
+            "loss": params.get("loss", "fcdd"),
+            "frozen": params.get("frozen"),
+            "stages": params.get("stages"),
+            "precision": state["precision_"],
+        },
+        "receptive_field": state["receptive_field_"],
+        "threshold": threshold,
+        "calibration_scores": state["calibration_scores_"],
+        "heatmap_scale": state.get(
+            "heatmap_scale_", {"tuple": [threshold, 5 * threshold]}
+        ),
+        "split_seed": state["_split_seed"],
+        "history": state["history_"],
+        "versions": {"dict": document.get("versions", {})},
+    }
+    kept = {k: state[k] for k in ("n_features_in_", "feature_names_in_") if k in state}
+    return document | {"model": model, "state": kept}
+
+
+def _old_reading(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Options with which the command line read files, separate in these formats."""
+    reading = document.get("reading")
+    if not reading:
+        return None
+    h, w, c = document["state"]["image_shape_"]["tuple"]
+    return {
+        "dict": {
+            "resize": {"tuple": [h, w]},
+            "keep_aspect": bool(reading.get("keep_aspect", False)),
+            "mode": "grey" if c == 1 else "colour",
+            "page": 0,
+        }
+    }
+
+
+def with_former_sigma(model: FittedModel) -> FittedModel:
+    """A model of format 1 to 3 with the heatmaps that it had.
+
+    Fields of 64 pixels and more then had Gaussians of 10 pixels, as smaller ones have.
+    """
+    if model.judging.heatmap_sigma is not None or model.receptive_field is None:
+        return model
+    seen = model.module.preprocess.size or model.image_size
+    extents = [
+        extent * n / own
+        for extent, n, own in zip(
+            model.receptive_field.extent, model.image_size, seen, strict=True
+        )
+    ]
+    if max(extents) < 64 or min(extents) < 32:
+        return model
+    return replace(model, judging=replace(model.judging, heatmap_sigma=10.0))
+
+
+def with_whole_reading(images: ImageFormat) -> ImageFormat:
+    """A format with all options for reading files.
+
+    At first, each list of files was read in 8 or in 16 bits as its contents were.
+    """
+    reading = images.reading
+    if reading is None or "dtype" in reading:
+        return images
+    added = {"dtype": images.dtype, "rescale": True, "n_channels": images.shape[2]}
+    return replace(images, reading={**reading, **added})
