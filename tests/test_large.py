@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
-from skfcdd._engine.tiling import _gaussians
+from skfcdd._engine.bands import banded_gaussians
 from skfcdd.backbones import measure_backbone
 from skfcdd.datasets import make_defects
 from skfcdd.exceptions import ImageShapeError, OutOfMemoryWarning, ValueRangeWarning
@@ -380,7 +380,7 @@ def test_gaussians_without_their_zeros(n_pixels, n, stride, offset, sigma, exten
     centers = offset + stride * np.arange(n)
     expected = gaussian_matrix(n_pixels, centers, sigma, extent=extent)
     found = np.zeros((n_pixels, n))
-    for band in _gaussians(n_pixels, centers, sigma, extent):
+    for band in banded_gaussians(n_pixels, centers, sigma, extent):
         found[band.pixels, band.near] = band.weights
     assert_allclose(found, expected, rtol=1e-5, atol=1e-7 * n_pixels / n)
 

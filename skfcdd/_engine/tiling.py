@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import sparse
 from torch import Tensor
 
+from skfcdd._engine.bands import heatmap_bands
 from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
-from skfcdd._engine.module import ALIKE
+from skfcdd._engine.other_size import fitted_field
 from skfcdd._engine.whole_image import Tally
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
 from skfcdd._utils.device import lowered
 from skfcdd._utils.random import undisturbed
-from skfcdd.backbones import measure_backbone
 from skfcdd.exceptions import ImageShapeError
-from skfcdd.heatmaps import gaussian_matrix, heatmap_sigmas
-from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["explain_large", "field_at"]
+__all__ = ["explain_large"]
 
 # Number of heatmap rows computed together.
 _BAND = 512
@@ -52,75 +48,13 @@ def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> A
     heatmap = np.empty((h, w), dtype=np.float32) if out is None else out
     check_out(heatmap, (h, w))
     anomaly_map = _Tiles(model, source, int(tile_size)).anomaly_map()
-    for rows, band in _bands(model, anomaly_map, (h, w)):
+    for rows, band in heatmap_bands(model, anomaly_map, (h, w)):
         heatmap[rows] = band
     return heatmap
 
 
-def _field(model: FittedModel) -> ReceptiveField:
-    assert model.receptive_field is not None
-    return model.receptive_field
-
-
-def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
-    """Return the receptive field in an image of another size (h, w) than in ``fit``.
-
-    Cells are elsewhere in networks whose padding depends on the size. The field is
-    measured on a small image whose size leaves the same remainder.
-    """
-    known, c = _field(model), model.images.shape[2]
-    rest = [n % ALIKE for n in size]
-    if rest == [n % ALIKE for n in model.image_size] or _lie_alike(model, size):
-        return known
-    least = [math.ceil(extent) for extent in known.extent]
-    own, other = (
-        measure_backbone(model.module.backbone, _small(n, least), c).offset
-        for n in (model.image_size, size)
-    )
-    # The centre of the effective field has the same offset from that of the full field.
-    rows, columns = (
-        offset + there - here
-        for offset, here, there in zip(known.offset, own, other, strict=True)
-    )
-    return replace(known, offset=(rows, columns))
-
-
-def _small(size: tuple[int, int], least: list[int]) -> tuple[int, int]:
-    """Return a size of at least `least` that leaves the same remainder."""
-    floor = [max(ALIKE, n) for n in least]
-    rows, columns = (m + (n - m) % ALIKE for n, m in zip(size, floor, strict=True))
-    return rows, columns
-
-
-@torch.no_grad()
-def _lie_alike(model: FittedModel, size: tuple[int, int]) -> bool:
-    """Whether cells have the same positions in an image of this size as in ``fit``.
-
-    Measured on noise of small sizes with the same remainders: cells whose receptive
-    field does not touch the border must be equal.
-    """
-    module, field = model.module.eval(), _field(model)
-    pairs = list(zip(field.extent, field.stride, strict=True))
-    margins = [math.ceil(r / j) + 1 for r, j in pairs]
-    # Without padding, no receptive field extends beyond the border.
-    least = [
-        math.ceil(r + (2 * m + 2) * j) for (r, j), m in zip(pairs, margins, strict=True)
-    ]
-    sizes = [_small(n, least) for n in (model.image_size, size)]
-    whole = [max(pair) for pair in zip(*sizes, strict=True)]
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.rand(1, model.images.shape[2], *whole, generator=generator)
-    noise = module.preprocess(noise.to(module.preprocess.mean))
-    with undisturbed(module, model.runner.device):
-        first, second = (module.features_of(noise[..., :h, :w])[0] for h, w in sizes)
-    u, v = (min(first.shape[k], second.shape[k]) - m for k, m in enumerate(margins, 1))
-    inner = (slice(None), slice(margins[0], u), slice(margins[1], v))
-    error = (first[inner] - second[inner]).abs().max()
-    return bool(error <= _SAME * first[inner].abs().max())
-
-
 def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
-    module, field = model.module, _field(model)
+    module, field = model.module, fitted_field(model)
     whole = isinstance(tile_size, Integral) and not isinstance(tile_size, bool)
     if not whole or tile_size < 1:
         raise ValueError(f"tile_size must be an int of at least 1. Got {tile_size!r}.")
@@ -180,7 +114,7 @@ def _check_image(model: FittedModel, image: Any) -> ImageArray:
         )
     ends = check_values(array, "image")
     source = ImageArray(_OneImage(array), channels_first=first)
-    least = _field(model).extent
+    least = fitted_field(model).extent
     if any(n < r for n, r in zip(source.image_shape[:2], least, strict=True)):
         raise ImageShapeError(
             f"The image of {source.image_shape[:2]} pixels is smaller than the "
@@ -224,7 +158,7 @@ class _Tiles:
         memory = self.module.memory
         # The evidence of the whole image is known once all tiles have been seen.
         self.tally = Tally(memory) if memory is not None and memory.whole else None
-        field = _field(model)
+        field = fitted_field(model)
         self.strides = [round(j) for j in field.stride]
         self.margins = [
             math.ceil(r / j) + 1 for r, j in zip(model.reach, self.strides, strict=True)
@@ -407,63 +341,3 @@ def _find_period(
         "cannot be processed in tiles. Cut the image into pieces of the training "
         "size, and use explain."
     )
-
-
-class _Band(NamedTuple):
-    """Some pixels of an axis, the cells near them, and their weights."""
-
-    pixels: slice
-    near: slice
-    weights: npt.NDArray[np.float32]
-
-
-def _gaussians(
-    n_pixels: int, centers: npt.NDArray[np.float64], sigma: float, extent: float
-) -> list[_Band]:
-    """Compute :func:`~skfcdd.heatmaps.gaussian_matrix` by bands, without most zeros."""
-    blocks, n_cells = [], len(centers)
-    for start in range(0, n_cells, _BAND):
-        own = centers[start : start + _BAND]
-        first = min(max(0, math.floor(own[0] - extent)), n_pixels - 1)
-        last = min(n_pixels, max(first, math.ceil(own[-1] + extent)) + 1)
-        matrix = gaussian_matrix(last - first, own - first, sigma, extent=extent)
-        matrix *= n_pixels / n_cells * len(own) / (last - first)
-        rows, columns = np.nonzero(matrix)
-        blocks.append((matrix[rows, columns], rows + first, columns + start))
-    values, rows, columns = (np.concatenate(x) for x in zip(*blocks, strict=True))
-    shape = (n_pixels, n_cells)
-    whole = sparse.csr_array((values, (rows, columns)), shape, dtype=np.float32)
-    bands = []
-    for start in range(0, n_pixels, _BAND):
-        pixels = slice(start, min(start + _BAND, n_pixels))
-        part = whole[pixels]
-        first, last = part.indices.min(initial=n_cells), part.indices.max(initial=-1)
-        near = slice(int(first), int(last) + 1)
-        bands.append(_Band(pixels, near, part[:, near].toarray()))
-    return bands
-
-
-def _bands(
-    model: FittedModel, anomaly_map: npt.NDArray[np.float32], size: tuple[int, int]
-) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Yield rows of the heatmap, band by band."""
-    field = field_at(model, size)
-    sigmas = heatmap_sigmas(field, model.heatmap_sigmas)
-    rows, columns = (
-        _gaussians(
-            size[axis],
-            field.centers(anomaly_map.shape[axis], axis),
-            sigmas[axis],
-            field.extent[axis],
-        )
-        for axis in (0, 1)
-    )
-    roi = model.roi
-    if roi is not None:
-        confined: Any = model.heatmap_maker().upsample
-        anomaly_map = anomaly_map * confined.gains.cpu().numpy()
-    for band in rows:
-        spread = band.weights @ anomaly_map[band.near]
-        parts = [spread[:, own.near] @ own.weights.T for own in columns]
-        heat = np.concatenate(parts, axis=1)
-        yield band.pixels, heat if roi is None else heat * roi[band.pixels]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,15 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from skfcdd._engine.altered import Alteration, spreads
-from skfcdd._engine.augmentation import resolve_augment
 from skfcdd._engine.batches import TrainingData
 from skfcdd._engine.checkpoint import Checkpoint
 from skfcdd._engine.exposure import exposure
-from skfcdd._engine.feature_store import CachedTrainingData, stored_dtype
 from skfcdd._engine.fingerprint import weights_digest
 from skfcdd._engine.inference import FixedRunner
-from skfcdd._engine.lean import lean
 from skfcdd._engine.memorizing import recollect
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule, Network, make_module, set_upsampler
@@ -30,11 +25,17 @@ from skfcdd._engine.preprocessing import Preprocess
 from skfcdd._engine.recollection import Recollection
 from skfcdd._engine.reporting import CollapseWatch, ProgressPrinter
 from skfcdd._engine.settings import Settings
-from skfcdd._engine.split import MANY_IMAGES, Split, UsedImages
+from skfcdd._engine.sourcing import (
+    cached,
+    make_alteration,
+    make_encoder,
+    training_data,
+)
+from skfcdd._engine.split import Split, UsedImages
 from skfcdd._inputs.groups import units
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.labels import Targets
-from skfcdd._utils.device import in_parts, lowered, resolve_precision
+from skfcdd._utils.device import in_parts, resolve_precision
 from skfcdd._utils.random import draw_seeds, seeded
 from skfcdd._utils.warnings import warn_caller
 from skfcdd.anomalies._mixture import mixture, resolve_kinds
@@ -49,8 +50,6 @@ Digests = npt.NDArray[np.uint64]
 
 # Above this share of both sides of an image, a cell sees nearly everything.
 _BLURRING_SHARE = 0.9
-# Minimum number of normal images to estimate the spread of features, if available.
-_SPREAD_IMAGES = 128
 
 
 @dataclass(frozen=True)
@@ -176,8 +175,10 @@ def train(
         size = module.preprocess.size or images.image_shape[:2]
         precision = _place(module, settings, size)
         generator = torch.Generator(settings.device).manual_seed(seeds[2])
-        data = _data(settings, images, targets, split, module, generator, **anomalies)
-        data.encode = _encoder(module, precision, size)
+        data = training_data(
+            settings, images, targets, split, module, generator, **anomalies
+        )
+        data.encode = make_encoder(module, precision, size)
         recollection = recollect(
             settings,
             module,
@@ -187,7 +188,7 @@ def train(
             previous,
             split_seed,
         )
-        data.alter = _alteration(settings, data)
+        data.alter = make_alteration(settings, data)
         net = _net(settings, module, data, split, precision, targets.class_weight)
         # Most objectives look at nothing, which spares a pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
@@ -195,7 +196,7 @@ def train(
         net.begun_ = begun
         used = used.joined(split, digests)
         trained = Trained(net, field, split, split_seed, used, recollection)
-        with _cached(settings, data, net, module) as source:
+        with cached(settings, data, net, module) as source:
             own: list[Listener] = [CollapseWatch(source, split.held_normal)]
             if checkpoint is not None:
                 checkpoint.follow(net, source)
@@ -227,36 +228,6 @@ def _split(
         used=used,
         kept=targets.kept,
         together=units(digests, targets.groups),
-    )
-
-
-def _data(
-    settings: Settings,
-    images: ImageArray,
-    targets: Targets,
-    split: Split,
-    module: FCDDModule,
-    generator: torch.Generator,
-    **anomalies: Any,
-) -> TrainingData:
-    """The source of batches, with images on the GPU where they fit."""
-    device = generator.device
-    if device.type == "cuda":
-        images = images.resident(str(device), torch.cuda.mem_get_info(device)[0])
-    learns, n = module.objective.uses_anomalies, len(split.normal)
-    return TrainingData(
-        images,
-        split.normal,
-        split.anomalous,
-        module.preprocess,
-        generator,
-        masks=targets.masks,
-        has_mask=targets.has_mask,
-        weights=targets.weight,
-        augment=resolve_augment(settings.augment, cached=_caches(settings, module, n)),
-        anomaly_fraction=settings.anomaly_fraction if learns else 0.0,
-        trust_planted=settings.pixel_loss is not None,
-        **anomalies,
     )
 
 
@@ -334,56 +305,6 @@ def _place(module: FCDDModule, settings: Settings, size: tuple[int, int]) -> str
     return precision
 
 
-def _encoder(
-    module: FCDDModule, precision: str, size: tuple[int, int]
-) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None:
-    """Return a function that computes features of frozen layers, if there are any."""
-    if not module.split:
-        return None
-    fast = lean(module, precision, size)
-
-    @torch.no_grad()
-    def encode(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        with lowered(precision, images.device):
-            return fast.frozen_features(images)
-
-    return encode
-
-
-def _alteration(settings: Settings, data: TrainingData) -> Alteration | None:
-    """Return the generator of feature-level anomalies, if requested.
-
-    Raises
-    ------
-    ValueError
-        If no stage is frozen: features that are trained would flee from the noise.
-    """
-    planted, made = resolve_kinds(settings.synthetic)
-    if not made:
-        return None
-    if data.encode is None:
-        raise ValueError(
-            f"Got synthetic={settings.synthetic!r}, but {made[0]} modifies the "
-            "features of frozen stages, and "
-            f"backbone={settings.network.backbone_name!r} with "
-            f"frozen={settings.network.frozen!r} has none. Use pretrained weights, "
-            "which freeze stages by default, set frozen to 1 or more, or choose "
-            "synthetic anomalies of images, such as 'mixed'."
-        )
-    encode, size, device = data.encode, settings.batch_size, data.generator.device
-    roi = data.preprocess.roi
-    rows = data.normal[:: max(1, len(data.normal) // _SPREAD_IMAGES)]
-
-    def features(place: slice) -> tuple[torch.Tensor, ...]:
-        found = encode(data.preprocess.unit(data.images.take(rows[place], device)))
-        if roi is None:
-            return found
-        return tuple(x[:, :, roi.cells(x.shape[2:])][..., None] for x in found)
-
-    found = spreads(len(rows), size, device, features)
-    return Alteration(made, found, len(made) / (len(planted) + len(made)))
-
-
 def _net(
     settings: Settings,
     module: FCDDModule,
@@ -412,50 +333,6 @@ def _net(
         class_weight=class_weight if module.objective.uses_anomalies else None,
         validation=validation,
     )
-
-
-@contextmanager
-def _cached(
-    settings: Settings, data: TrainingData, net: FCDDNet, module: FCDDModule
-) -> Iterator[TrainingData]:
-    """The source of batches, of features where those of frozen stages are kept."""
-    cache = settings.feature_cache
-    if cache is None or (cache == "auto" and not _can_cache(module, data)):
-        yield data
-        return
-    cache = FeatureCache() if cache == "auto" else cache
-    if not _can_cache(module, data):
-        raise ValueError(
-            f"feature_cache={cache} stores the features of frozen stages, which "
-            "requires that images are not augmented. Got "
-            f"frozen={settings.network.frozen!r} and augment={settings.augment!r}; "
-            "freeze a stage, and set augment=None."
-        )
-
-    source = CachedTrainingData.over(
-        data,
-        cache=cache,
-        stored=stored_dtype(cache, net.precision),
-        dtype=module.preprocess.mean.dtype,
-    )
-    try:
-        yield source
-    finally:
-        source.close()
-
-
-def _caches(settings: Settings, module: FCDDModule, n_normal: int) -> bool:
-    """Whether the features of frozen stages are computed once, unless asked otherwise.
-
-    Only few images are augmented: on magnetic tiles, that raised the image AUROC of 20
-    images by .05, and lowered that of 714 by .01.
-    """
-    few = settings.feature_cache == "auto" and n_normal < MANY_IMAGES
-    return module.split > 0 and not few
-
-
-def _can_cache(module: FCDDModule, data: TrainingData) -> bool:
-    return module.split > 0 and not data.augment
 
 
 @torch.no_grad()

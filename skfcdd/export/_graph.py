@@ -22,8 +22,8 @@ from skfcdd._engine.inside import Inside
 from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.module import FCDDModule
+from skfcdd._engine.other_size import field_at
 from skfcdd._engine.preprocessing import Preprocess, resize
-from skfcdd._engine.tiling import field_at
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import read
 from skfcdd._verdicts import limit

@@ -1,0 +1,80 @@
+"""Heatmaps of large images, band by band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from skfcdd._engine.model import FittedModel
+from skfcdd._engine.other_size import field_at
+from skfcdd.heatmaps import gaussian_matrix, heatmap_sigmas
+
+__all__ = ["banded_gaussians", "heatmap_bands"]
+
+# Number of heatmap rows computed together.
+_BAND = 512
+
+
+class _Band(NamedTuple):
+    """Some pixels of an axis, the cells near them, and their weights."""
+
+    pixels: slice
+    near: slice
+    weights: npt.NDArray[np.float32]
+
+
+def banded_gaussians(
+    n_pixels: int, centers: npt.NDArray[np.float64], sigma: float, extent: float
+) -> list[_Band]:
+    """Compute :func:`~skfcdd.heatmaps.gaussian_matrix` by bands, without most zeros."""
+    blocks, n_cells = [], len(centers)
+    for start in range(0, n_cells, _BAND):
+        own = centers[start : start + _BAND]
+        first = min(max(0, math.floor(own[0] - extent)), n_pixels - 1)
+        last = min(n_pixels, max(first, math.ceil(own[-1] + extent)) + 1)
+        matrix = gaussian_matrix(last - first, own - first, sigma, extent=extent)
+        matrix *= n_pixels / n_cells * len(own) / (last - first)
+        rows, columns = np.nonzero(matrix)
+        blocks.append((matrix[rows, columns], rows + first, columns + start))
+    values, rows, columns = (np.concatenate(x) for x in zip(*blocks, strict=True))
+    shape = (n_pixels, n_cells)
+    whole = sparse.csr_array((values, (rows, columns)), shape, dtype=np.float32)
+    bands = []
+    for start in range(0, n_pixels, _BAND):
+        pixels = slice(start, min(start + _BAND, n_pixels))
+        part = whole[pixels]
+        first, last = part.indices.min(initial=n_cells), part.indices.max(initial=-1)
+        near = slice(int(first), int(last) + 1)
+        bands.append(_Band(pixels, near, part[:, near].toarray()))
+    return bands
+
+
+def heatmap_bands(
+    model: FittedModel, anomaly_map: npt.NDArray[np.float32], size: tuple[int, int]
+) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Yield rows of the heatmap, band by band."""
+    field = field_at(model, size)
+    sigmas = heatmap_sigmas(field, model.heatmap_sigmas)
+    rows, columns = (
+        banded_gaussians(
+            size[axis],
+            field.centers(anomaly_map.shape[axis], axis),
+            sigmas[axis],
+            field.extent[axis],
+        )
+        for axis in (0, 1)
+    )
+    roi = model.roi
+    if roi is not None:
+        confined: Any = model.heatmap_maker().upsample
+        anomaly_map = anomaly_map * confined.gains.cpu().numpy()
+    for band in rows:
+        spread = band.weights @ anomaly_map[band.near]
+        parts = [spread[:, own.near] @ own.weights.T for own in columns]
+        heat = np.concatenate(parts, axis=1)
+        yield band.pixels, heat if roi is None else heat * roi[band.pixels]
