@@ -265,3 +265,16 @@ def test_a_window_has_the_cells_of_the_whole(side):
 def test_refused(good, params, match):
     with pytest.raises(ValueError, match=match):
         FCDDClassifier(max_epochs=1, random_state=0, **params).fit(good)
+
+
+def test_groups_are_measured_apart(good):
+    """With near copies of few images, other images are less of a surprise."""
+    rng = np.random.RandomState(0)
+    X = np.repeat(good[:6], 5, axis=0)
+    X = np.clip(X + rng.randint(-2, 3, X.shape), 0, 255).astype(np.uint8)
+    names = np.repeat(np.arange(6), 5)
+    level = {}
+    for groups in (None, names):
+        m = FCDDClassifier(max_epochs=1, random_state=0).fit(X, groups=groups)
+        level[groups is None] = float(m._fitted.memory.units[0])
+    assert level[False] > 1.5 * level[True]

@@ -146,3 +146,19 @@ def test_impossible_numbers_are_refused(model, tmp_path, name):
     with_numbers(path, wrong)
     with pytest.raises(ModelFileError, match="invalid shapes"):
         persistence.load(path)
+
+
+def test_copies_say_nothing_about_the_spread():
+    """A unit measured between groups is that of the images without their copies."""
+    single = means(40, 0)
+    copies = np.repeat(single, 6, axis=0) + 1e-3 * np.random.RandomState(1).randn(240, 6)
+    groups = np.repeat(np.arange(40), 6)
+    apart, mixed = (
+        learn_whole_image(copies, torch.float64, groups=names)
+        for names in (groups, None)
+    )
+    new = means(2000, 2)
+    found = [dissimilarity(w, new) for w in (apart, mixed)]
+    assert found[0].mean() == pytest.approx(1, abs=0.2)
+    assert found[1].mean() > 1.2 * found[0].mean()
+    assert found[1].std() > 1.2 * found[0].std()

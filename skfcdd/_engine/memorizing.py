@@ -100,15 +100,17 @@ def _apart(
     runner: Runner,
     images: ImageArray,
     rows: Rows,
-    places: Rows,
+    groups: Rows,
 ) -> npt.NDArray[np.float64]:
-    """Distances (n, u, v) of cells of ``rows[places]`` to stored features of others."""
+    """Distances (n, u, v) of cells of images to stored features of other groups."""
     h, w = module.preprocess.size or images.image_shape[:2]
     fast: Any = lean(module, runner.precision, (h, w), memory)
     vectors = _of_groups(fast, fast.memory.vectors)
     found = []
-    for place, batch in in_batches(runner, images, rows[places], vectors):
-        own = torch.from_numpy(places[place])[:, None] == owners
+    for place, batch in in_batches(runner, images, rows, vectors):
+        own = torch.from_numpy(groups[place])[:, None] == owners
+        # A tiny memory may hold features of a single group.
+        own &= ~own.all(dim=1, keepdim=True)
         # One image at a time: a large one has many cells.
         for image, mask in zip(torch.from_numpy(batch), own, strict=True):
             apart = torch.cdist(image.flatten(0, 1), memory.points.to(image))
@@ -124,6 +126,7 @@ def remember(
     runner: Runner,
     images: ImageArray,
     rows: Rows,
+    groups: Rows,
     *,
     seed: int,
     stages: tuple[int, ...] | None = None,
@@ -143,6 +146,8 @@ def remember(
     images : ImageArray
     rows : ndarray of int
         The normal images.
+    groups : ndarray of int
+        Equal for images that belong together; at least 2 groups.
     seed : int
     stages : tuple of int, default=None
         Stages from which the features are taken.
@@ -176,7 +181,7 @@ def remember(
 
     cells = _of_groups(fast, with_places)
     drawn = draw_cells(runner, images, rows, cells, n_cells=bank.max_patches, seed=seed)
-    owners = np.repeat(np.arange(len(rows)), drawn.shape[1])
+    owners = np.repeat(groups, drawn.shape[1])
     flat = drawn.reshape(-1, drawn.shape[2])
     if previous is None:
         mean, axes, position = _projection(flat[:, :-2], bank)
@@ -202,12 +207,18 @@ def remember(
         position,
         blank.block,
         blank.stages,
-        _whole_image(bank, fast, runner, images, rows, blank.whole),
+        _whole_image(bank, fast, runner, images, rows, groups, blank.whole),
     )
     some = _spaced(len(rows), _MEASURED)
     own = torch.from_numpy(owners)[kept]
-    distances = _apart(memory, own, module, runner, images, rows, some)
+    distances = _apart(memory, own, module, runner, images, rows[some], groups[some])
     return Recollection(memory, rows[some], distances, bank, upsample)
+
+
+def _groups(together: Rows) -> Rows:
+    """Number groups by their first image; if there is one group, images are apart."""
+    _, first, inverse = np.unique(together, return_index=True, return_inverse=True)
+    return first[inverse] if len(first) > 1 else np.arange(len(together))
 
 
 def _spaced(n: int, most: int) -> Rows:
@@ -221,15 +232,18 @@ def _whole_image(
     runner: Runner,
     images: ImageArray,
     rows: Rows,
+    groups: Rows,
     previous: WholeImage | None,
 ) -> WholeImage | None:
     """Learn the mean features of normal images, if they count."""
     if not bank.global_weight:
         return None
-    means = _of_groups(fast, fast.memory.means)
-    chosen = rows[_spaced(len(rows), MOST_IMAGES)]
-    found = np.concatenate([p for _, p in in_batches(runner, images, chosen, means)])
-    return learn_whole_image(found.astype(np.float64), fast.memory.mean.dtype, previous)
+    compute = _of_groups(fast, fast.memory.means)
+    chosen = _spaced(len(rows), MOST_IMAGES)
+    parts = in_batches(runner, images, rows[chosen], compute)
+    means = np.concatenate([part for _, part in parts]).astype(np.float64)
+    dtype = fast.memory.mean.dtype
+    return learn_whole_image(means, dtype, previous, groups=groups[chosen])
 
 
 def _projection(
@@ -249,6 +263,7 @@ def recollect(
     precision: str,
     images: ImageArray,
     rows: Rows,
+    together: Rows,
     previous: FittedModel | None,
     seed: int,
 ) -> Recollection | None:
@@ -262,6 +277,9 @@ def recollect(
     precision : {"float64", "float32", "bfloat16", "mixed"}
     images : ImageArray
     rows : ndarray of int
+    together : ndarray of int
+        Equal for images at `rows` that belong together, such as copies of an image:
+        how far normal images are from one another is measured between groups.
     previous : FittedModel or None
         Model that training continues from.
     seed : int
@@ -315,6 +333,7 @@ def recollect(
         runner,
         images,
         rows,
+        _groups(together),
         seed=seed,
         stages=stages,
         previous=known,

@@ -185,6 +185,7 @@ def train(
             precision,
             images,
             split.normal,
+            units(digests, targets.groups)[split.normal],
             previous,
             split_seed,
         )

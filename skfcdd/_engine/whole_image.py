@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,11 @@ def _coarse(cells: slice, factor: float) -> slice:
 
 
 def learn_whole_image(
-    means: Means, dtype: torch.dtype, previous: WholeImage | None = None
+    means: Means,
+    dtype: torch.dtype,
+    previous: WholeImage | None = None,
+    *,
+    groups: npt.NDArray[np.intp] | None = None,
 ) -> WholeImage:
     """Fit to the mean features (n, d) of at least 2 normal images.
 
@@ -133,6 +138,8 @@ def learn_whole_image(
     previous : WholeImage, default=None
         Result of the training that is continued: its support vectors stand for the
         images seen then.
+    groups : ndarray of shape (n,), int, default=None
+        Equal for images that belong together; at least 2 groups. None if none do.
     """
     n, d = means.shape
     if previous is None:
@@ -145,9 +152,11 @@ def learn_whole_image(
             for numbers in (previous.center, previous.scale, previous.support)
         )
     standard = (means - center) * scale
-    folds = KFold(min(5, n), shuffle=True, random_state=0).split(standard)
     unseen = np.concatenate(
-        [_similarity(_fitted(standard[fit]), standard[rest]) for fit, rest in folds]
+        [
+            _similarity(_fitted(standard[~rest]), standard[rest])
+            for rest in _folds(np.arange(n) if groups is None else groups)
+        ]
     )
     unit = float(unseen.std()) or 1.0
     machine = _fitted(np.concatenate([known, standard]))
@@ -159,6 +168,14 @@ def learn_whole_image(
         float(unseen.mean()) / unit + _MARGIN,
     )
     return WholeImage(*(torch.as_tensor(np.asarray(x), dtype=dtype) for x in numbers))
+
+
+def _folds(groups: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yield the rows of up to 5 folds of whole groups."""
+    names = np.unique(groups)
+    folds = KFold(min(5, len(names)), shuffle=True, random_state=0)
+    for _, rest in folds.split(names):
+        yield np.isin(groups, names[rest])
 
 
 def _fitted(standard: Means) -> OneClassSVM:
