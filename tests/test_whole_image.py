@@ -151,7 +151,9 @@ def test_impossible_numbers_are_refused(model, tmp_path, name):
 def test_copies_say_nothing_about_the_spread():
     """A unit measured between groups is that of the images without their copies."""
     single = means(40, 0)
-    copies = np.repeat(single, 6, axis=0) + 1e-3 * np.random.RandomState(1).randn(240, 6)
+    copies = np.repeat(single, 6, axis=0) + 1e-3 * np.random.RandomState(1).randn(
+        240, 6
+    )
     groups = np.repeat(np.arange(40), 6)
     apart, mixed = (
         learn_whole_image(copies, torch.float64, groups=names)
