@@ -252,7 +252,7 @@ def test_own_synthetic_anomalies_of_a_wrong_shape():
     ("params", "kwargs", "message"),
     [
         ({}, {"masks": np.zeros((9, 16, 20))}, "30 images, but there are 9 masks"),
-        ({"device": "meta"}, {}, r"device='meta'.*Use 'cpu' or 'auto'"),
+        ({"device": "meta"}, {}, r"device='meta'.*Use 'auto' or 'cpu'"),
         ({"feature_cache": FeatureCache(memory="1GB")}, {}, r"memory='1GB'.*of bytes"),
         ({"feature_cache": FeatureCache(bank="x")}, {}, r"bank='x'.*greater than 0"),
         (

@@ -233,7 +233,7 @@ def test_empty_masks_of_defects_are_unknown(parts):
     put(parts, "ground_truth/dent/000_mask.png", values=np.zeros(SIZE, np.uint8))
     with pytest.warns(UnclearDataWarning) as caught:
         data = load_images(parts)
-    assert any("1 mask of defects empty" in str(w.message) for w in caught)
+    assert any("1 mask of defects without" in str(w.message) for w in caught)
     assert len(masked(data, parts)) == 2
 
 

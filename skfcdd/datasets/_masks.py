@@ -186,8 +186,8 @@ class MaskReader:
         if self.empty:
             n = plural(len(self.empty), "mask")
             told.append(
-                f"{n} of defects are empty and treated as unknown, the first "
-                f"{first_of(self.empty)}"
+                f"{n} of defects without anomalous pixels, treated as unknown, the "
+                f"first {first_of(self.empty)}"
             )
         if self.doubts:
             path, doubt = self.doubts[0]
