@@ -36,7 +36,7 @@ good = np.flatnonzero(y == 0)
 train, rest = good[:150], np.setdiff1d(np.arange(len(X)), good[:150])
 pool, test = rest[:300], rest[300:]
 
-model = FCDDClassifier(max_epochs=5, warm_start=True, random_state=0).fit(X[train])
+model = FCDDClassifier(max_epochs=10, warm_start=True, random_state=0).fit(X[train])
 
 # %%
 # Which images to mark
