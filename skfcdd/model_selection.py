@@ -46,8 +46,8 @@ def anomaly_split(
     groups : array-like of shape (n,), default=None
         Group of each image, such as a part or a lot.
     test_size : float, default=0.25
-        Fraction of the normal images (of groups without an anomaly) in the test set, in
-        (0, 1).
+        Fraction of the normal images to draw for the test set, in (0, 1); with
+        `groups`, fraction of the groups without an anomaly.
     anomaly_label : label, default=None
         As for :class:`skfcdd.FCDDClassifier`.
     random_state : int, RandomState instance or None, default=None
@@ -56,7 +56,7 @@ def anomaly_split(
     Returns
     -------
     list
-        Training and test part of X, of y, and of each further array, in this order.
+        The training and test parts of X, y and each further array, in this order.
 
     Raises
     ------

@@ -63,7 +63,7 @@ class OnnxFCDD:
     classes_ : ndarray of shape (2,)
         The labels; -1 and 1 for a detector, 0 and 1 for a segmenter.
     threshold_ : float
-        An image with a higher score is an anomaly; for a segmenter, a pixel.
+        Images (for a segmenter, pixels) with a higher score are anomalies.
     heatmap_scale_ : tuple of float (low, high)
         Values at which the colour scale of heatmaps begins and ends.
     pixel_threshold_ : float
@@ -77,7 +77,7 @@ class OnnxFCDD:
     roi_ : ndarray of shape (h, w), bool, or None
         Pixels that count; None if all do.
     convention_ : Convention
-        Form of the predictions.
+        Labels and signs of predictions.
     metadata_ : dict of str
         Further metadata of the file.
 

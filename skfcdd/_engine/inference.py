@@ -40,8 +40,8 @@ class Runner(Protocol):
     Attributes
     ----------
     module_ : torch.nn.Module
-        Has a :class:`~skfcdd._engine.preprocessing.Preprocess` as attribute
-        `preprocess`.
+        Has an attribute `preprocess`, a
+        :class:`~skfcdd._engine.preprocessing.Preprocess`.
     device : str
     precision : {"float64", "float32", "bfloat16", "mixed"}
     batch_size : int

@@ -287,9 +287,9 @@ def _module(
     share = min(field.share((h, w)))
     if module.objective.spatial and share > _BLURRING_SHARE and min(h, w) >= 16:
         warn_caller(
-            f"A cell of the map sees {field.extent} of {(h, w)} pixels, so the "
-            "heatmaps cannot localise defects. Choose a backbone with a smaller "
-            "receptive field, or larger images.",
+            f"Each cell of the map sees {field.extent[0]:.0f} x {field.extent[1]:.0f} "
+            f"of the {h} x {w} pixels, so the heatmaps cannot localise defects. Choose "
+            "a backbone with a smaller receptive field, or larger images.",
             ReceptiveFieldWarning,
         )
     return module, field

@@ -13,7 +13,7 @@ __all__ = ["check_writable", "written_at_once"]
 
 @contextmanager
 def written_at_once(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`, which replaces it at the end.
+    """Yield a temporary path, whose file replaces `path` when the block succeeds.
 
     Raises
     ------

@@ -163,9 +163,10 @@ def rectangles(
 
 
 def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tensor:
-    """Draw values (n, k, c) that differ from the image mean by at least `least`.
+    """Draw values (n, k, c) whose strongest channel differs from the image mean.
 
-    Half of them are grey: all channels change by the same amount.
+    The difference is at least `least`, unless the value is clipped to [0, 1]. In about
+    half of them, all channels change by the same amount, as far as there is room.
     """
     n, c = images.shape[:2]
     mean = images.mean(dim=(2, 3))[:, None, :].clamp(0, 1)

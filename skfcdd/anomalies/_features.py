@@ -100,7 +100,7 @@ class FeatureAnomaly(ABC):
         spread: Sequence[Tensor],
         generator: Generator,
     ) -> Sequence[Tensor]:
-        """Compute new values of the maps, which are used only inside the boxes.
+        """Compute new values of the maps; only those inside the boxes are used.
 
         Parameters
         ----------

@@ -126,7 +126,7 @@ def many(n: int, one: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a proportion in per cent, with enough digits near 0 and 100 %."""
+    """Format a proportion as a percentage, with more digits near 0 and 100 %."""
     value = 100 * share
     # Values that would be rounded to 100 or 0 are shown as such.
     value = 100.0 if value > 99.995 else 0.0 if value < 0.005 else value

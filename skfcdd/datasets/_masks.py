@@ -40,12 +40,12 @@ _LOSSY = {"JPEG", "WEBP", "MPO"}
 
 
 def read_mask(path: Path, page: int | None = None) -> tuple[Mask, str | None]:
-    """Read the anomalous pixels (h, w) of a file, and a message if they are doubtful.
+    """Read a mask (h, w) from a file, with a message if its meaning is in doubt.
 
     Raises
     ------
     ImageFileError
-        If it cannot be read.
+        If the file cannot be read, or holds NaN or infinity.
     """
     with naming(path), opened(path, 0) as image:
         if page is not None and 0 < page < getattr(image, "n_frames", 1):

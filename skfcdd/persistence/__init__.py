@@ -159,9 +159,9 @@ def _describe(
     described = describe(model, encoder)
     if encoder.left_out:
         warn_caller(
-            "Not stored, because they are code or data: "
-            f"{', '.join(encoder.left_out)}. The loaded model gives the same "
-            "predictions; set them again before calling fit.",
+            "Some parameters hold code or data and were not stored: "
+            f"{', '.join(encoder.left_out)}. The predictions of the loaded model are "
+            "the same, but set these parameters again before calling fit.",
             NotStoredWarning,
         )
     document = {
