@@ -615,10 +615,10 @@ def drift_found() -> Rows:
     return [
         [
             "exposure",
-            "found, `image_statistics`",
-            "after images (median)",
-            "found, score only",
-            "after images (median)",
+            "detected with `image_statistics`",
+            "images until alarm (median)",
+            "detected with the score only",
+            "images until alarm (median)",
         ],
         *rows,
     ]
@@ -629,7 +629,15 @@ def watched_folder() -> Rows:
     """What became of the files of a folder whose watcher is killed again and again."""
     (run,) = read("watched_folder")
     return [
-        ["files", "killed", "rows", "lost", "doubled", "seen by the monitor", "memory"],
+        [
+            "files",
+            "killed",
+            "rows",
+            "lost",
+            "duplicated",
+            "seen by the monitor",
+            "memory",
+        ],
         [
             *(f"{run[name]:,}" for name in ("files", "kills", "rows", "lost")),
             *(f"{run[name]:,}" for name in ("doubled", "seen_by_monitor")),
@@ -640,10 +648,10 @@ def watched_folder() -> Rows:
 
 _MARKED = {
     (0, "before"): "before",
-    (0, "none"): "none, but further training",
+    (0, "none"): "none (further training only)",
     (25, "random"): "25 drawn at random",
     (50, "random"): "50 drawn at random",
-    (25, "chosen"): "25 chosen",
+    (25, "chosen"): "25 selected",
 }
 
 

@@ -148,7 +148,7 @@ def _mask(roi: Any) -> Mask:
         array = np.empty(0, dtype=object)
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise TypeError(
-            f"roi must be a mask of shape (h, w), the path of one, or a polygon of "
+            f"roi must be a mask of shape (h, w), the path to one, a polygon of "
             f"points (x, y), or a list of polygons. Got {type(roi).__name__} of shape "
             f"{array.shape} and dtype {array.dtype}."
         )

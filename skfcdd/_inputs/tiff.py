@@ -78,9 +78,9 @@ def set_raw_mode(image: Any, change: Callable[[str], str]) -> None:
 
 
 def correct_order(image: Any) -> None:
-    """Read 32-bit values in the byte order in which libtiff returns them.
+    """Make Pillow read 32-bit values in the byte order in which libtiff returns them.
 
-    That is the order of this machine, whereas Pillow assumes that of the file.
+    That is the byte order of this machine, whereas Pillow assumes the file's.
     """
     unpacked = image.tile and image.tile[0][0] == "libtiff"
     if unpacked and image.mode in ("I", "F"):

@@ -209,7 +209,10 @@ def _outputs(
             )
         chosen = list(stages)
         if not chosen or any(stage not in known for stage in chosen):
-            raise BackboneError(f"Got stages={stages!r}, but {name!r} has {known}.")
+            raise BackboneError(
+                f"stages must list one or more of the stages of {name!r}, {known}. "
+                f"Got {stages!r}."
+            )
         return sorted({int(stage) for stage in chosen})
     if cut == "auto":
         return [_deepest_within(layers, default or len(names), image_shape)]

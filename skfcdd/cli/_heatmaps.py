@@ -176,7 +176,7 @@ class HeatmapFiles:
 
 
 def names_below(paths: Sequence[Path], source: Path) -> list[Path]:
-    """Paths of files relative to the folder `source`, never outside it."""
+    """Paths relative to `source` if it is a folder, otherwise names of the files."""
     if source.is_dir():
         return [path.relative_to(source) for path in paths]
     return [Path(path.name) for path in paths]

@@ -97,10 +97,10 @@ class Matched:
 
 
 def match_masks(entries: Sequence[Entry], folders: Iterable[MaskFolder]) -> Matched:
-    """Assign masks to images of defects, and to good images if named after them.
+    """Assign masks to images of defects, and to good images in a folder of that name.
 
     Good images need no mask. A mask in a folder named after good images is kept, so
-    that it can be checked to be empty.
+    that it can later be verified to be empty.
     """
     names: dict[str, list[int]] = defaultdict(list)
     for row, entry in enumerate(entries):

@@ -33,7 +33,7 @@ class ReportInfo:
     path : Path
         The file.
     n_images : int
-        Number of images counted in its metrics.
+        Number of images in the report, shown or not.
     n_pictures : int
         Number of images shown.
     n_bytes : int

@@ -183,7 +183,8 @@ class _Server:
         except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
             raise RefusedError(
                 422,
-                'Expected JSON, {"images": [...]}, with image files in base64.',
+                'Expected JSON, {"images": [...]}, with at least one image file in '
+                "base64.",
             ) from None
 
     async def health(self, request: Any) -> Any:
