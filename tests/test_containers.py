@@ -114,7 +114,7 @@ def test_what_is_no_array_of_images(paths, tmp_path):
         (load_images(tmp_path), TypeError, r"X is a Bunch .* X\.images, and X\.target"),
         ({"a": IMAGES}, TypeError, r"X is a dict with the keys \['a'\]"),
         (pairs, TypeError, r"X is a torch TensorDataset.*torch\.stack"),
-        (torch.utils.data.DataLoader(pairs), TypeError, "X is a DataLoader of torch"),
+        (torch.utils.data.DataLoader(pairs), TypeError, "X is a torch DataLoader"),
         ((path for path in paths), TypeError, r"X is a generator.*list\(X\)"),
         (set(paths), TypeError, "X is a set, which has no order"),
         ([*paths, None], ValueError, "X holds paths, but None in row 30"),

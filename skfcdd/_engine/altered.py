@@ -22,7 +22,7 @@ class Alteration:
     Parameters
     ----------
     kinds : tuple of FeatureAnomaly
-        Applied in turn, in random order.
+        Each image is altered by one of them; they get equal shares of a batch.
     spread : tuple of Tensor of shape (d,)
         Standard deviation of each channel of each feature map over normal images.
     share : float, default=1.0

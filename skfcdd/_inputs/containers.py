@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Set
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,12 @@ def named_columns(estimator: Any, X: Any, *, reset: bool) -> Iterator[None]:
     if reset and known is None:
         estimator.feature_names_in_ = np.asarray(names, dtype=object)
     elif not reset and known is not None and list(known) != names:
+        pairs = enumerate(zip_longest(names, list(known)))
+        place, (found, expected) = next(p for p in pairs if p[1][0] != p[1][1])
         raise ValueError(
-            f"X has the columns {names[:8]}, but the estimator was fitted with "
-            f"{list(known)[:8]}. Pass the same columns, in the same order."
+            f"The columns of X differ from those that the estimator was fitted with: "
+            f"column {place} is {found!r} instead of {expected!r}. Pass the same "
+            "columns, in the same order."
         )
 
 

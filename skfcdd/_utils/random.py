@@ -65,7 +65,7 @@ def seeded(seed: int | None, device: str) -> Iterator[None]:
 
 
 def on_host(generator: Generator) -> Generator:
-    """Create a generator on the CPU seeded from `generator`.
+    """Return `generator` if it is on the CPU, otherwise a CPU generator seeded from it.
 
     For numbers needed in Python: reading them from a device would synchronise its
     queue. The state of `generator` determines all results.

@@ -78,7 +78,7 @@ def gaussian(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def uniform(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Replace each image by noise that is uniform over the range.
+    """Replace each image by noise that is uniform between 0 and 1.
 
     Parameters
     ----------

@@ -18,12 +18,12 @@ def paired_difference(
     second: npt.NDArray[np.bool_],
     confidence_level: float,
 ) -> Interval:
-    r"""Share of `second` minus share of `first`, of the same images, with an interval.
+    r"""Compute the fraction true in `second` minus that in `first`, with an interval.
 
-    Of the bootstrap, the interval has no width where the two agree on all images,
-    however few these are. Here, half an image is added to each of the four cells of the
-    table of both, and the interval is that of Wald, which then covers as often as it
-    says, also for small numbers [1]_.
+    A bootstrap interval has zero width if the two agree on every image, however few
+    there are. Instead, half an image is added to each of the four cells of the 2 x 2
+    table. The coverage of the Wald interval is then close to nominal even for small
+    samples [1]_.
 
     References
     ----------

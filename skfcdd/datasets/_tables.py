@@ -214,7 +214,7 @@ def _labels(table: _Table) -> dict[int, str] | None:
     if name is None:
         if table.unknown:
             raise ValueError(
-                f"{str(table.path)!r} has no column 'label' but the unknown columns "
+                f"{str(table.path)!r} has no column 'label', but unknown columns "
                 f"{table.unknown}, so it is unclear which images are good. Rename the "
                 "column of labels to 'label', or remove these columns if all images "
                 "are good."

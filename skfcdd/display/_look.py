@@ -123,6 +123,6 @@ def comparison(score: float, threshold: float | None, sign: str = "≤") -> str:
 
 
 def share_texts(novelty: float) -> tuple[str, str]:
-    """Format the fraction of a score from each part: "63 %" and "37 %"."""
+    """Format how much of a score resembles a defect, and how much is novel."""
     percent = round(100 * float(novelty))
     return f"{100 - percent} %", f"{percent} %"

@@ -127,7 +127,7 @@ def _channels_last(
     raise ImageShapeError(
         f"X must hold images with the size of the heatmaps, (h, w) = {size}, as (n, "
         "h, w), (n, h, w, c), (n, c, h, w) or flat rows. Got an array of shape "
-        f"{array.shape}."
+        f"{array.shape} and channels={channels!r}."
     )
 
 
