@@ -124,7 +124,7 @@ def test_what_is_no_array_of_images(paths, tmp_path):
     for X, error, message in refused:
         with pytest.raises(error, match=message):
             quick().fit(X)
-    with pytest.raises(ValueError, match=r"expected several"):
+    with pytest.raises(ValueError, match=r"expected a list of paths"):
         ImageFiles(paths[0])
 
 
