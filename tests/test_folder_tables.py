@@ -183,7 +183,7 @@ def test_backslashes(folder):
 def test_columns_that_are_not_known(folder):
     path = labelled(folder, "good", "cut", header="path,lable")
     with pytest.raises(
-        ValueError, match=r"no column 'label' but the unknown columns \['lable'\]"
+        ValueError, match=r"no column 'label', but unknown columns \['lable'\]"
     ):
         load_images(path)
     path = table(folder, "path,label,camera", "img/0.png,good,3", "img/1.png,cut,4")
