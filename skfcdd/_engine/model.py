@@ -159,7 +159,7 @@ class FittedModel:
 
     @cached_property
     def reach(self) -> tuple[float, float]:
-        """Rows and columns of pixels that a cell of the anomaly map depends on."""
+        """Height and width in pixels of the area that a cell depends on."""
         assert self.receptive_field is not None
         own = self.receptive_field
         if self.memory is None:

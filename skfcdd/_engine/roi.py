@@ -153,7 +153,10 @@ def _mask(roi: Any) -> Mask:
             f"{array.shape} and dtype {array.dtype}."
         )
     if not np.isfinite(array).all():
-        raise ValueError("roi contains NaN or infinity. Mark pixels with 0 and 1.")
+        raise ValueError(
+            "roi contains NaN or infinity. Use 1 for pixels that count and 0 for all "
+            "others."
+        )
     top = array.max(initial=0)
     if not np.isin(array, (0, top)).all() or top not in (0, 1, 255):
         raise ValueError(

@@ -184,8 +184,8 @@ def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tens
 def paint(images: Tensor, coverage: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Blend values (n, k, c) into images with soft coverages (m, k, gh, gw).
 
-    The colours of overlapping shapes mix. If there are fewer coverages than images, m
-    as in :func:`n_drawings`, they are reused with mirroring.
+    The colours of overlapping shapes mix. If there are fewer coverages than images
+    (m is then given by :func:`n_drawings`), they are reused, mirrored.
 
     Returns
     -------

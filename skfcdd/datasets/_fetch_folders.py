@@ -175,9 +175,9 @@ def fetch_visa(
     Returns
     -------
     sklearn.utils.Bunch
-        As returned by :func:`load_images` (images, which are read on access, target,
-        kind, split, masks, filenames), with folder, DESCR and license. The kind is
-        "good" or "bad". If `return_X_y` is True, a tuple (images, target) instead.
+        As returned by :func:`load_images` (images, target, kind, split, masks,
+        filenames; images are read on access), with folder, DESCR and license. The kind
+        is "good" or "bad". If `return_X_y` is True, a tuple (images, target) instead.
 
     Raises
     ------
