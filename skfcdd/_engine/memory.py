@@ -297,7 +297,7 @@ class NormalMemory(nn.Module):
             return torch.cat([vectors, grid.expand(len(cells), -1, -1, -1)], dim=-1)
 
     def cells(self, maps: list[Tensor]) -> Tensor:
-        """Features (n, u, v, d) of blocks of cells; cells are averaged with neighbours."""
+        """Features (n, u, v, d) of blocks; cells are first averaged with neighbours."""
         joined = self.features.join(maps).to(self.mean.dtype)
         with torch.autocast(joined.device.type, enabled=False):
             joined = average_cells(joined, self.patch_size)
