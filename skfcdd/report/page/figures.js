@@ -74,7 +74,7 @@ const kindRows = new Map();
 
 function makeKinds() {
   const table = byId("kinds");
-  const head = ["Kind", "Images", "Called anomalous", "Share"].map((text) =>
+  const head = ["Kind", "Images", "Flagged", "Share"].map((text) =>
     element("th", { scope: "col" }, text),
   );
   table.replaceChildren(
@@ -286,7 +286,7 @@ function drawThreshold() {
 
 function drawSummary(counts) {
   const { tp, fp, fn, tn } = counts;
-  const parts = [`${counts.anomalies} of ${many(nImages, "image")} called anomalous`];
+  const parts = [`${counts.anomalies} of ${many(nImages, "image")} flagged`];
   if (groups.bad.length) parts.push(`detected ${shareOf(tp, tp + fn)}`);
   if (groups.good.length) parts.push(`false alarms ${shareOf(fp, fp + tn)}`);
   byId("summary").replaceChildren(
@@ -326,7 +326,7 @@ function startFigures() {
   makeDraggable("histogram", (x) =>
     valueAt(Math.min(1, Math.max(0, (x - PAD.left) / charts.histogram.w))),
   );
-  /* The nearest corner of the curve: whoever is above it is called anomalous. */
+  /* The nearest corner of the curve: images above it are flagged. */
   makeDraggable("roc", (x, y) => {
     let [best, nearest] = [state.threshold, Infinity];
     for (const point of roc.points) {
