@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -657,6 +658,10 @@ def test_a_region_on_the_command_line(folder, form, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert figures["n_anomalous"] == hit.sum()
     assert figures["n_outside"] == (~hit).sum() > 0
+    page = folder.parent / "report.html"
+    assert main(["report", str(model), str(folder), "-o", str(page), "--quiet"]) == 0
+    truth = re.search(r'"truth": ?(\[[^]]*\])', page.read_text(encoding="utf-8"))
+    assert sum(json.loads(truth[1])) == hit.sum()
     rows = np.concatenate([IMAGES[24:36], IMAGES[36:]])
     assert figures["pixel_auroc"] == pytest.approx(
         pixel_roc_auc_score(MASKS[24:], found.explain(rows), roi=mask > 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skfcdd.cli._model import Model
-from skfcdd.cli._reading import Source, load_part
+from skfcdd.cli._reading import Source, leave_outside, load_part
 from skfcdd.cli._writing import check_place
 from skfcdd.report import ModelCard
 from skfcdd.report._card import card_of
@@ -32,6 +32,7 @@ def card(
     if source is not None:
         data = load_part(source, "test", said=True, **model.options)
         say(data.summary)
+        leave_outside(data, model.estimator)
         X, truth, masks = data.images, data.target == 1, data.masks
     made = card_of(
         model.estimator,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from skfcdd.cli._basis import basis
 from skfcdd.cli._console import Outcome, duration, many, share_text, wilson
 from skfcdd.cli._model import AT_ONCE, Model
-from skfcdd.cli._reading import Source, load_part
+from skfcdd.cli._reading import Source, leave_outside, load_part
 from skfcdd.cli._writing import command
 
 __all__ = ["evaluate"]
@@ -31,7 +31,7 @@ def evaluate(
     """Compute metrics on labelled images, in total and by kind of defect."""
     data = load_part(source, "test", said=True, **model.options)
     say(data.summary)
-    n_outside = _leave_outside(data, getattr(model.estimator, "roi_", None))
+    n_outside = leave_outside(data, model.estimator)
     step = progress(len(data.images))
     scores, heatmaps, anomalous = [], [], []
     started = time.perf_counter()
@@ -59,22 +59,6 @@ def evaluate(
         _sentences(model, source.path, data, figures),
         [command("report", model.path, source.path)],
     )
-
-
-def _leave_outside(data: Any, roi: Any) -> int:
-    """Count defects with no pixel in the region of interest as good images.
-
-    Returns how many there are.
-    """
-    if roi is None or data.masks is None:
-        return 0
-    outside = np.zeros(len(data.target), dtype=bool)
-    for row in np.flatnonzero(data.target == 1):
-        mask = data.masks[row]
-        if mask is not None and np.any(mask):
-            outside[row] = not (np.asarray(mask) > 0)[roi].any()
-    data.target = np.where(outside, 0, data.target)
-    return int(outside.sum())
 
 
 def _image_figures(

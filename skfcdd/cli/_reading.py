@@ -17,7 +17,14 @@ from skfcdd.datasets._folders import SUFFIXES, find_images, read_found
 from skfcdd.datasets._found import Entry, Found
 from skfcdd.report import Review
 
-__all__ = ["Source", "common_size", "load_marked", "load_part", "load_unlabelled"]
+__all__ = [
+    "Source",
+    "common_size",
+    "leave_outside",
+    "load_marked",
+    "load_part",
+    "load_unlabelled",
+]
 
 # Longest shorter side of images where no size is asked for.
 _LARGEST = 128
@@ -177,3 +184,20 @@ def load_unlabelled(
             entries = outside(found.entries, folder, source)
             found = replace(found, entries=entries)
     return read_found(found, source, on_error=on_error, **model.options)
+
+
+def leave_outside(data: Any, estimator: Any) -> int:
+    """Count defects with no pixel in the region of interest as good images.
+
+    Returns how many there are.
+    """
+    roi = getattr(estimator, "roi_", None)
+    if roi is None or data.masks is None:
+        return 0
+    outside = np.zeros(len(data.target), dtype=bool)
+    for row in np.flatnonzero(data.target == 1):
+        mask = data.masks[row]
+        if mask is not None and np.any(mask):
+            outside[row] = not (np.asarray(mask) > 0)[roi].any()
+    data.target = np.where(outside, 0, data.target)
+    return int(outside.sum())

@@ -17,7 +17,7 @@ from skfcdd.cli._basis import basis
 from skfcdd.cli._console import Outcome, duration, many
 from skfcdd.cli._heatmaps import printable
 from skfcdd.cli._model import Model
-from skfcdd.cli._reading import Source, load_part, load_unlabelled
+from skfcdd.cli._reading import Source, leave_outside, load_part, load_unlabelled
 from skfcdd.cli._writing import check_place
 from skfcdd.datasets._found import SUFFIXES
 from skfcdd.datasets._layout import says_what_is_good
@@ -133,6 +133,7 @@ def _find(model: Model, source: Source, say: Callable[[str], None]) -> _Images:
         return _Images(data.images, _names(data.images.paths, path), data.summary)
     data = load_part(source, "test", **model.options)
     say(data.summary)
+    leave_outside(data, model.estimator)
     return _Images(
         data.images,
         _names(data.images.paths, path),
