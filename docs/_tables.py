@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 DOCS = Path(__file__).parent
 # Tests load this file by its path.
@@ -284,6 +285,16 @@ def few_masks() -> Rows:
     return [["masks of each kind", *_MASK_FIGURES], *rows]
 
 
+def _grouped(
+    rows: Iterable[Record], key: Callable[[Record], tuple[Any, ...]]
+) -> dict[tuple[Any, ...], list[Record]]:
+    """Rows by their key, in the order in which keys appear."""
+    found: dict[tuple[Any, ...], list[Record]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
+
+
 @table
 def few_images() -> Rows:
     """What came of 5 % with few good images, over draws."""
@@ -291,16 +302,17 @@ def few_images() -> Rows:
     rules = {"auto": "out of fold", 0.1: "a tenth held out"}
     found = read("few_images")
     rows = []
-    for way, fraction, n in sorted(
-        {(r["drawn_by"], r["validation_fraction"], r["n_images"]) for r in found},
-        key=lambda key: (list(ways).index(key[0]), str(key[1]) != "auto", key[2]),
+    by_setting = _grouped(
+        found, lambda r: (r["drawn_by"], r["validation_fraction"], r["n_images"])
+    )
+    for (way, fraction, n), runs in sorted(
+        by_setting.items(),
+        key=lambda item: (
+            list(ways).index(item[0][0]),
+            str(item[0][1]) != "auto",
+            item[0][2],
+        ),
     ):
-        runs = [
-            r
-            for r in found
-            if (r["drawn_by"], r["validation_fraction"], r["n_images"])
-            == (way, fraction, n)
-        ]
         alarms = [r["false_alarms"] for r in runs]
         rows.append(
             [
@@ -325,15 +337,10 @@ def few_images_study() -> Rows:
     """Image AUROC of few images by length of training and augmentation."""
     found = read("few_images_study")
     rows = []
-    for n, epochs, augment in dict.fromkeys(
-        (r["n_images"], r["max_epochs"], tuple(r["augment"] or ())) for r in found
-    ):
-        runs = [
-            r
-            for r in found
-            if (r["n_images"], r["max_epochs"], tuple(r["augment"] or ()))
-            == (n, epochs, augment)
-        ]
+    by_setting = _grouped(
+        found, lambda r: (r["n_images"], r["max_epochs"], tuple(r["augment"] or ()))
+    )
+    for (n, epochs, augment), runs in by_setting.items():
         rows.append(
             [
                 str(n),

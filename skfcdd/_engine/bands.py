@@ -14,10 +14,10 @@ from skfcdd._engine.model import FittedModel
 from skfcdd._engine.other_size import field_at
 from skfcdd.heatmaps import gaussian_matrix, heatmap_sigmas
 
-__all__ = ["banded_gaussians", "heatmap_bands"]
+__all__ = ["BAND", "banded_gaussians", "heatmap_bands"]
 
-# Number of heatmap rows computed together.
-_BAND = 512
+# Number of rows of a large image or of its heatmap that are processed together.
+BAND = 512
 
 
 class _Band(NamedTuple):
@@ -33,8 +33,8 @@ def banded_gaussians(
 ) -> list[_Band]:
     """Compute :func:`~skfcdd.heatmaps.gaussian_matrix` by bands, without most zeros."""
     blocks, n_cells = [], len(centers)
-    for start in range(0, n_cells, _BAND):
-        own = centers[start : start + _BAND]
+    for start in range(0, n_cells, BAND):
+        own = centers[start : start + BAND]
         first = min(max(0, math.floor(own[0] - extent)), n_pixels - 1)
         last = min(n_pixels, max(first, math.ceil(own[-1] + extent)) + 1)
         matrix = gaussian_matrix(last - first, own - first, sigma, extent=extent)
@@ -45,8 +45,8 @@ def banded_gaussians(
     shape = (n_pixels, n_cells)
     whole = sparse.csr_array((values, (rows, columns)), shape, dtype=np.float32)
     bands = []
-    for start in range(0, n_pixels, _BAND):
-        pixels = slice(start, min(start + _BAND, n_pixels))
+    for start in range(0, n_pixels, BAND):
+        pixels = slice(start, min(start + BAND, n_pixels))
         part = whole[pixels]
         first, last = part.indices.min(initial=n_cells), part.indices.max(initial=-1)
         near = slice(int(first), int(last) + 1)

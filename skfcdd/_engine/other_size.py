@@ -13,10 +13,10 @@ from skfcdd._utils.random import undisturbed
 from skfcdd.backbones import measure_backbone
 from skfcdd.receptive_field import ReceptiveField
 
-__all__ = ["field_at", "fitted_field"]
+__all__ = ["SAME", "field_at", "fitted_field"]
 
 # Cells are equal if they differ by at most this fraction of the largest.
-_SAME = 1e-3
+SAME = 1e-3
 
 
 def fitted_field(model: FittedModel) -> ReceptiveField:
@@ -78,4 +78,4 @@ def _lie_alike(model: FittedModel, size: tuple[int, int]) -> bool:
     u, v = (min(first.shape[k], second.shape[k]) - m for k, m in enumerate(margins, 1))
     inner = (slice(None), slice(margins[0], u), slice(margins[1], v))
     error = (first[inner] - second[inner]).abs().max()
-    return bool(error <= _SAME * first[inner].abs().max())
+    return bool(error <= SAME * first[inner].abs().max())

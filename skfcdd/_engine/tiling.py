@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfcdd._engine.bands import heatmap_bands
+from skfcdd._engine.bands import BAND, heatmap_bands
 from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
-from skfcdd._engine.other_size import fitted_field
+from skfcdd._engine.other_size import SAME, fitted_field
 from skfcdd._engine.whole_image import Tally
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
@@ -26,12 +26,8 @@ from skfcdd.exceptions import ImageShapeError
 
 __all__ = ["explain_large"]
 
-# Number of heatmap rows computed together.
-_BAND = 512
 # Shifts, in cells, tried to find the period of a network.
 _PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-# Cells are equal if they differ by at most this fraction of the largest.
-_SAME = 1e-3
 
 
 def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> Any:
@@ -288,7 +284,7 @@ class _Tiles:
 
     def _bands(self) -> list[slice]:
         h = self.source.image_shape[0]
-        return [slice(y, min(y + _BAND, h)) for y in range(0, h, _BAND)]
+        return [slice(y, min(y + BAND, h)) for y in range(0, h, BAND)]
 
     def _normalizer(self) -> Callable[[Tensor], Tensor]:
         """Return the function that normalises windows like the whole image."""
@@ -334,7 +330,7 @@ def _find_period(
         if part.shape == moved.shape:
             inner = tuple(slice(m, -m) for m in margins)
             error = (part - moved)[inner].abs().max()
-            if error <= _SAME * moved[inner].abs().max():
+            if error <= SAME * moved[inner].abs().max():
                 return period
     raise ValueError(
         "The output of this network depends on where a window is cut out, so an image "
