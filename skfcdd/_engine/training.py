@@ -160,11 +160,12 @@ def train(
     split_seed, used = seeds[0], UsedImages()
     if previous is not None:
         split_seed, used = previous.split_seed, previous.used
+    digests = images.digests() if given is None else given[1]
+    together = units(digests, targets.groups)
     if given is None:
-        digests = images.digests()
-        split = _split(settings, targets, split_seed, digests, used)
+        split = _split(settings, targets, split_seed, digests, together, used)
     else:
-        split, digests = given
+        split = given[0]
     prepare(split, split_seed, digests)
     anomalies = {
         "plant": mixture(resolve_kinds(settings.synthetic)[0]),
@@ -185,7 +186,7 @@ def train(
             precision,
             images,
             split.normal,
-            units(digests, targets.groups)[split.normal],
+            together[split.normal],
             previous,
             split_seed,
         )
@@ -214,6 +215,7 @@ def _split(
     targets: Targets,
     seed: int,
     digests: Digests,
+    together: npt.NDArray[np.intp],
     used: UsedImages,
 ) -> Split:
     """Split the images into those to train on and those to hold out."""
@@ -228,7 +230,7 @@ def _split(
         digests=digests,
         used=used,
         kept=targets.kept,
-        together=units(digests, targets.groups),
+        together=together,
     )
 
 
