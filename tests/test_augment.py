@@ -167,6 +167,29 @@ def test_few_images_are_varied(n, params, expected, monkeypatch):
     assert found == [AUGMENTATIONS[name] for name in expected]
 
 
+@pytest.mark.parametrize(
+    ("n", "params", "expected"),
+    [
+        (60, {}, 0.008),
+        (130, {}, 0.002),
+        (60, {"lr": 0.001}, 0.001),
+        (60, {"weights": None}, 0.001),
+    ],
+)
+def test_few_images_are_trained_at_a_higher_rate(n, params, expected, monkeypatch):
+    found = []
+
+    def stop(module, settings, **rest):
+        found.append(settings.lr)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "make_net", stop)
+    X = np.random.RandomState(0).randint(0, 256, (n, 64, 64), dtype=np.uint8)
+    with pytest.raises(KeyboardInterrupt):
+        FCDDDetector(memory_bank=None, **params).fit(X)
+    assert found == [expected]
+
+
 def test_auto_takes_at_least_some_steps():
     assert resolve_max_epochs("auto", 3) == 50
     assert resolve_max_epochs("auto", 3, least_steps=250) == 84

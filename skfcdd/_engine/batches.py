@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 # Maximum number of times that a real anomaly or an exposed outlier is repeated in an
 # epoch if other anomalies can fill the batches.
-_MAX_REPEATS = 10
+_MAX_REPEATS = 3
 # Batches of small images are made several at a time, with about this many values.
 _TOGETHER_CPU, _TOGETHER = 1 << 22, 1 << 25
 # Sources of an anomaly: a label in `y`, the outlier images, or a generator, which draws

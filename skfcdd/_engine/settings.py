@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from skfcdd._engine.fingerprint import digest
 from skfcdd._engine.preprocessing import resolve_size
-from skfcdd._engine.split import resolve_validation
+from skfcdd._engine.split import MANY_IMAGES, resolve_validation
 from skfcdd._utils.device import resolve_device
 from skfcdd._utils.sklearn import check_parameters
 from skfcdd.backbones import choose_backbone
@@ -129,6 +129,8 @@ class Settings:
         The pixels that count. Before :meth:`for_region`, as the estimator was given it.
     head_factor : float, default=1.0
         Factor by which the learning rate of the head is higher than that of the stages.
+    lr_few : float, default=None
+        Learning rate for few normal images. None uses `lr`.
     """
 
     network: NetworkSettings
@@ -163,6 +165,7 @@ class Settings:
     memory_bank: Any
     roi: Any = None
     head_factor: float = 1.0
+    lr_few: float | None = None
 
     @classmethod
     def of(
@@ -207,9 +210,9 @@ class Settings:
         """Return the settings with "auto" resolved for images (h, w, c)."""
         network = self.network.resolved(image_shape)
         recipe = choose_recipe(network.backbone, network.weights)
-        lr, pixel_loss = self.lr, self.pixel_loss
+        lr, lr_few, pixel_loss = self.lr, self.lr_few, self.pixel_loss
         if lr == "auto":
-            lr = recipe.lr
+            lr, lr_few = recipe.lr, recipe.lr_few
         spatial = resolve_objective(network.loss).spatial
         if pixel_loss == "auto":
             pixel_loss = recipe.pixel_loss if spatial else None
@@ -228,6 +231,7 @@ class Settings:
             self,
             network=network,
             lr=lr,
+            lr_few=lr_few,
             pixel_loss=pixel_loss,
             memory_bank=bank,
             head_factor=recipe.head_factor,
@@ -243,6 +247,11 @@ class Settings:
         once = self.early_stopping or self.accelerate or short
         share = resolve_validation(asked, n_normal, once=once)
         return replace(self, validation_fraction=share)
+
+    def for_training(self, n_normal: int) -> Settings:
+        """Return the settings with the learning rate for `n_normal` normal images."""
+        few = n_normal < MANY_IMAGES and self.lr_few is not None
+        return replace(self, lr=self.lr_few) if few else self
 
     def for_region(self, roi: npt.NDArray[np.bool_] | None) -> Settings:
         """Return the settings with the pixels (h, w) that count."""

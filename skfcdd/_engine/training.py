@@ -329,7 +329,7 @@ def _net(
         )
     return make_net(
         module,
-        settings,
+        settings.for_training(len(data)),
         precision=precision,
         n_batches=data.n_batches(settings.batch_size),
         has_masks=data.masks is not None,

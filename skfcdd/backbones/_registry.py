@@ -36,6 +36,9 @@ class Recipe:
         Number of frozen stages.
     lr : float, default=1e-3
         Learning rate.
+    lr_few : float or None, default=None
+        Learning rate for few images, which are trained on in fewer steps. None uses
+        `lr`.
     head_factor : float, default=1.0
         Factor by which the learning rate of the randomly initialised head is higher.
     pixel_loss : float or None, default=None
@@ -49,6 +52,7 @@ class Recipe:
 
     frozen: int | None = None
     lr: float = 1e-3
+    lr_few: float | None = None
     head_factor: float = 1.0
     pixel_loss: float | None = None
     memory: bool = False
@@ -128,7 +132,13 @@ for _name, _build, _cut, _file in (
 
 # Found by benchmarks/default_network.py.
 _LITE = Recipe(
-    frozen=2, lr=2e-3, head_factor=10.0, pixel_loss=0.2, memory=True, effective=True
+    frozen=2,
+    lr=2e-3,
+    lr_few=8e-3,
+    head_factor=10.0,
+    pixel_loss=0.2,
+    memory=True,
+    effective=True,
 )
 # Width, depth, and SHA-256 of the weights in the package of the same name.
 for _number, (_width, _depth, _hash) in enumerate(
