@@ -109,7 +109,7 @@ def nearest_distance(points: Tensor, memory: Tensor) -> Tensor:
     """Return the distance to the nearest point of a memory bank.
 
     Twice as fast as :func:`nearest`, but distances below a thousandth of the norms of
-    the points are dominated by rounding errors.
+    the points are subject to rounding errors.
 
     Parameters
     ----------
