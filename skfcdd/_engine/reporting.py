@@ -80,7 +80,7 @@ class CollapseWatch(Listener):
             module.initial_spread = self._spread(net, module)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Report an interruption, and compare the spread of scores to that at the start.
+        """Report an interruption, and warn if the scores have collapsed.
 
         Raises
         ------
