@@ -22,7 +22,7 @@ class Alteration:
     Parameters
     ----------
     kinds : tuple of FeatureAnomaly
-        Kinds of anomalies. Each image gets one kind, and a batch equally many of each.
+        Kinds of anomalies. Each image gets one kind; a batch has equally many of each.
     spread : tuple of Tensor of shape (d,)
         Standard deviation of each channel of each feature map over normal images.
     share : float, default=1.0
@@ -40,7 +40,7 @@ class Alteration:
         image_size: tuple[int, int],
         generator: Generator,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return shuffled, altered features (n, d, u, v) and masks (n, 1, h, w)."""
+        """Return altered features (n, d, u, v), reordered, and masks (n, 1, h, w)."""
         n, n_kinds = len(features[0]), len(self.kinds)
         turns = torch.randperm(n_kinds, generator=on_host(generator)).tolist()
         parts = [

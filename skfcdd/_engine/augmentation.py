@@ -105,7 +105,7 @@ def resolve_augment(augment: Any, *, cached: bool = False) -> Sequence[Augmentat
     """Return the augmentations requested by `augment`, in order.
 
     "auto" means "shift" and "jitter", or none if features of frozen stages are
-    `cached`, which are then computed only once.
+    `cached`, because these are computed only once.
 
     Raises
     ------

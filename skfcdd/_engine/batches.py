@@ -360,8 +360,8 @@ class TrainingData(Dataset[Any]):
     ) -> list[tuple[Tensor, ...]]:
         """Return images, masks and mask flags from each source, for several batches.
 
-        The first source is the normal images `rows`; the others are those of the
-        anomalies in `slots`, with an empty tuple for each unused one. `sizes` are the
+        The first entry has the normal images `rows`; the others have the anomalies of
+        each source in `slots`, and are empty for unused sources. `sizes` are the
         numbers of normal images and of synthetic anomalies in each batch. A synthetic
         anomaly is drawn into an image of the same batch, because the network learns
         best from the difference between the two.
@@ -419,7 +419,7 @@ class TrainingData(Dataset[Any]):
         size: tuple[int, int],
         device: torch.device | str,
     ) -> tuple[Tensor, Tensor]:
-        """Load masks of images of ``fit`` at network input size, and flags if known."""
+        """Load masks at network input size, and whether the mask of each is known."""
         if self.masks is None or self.has_mask is None:
             masks = torch.zeros(len(rows), 1, *size, dtype=torch.bool, device=device)
             return masks, torch.zeros_like(masks[:, 0, 0, 0])
@@ -476,7 +476,7 @@ def _quota(n_available: int, n_slots: int, others: bool) -> int:
     """Return the number of anomalies to draw from a source with `n_available` images.
 
     If there are other sources, an image is drawn at most `_MAX_REPEATS` times, and
-    images are only repeated to fill up to half of the `n_slots`.
+    repeated images fill at most half of the `n_slots`.
     """
     if n_available == 0:
         return 0

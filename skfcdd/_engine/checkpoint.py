@@ -32,13 +32,13 @@ FORMAT = 2
 
 
 class Checkpoint(Listener):
-    """Save the state of a training to a file after every epoch.
+    """Callback that saves the state of a training to a file after every epoch.
 
     The file contains only numbers and text, so reading it runs no code.
 
     Parameters
     ----------
-    path : path
+    path : str or PathLike
         The file.
     fingerprint : str
         Digest of parameters and data; a file with another digest is rejected.
@@ -110,7 +110,7 @@ class Checkpoint(Listener):
                 pass
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Restore the saved state."""
+        """Restore the saved state, if any."""
         if self.state is None:
             return
         state = self.state

@@ -120,7 +120,7 @@ def cross_fit(
     Raises
     ------
     KeyboardInterrupt
-        If a training was interrupted, because the threshold depends on all of them.
+        If a training was interrupted, because the threshold depends on all folds.
     """
     own = replace(
         settings,
@@ -184,7 +184,7 @@ class CrossFitted:
     def heatmaps(
         self, images: ImageArray, rows: Rows
     ) -> Iterator[tuple[Rows, npt.NDArray[np.float32]]]:
-        """Yield positions in `rows`, and the heatmaps there, batch by batch."""
+        """Yield positions in `rows`, and heatmaps of these images, batch by batch."""
         for judge, places in self._dealt(rows, self._for_heatmaps):
             for part, maps in judge.model.heatmaps(images, rows[places]):
                 yield places[part], np.float32(judge.ratio) * maps
@@ -245,7 +245,7 @@ def _bare(model: FittedModel) -> FittedModel:
 
 
 def _ratio(one: Scores, other: Scores) -> float:
-    """Return the median of the ratios of scores; 1 if none of them are above 0."""
+    """Return the median ratio of positive scores; 1 if there are none."""
     kept = (one > _TINY) & (other > _TINY)
     if not kept.any():
         return 1.0

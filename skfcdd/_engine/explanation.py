@@ -17,7 +17,7 @@ __all__ = ["HeatmapMaker"]
 
 
 class HeatmapMaker(nn.Module):
-    """Network that computes heatmaps (n, h, w), whose mean is the score, at raw size.
+    """Network that computes heatmaps of raw image size, whose mean is the score.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class HeatmapMaker(nn.Module):
         return spread.view(*parts.shape[:2], *self.image_shape).transpose(0, 1)
 
     def _from_gradient(self, images: Tensor) -> Tensor:
-        """Blur the magnitude of the gradient of the score; the mean is the score.
+        """Blur the gradient magnitude of the score, and scale its mean to the score.
 
         This is the heatmap of the FCDD paper for objectives without an anomaly map.
         """

@@ -38,7 +38,7 @@ def exposure(settings: Settings, images: ImageArray, seed: int) -> dict[str, Any
 def _exposed_range(
     exposed: ImageArray, images: ImageArray
 ) -> tuple[float, float] | None:
-    """Return the raw values of exposed outliers that map to 0 and 1; None as for X.
+    """Return the raw values of outliers that map to 0 and 1; None for those of X.
 
     Images of another type, or with another range of values, have a scale of their own.
     """

@@ -131,7 +131,7 @@ def _batch_size(net: Runner, images: ImageArray) -> int:
     few, many = _VALUES_CPU, _MOST_VALUES
     if torch.device(net.device).type != "cpu":
         few, many = _VALUES, 4 * _MOST_VALUES
-    # The size of raw images is decisive, because they are larger than resized ones.
+    # Raw images count, because they are usually larger than the resized ones.
     h, w, c = images.image_shape
     wanted = max(net.batch_size, few // (h * w * c))
     return min(wanted, max(1, many // (h * w * c)))

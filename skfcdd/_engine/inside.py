@@ -121,7 +121,7 @@ def planted(
     -------
     images : Tensor of shape (n, c, h, w)
     masks : Tensor of shape (n, 1, h, w), bool
-        May include pixels outside of the region; a few may have no others.
+        May extend beyond the region or, rarely, miss it.
     """
     if roi is None:
         return plant(images, generator)

@@ -143,8 +143,8 @@ def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
             folded = _folded(plain, pairs, names)
             with undisturbed(folded, str(sample.device)):
                 error = (folded(sample) - expected).abs().max()
-        # Custom layers may compute their weights, or need the normalisation's
-        # attributes.
+        # Custom layers may compute their weights, or read attributes of the
+        # normalisation.
         except Exception:
             continue
         if error <= _ROUNDING * expected.abs().max():

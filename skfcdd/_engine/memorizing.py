@@ -73,7 +73,7 @@ def draw_cells(
         n, all_, d = found.shape
         if each >= all_:
             return found
-        # One stream of numbers, image by image: the batch size makes no difference.
+        # Drawn image by image, so that the batch size makes no difference.
         places = torch.from_numpy(rng.random_sample((n, all_)).argsort(axis=1))
         chosen = places[:, :each, None].to(found.device)
         return found.gather(1, chosen.expand(-1, -1, d))

@@ -136,8 +136,8 @@ class Deepest(nn.Module):
 class NormalMemory(nn.Module):
     r"""Anomaly map of the distances to the nearest stored features of normal images.
 
-    A cell has the squared excess of its distance over the mean distance of normal
-    cells, in units of their standard deviation.
+    The value of a cell is the squared excess of its distance over the mean distance of
+    normal cells, in units of their standard deviation.
 
     Parameters
     ----------

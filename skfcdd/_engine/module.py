@@ -29,7 +29,7 @@ __all__ = [
     "set_upsampler",
 ]
 
-# Image sizes with the same remainder modulo this have cells in the same positions.
+# Image sizes with the same remainder modulo this number have the same cell positions.
 ALIKE = 64
 
 
@@ -155,7 +155,7 @@ class FCDDModule(nn.Module):
         return groups[0] if len(groups) == 1 else torch.cat(groups)
 
     def maps_of(self, normalized: Tensor) -> Tensor:
-        """Compute anomaly maps (n, u, v) of normalised images, with the memory bank."""
+        """Compute anomaly maps (n, u, v) of normalised images: the sum of all parts."""
         first, *others = self.parts_of(normalized)
         return first + others[0] if others else first
 
@@ -203,7 +203,7 @@ class Network:
     split : int
         Number of frozen layers of the backbone.
     n_inputs : int
-        Number of channels of the first layer.
+        Number of channels that the first layer takes.
     map_shape : tuple of int (u, v)
         Number of cells of the map, per axis.
     """
@@ -288,7 +288,7 @@ def set_upsampler(
     sigma: float | None,
     image_shape: tuple[int, ...],
 ) -> None:
-    """Set the upsampler for training: as for ``explain``, but of network input size."""
+    """Set the upsampler for training: that of ``explain``, at network input size."""
     h, w = module.preprocess.size or image_shape[:2]
     scale = (image_shape[0] / h, image_shape[1] / w)
     sigmas = heatmap_sigmas(field, sigma, scale)

@@ -34,7 +34,7 @@ class Batches:
 
 
 class FCDDNet(NeuralNet):  # type: ignore[misc]
-    """skorch's training loop, fed with whole batches from the device.
+    """skorch net that is trained on batches made on the device.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         Floating-point precision of the backbone.
     pixel_loss : {"anomalous", "all"}, float or None, default=None
         Pixel-wise objective for images with known masks. A float is its weight; the
-        objective of the image has the remaining weight.
+        image-level objective has the remaining weight.
     class_weight : (float, float) or None, default=None
         Factors of the losses of normal and anomalous images; None means (1, 1).
     **kwargs
@@ -96,7 +96,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call a method of all callbacks.
 
-        If a callback ends the training by an exception, the callbacks after it are
+        If a callback ends the training with an exception, the callbacks after it are
         notified only if their attribute `reports` is True.
         """
         getattr(self, method_name)(self, **cb_kwargs)
@@ -195,7 +195,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         ValueError
             If there are no earlier weights to restore.
         KeyboardInterrupt
-            Otherwise; with this exception, skorch ends the training.
+            Otherwise; skorch ends the training on this exception.
         """
         told = (
             f"Training diverged in epoch {len(self.history)} of {self.max_epochs}: "

@@ -70,8 +70,8 @@ def make_net(
         **settings.skorch_params,
     }
     if settings.compile:
-        # In place, because a wrapped module could not be pickled; isolated, because all
-        # fits of a process would otherwise share torch's limit on recompilations.
+        # Compiled in place, because a wrapped module could not be pickled; isolated,
+        # because all fits of a process would share torch's limit on recompilations.
         module.compile(isolate_recompiles=True)
     if settings.accelerate:
         from skfcdd._engine.distributed import ParallelFCDDNet

@@ -1,7 +1,7 @@
 """Preprocessing learned from the normal images and applied to all images.
 
 Raw images are first scaled to the unit range, in which the values of the normal images
-are from 0 to 1, and resized (`unit`); synthetic anomalies are drawn at this stage.
+lie between 0 and 1, and resized (`unit`); synthetic anomalies are drawn at this stage.
 Images are then optionally corrected for illumination, and normalised (`forward`). All
 steps are vectorised over the batch, with constants learned in ``fit``.
 """
@@ -284,7 +284,7 @@ def _check_resolution(images: ImageArray) -> None:
     Raises
     ------
     ValueError
-        If it cannot, because they are far from 0 and close together.
+        If the values are too close together, compared with their distance from 0.
     """
     dtype = images.data.dtype
     if np.can_cast(dtype, np.float32):

@@ -132,7 +132,7 @@ class CollapseWatch(Listener):
 
 
 def _report_interruption(net: Any) -> None:
-    """Warn if training was interrupted within an epoch, with the epochs it completed.
+    """Warn if training was interrupted within an epoch, and discard this epoch.
 
     skorch ends a training on a KeyboardInterrupt. Callbacks raise the same exception to
     stop a training, but only at the end of an epoch.

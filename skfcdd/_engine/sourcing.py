@@ -25,8 +25,8 @@ from skfcdd.feature_cache import FeatureCache
 
 __all__ = ["cached", "make_alteration", "make_encoder", "training_data"]
 
-# The spread of features is estimated from at least this many normal images, if there
-# are as many.
+# The spread of features is estimated from this many normal images or up to twice as
+# many; from all images if there are fewer.
 _SPREAD_IMAGES = 128
 
 

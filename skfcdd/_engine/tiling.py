@@ -319,7 +319,7 @@ def _find_period(
     preprocess = model.module.preprocess
     generator = torch.Generator().manual_seed(0)
     for period in _PERIODS:
-        # Several periods, so that inner cells are left even without padding.
+        # Several periods, so that inner cells remain even without padding.
         n_cells = [(3 * m // period + 3) * period for m in margins]
         size = [n * j for n, j in zip(n_cells, strides, strict=True)]
         noise = torch.rand(1, model.images.shape[2], *size, generator=generator)

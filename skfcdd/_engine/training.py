@@ -100,7 +100,7 @@ class Trained:
             resumed = net.n_done_ > 0 and previous.runner.interrupted_
             earlier = previous.history[: previous.n_earlier if resumed else None]
         runner: Any = net
-        if unwrapped(net) is not net.module_:  # still wrapped for several processes
+        if unwrapped(net) is not net.module_:  # still wrapped for distributed training
             size = net.batch_size
             runner = FixedRunner(unwrapped(net), net.device, net.precision, size)
         model = replace(
@@ -140,7 +140,7 @@ def train(
     prepare : callable, optional
         Called before training, with the split, its seed and the digests of the images.
     listeners : callable, optional
-        Takes the training, and returns callbacks that follow it.
+        Takes the `Trained` object of this run, and returns callbacks that follow it.
     given : (Split, ndarray of uint64), default=None
         Split to use, and the digests of the images. None draws a split.
 

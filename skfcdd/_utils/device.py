@@ -117,10 +117,10 @@ def in_parts(
     compute: Callable[[slice], T],
     what: str = "image(s)",
 ) -> Iterator[tuple[slice, T]]:
-    """Split ``range(n)`` into slices of length `size`; yield each, with its result.
+    """Yield slices of length `size` that cover ``range(n)``, and `compute` of each.
 
-    If memory runs out, this slice and all later ones are halved; the warning names
-    their elements by `what`.
+    If memory runs out, this slice and all later ones are halved; `what` names their
+    elements in the warning.
 
     Warns
     -----
