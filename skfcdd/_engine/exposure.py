@@ -18,7 +18,7 @@ _SAME_SCALE = 1 / 16
 
 
 def exposure(settings: Settings, images: ImageArray, seed: int) -> dict[str, Any]:
-    """Return the exposed outliers, the rows to use, and their range of values."""
+    """Return the arguments of `TrainingData` for exposed outliers, if there are any."""
     if settings.outlier_exposure is None:
         return {}
     exposed = check_images(

@@ -85,8 +85,8 @@ class FeatureStore:
             if not bool(stored.isfinite().all()):
                 raise ValueError(
                     "The features of the frozen stages exceed the range of "
-                    f"{part.dtype}: they reach {float(x.abs().max()):.3g}. Use "
-                    "FeatureCache(dtype='bfloat16') or 'float32'."
+                    f"{part.dtype}: they reach {float(x.abs().max()):.3g}. Set dtype "
+                    "of FeatureCache to 'bfloat16' or 'float32'."
                 )
             part[rows] = stored
 

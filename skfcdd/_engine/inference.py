@@ -40,7 +40,7 @@ class Runner(Protocol):
     Attributes
     ----------
     module_ : torch.nn.Module
-        Has an attribute `preprocess`, a
+        Network with an attribute `preprocess`, a
         :class:`~skfcdd._engine.preprocessing.Preprocess`.
     device : str
     precision : {"float64", "float32", "bfloat16", "mixed"}

@@ -33,7 +33,7 @@ class Inside(nn.Module):
     Parameters
     ----------
     inside : ndarray of shape (h, w), bool
-        The pixels of raw images that are inside.
+        Mask of the pixels of raw images that are inside.
     size : tuple of int (h, w) or None
         Size to which images are resized. A resized pixel is inside if any part of it
         is.

@@ -296,6 +296,6 @@ def _lines(n_pixels: int, sigma: float) -> Tensor:
     zeroth, first, second = (
         (weights * distance**k).sum(dim=1, keepdim=True) for k in (0, 1, 2)
     )
-    second = second + _RIDGE  # a single pixel has no slope
+    second = second + _RIDGE  # avoids 0 / 0 for a single pixel
     lines: Tensor = weights * (second - first * distance)
     return lines / (second * zeroth - first**2)

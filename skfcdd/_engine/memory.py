@@ -148,7 +148,7 @@ class NormalMemory(nn.Module):
     mean : Tensor of shape (d,)
         Mean of the features, which is subtracted from them.
     axes : Tensor of shape (d, k)
-        Principal axes on which the centred features are projected.
+        Principal axes onto which the centred features are projected.
     points : Tensor of shape (m, k) or (m, k + 2)
         Stored features, followed by the position of their cell if `position` is not 0.
     position : float

@@ -178,7 +178,7 @@ class FCDDModule(nn.Module):
         return mean
 
     def parts(self, images: Tensor) -> Tensor:
-        """Compute the summands of anomaly maps (k, n, u, v) of unit-range images."""
+        """Compute the summands (k, n, u, v) of anomaly maps of unit-range images."""
         groups = [
             torch.stack(self.parts_of(self._normalized(part)))
             for part in self.groups(images)

@@ -33,7 +33,7 @@ class Recollection:
     ----------
     memory : NormalMemory
     rows : ndarray of int
-        Rows of some of the images in the memory bank, to measure spreads on.
+        Rows of some images in the memory bank, on which spreads are measured.
     distances : ndarray of shape (n, u, v)
         Distances of the cells of these images to the stored features of other images.
     bank : MemoryBank

@@ -121,7 +121,7 @@ def _check_image(model: FittedModel, image: Any) -> ImageArray:
 
 
 class _OneImage:
-    """An image as a batch of one, read window by window."""
+    """Image as a batch of one, read window by window."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -131,7 +131,7 @@ class _OneImage:
     def window(
         self, rows: slice, columns: slice, channels_first: bool
     ) -> npt.NDArray[Any]:
-        """Return a batch of one window."""
+        """Return a window of the image as a batch of one."""
         if channels_first:
             return np.asarray(self.array[:, rows, columns])[None]
         part = np.asarray(self.array[rows, columns])

@@ -67,8 +67,8 @@ def seeded(seed: int | None, device: str) -> Iterator[None]:
 def on_host(generator: Generator) -> Generator:
     """Return `generator` if it is on the CPU, otherwise a CPU generator seeded from it.
 
-    It draws the numbers that Python needs, because reading them from a device would
-    synchronise its queue. The state of `generator` determines all of them.
+    Use it for numbers that are needed in Python, because reading them from a device
+    would synchronise its queue. The state of `generator` determines all of them.
     """
     if generator.device.type == "cpu":
         return generator
