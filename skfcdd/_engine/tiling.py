@@ -98,7 +98,7 @@ def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
 
 
 def _check_image(model: FittedModel, image: Any) -> ImageArray:
-    """Validate the image as a batch of one, without keeping the values read."""
+    """Validate the image, and return it as a batch of one that is read lazily."""
     array = image if is_lazy(image) else np.asanyarray(image)
     n_channels = model.images.shape[2]
     first = model.images.channels == "first" and array.ndim == 3
