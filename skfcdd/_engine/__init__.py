@@ -1,1 +1,1 @@
-"""Training and inference, below the estimators."""
+"""Training and inference, independent of the estimators."""

@@ -17,16 +17,17 @@ __all__ = ["Alteration", "spreads"]
 
 @dataclass(frozen=True)
 class Alteration:
-    """Transform of the features of normal images into those of anomalies.
+    """Transform that turns features of normal images into synthetic anomalies.
 
     Parameters
     ----------
     kinds : tuple of FeatureAnomaly
-        Each image is altered by one of them; they get equal shares of a batch.
+        Kinds of anomalies. Each image gets one kind; a batch has equally many of each.
     spread : tuple of Tensor of shape (d,)
         Standard deviation of each channel of each feature map over normal images.
     share : float, default=1.0
-        Fraction of synthetic anomalies made this way; the others are drawn into images.
+        Fraction of the synthetic anomalies that are made this way; the others are drawn
+        into images.
     """
 
     kinds: tuple[FeatureAnomaly, ...]
@@ -39,7 +40,7 @@ class Alteration:
         image_size: tuple[int, int],
         generator: Generator,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return shuffled, altered features (n, d, u, v) and masks (n, 1, h, w)."""
+        """Return altered features (n, d, u, v), reordered, and masks (n, 1, h, w)."""
         n, n_kinds = len(features[0]), len(self.kinds)
         turns = torch.randperm(n_kinds, generator=on_host(generator)).tolist()
         parts = [
@@ -67,10 +68,10 @@ def spreads(
     Parameters
     ----------
     n, size : int
-        Number of images, and of images processed together.
+        Number of images, and number of images processed together.
     device : torch.device or str
     features : callable
-        Returns the maps (k, d, u, v) of the images in a slice.
+        Maps a slice of the image indices to their feature maps (k, d, u, v).
 
     Returns
     -------
@@ -87,8 +88,8 @@ def spreads(
     found = []
     for each in zip(*parts, strict=True):
         variance, mean = torch.cat(each, dim=1)
-        # All images have the same number of cells: add variance within and between
-        # images.
+        # All images have the same number of cells, so the total variance is the mean
+        # variance within images plus the variance between their means.
         found.append((variance.mean(dim=0) + mean.var(dim=0, correction=0)).sqrt())
     return tuple(found)
 

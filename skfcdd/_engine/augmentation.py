@@ -1,8 +1,8 @@
-"""Random augmentations of whole batches that keep a normal image normal.
+"""Random augmentations under which a normal image remains normal.
 
 Each augmentation takes images (n, c, h, w) in the unit range, masks (n, 1, h, w) and
-a generator, and returns images and masks; the images of a batch are augmented
-independently.
+a generator, and returns images and masks. It processes a whole batch at once, but draws
+independent random numbers for each image.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["AUGMENTATIONS", "Augmentation", "resolve_augment"]
 
 Augmentation = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
-# Largest shift, as a fraction of the side of the image.
+# Maximum shift, as a fraction of the side of the image.
 _SHIFT = 1 / 16
-# Largest change of brightness, in the unit range, and relative change of contrast.
+# Maximum change of brightness, in the unit range, and of contrast, as a fraction.
 _BRIGHTNESS, _CONTRAST = 0.05, 0.1
 
 
@@ -57,7 +57,7 @@ def vertical_flip(
 def transpose(
     images: Tensor, masks: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Transpose square images with probability 1/2."""
+    """Transpose square images with probability 1/2; return others unchanged."""
     if images.shape[2] != images.shape[3]:
         return images, masks
     chosen = _draw(images, generator, len(images), 1, 1, 1) < 0.5
@@ -102,10 +102,10 @@ AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
 
 
 def resolve_augment(augment: Any, *, cached: bool = False) -> Sequence[Augmentation]:
-    """Return the augmentations named by `augment`, in order.
+    """Return the augmentations requested by `augment`, in order.
 
-    "auto" means "shift" and "jitter", or none if features are `cached`, so that those
-    of frozen stages are computed once.
+    "auto" means "shift" and "jitter", or none if features of frozen stages are
+    `cached`, because these are computed only once.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def resolve_augment(augment: Any, *, cached: bool = False) -> Sequence[Augmentat
         if isinstance(entry, str):
             if entry not in AUGMENTATIONS:
                 raise ValueError(
-                    f"Got augment={augment!r}, but expected names of "
+                    f"Got augment={augment!r}, but expected names from "
                     f"{sorted(AUGMENTATIONS)}, callables or None."
                 )
             found.append(AUGMENTATIONS[entry])

@@ -21,7 +21,7 @@ BAND = 512
 
 
 class _Band(NamedTuple):
-    """Some pixels of an axis, the cells near them, and their weights."""
+    """Band of pixels along an axis, the cells that affect it, and their weights."""
 
     pixels: slice
     near: slice
@@ -31,7 +31,19 @@ class _Band(NamedTuple):
 def banded_gaussians(
     n_pixels: int, centers: npt.NDArray[np.float64], sigma: float, extent: float
 ) -> list[_Band]:
-    """Compute :func:`~skfcdd.heatmaps.gaussian_matrix` by bands, without most zeros."""
+    """Compute :func:`~skfcdd.heatmaps.gaussian_matrix` in bands, omitting most zeros.
+
+    Parameters
+    ----------
+    n_pixels : int
+        Length of the axis.
+    centers : ndarray of shape (n_cells,)
+        Centre of the receptive field of each cell, in pixels.
+    sigma : float
+        Standard deviation of the Gaussian, in pixels.
+    extent : float
+        Extent of the receptive field, in pixels.
+    """
     blocks, n_cells = [], len(centers)
     for start in range(0, n_cells, BAND):
         own = centers[start : start + BAND]
@@ -57,7 +69,15 @@ def banded_gaussians(
 def heatmap_bands(
     model: FittedModel, anomaly_map: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Yield rows of the heatmap, band by band."""
+    """Yield the rows of each band, and the heatmap in it.
+
+    Parameters
+    ----------
+    model : FittedModel
+    anomaly_map : ndarray of shape (u, v)
+    size : tuple of int (h, w)
+        Size of the image.
+    """
     field = field_at(model, size)
     sigmas = heatmap_sigmas(field, model.heatmap_sigmas)
     rows, columns = (

@@ -32,16 +32,16 @@ FORMAT = 2
 
 
 class Checkpoint(Listener):
-    """Save the state of a training to a file after every epoch.
+    """Callback that saves the state of a training to a file after every epoch.
 
     The file contains only numbers and text, so reading it runs no code.
 
     Parameters
     ----------
-    path : path
+    path : str or PathLike
         The file.
     fingerprint : str
-        Identifies parameters and data; the file of another training is rejected.
+        Digest of parameters and data; a file with another digest is rejected.
 
     Raises
     ------
@@ -61,19 +61,23 @@ class Checkpoint(Listener):
     def of(
         cls, settings: Settings, images: ImageArray, targets: Targets, begun: str
     ) -> Checkpoint | None:
-        """Create the checkpoint requested by the settings.
+        """Create the checkpoint requested by the settings, if any.
 
-        `begun` identifies the initial weights of a warm start.
+        `begun` is the digest of the initial weights of a warm start.
 
         Raises
         ------
         OSError
             If the path is not writable; checked before training starts.
+        ValueError
+            If training is distributed.
         """
         if settings.checkpoint is None:
             return None
         if settings.accelerate:
-            raise ValueError("checkpoint= cannot be combined with accelerate=True.")
+            raise ValueError(
+                "checkpoint= cannot be combined with accelerate=True. Omit one of them."
+            )
         found = fingerprint(settings.params, images, targets, begun)
         checkpoint = cls(settings.checkpoint, found)
         if checkpoint.state is None:
@@ -92,13 +96,13 @@ class Checkpoint(Listener):
         return self.seeds
 
     def follow(self, net: FCDDNet, source: TrainingData) -> None:
-        """Attach to a training, and restore the state of a stateful batch source.
+        """Attach to a training, and replay the finished epochs of a stateful source.
 
         Parameters
         ----------
         net : FCDDNet
         source : TrainingData
-            Source of its batches.
+            Source of the training batches.
         """
         net.n_done_, self.data = self.n_done, source
         for _ in range(self.n_done if isinstance(source, CachedTrainingData) else 0):
@@ -106,7 +110,7 @@ class Checkpoint(Listener):
                 pass
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Restore the saved state."""
+        """Restore the saved state, if any."""
         if self.state is None:
             return
         state = self.state
@@ -177,7 +181,7 @@ class Checkpoint(Listener):
 
 
 def _kept(callback: Any) -> dict[str, Any]:
-    """Return the state of a skorch callback as numbers."""
+    """Return the state of a skorch callback as numbers and tensors."""
     if not type(callback).__module__.startswith("skorch."):
         return {}
     state = {
@@ -208,14 +212,15 @@ def _plain(value: Any) -> Any:
 
 
 def _check_readable(content: io.BytesIO) -> None:
-    """Check at once that the state can be read back."""
+    """Check that the state can be read back."""
     content.seek(0)
     try:
         torch.load(content, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            "This training cannot be written to checkpoint=: the state of its "
-            "optimizer or lr_schedule holds more than numbers and strings."
+            "The state of this training cannot be written to checkpoint=, because its "
+            "optimizer or lr_schedule stores more than numbers and strings. Use "
+            "others, or omit checkpoint=."
         ) from error
 
 
@@ -235,7 +240,7 @@ def _set_global(states: list[torch.Tensor], device: str) -> None:
 
 @contextmanager
 def _explained(path: Path, n_done: int) -> Iterator[None]:
-    """Add to an error which checkpoint was not written and what remains of it."""
+    """Add to an OSError which checkpoint could not be written, and what is kept."""
     try:
         yield
     except OSError as error:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 __all__ = ["greedy_coreset", "nearest", "nearest_distance"]
 
-# Distances are compared in this many dimensions, which preserves them well enough.
+# Points with more dimensions are projected to this many, which preserves distances well
+# enough to select a coreset.
 _DIMENSIONS = 128
-# Number of distances computed at a time; on a CPU, as many as fit in its cache.
+# Maximum number of distances computed at a time; on a CPU, as many as fit in its cache.
 _MOST_DISTANCES, _MOST_DISTANCES_CPU = 1 << 24, 1 << 19
 
 
@@ -53,16 +54,16 @@ def greedy_coreset(
     points = _projected(points, seed).to(device)
     squares = points.square().sum(dim=1)
     generator = torch.Generator().manual_seed(seed)
-    # Indices stay on the device: reading each would synchronise it every time.
+    # Indices stay on the device, because reading one would synchronise its queue.
     taken = torch.empty(size, dtype=torch.int64, device=points.device)
     taken[0] = torch.randint(len(points), (1,), generator=generator).item()
     distance = torch.full_like(squares, torch.inf)
     for i in range(size):
         center = points[taken[i : i + 1]]
-        # Without the squared norm of the centre, which is the same for all.
+        # The squared norm of the centre, the same for all points, is added below.
         new = torch.addmv(squares, points, center[0], alpha=-2)
         torch.minimum(distance, new + center.square().sum(), out=distance)
-        distance[taken[i]] = -torch.inf  # select each point once, whatever the rounding
+        distance[taken[i]] = -torch.inf  # never select a point twice, despite rounding
         if i + 1 < size:
             taken[i + 1] = distance.argmax()
     return taken.cpu()
@@ -77,6 +78,8 @@ def _projected(points: Tensor, seed: int) -> Tensor:
 
 def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distance to the nearest point of a memory bank, and its index.
+
+    The distances are exact to rounding, unlike those of :func:`nearest_distance`.
 
     Parameters
     ----------
@@ -103,9 +106,10 @@ def nearest(points: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest_distance(points: Tensor, memory: Tensor) -> Tensor:
-    """Return the distance to the nearest point of a memory, twice as fast as `nearest`.
+    """Return the distance to the nearest point of a memory bank.
 
-    Distances below a thousandth of the norms of the points are subject to rounding.
+    Twice as fast as :func:`nearest`, but distances below a thousandth of the norms of
+    the points are subject to rounding errors.
 
     Parameters
     ----------
@@ -129,10 +133,10 @@ def nearest_distance(points: Tensor, memory: Tensor) -> Tensor:
 
 
 def _squares(points: Tensor, memory: Tensor) -> Iterator[Tensor]:
-    """Yield chunks of squared distances (k, m), less the squared norm of each point."""
+    """Yield chunks of squared distances (k, m) minus the squared norm of each point."""
     squares, doubled = memory.square().sum(dim=1), -2 * memory.T
     most = _MOST_DISTANCES_CPU if points.device.type == "cpu" else _MOST_DISTANCES
-    # An exported graph takes any number of points; the runtime manages its memory.
+    # An exported graph takes any number of points, and its runtime manages the memory.
     whole = torch.compiler.is_compiling()
     step = max(1, most // len(memory))
     for part in (points,) if whole else torch.split(points, step):

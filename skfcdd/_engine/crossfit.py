@@ -1,12 +1,12 @@
-"""Scores of all normal images by networks that were not trained on them.
+"""Out-of-fold scores: each image is scored by a network that was not trained on it.
 
 As in cross-conformal prediction (Vovk 2015) and the jackknife+ (Barber, Candes, Ramdas
-and Tibshirani 2021), a network is trained for each fold, on the images of the others.
-Its scores of the fold it has not seen then represent those of new images. The final
-network is trained on all images. Its scores have a different scale; the factor is the
-median of the ratios of their scores on images that both networks were trained on. The
-map of a memory is in units of its own spread in every training, and gets the weight
-that it has in the final model.
+and Tibshirani 2021), a network is trained for each fold, on the images of the other
+folds. Its scores of the images in the fold then represent scores of new images. They
+are multiplied by a factor that maps them to the scale of the final network, which is
+trained on all images: the median of the ratios of the scores of both networks, on
+images that both were trained on. The map of a memory bank is scaled by its own spread
+in every training, and has the same weight in all models as in the final one.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ __all__ = ["CrossFitted", "Fold", "cross_fit"]
 Rows = npt.NDArray[np.intp]
 Scores = npt.NDArray[np.float64]
 
-# Each network more takes as long as two thirds of the final training.
+# The training for each fold takes about two thirds of the time of the final training.
 _FOLDS = 3
-# The scale of heatmaps is measured on at most this many images.
+# Maximum number of images on which the scale of heatmaps is measured.
 _SCALE_IMAGES = 32
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A network, and which images it has seen.
+    """Model of a fold, and the images that it was and was not trained on.
 
     Parameters
     ----------
     model : FittedModel
     held : ndarray of int
-        Rows of the images that it was not trained on.
+        Rows of the images of the fold, which the model was not trained on.
     normal : ndarray of int
-        Rows of the normal images that it was trained on.
+        Rows of the normal images that the model was trained on.
     """
 
     model: FittedModel
@@ -63,20 +63,20 @@ def deal_folds(rows: Rows, together: Rows, rng: np.random.RandomState) -> list[R
     Parameters
     ----------
     rows : ndarray of int
-        The images to split.
+        Rows of the images to split.
     together : ndarray of int
-        The unit of each image of ``fit``.
+        The group of each image of ``fit``.
     rng : RandomState
 
     Returns
     -------
     list of ndarray of int
-        Rows of each fold: at most three folds, and at most one per unit.
+        Rows of each fold: at most three folds, and at most one per group.
     """
     names, unit, sizes = np.unique(
         together[rows], return_inverse=True, return_counts=True
     )
-    if len(names) == 1:  # copies of one image: nothing else could be held out
+    if len(names) == 1:  # a single group has to be split
         unit, sizes = np.arange(len(rows)), np.ones(len(rows), dtype=int)
     n_folds = min(_FOLDS, len(sizes))
     filled, fold_of = np.zeros(n_folds, dtype=int), np.empty(len(sizes), dtype=int)
@@ -96,20 +96,20 @@ def cross_fit(
     digests: npt.NDArray[np.uint64],
     fitted: Callable[[Trained], FittedModel],
 ) -> list[Fold]:
-    """Train a network for each fold, on the images of the others.
+    """Train a network for each fold, on the images of the other folds.
 
     Parameters
     ----------
     settings : Settings
-        Callbacks without the attribute `every_training` are not used.
+        Callbacks without the attribute `every_training` are ignored.
     images : ImageArray
     targets : Targets
     split : Split
-        Its images are split into folds; of the anomalies, only those held out.
+        Its held-out images are split into folds.
     seed : int
-        Seed of the split, and of all trainings.
+        Seed of the folds and of all trainings.
     digests : ndarray of shape (n,), uint64
-        Hashes of the images.
+        Digests of the images.
     fitted : callable
         Builds a model from the result of a training.
 
@@ -120,7 +120,7 @@ def cross_fit(
     Raises
     ------
     KeyboardInterrupt
-        If a training was interrupted, as there is no threshold without it.
+        If a training was interrupted, because the threshold depends on all folds.
     """
     own = replace(
         settings,
@@ -146,7 +146,7 @@ def cross_fit(
         if settings.verbose:
             print(f"calibration: training {number} of {len(normal)}", flush=True)
         part = split.without(good, bad)
-        with silenced():  # the last training tells
+        with silenced():  # the final training issues these warnings
             trained = train(own, images, targets, given=(part, digests))
             model = fitted(trained)
         if trained.net.interrupted_:
@@ -156,14 +156,14 @@ def cross_fit(
 
 
 class CrossFitted:
-    """Scores and heatmaps of images that a model was trained on, as if they were new.
+    """Out-of-fold scores and heatmaps of the images that a model was trained on.
 
-    Stands where calibration would ask the model itself.
+    Calibration uses it in place of the model.
 
     Parameters
     ----------
     final : FittedModel
-        Model that defines their scale, and scores images that no fold holds out.
+        Model that defines the scale, and scores images that are not in any fold.
     folds : list of Fold
     images : ImageArray
         Images of ``fit``.
@@ -175,7 +175,7 @@ class CrossFitted:
         self.final, self.folds, self.images = final, folds, images
 
     def scores(self, images: ImageArray, rows: Rows) -> Scores:
-        """Scores of some rows of the images."""
+        """Compute the scores of the images at `rows`."""
         found = np.empty(len(rows))
         for judge, places in self._dealt(rows, self._for_scores):
             found[places] = judge.ratio * judge.model.scores(images, rows[places])
@@ -184,13 +184,13 @@ class CrossFitted:
     def heatmaps(
         self, images: ImageArray, rows: Rows
     ) -> Iterator[tuple[Rows, npt.NDArray[np.float32]]]:
-        """Heatmaps of some rows of the images, by batches, and which they are."""
+        """Yield positions in `rows`, and heatmaps of these images, batch by batch."""
         for judge, places in self._dealt(rows, self._for_heatmaps):
             for part, maps in judge.model.heatmaps(images, rows[places]):
                 yield places[part], np.float32(judge.ratio) * maps
 
     def _dealt(self, rows: Rows, judges: list[_Judge]) -> Iterator[tuple[_Judge, Rows]]:
-        """Each judge with the rows that it scores."""
+        """Yield each judge with the positions in `rows` of the images it scores."""
         rest = np.ones(len(rows), dtype=bool)
         for fold, judge in zip(self.folds, judges, strict=True):
             held = np.isin(rows, fold.held)
@@ -225,14 +225,14 @@ class CrossFitted:
 
 @dataclass(frozen=True)
 class _Judge:
-    """A model, and the factor between its scores and those of the final one."""
+    """Model, and the factor that maps its scores to the scale of the final model."""
 
     model: FittedModel
     ratio: float
 
 
 def _judge(model: FittedModel, final: FittedModel, ratio: float) -> _Judge:
-    """A model of a fold, with the weight of the memory that the final model has."""
+    """Create a judge whose memory bank has the same weight as in the final model."""
     if model.memory is None or final.memory is None:
         return _Judge(model, ratio)
     memory = model.memory.with_factor(final.memory.factor / ratio)
@@ -240,12 +240,12 @@ def _judge(model: FittedModel, final: FittedModel, ratio: float) -> _Judge:
 
 
 def _bare(model: FittedModel) -> FittedModel:
-    """The model without its memory, whose map is 0 on known images."""
+    """Return the model without its memory bank, whose map is 0 on known images."""
     return model if model.memory is None else replace(model, memory=None)
 
 
 def _ratio(one: Scores, other: Scores) -> float:
-    """The median of the ratios of scores; 1 if there are none above 0."""
+    """Return the median ratio of positive scores; 1 if there are none."""
     kept = (one > _TINY) & (other > _TINY)
     if not kept.any():
         return 1.0
@@ -253,6 +253,6 @@ def _ratio(one: Scores, other: Scores) -> float:
 
 
 def _peaks(model: FittedModel, images: ImageArray, rows: Rows) -> Scores:
-    """The hottest pixel of each heatmap."""
+    """Return the maximum of each heatmap."""
     parts = [maps.max(axis=(1, 2)) for _, maps in model.heatmaps(images, rows)]
     return np.concatenate(parts).astype(np.float64)

@@ -26,7 +26,7 @@ __all__ = ["ParallelFCDDNet", "own_device", "shared_seeds"]
 
 
 def own_device(device: str) -> str:
-    """Return the device of this process if all processes use devices of one kind.
+    """Return the device of this process, of the same kind as `device`.
 
     Also initialises the process group.
     """
@@ -64,24 +64,24 @@ class _Shares(Batches):
 
 
 class ParallelFCDDNet(AccelerateMixin, FCDDNet):  # type: ignore[misc]
-    """FCDDNet that is one of several processes during training."""
+    """FCDDNet that trains as one of several processes."""
 
     def __init__(self, module: Any, **kwargs: Any) -> None:
         on_cpu = torch.device(kwargs["device"]).type == "cpu"
         accelerator = Accelerator(cpu=on_cpu, device_placement=False)
-        # An empty module cannot be wrapped.
+        # Accelerate cannot wrap a criterion without parameters.
         kwargs["criterion"] = object
         self.reports = accelerator.is_main_process
         # Accelerate's mixin requires a skorch log to redirect.
         del kwargs["callbacks__print_log"]
         kwargs["callbacks__print_log__sink"] = noop
-        # Callbacks that stop the training need the module as it was during training.
+        # Callbacks that stop the training need the wrapped module.
         super().__init__(
             module, accelerator=accelerator, unwrap_after_train=False, **kwargs
         )
 
     def get_iterator(self, dataset: TrainingData, training: bool = False) -> Batches:
-        """Return the shares of batches that are already on the device."""
+        """Return the shares of batches of this process, already on the device."""
         accelerator = self.accelerator
         return _Shares(
             dataset,

@@ -83,7 +83,7 @@ def _scored(
     pooling: str | float,
     weights: npt.NDArray[np.float64] | None,
 ) -> Evidence:
-    """Score cells (n, p, u, v), with the fraction of each score from the memory."""
+    """Score cells (n, p, u, v); return scores and their share from the memory bank."""
     whole = _sum(cells.swapaxes(0, 1))
     score = pool_maps(whole, pooling, weights)
     if cells.shape[1] == 1:
@@ -107,7 +107,7 @@ def _scored(
 def _of_gradients(
     model: FittedModel, images: ImageArray, heatmaps: bool
 ) -> Iterator[tuple[slice, Evidence]]:
-    """Return the evidence of objectives without a map, which have a single part."""
+    """Yield the evidence of objectives without an anomaly map, which has one part."""
     scores = model.scores(images)
     if not heatmaps:
         yield slice(0, len(scores)), Evidence(scores, np.zeros(len(scores)))

@@ -17,7 +17,7 @@ __all__ = ["HeatmapMaker"]
 
 
 class HeatmapMaker(nn.Module):
-    """Heatmaps (n, h, w) at the raw image size, whose mean is the score.
+    """Network that computes heatmaps of raw image size, whose mean is the score.
 
     Parameters
     ----------
@@ -29,6 +29,7 @@ class HeatmapMaker(nn.Module):
         Size of the raw images.
     sigma : float, tuple of float or None
         Standard deviation of the Gaussian, in pixels of the heatmap, or one per axis.
+        None uses :func:`~skfcdd.heatmaps.default_sigma`.
     """
 
     def __init__(
@@ -68,9 +69,9 @@ class HeatmapMaker(nn.Module):
         return spread.view(*parts.shape[:2], *self.image_shape).transpose(0, 1)
 
     def _from_gradient(self, images: Tensor) -> Tensor:
-        """Blur the magnitude of the gradient of the score, scaled to sum to the score.
+        """Blur the gradient magnitude of the score, and scale its mean to the score.
 
-        The paper's heatmap for objectives without a map.
+        This is the heatmap of the FCDD paper for objectives without an anomaly map.
         """
         images = images.detach().requires_grad_()
         with torch.enable_grad():
@@ -95,7 +96,7 @@ def _pixel_grid(
     scale: tuple[float, float],
     sigma: float | tuple[float, float] | None,
 ) -> tuple[ReceptiveField, float | tuple[float, float]]:
-    """Treat every pixel as a cell, blurred like a map of the network."""
+    """Return the field and the blur of a map whose cells are the pixels."""
     if sigma is None:
         sigma = float(np.mean(heatmap_sigmas(field, None, scale)))
     unlimited = ReceptiveField((np.inf, np.inf), (1.0, 1.0), (0.0, 0.0))

@@ -1,4 +1,4 @@
-"""Exposed outliers, as `fit` is given them."""
+"""Preparation of exposed outliers for training."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from skfcdd._inputs.images import ImageArray, check_images
 
 __all__ = ["exposure"]
 
-# Values of exposed images are on the scale of X if their range has at least this
-# share of that of X, and reaches no further beyond it than its own width.
+# Exposed images are on the scale of X if their value range is at least this fraction of
+# that of X, and exceeds it on either side by at most the width of the range of X.
 _SAME_SCALE = 1 / 16
 
 
 def exposure(settings: Settings, images: ImageArray, seed: int) -> dict[str, Any]:
-    """Exposed outliers, the rows of them to use, and their range of values."""
+    """Return the arguments of `TrainingData` for exposed outliers, if there are any."""
     if settings.outlier_exposure is None:
         return {}
     exposed = check_images(
@@ -38,10 +38,9 @@ def exposure(settings: Settings, images: ImageArray, seed: int) -> dict[str, Any
 def _exposed_range(
     exposed: ImageArray, images: ImageArray
 ) -> tuple[float, float] | None:
-    """Raw values of exposed outliers that become 0 and 1; None for those of X.
+    """Return the raw values of outliers that map to 0 and 1; None for those of X.
 
-    Images of another type, or with another range of values, are on a scale of their
-    own.
+    Images of another type, or with another range of values, have a scale of their own.
     """
     if exposed.data.dtype == np.uint8:
         return 0.0, 255.0

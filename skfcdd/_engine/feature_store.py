@@ -1,4 +1,4 @@
-"""Batches of features of frozen stages, in place of images."""
+"""Training batches of stored features of frozen stages, in place of images."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class FeatureStore:
     dtype : torch.dtype
         Storage type.
     device : torch.device or str
-        Where features are stored if kept in memory.
+        Device on which features are kept, unless they are in a file.
     path : Path or None, default=None
-        The file to create; None keeps features in memory.
+        File to create; None keeps features in memory.
 
     Examples
     --------
@@ -85,8 +85,8 @@ class FeatureStore:
             if not bool(stored.isfinite().all()):
                 raise ValueError(
                     "The features of the frozen stages exceed the range of "
-                    f"{part.dtype}: they reach {float(x.abs().max()):.3g}. Use "
-                    "FeatureCache(dtype='bfloat16') or 'float32'."
+                    f"{part.dtype}: they reach {float(x.abs().max()):.3g}. Set dtype "
+                    "of FeatureCache to 'bfloat16' or 'float32'."
                 )
             part[rows] = stored
 
@@ -100,16 +100,16 @@ class FeatureStore:
 
 @dataclass
 class CachedTrainingData(TrainingData):
-    """Source of training batches of features.
+    """Source of training batches of stored features.
 
     Parameters
     ----------
     cache : FeatureCache
-        How features are cached.
+        Settings of the cache.
     stored : torch.dtype
         Storage type.
     dtype : torch.dtype
-        Type of the returned features.
+        Type of the features in batches.
 
     See Also
     --------
@@ -199,7 +199,7 @@ class CachedTrainingData(TrainingData):
         )
         path = Path(self._folder.name) / "features"
         free = shutil.disk_usage(self._folder.name).free
-        if free < needed:  # writing to a mapped file on a full disk is fatal
+        if free < needed:  # writing to a mapped file on a full disk kills the process
             raise OSError(
                 f"The features of the frozen stages take {needed / 2**20:,.0f} MiB, "
                 f"but {self._folder.name} has {free / 2**20:,.0f} MiB left. Choose "
@@ -243,7 +243,7 @@ class CachedTrainingData(TrainingData):
         anomalies: list[npt.NDArray[np.intp]],
         device: torch.device | str,
     ) -> Iterator[tuple[Any, BatchTarget]]:
-        """Read batches of features; nothing is computed at this point."""
+        """Return an iterator that reads batches of stored features one by one."""
         pairs = zip(normals, anomalies, strict=True)
         return (self._read(rows, slots, device) for rows, slots in pairs)
 

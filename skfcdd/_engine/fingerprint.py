@@ -1,4 +1,4 @@
-"""Digests that tell one training from another, in any process."""
+"""Digests that identify a training, equal in all processes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from skfcdd._inputs.lazy_arrays import read
 
 __all__ = ["digest", "fingerprint", "weights_digest"]
 
-# Rows of large arrays that are looked at.
+# Number of rows of a large array that are hashed.
 _N_PROBES = 64
-# Arrays of at most this many bytes are looked at as a whole.
+# Arrays of at most this many bytes are hashed completely.
 _WHOLE = 1 << 24
 # Maximum depth to which nested objects are followed.
 _DEPTH = 6
-# Types that repr describes completely.
+# Types that `repr` describes completely.
 _PLAIN = (str, bytes, bool, int, float, complex, slice, torch.dtype, torch.device)
-# Parameters that do not matter to the network.
+# Parameters that do not affect the network.
 _FREE = {
     "callbacks",
     "checkpoint",
@@ -45,7 +45,7 @@ _FREE = {
 def fingerprint(
     params: Mapping[str, Any], images: ImageArray, targets: Targets, begun: str = ""
 ) -> str:
-    """Digest of parameters, shapes, labels, and some of the images.
+    """Compute a digest of parameters, shapes, labels, and some of the images.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def fingerprint(
     images : ImageArray
     targets : Targets
     begun : str, default=""
-        Digest of the weights that training continues from.
+        Digest of the weights from which training continues.
 
     Returns
     -------
@@ -78,26 +78,26 @@ def fingerprint(
 
 
 def digest(value: Any) -> str:
-    """Digest of a single value."""
+    """Compute the digest of a single value."""
     return hashlib.sha256(json.dumps(_told(value)).encode()).hexdigest()
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Digest of the weights and buffers of a network, as single precision has them."""
+    """Compute a digest of the weights and buffers of a network, in single precision."""
     return hashlib.sha256(repr(_told(module.state_dict())).encode()).hexdigest()
 
 
 def _told(value: Any, seen: frozenset[int] = frozenset()) -> Any:
-    """Describe the contents of a value, as text and numbers.
+    """Describe the contents of a value with text and numbers.
 
-    Functions are described by their code and closures, not by the functions they call.
+    Functions are described by their code and closure, not by the functions they call.
     """
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, _PLAIN):
         return repr(value)
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    # An instance of RandomState has moved on; what it drew is in the checkpoint.
+    # The state of a generator changes with every draw; the checkpoint stores the seeds.
     chance = isinstance(value, (np.random.RandomState, np.random.Generator))
     if chance or id(value) in seen or len(seen) > _DEPTH:
         return kind
@@ -117,10 +117,10 @@ def _told(value: Any, seen: frozenset[int] = frozenset()) -> Any:
 
 
 def _parts(value: Any) -> Mapping[Any, Any]:
-    """Return the parts of a value that its behaviour depends on."""
+    """Return the parts of a value on which its behaviour depends."""
     if isinstance(value, Mapping):
         return value
-    if isinstance(value, (set, frozenset)):  # their order is another in each process
+    if isinstance(value, (set, frozenset)):  # their order differs between processes
         return dict(enumerate(sorted(value, key=repr)))
     if isinstance(value, (tuple, list)):
         return dict(enumerate(value))
@@ -143,18 +143,18 @@ def _parts(value: Any) -> Mapping[Any, Any]:
         return {"code": code, "names": names, "constants": value.co_consts}
     slots = getattr(type(value), "__slots__", ())
     found = {name: getattr(value, name, None) for name in slots}
-    name = getattr(value, "__qualname__", "")  # of functions that are built in
+    name = getattr(value, "__qualname__", "")  # of built-in functions
     return {"name": name, **found, **getattr(value, "__dict__", {})}
 
 
 def _settings(layer: nn.Module) -> list[tuple[str, Any]]:
-    """Return the settings of a layer, except for its numbers and sublayers."""
+    """Return the attributes of a layer, except for its tensors and sublayers."""
     known = vars(layer).items()
     return [(k, v) for k, v in known if not k.startswith("_") and k != "training"]
 
 
 def _told_array(value: Any, whole: int = _WHOLE) -> Any:
-    """Return shape, type and digest of an array, or of some rows if it is large."""
+    """Return the shape, type and digest of an array; large ones are sampled."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = np.asarray(value.float() if value.is_floating_point() else value)

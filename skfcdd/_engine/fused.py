@@ -26,7 +26,7 @@ def can_fuse(convolution: nn.Module, activation: nn.Module) -> bool:
     Parameters
     ----------
     convolution, activation : torch.nn.Module
-        `activation` takes the output of `convolution`.
+        The input of `activation` is the output of `convolution`.
     """
     if type(convolution) not in _FUSED or type(activation) not in _ACTIVATIONS:
         return False
@@ -57,7 +57,7 @@ def fuse(convolution: nn.Module, activation: nn.Module) -> None:
 
 
 def _in_one(layer: Any, input: Tensor, padding: tuple[int, ...]) -> Tensor:
-    """Convolve and activate; in two steps if oneDNN does not support the input."""
+    """Convolve and activate in one step, or in two if oneDNN cannot fuse them here."""
     weight, bias = layer.weight, layer.bias
     rest = layer.stride, padding, layer.dilation, layer.groups
     if (

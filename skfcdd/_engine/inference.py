@@ -28,9 +28,9 @@ __all__ = [
     "top_cells",
 ]
 
-# Small images are scored in batches of about this many values.
+# Batches of small images are enlarged to about this many values.
 _VALUES_CPU, _VALUES = 100_000, 1 << 22
-# Upper limit for large images.
+# Maximum number of values in a batch of large images.
 _MOST_VALUES = 1 << 25
 
 
@@ -40,7 +40,7 @@ class Runner(Protocol):
     Attributes
     ----------
     module_ : torch.nn.Module
-        Has an attribute `preprocess`, a
+        Network with an attribute `preprocess`, a
         :class:`~skfcdd._engine.preprocessing.Preprocess`.
     device : str
     precision : {"float64", "float32", "bfloat16", "mixed"}
@@ -55,7 +55,7 @@ class Runner(Protocol):
 
 @dataclass
 class FixedRunner:
-    """A trained module together with how to run it.
+    """Trained module with the device, precision and batch size to run it with.
 
     Parameters
     ----------
@@ -94,15 +94,15 @@ def in_batches(
     rows: npt.NDArray[np.intp] | None,
     compute: Callable[[Tensor], Tensor],
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Yield the positions of each batch with the result of `compute`.
+    """Yield the positions of each batch, and the result of `compute` for it.
 
     Parameters
     ----------
     net : Runner
-        Defines the minimum batch size and the device.
+        Defines the device, the precision and the minimum batch size.
     images : ImageArray
     rows : ndarray of int or None
-        Which images; None means all.
+        Rows of the images to process; None means all.
     compute : callable
         Maps images (k, c, h, w) in the unit range to a tensor of length k.
 
@@ -131,7 +131,7 @@ def _batch_size(net: Runner, images: ImageArray) -> int:
     few, many = _VALUES_CPU, _MOST_VALUES
     if torch.device(net.device).type != "cpu":
         few, many = _VALUES, 4 * _MOST_VALUES
-    # Batches are sized by the raw images, which are larger than the resized ones.
+    # Raw images count, because they are usually larger than the resized ones.
     h, w, c = images.image_shape
     wanted = max(net.batch_size, few // (h * w * c))
     return min(wanted, max(1, many // (h * w * c)))
@@ -191,8 +191,9 @@ def top_cells(
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """Return the cells that a weighted score averages, and their weights.
 
-    The largest cells count until their weights add up to the share that is averaged;
-    the last one in part, so that the score does not jump where two cells are equal.
+    The largest cells are averaged, until their weights add up to the fraction that
+    `pooling` requests. The last one counts in part, so that the score is continuous
+    when two cells change their order.
 
     Parameters
     ----------
@@ -200,14 +201,14 @@ def top_cells(
         Cells of each image.
     pooling : {"mean", "max"} or float
     weights : ndarray of float64 with m elements
-        Of the cells; they sum to 1.
+        Weights of the cells, which sum to 1.
 
     Returns
     -------
     cells : ndarray of shape (n, k), int
-        The cells of each image that count, the largest first.
+        Cells of each image that may have a share in its score.
     shares : ndarray of shape (n, k), float64
-        The sum of each row is 1.
+        Their shares; each row sums to 1.
     """
     weights = weights.ravel()
     inside = np.flatnonzero(weights)

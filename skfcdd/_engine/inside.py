@@ -1,9 +1,9 @@
-"""The pixels that count: a region of interest of all images.
+"""Region of interest: the pixels that count, the same in all images.
 
-Pixels outside get the mean of those inside before anything is computed, so that nothing
-depends on them; heat, scores, losses and synthetic anomalies are confined to the pixels
-inside. The mean is that of each image: with one value for all, an image that is
-brighter than others would differ more from its surroundings.
+Before anything is computed, pixels outside are set to the mean of those inside, so that
+no result depends on them. Heatmaps, scores, losses and synthetic anomalies are confined
+to the pixels inside. Each image has its own mean: with a common value, the region of a
+brighter image would stand out from its surroundings.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Generator, Tensor, nn
 
 __all__ = ["Inside", "hitting", "planted"]
 
-# Synthetic anomalies are drawn into the bounding box of the region, which is widened to
-# at least this many pixels per side, for kinds that need some room.
+# Synthetic anomalies are drawn into the bounding box of the region. It is widened to at
+# least this many pixels per side, because some kinds of anomalies need space.
 _LEAST_SIDE = 32
-# How often an anomaly that misses the region is drawn again.
+# Maximum number of times that an anomaly which misses the region is redrawn.
 _TRIES = 4
 
 Planter = Callable[[Tensor, Generator], tuple[Tensor, Tensor]]
@@ -33,9 +33,10 @@ class Inside(nn.Module):
     Parameters
     ----------
     inside : ndarray of shape (h, w), bool
-        The pixels of raw images that count.
+        Mask of the pixels of raw images that are inside.
     size : tuple of int (h, w) or None
-        Size to which images are resized. A pixel counts if any part of it does.
+        Size to which images are resized. A resized pixel is inside if any part of it
+        is.
     """
 
     inside: Tensor
@@ -50,7 +51,7 @@ class Inside(nn.Module):
         raw = torch.from_numpy(np.array(inside, dtype=bool))
         seen = raw.clone() if size is None else _scaled(raw, size)
         self.register_buffer("inside", raw)
-        # Found again from the others, so that files need not hold them.
+        # Derived from `inside` and `size`, so files need not store them.
         for name, found in (
             ("seen", seen),
             ("raw_index", raw.flatten().nonzero()[:, 0]),
@@ -60,19 +61,19 @@ class Inside(nn.Module):
         self.box = _box(seen)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Fill what is outside of images (n, c, h, w) at the network's size."""
+        """Fill the pixels outside, in images (n, c, h, w) of the network input size."""
         return torch.where(self.seen, images, _level(images, self.index))
 
     def filled(self, images: Tensor) -> Tensor:
-        """Fill what is outside of images (n, c, h, w) at the raw size."""
+        """Fill the pixels outside, in images (n, c, h, w) of the raw size."""
         return torch.where(self.inside, images, _level(images, self.raw_index))
 
     def pixels(self, maps: Tensor) -> Tensor:
-        """The pixels inside of maps (n, h, w), as maps (n, 1, m) of one row."""
+        """Select the pixels of maps (n, h, w) that are inside, as maps (n, 1, m)."""
         return maps.flatten(1).index_select(1, self.index)[:, None]
 
     def cells(self, size: Sequence[int]) -> Tensor:
-        """The cells (u, v) of a map of this size that are inside with any part."""
+        """Return which cells (u, v) of a map of this size are inside, even in part."""
         return _scaled(self.seen, size)
 
 
@@ -83,14 +84,14 @@ def _scaled(inside: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _level(images: Tensor, index: Tensor) -> Tensor:
-    """Return the means (n, c, 1, 1) of some pixels of images."""
+    """Return the mean (n, c, 1, 1) of the pixels at `index` of each image."""
     pixels = images.flatten(2).index_select(2, index)
-    first = pixels[:, :, :1]  # without contrast, the mean is exactly that value
+    first = pixels[:, :, :1]  # makes the mean exact if all pixels are equal
     return (first + (pixels - first).mean(dim=2, keepdim=True))[..., None]
 
 
 def _box(seen: Tensor) -> tuple[slice, slice]:
-    """Return the bounding box of a region, widened for small ones."""
+    """Return the bounding box of a region, widened if the region is small."""
     sides = []
     for axis in (0, 1):
         found = seen.any(dim=1 - axis).nonzero()[:, 0]
@@ -105,13 +106,14 @@ def _box(seen: Tensor) -> tuple[slice, slice]:
 def planted(
     plant: Planter, images: Tensor, generator: Generator, roi: Inside | None
 ) -> tuple[Tensor, Tensor]:
-    """Draw synthetic anomalies into images; into the box of a region of filled ones.
+    """Draw synthetic anomalies into images, within the box of a region of interest.
 
     Parameters
     ----------
     plant : callable
         Maps images (n, c, h, w) to changed images, and masks (n, 1, h, w).
     images : Tensor of shape (n, c, h, w)
+        With a region, pixels outside of it are filled first.
     generator : torch.Generator
     roi : Inside or None
 
@@ -119,7 +121,7 @@ def planted(
     -------
     images : Tensor of shape (n, c, h, w)
     masks : Tensor of shape (n, 1, h, w), bool
-        May have pixels outside of the region, and a few may only have such pixels.
+        May extend beyond the region or, rarely, miss it.
     """
     if roi is None:
         return plant(images, generator)
@@ -141,13 +143,13 @@ def planted(
 def hitting(
     draw: Callable[[Tensor | None], tuple[tuple[Tensor, ...], Tensor]], seen: Tensor
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Draw anomalies, and those that miss a region again, a few times.
+    """Draw anomalies, and redraw those that miss a region a limited number of times.
 
     Parameters
     ----------
     draw : callable
-        Returns tensors of all images, or of those at the given rows, and their masks
-        (n, 1, h, w).
+        Takes the rows of the images to change, or None for all images. Returns the
+        changed tensors and their masks (n, 1, h, w).
     seen : Tensor of shape (h, w), bool
         The region.
     """

@@ -1,9 +1,9 @@
 """Copies of trained networks that are optimised for inference.
 
-Normalisation is folded into the preceding convolutions, frozen layers compute in
-bfloat16 if the training run chose that, and images are processed in groups that stay in
-the CPU cache. Pairs of convolution and normalisation are found by running the network,
-so that any architecture can be folded.
+Batch normalisation is folded into the preceding convolutions, frozen layers compute in
+bfloat16 if the precision is "mixed", and a CPU processes images in groups that fit in
+its cache. Pairs of convolution and normalisation are found by running the network, so
+that any architecture can be folded.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from skfcdd._utils.random import undisturbed
 
 __all__ = ["fold_norms", "lean"]
 
-# Relative to the largest output: folding may only change the result by rounding.
+# Maximum change of an output by folding, relative to the largest output. A larger one
+# is not due to rounding.
 _ROUNDING = 1e-3
 # Number of pixels that a CPU processes at once. Measured with EfficientNet-Lite0: in
-# batches of 32 images of 128 x 128 pixels, each takes twice as long as in batches of 8.
+# groups of 32 images of 128 x 128 pixels, each takes twice as long as in groups of 8.
 _AT_ONCE = 1 << 17
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6)
@@ -38,7 +39,7 @@ def lean(
     size: tuple[int, int],
     memory: NormalMemory | None = None,
 ) -> FCDDModule:
-    """Return a copy that gives the same results faster.
+    """Return a copy of a module that computes the same results faster.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ def lean(
     Returns
     -------
     FCDDModule
-        In evaluation mode; shares everything but the backbone. The module itself if no
-        layer is frozen.
+        Copy in evaluation mode, which shares everything but the backbone; `module`
+        itself if no layer is frozen.
     """
     if not module.split:
         return module
@@ -82,7 +83,7 @@ def lean(
 def _lean_memory(
     memory: NormalMemory, module: FCDDModule, precision: str, size: tuple[int, int]
 ) -> NormalMemory:
-    """Move the memory bank to the module's device, with equally fast features."""
+    """Return an optimised copy of the memory bank, on the device of the module."""
     reference = module.preprocess.mean
     fast = copy.deepcopy(memory).to(reference.device, reference.dtype)
     sample = _sample(module, size)
@@ -95,7 +96,7 @@ def _lean_memory(
 
 
 def _sample(module: FCDDModule, size: tuple[int, int]) -> Tensor:
-    """Create an image of varied values, in the form the backbone takes."""
+    """Create an image of varied values, as input of the backbone."""
     mean = module.preprocess.mean
     n_channels = getattr(module.backbone, "n_channels", None) or len(mean)
     values = torch.arange(n_channels * size[0] * size[1], dtype=torch.float64)
@@ -119,7 +120,7 @@ def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        In evaluation mode. Unmodified if folding would change its output.
+        Copy in evaluation mode, without folding if that would change the output.
 
     Examples
     --------
@@ -135,14 +136,15 @@ def fold_norms(network: nn.Module, sample: Tensor) -> nn.Module:
     """
     plain = copy.deepcopy(network).eval()
     pairs, activations, expected = _pairs(plain, sample)
-    # An output that is also used elsewhere must not be overwritten.
+    # Activations in place change the result if their input is also used elsewhere. The
+    # second attempt does without them.
     for names in (activations, dict[str, set[str]]()):
         try:
             folded = _folded(plain, pairs, names)
             with undisturbed(folded, str(sample.device)):
                 error = (folded(sample) - expected).abs().max()
-        # Custom layers may compute their weights, or need the normalisation's
-        # attributes.
+        # Custom layers may compute their weights, or read attributes of the
+        # normalisation.
         except Exception:
             continue
         if error <= _ROUNDING * expected.abs().max():
@@ -155,8 +157,8 @@ def _folded(
 ) -> nn.Module:
     """Return a copy without the normalisation layers named in `pairs`.
 
-    `activations` maps names to the preceding convolutions, with which they are fused;
-    without any, they are computed in place.
+    `activations` maps the name of each activation to those of the convolutions it is
+    fused with; if there are none, it is computed in place.
     """
     folded = copy.deepcopy(network)
     for norm_name, name in pairs.items():
@@ -183,10 +185,16 @@ def _pairs(
 ) -> tuple[dict[str, str], dict[str, set[str]], Tensor]:
     """Trace which layers follow the convolutions of a network.
 
-    Returns normalisation layers by name, with the convolution whose output each takes;
-    activations that take only outputs of convolutions and normalisation layers, with
-    the preceding convolutions, or none if these run several times; and the output of
-    the network.
+    Returns
+    -------
+    pairs : dict
+        Names of normalisation layers, with the convolution whose output each takes.
+    activations : dict
+        Names of activations that take only outputs of convolutions and normalisation
+        layers, with the preceding convolutions; an empty set if any of these runs
+        several times.
+    output : Tensor
+        Output of the network.
     """
     runs: dict[str, int] = {}
     # Tensors are kept alive, so that no id is reused.

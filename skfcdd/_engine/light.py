@@ -1,9 +1,9 @@
 """Correction of slow variations of illumination, before any normalisation.
 
-Illumination is either fixed, from a lamp and a lens that never change, and estimated
-from good images, or it varies from image to image, and is estimated from each image.
-Illumination is multiplicative, so both corrections divide; raw 0 is assumed to be dark.
-All operations are vectorised over the batch, in the unit range.
+Illumination is either fixed, if lamp and lens never change, and then estimated from the
+normal images; or it varies from image to image, and is then estimated from each image.
+It is multiplicative, so both corrections divide by it; a raw value of 0 is assumed to
+be dark. All operations are vectorised over the batch, in the unit range.
 """
 
 from __future__ import annotations
@@ -27,31 +27,33 @@ __all__ = [
     "smooth",
 ]
 
-# Standard deviation of Gaussians as a fraction of each side, and their truncation.
+# Standard deviation of the Gaussians, as a fraction of the side of an image, and number
+# of standard deviations at which they are truncated.
 _SIGMA_SHARE = 0.125
 _TRUNCATE = 3.0
 _RIDGE = 1e-9
-# Larger images are smoothed in tiles of this many pixels a side, each with its margin.
+# Larger images are smoothed in tiles of this many pixels per side, plus their margins.
 _PIECE = 512
-# Below this fraction of the mean of good images, vignetting is not the cause.
+# Minimum illumination, as a fraction of its mean: vignetting does not darken more.
 _LEAST_SHARE = 0.25
-# Below this fraction of the mean of good images, a level is dark rather than dim.
+# Minimum level, as a fraction of the mean of normal images: anything below is a dark
+# object rather than dim light.
 _LEAST_LEVEL = 0.1
-# No level is below this part of the unit range, even if all good images are black.
+# Minimum level in the unit range, even if all normal images are black.
 _LEAST_STEP = 1e-6
 # Keeps the noise of an image without contrast from being amplified.
 _LEAST_CONTRAST = 0.01
 
 
 class FlatField(nn.Module):
-    """Flat-field correction: divide by the illumination of a fixed lamp and lens.
+    """Flat-field correction: division by the illumination of a fixed lamp and lens.
 
     Parameters
     ----------
     gain : Tensor of shape (c, h, w)
         Factor by which each pixel is multiplied.
     dark : float
-        Distance of raw 0 below 0 of the unit range.
+        Brightness at value 0 of the unit range; see `darkness`.
     """
 
     form: Literal["flat-field"] = "flat-field"
@@ -64,9 +66,9 @@ class FlatField(nn.Module):
 
     @classmethod
     def learn(cls, mean: Tensor, dark: float) -> FlatField:
-        """Estimate the gain from the mean of good images (c, h, w) in the unit range.
+        """Estimate the gain from the mean of normal images (c, h, w).
 
-        The correction preserves the mean of that image.
+        The correction preserves the mean of this image over its pixels.
         """
         seen = mean.double() + dark
         field = smooth(seen, sigmas_of(mean.shape[1:]))
@@ -86,21 +88,21 @@ class FlatField(nn.Module):
 
 
 class LocalLevel(nn.Module):
-    """Divide each image by its local level around each pixel, then by its contrast.
+    """Division of each image by its local level, and then by its contrast.
 
-    The level is a gain that varies over the image. An additive component, such as stray
-    light, changes the contrast, which is then corrected.
+    The local level removes a gain that varies over the image. An additive component,
+    such as stray light, also changes the contrast, which is therefore equalised.
 
     Parameters
     ----------
     target : Tensor of shape (c,)
-        The level that all pixels are set to: the mean of good images.
+        Level to which all pixels are set: the mean of normal images.
     dark : float
-        Distance of raw 0 below 0 of the unit range.
+        Brightness at value 0 of the unit range; see `darkness`.
     sigmas : tuple of float
         Standard deviations of the Gaussian in pixels, one per axis.
     contrast : Tensor or float
-        The contrast that all images are set to: that of good images.
+        Contrast to which all images are set: that of normal images.
     """
 
     form: Literal["local"] = "local"
@@ -129,12 +131,12 @@ class LocalLevel(nn.Module):
         return {"form": self.form, "sigmas": list(self.sigmas)}
 
     def changes(self, images: Tensor) -> Tensor:
-        """Compute the relative difference of images (n, c, h, w) from their level."""
+        """Compute the relative differences of images (n, c, h, w) from their level."""
         # Smoothing preserves constants; subtracting one first reduces rounding errors.
         middle = images.mean(dim=(2, 3), keepdim=True)
         centred = images - middle
         slow = smooth(centred, self.sigmas)
-        # Borders overshoot: the level of noisy images can be negative there.
+        # Near the border, the level of a noisy image can overshoot to negative values.
         least = (_LEAST_LEVEL * (self.target + self.dark)).clamp_min(_LEAST_STEP)
         return (centred - slow) / torch.maximum(slow + middle + self.dark, least)
 
@@ -143,8 +145,8 @@ class LocalLevel(nn.Module):
     ) -> Tensor:
         """Compute the relative differences in a window of an image.
 
-        `load` reads the image tile by tile, each with the margin that its level depends
-        on.
+        `load` returns parts of the image. It is called for each tile, with the margin
+        on which the level of the tile depends.
         """
         parts = [
             torch.cat([self._piece(load, y, x) for x in self._pieces(columns, 1)], 3)
@@ -172,9 +174,10 @@ class LocalLevel(nn.Module):
         return self.changes(wide)[..., dy : dy + h, dx : dx + w]
 
     def rebuilt(self, changes: Tensor, contrast: Tensor) -> Tensor:
-        """Restore images with the level and the contrast of good images.
+        """Return images with the level and the contrast of normal images.
 
-        `changes` are relative differences (n, c, h, w) with contrasts (n,).
+        `changes` are the relative differences (n, c, h, w) of the original images from
+        their local level, and `contrast` (n,) is the contrast of each.
         """
         gain = (self.contrast + _LEAST_CONTRAST) / (contrast + _LEAST_CONTRAST)
         bright = self.target + self.dark
@@ -191,24 +194,25 @@ LIGHTS = (FlatField.form, LocalLevel.form)
 
 
 def darkness(low: float, high: float) -> float:
-    """Return the distance of raw 0 below 0 of the unit range, in which `low` is 0.
+    """Return the brightness at value 0 of the unit range, in units of this range.
 
-    Negative values are not a brightness; the lowest value is then assumed to be dark.
+    The raw values `low` and `high` map to 0 and 1, and a raw value of 0 is dark. If
+    `low` is negative, raw values are not a brightness, and `low` is assumed to be dark.
     """
     return max(low, 0.0) / (high - low)
 
 
 def make_light(form: str, blocks: Callable[[], Iterable[Tensor]], dark: float) -> Light:
-    """Estimate a correction of the given form.
+    """Estimate a correction of the given form from normal images.
 
     Parameters
     ----------
     form : {"flat-field", "local"}
     blocks : callable
-        Iterates over good images (k, c, h, w) in the unit range, at the size of the
-        network input.
+        Returns an iterator over the normal images (k, c, h, w), in the unit range and
+        at the size of the network input.
     dark : float
-        Distance of raw 0 below 0 of the unit range.
+        Brightness at value 0 of the unit range; see `darkness`.
     """
     mean = _mean(blocks())
     if form == FlatField.form:
@@ -238,7 +242,7 @@ def restore_light(
     Raises
     ------
     KeyError, TypeError or ValueError
-        If they are inconsistent.
+        If settings and tensors are inconsistent.
     """
     c, h, w = shape
     if described["form"] == FlatField.form:
@@ -254,13 +258,13 @@ def restore_light(
 
 
 def sigmas_of(size: Any) -> tuple[float, float]:
-    """Return the standard deviations for images of this size (h, w)."""
+    """Return the standard deviations of the Gaussian for images of size (h, w)."""
     h, w = size
     return _SIGMA_SHARE * h, _SIGMA_SHARE * w
 
 
 def contrast_of(changes: Tensor) -> Tensor:
-    """Compute the root mean square (n,) of images (n, c, h, w)."""
+    """Compute the contrast (n,): the root mean square of changes (n, c, h, w)."""
     norm = torch.linalg.vector_norm(changes.flatten(1), dim=1)
     return norm / changes[0].numel() ** 0.5
 
@@ -268,9 +272,9 @@ def contrast_of(changes: Tensor) -> Tensor:
 def smooth(images: Tensor, sigmas: tuple[float, float]) -> Tensor:
     """Smooth images (..., h, w) while preserving linear gradients.
 
-    A local linear fit, one axis after the other: the value at each pixel is that of a
-    straight line fitted to its neighbourhood. Unlike a weighted mean, it is unbiased at
-    the border.
+    A local linear fit, first along one axis and then along the other: the value at each
+    pixel is that of a straight line fitted to its neighbourhood. Unlike a weighted
+    mean, it is unbiased at the border.
     """
     rows, columns = (
         _lines(images.shape[axis], sigma).to(images)
@@ -292,6 +296,6 @@ def _lines(n_pixels: int, sigma: float) -> Tensor:
     zeroth, first, second = (
         (weights * distance**k).sum(dim=1, keepdim=True) for k in (0, 1, 2)
     )
-    second = second + _RIDGE  # a single pixel has no slope
+    second = second + _RIDGE  # avoids 0 / 0 for a single pixel
     lines: Tensor = weights * (second - first * distance)
     return lines / (second * zeroth - first**2)

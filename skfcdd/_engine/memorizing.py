@@ -1,4 +1,4 @@
-"""Building a memory of normal features, and scaling it to the units of FCDD's map."""
+"""Construction of a memory bank from the features of normal images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["draw_cells", "recollect"]
 
 Rows = npt.NDArray[np.intp]
 
-# Maximum number of images that distances of normal cells are measured on.
+# Maximum number of images on which distances of normal cells are measured.
 _MEASURED = 256
 
 
@@ -43,25 +43,26 @@ def draw_cells(
     n_cells: int,
     seed: int,
 ) -> npt.NDArray[np.floating]:
-    """Features of cells of normal images, as many of each, drawn at random.
+    """Draw the features of random cells, the same number from each normal image.
 
     Parameters
     ----------
     runner : Runner
     images : ImageArray
     rows : ndarray of int
-        Which of the images.
+        Rows of the images to draw from.
     cells : callable
         Maps images (k, c, h, w) in the unit range to features (k, u, v, d), or (k, m,
         d).
     n_cells : int
-        Approximate maximum number of cells; each image has at least one.
+        Approximate maximum number of cells in total; each image contributes at least
+        one.
     seed : int
 
     Returns
     -------
     ndarray of shape (n_images, m, d)
-        All cells, if there are no more.
+        Features of m cells of each image, or of all its cells if it has fewer.
     """
     rng = np.random.RandomState(seed)
     each = max(1, n_cells // len(rows))
@@ -72,7 +73,7 @@ def draw_cells(
         n, all_, d = found.shape
         if each >= all_:
             return found
-        # Image by image from one stream, however many come at a time.
+        # Drawn image by image, so that the batch size makes no difference.
         places = torch.from_numpy(rng.random_sample((n, all_)).argsort(axis=1))
         chosen = places[:, :each, None].to(found.device)
         return found.gather(1, chosen.expand(-1, -1, d))
@@ -83,7 +84,7 @@ def draw_cells(
 def _of_groups(
     fast: FCDDModule, compute: Callable[[list[Tensor]], Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """Return a function that applies `compute` to the stages of each group."""
+    """Return a function that applies `compute` to stage outputs, group by group."""
     memory: Any = fast.memory
     return lambda batch: torch.cat(
         [
@@ -102,16 +103,16 @@ def _apart(
     rows: Rows,
     groups: Rows,
 ) -> npt.NDArray[np.float64]:
-    """Distances (n, u, v) of cells of images to stored features of other groups."""
+    """Compute the distances (n, u, v) of cells to stored features of other groups."""
     h, w = module.preprocess.size or images.image_shape[:2]
     fast: Any = lean(module, runner.precision, (h, w), memory)
     vectors = _of_groups(fast, fast.memory.vectors)
     found = []
     for place, batch in in_batches(runner, images, rows, vectors):
         own = torch.from_numpy(groups[place])[:, None] == owners
-        # A tiny memory may hold features of a single group.
+        # A tiny memory bank may store the features of a single group.
         own &= ~own.all(dim=1, keepdim=True)
-        # One image at a time: a large one has many cells.
+        # One image at a time, because a large image has many cells.
         for image, mask in zip(torch.from_numpy(batch), own, strict=True):
             apart = torch.cdist(image.flatten(0, 1), memory.points.to(image))
             apart = apart.masked_fill(mask, torch.inf).amin(dim=1)
@@ -132,27 +133,28 @@ def remember(
     stages: tuple[int, ...] | None = None,
     previous: NormalMemory | None = None,
 ) -> Recollection:
-    """Keep the features of normal images.
+    """Build a memory bank from the features of normal images.
 
     Parameters
     ----------
     bank : MemoryBank
     features : DeepFeatures or None
-        None takes those of `previous`.
+        Stages that compute the features; None uses those of `previous`.
     module : FCDDModule
-        Module with the frozen stages before these features.
+        Module with the frozen stages.
     runner : Runner
         Runner of the module.
     images : ImageArray
     rows : ndarray of int
-        The normal images.
+        Rows of the normal images.
     groups : ndarray of int
         Equal for images that belong together; at least 2 groups.
     seed : int
     stages : tuple of int, default=None
         Stages from which the features are taken.
     previous : NormalMemory, default=None
-        Memory of the training that is continued; its points are kept.
+        Memory bank of the training that is continued; its points are candidates for the
+        new one.
     """
     h, w = module.preprocess.size or images.image_shape[:2]
     dtype = module.preprocess.mean.dtype
@@ -216,13 +218,13 @@ def remember(
 
 
 def _groups(together: Rows) -> Rows:
-    """Number groups by their first image; if there is one group, images are apart."""
+    """Number groups by their first image; a single group is split into its images."""
     _, first, inverse = np.unique(together, return_index=True, return_inverse=True)
     return first[inverse] if len(first) > 1 else np.arange(len(together))
 
 
 def _spaced(n: int, most: int) -> Rows:
-    """Evenly spaced numbers below `n`, at most `most`."""
+    """Return at most `most` evenly spaced integers from 0 to `n` - 1."""
     return np.unique(np.linspace(0, n - 1, most).astype(np.intp))
 
 
@@ -235,7 +237,7 @@ def _whole_image(
     groups: Rows,
     previous: WholeImage | None,
 ) -> WholeImage | None:
-    """Learn the mean features of normal images, if they count."""
+    """Fit the image-level evidence, unless its weight is 0."""
     if not bank.global_weight:
         return None
     compute = _of_groups(fast, fast.memory.means)
@@ -249,7 +251,7 @@ def _whole_image(
 def _projection(
     features: npt.NDArray[np.floating], bank: MemoryBank
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
-    """Mean and principal axes of features, and what crossing the image counts for."""
+    """Compute the mean and principal axes of features, and the factor of positions."""
     n, d = features.shape
     k = min(d if bank.n_components is None else int(bank.n_components), d, n)
     fitted = PCA(k, svd_solver="covariance_eigh").fit(features.astype(np.float64))
@@ -267,27 +269,27 @@ def recollect(
     previous: FittedModel | None,
     seed: int,
 ) -> Recollection | None:
-    """Build a memory of the normal images at `rows`, if requested.
+    """Build a memory bank of the normal images at `rows`, if requested.
 
     Parameters
     ----------
     settings : Settings
     module : FCDDModule
-        Before this training.
+        Module before this training.
     precision : {"float64", "float32", "bfloat16", "mixed"}
     images : ImageArray
     rows : ndarray of int
     together : ndarray of int
-        Equal for images at `rows` that belong together, such as copies of an image:
-        how far normal images are from one another is measured between groups.
+        Equal for images at `rows` that belong together, such as copies of one image.
+        Distances between normal images are measured only between such groups.
     previous : FittedModel or None
-        Model that training continues from.
+        Model from which training continues.
     seed : int
 
     Raises
     ------
     ValueError
-        If the network or the images are unsuitable for the requested memory.
+        If the network or the images are unsuitable for the requested memory bank.
     """
     bank = settings.memory_bank
     if bank is None:
@@ -320,7 +322,7 @@ def recollect(
         try:
             features = deep_features(stages, network, module.backbone, n_frozen, shape)
         except WeightsError:
-            # Custom weights may end at the stage that FCDD's map is computed from.
+            # Custom weights may end at the stage from which the FCDD map is computed.
             own = own_stage(module.backbone)
             if bank.stages is not None or stages is None or stages == (own,):
                 raise

@@ -1,4 +1,4 @@
-"""A memory of the features of normal images, as a second anomaly map."""
+"""Memory bank of the features of normal images, which yields a second anomaly map."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["DeepFeatures", "Deepest", "NormalMemory", "average_cells", "places"]
 
 
 def average_cells(maps: Tensor, size: int) -> Tensor:
-    """Means over `size` x `size` cells; at the border, over those that are there."""
+    """Average maps over `size` x `size` cells, ignoring padding at the border."""
     if size == 1:
         return maps
     for kernel in ((size, 1), (1, size)):
@@ -29,7 +29,7 @@ def average_cells(maps: Tensor, size: int) -> Tensor:
 
 
 def places(cells: Tensor) -> Tensor:
-    """Positions (u, v, 2) of the cells of a map (n, u, v, d), from 0 to 1 per axis."""
+    """Return the positions (u, v, 2) of the cells of maps (n, u, v, d), in (0, 1)."""
     steps = [
         (torch.arange(n, device=cells.device) + 0.5).to(cells) / n
         for n in cells.shape[1:3]
@@ -38,19 +38,20 @@ def places(cells: Tensor) -> Tensor:
 
 
 class DeepFeatures(nn.Module):
-    """Features of pretrained stages, computed from the output of FCDD's frozen stages.
+    """Pretrained stages that continue from the output of FCDD's frozen stages.
 
     Parameters
     ----------
     network : StagedNetwork
-        Network with pretrained weights, without the layers that FCDD also runs.
+        Complete pretrained network; only a copy without its first `split` layers is
+        kept.
     split : int
-        Number of layers of the network that FCDD runs.
+        Number of frozen layers, which are shared with FCDD.
     image_shape : tuple of int (h, w, c)
-        Size of the images that the network sees.
+        Shape of the network input.
     with_first : bool, default=True
-        Whether the first map is used; otherwise it only provides the positions of the
-        cells.
+        Whether the features include the first map. If False, it only defines the grid
+        of cells.
     """
 
     def __init__(
@@ -68,32 +69,32 @@ class DeepFeatures(nn.Module):
         with torch.no_grad():
             *_, x = network.eval().head(torch.zeros(1, c, h, w), split)
             sizes = [maps.shape[2:] for maps in self.maps(x)]
-        # By how much the maps of the others are enlarged to the size of the first.
+        # Factors per axis by which each map is upsampled to the size of the first.
         self.factors = [
             [float(max(1, round(n / k))) for n, k in zip(sizes[0], size, strict=True)]
             for size in sizes
         ]
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """The outputs of the stages; the first lies where FCDD's map is taken."""
+        """Compute the stage outputs; the first is on the grid of the FCDD map."""
         return self.network.outputs((x,), self.split)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (n, d, u, v) from the output of the last layer that FCDD runs.
+        """Compute features (n, d, u, v) from the output of the last frozen layer.
 
-        Their cells are those of FCDD's map. Coarser maps are enlarged by whole
-        factors: unlike resizing to a size, this gives the cells of a window the same
+        They have the cells of the FCDD map. Coarser maps are upsampled by integer
+        factors rather than to a given size, so that the cells of a window have the same
         values as in the whole image.
         """
         return self.join(self.maps(x))
 
     def join(self, maps: list[Tensor]) -> Tensor:
-        """Features (n, d, u, v) of the outputs of the stages."""
+        """Upsample stage outputs and concatenate them to features (n, d, u, v)."""
         first, *others = maps
         u, v = first.shape[2:]
         joined = [first] if self.with_first else []
         for coarse, factors in zip(others, self.factors[1:], strict=True):
-            # One more row and column, for networks that drop the remainder.
+            # One extra row and column, in case strides leave the map too short.
             coarse = F.pad(coarse, (0, 1, 0, 1), mode="replicate")
             large = F.interpolate(coarse, scale_factor=factors, mode="bilinear")
             joined.append(large[:, :, :u, :v])
@@ -101,19 +102,20 @@ class DeepFeatures(nn.Module):
 
     @property
     def finest(self) -> int:
-        """Cells of the sharpest map that counts, in cells of FCDD's map."""
+        """Width of a cell of the finest map in use, in cells of the FCDD map."""
         own = self.factors if self.with_first else self.factors[1:]
         return min(round(max(pair)) for pair in own)
 
 
 class Deepest(nn.Module):
-    """The coarsest map of a memory's features, of images.
+    """Network that maps images to the deepest feature map of a memory bank.
 
     Parameters
     ----------
     module : FCDDModule
         Module with the frozen stages.
     features : DeepFeatures
+        Stages that continue from them.
     """
 
     def __init__(self, module: Any, features: Any) -> None:
@@ -125,14 +127,17 @@ class Deepest(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (n, d, u, v) of normalised images (n, c, h, w)."""
+        """Compute features (n, d, u, v) of normalised images (n, c, h, w)."""
         *_, kept = self.backbone.head(images, self.split)
         deepest: Tensor = self.features.maps(kept)[-1]
         return deepest
 
 
 class NormalMemory(nn.Module):
-    r"""Squared excess of the distance to the nearest normal features, per cell.
+    r"""Anomaly map of the distances to the nearest stored features of normal images.
+
+    The value of a cell is the squared excess of its distance over the mean distance of
+    normal cells, in units of their standard deviation.
 
     Parameters
     ----------
@@ -141,19 +146,20 @@ class NormalMemory(nn.Module):
     patch_size : int
         Number of cells per side over which features are averaged.
     mean : Tensor of shape (d,)
+        Mean of the features, which is subtracted from them.
     axes : Tensor of shape (d, k)
-        Features are projected to these after `mean` is taken away.
-    points : Tensor of shape (m, k), or (m, k + 2) with the position
-        Stored features.
+        Principal axes onto which the centred features are projected.
+    points : Tensor of shape (m, k) or (m, k + 2)
+        Stored features, followed by the position of their cell if `position` is not 0.
     position : float
-        What moving across the image counts for; 0 leaves the position out.
+        Factor of the positions that are appended to features; 0 ignores positions.
     block : int
-        Number of cells per side that are compared as one, by their mean features.
+        Number of cells per side of the blocks whose mean features are compared.
     stages : tuple of int or None
-        Numbers of the stages that the features come from; None for the output of the
-        backbone itself.
+        Numbers of the stages that provide the features; None for the output of the
+        backbone.
     whole : WholeImage or None
-        Compares the mean features of the image, and adds the same to all cells.
+        Dissimilarity of the image as a whole, which is added to all cells.
     """
 
     mean: Tensor
@@ -183,19 +189,19 @@ class NormalMemory(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("axes", axes)
         self.register_buffer("points", points)
-        # Level and spread of the distances of normal cells, the factor of the map, and
-        # that of the evidence of the whole image, relative to it.
+        # Mean and standard deviation of the distances of normal cells, factor of the
+        # map, and factor of the image-level evidence relative to that of the map.
         self.register_buffer("units", torch.tensor([0.0, 1.0, 0.0, 0.0]))
 
     def forward(self, kept: Tensor, size: Sequence[int]) -> Tensor:
-        """Anomaly map (n, u, v), float32, from the output of the frozen stages.
+        """Compute the anomaly map (n, u, v), float32, from the frozen stages.
 
         Parameters
         ----------
-        kept : Tensor
-            The output of the frozen stages.
+        kept : Tensor of shape (n, d, u', v')
+            Output of the last frozen layer.
         size : (int, int)
-            Rows and columns of FCDD's map.
+            Rows and columns of the FCDD map.
         """
         maps = self.maps(kept)
         local = self.local(maps, size)
@@ -204,24 +210,24 @@ class NormalMemory(nn.Module):
         return local + self.global_part(self.means(maps))[:, None, None]
 
     def maps(self, kept: Tensor) -> list[Tensor]:
-        """The outputs of the stages, from that of the frozen ones."""
+        """Compute the stage outputs from the output of the last frozen layer."""
         found: list[Tensor] = self.features.maps(kept.to(self._dtype()))
         return found
 
     def local(self, maps: list[Tensor], size: Sequence[int]) -> Tensor:
-        """Anomaly map (n, u, v) without the evidence of the whole image."""
+        """Compute the anomaly map (n, u, v) without the image-level evidence."""
         with torch.autocast(maps[0].device.type, enabled=False):
             level, spread, factor, _ = self.units
             excess = self.excess(self.distances(maps), level, spread)
             return factor * excess[:, : size[0], : size[1]]
 
     def means(self, maps: list[Tensor]) -> Tensor:
-        """Mean features (n, d) of images."""
+        """Compute the mean features (n, d) of images from the stage outputs."""
         dtype = self.mean.dtype
         return torch.cat([part.to(dtype).mean(dim=(2, 3)) for part in maps], dim=1)
 
     def global_part(self, means: Tensor) -> Tensor:
-        """Evidence of the whole image (n,), added to each cell, from mean features."""
+        """Compute the image-level evidence (n,), added to all cells, from `means`."""
         assert self.whole is not None
         with torch.autocast(means.device.type, enabled=False):
             added: Tensor = self.units[2] * self.units[3] * self.whole(means)
@@ -230,10 +236,10 @@ class NormalMemory(nn.Module):
     def excess(
         self, distances: Tensor, level: Tensor | float, spread: Tensor | float
     ) -> Tensor:
-        """Squared excess of the distances of blocks (n, u, v), as wide as features.
+        """Compute the squared excess (n, u, v) of block distances, for each cell.
 
-        As many rows and columns as the blocks have cells: the last blocks may have more
-        than the map.
+        It is averaged over `width` cells. If the last blocks extend beyond the FCDD
+        map, the result has more rows and columns than that map.
         """
         squared = ((distances - level) / spread).clamp_min(0).square()[:, None]
         if self.block > 1:
@@ -243,17 +249,17 @@ class NormalMemory(nn.Module):
 
     @property
     def factor(self) -> float:
-        """Factor of the map."""
+        """Factor by which the map is multiplied."""
         return float(self.units[2])
 
     def with_factor(self, factor: float) -> NormalMemory:
-        """The same memory with another factor; it shares all other numbers."""
+        """Return a copy with another factor; it shares all other tensors."""
         level, spread, _, share = self.units
         changed = torch.full_like(level, factor)
         return self.with_units(torch.stack([level, spread, changed, share]))
 
     def with_units(self, units: Tensor) -> NormalMemory:
-        """The same memory with other units; it shares all other numbers."""
+        """Return a copy with other `units`; it shares all other tensors."""
         memory = copy.copy(self)
         memory._buffers = memory._buffers | {"units": units}
         return memory
@@ -262,32 +268,35 @@ class NormalMemory(nn.Module):
     def width(self) -> int:
         """Number of cells per side over which the map is averaged.
 
-        Features of a coarser stage lie further apart than the cells of FCDD's map, and
-        say no more about where a defect is than the distance between them.
+        Features of a coarser stage are further apart than the cells of the FCDD map,
+        and cannot localise a defect more precisely than that distance.
         """
         finest: int = getattr(self.features, "finest", 1)
-        # A window of this width has the stride of the features as standard deviation.
+        # The standard deviation of a uniform window of this width is that distance.
         return 1 if finest == 1 else math.isqrt(12 * finest**2 + 1) // 2 * 2 + 1
 
     @property
     def breadth(self) -> int:
-        """Number of cells per side that are averaged, after those of the features."""
+        """Number of cells per side that all averaging steps together combine."""
         return self.patch_size + self.width + 2 * (self.block - 1)
 
     @property
     def period(self) -> int:
-        """Shift in cells by which a window can be moved and keep the same cells."""
+        """Smallest shift of a window, in cells, after which all stages align again."""
         factors = getattr(self.features, "factors", [])
         return math.lcm(*(round(f) for pair in factors for f in pair))
 
     def distances(self, maps: list[Tensor]) -> Tensor:
-        """Distances (n, u, v) of blocks of cells to the nearest kept features."""
+        """Compute the distances (n, u, v) of blocks to the nearest stored features."""
         vectors = self.vectors(maps)
         n, u, v, k = vectors.shape
         return nearest_distance(vectors.reshape(-1, k), self.points).view(n, u, v)
 
     def vectors(self, maps: list[Tensor]) -> Tensor:
-        """Vectors (n, u, v, k) to compare with the memory, at least float32."""
+        """Compute the vectors (n, u, v, k) of blocks that are compared with `points`.
+
+        They are float32 or float64, even if the features are computed in bfloat16.
+        """
         cells = self.cells(maps)
         with torch.autocast(cells.device.type, enabled=False):
             vectors = (cells - self.mean) @ self.axes
@@ -297,11 +306,11 @@ class NormalMemory(nn.Module):
             return torch.cat([vectors, grid.expand(len(cells), -1, -1, -1)], dim=-1)
 
     def cells(self, maps: list[Tensor]) -> Tensor:
-        """Features (n, u, v, d) of blocks; cells are first averaged with neighbours."""
+        """Compute the mean features (n, u, v, d) of blocks, averaged over patches."""
         joined = self.features.join(maps).to(self.mean.dtype)
         with torch.autocast(joined.device.type, enabled=False):
             joined = average_cells(joined, self.patch_size)
-            if self.block > 1:  # the last block may be cut off by the border
+            if self.block > 1:  # the border may cut the last block
                 more = self.block - 1
                 joined = F.pad(joined, (0, more, 0, more), mode="replicate")
                 joined = F.avg_pool2d(joined, self.block)

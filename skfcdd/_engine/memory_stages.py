@@ -1,4 +1,4 @@
-"""The stages of a network that a memory takes its features from."""
+"""Choice of the stages whose features a memory bank stores."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["deep_features", "memory_stages", "own_stage"]
 def memory_stages(
     bank: MemoryBank, settings: NetworkSettings, backbone: Any, split: int
 ) -> tuple[int, ...] | None:
-    """Numbers of the stages that a memory takes; None for the backbone's own output.
+    """Return the numbers of the stages to store; None for the backbone's output.
 
     Raises
     ------
     ValueError
-        If no stage is frozen, or the stages do not suit FCDD's map.
+        If no stage is frozen, or a requested stage does not exist or comes too early.
     """
     if not split:
         raise ValueError(
@@ -54,7 +54,7 @@ def memory_stages(
 
 
 def own_stage(backbone: Any) -> int:
-    """Number of the stage at which FCDD's map is taken."""
+    """Return the number of the stage from which the FCDD map is computed."""
     number: int = backbone.stage_ends.index(backbone.taken[0]) + 1
     return number
 
@@ -66,7 +66,7 @@ def deep_features(
     split: int,
     input_shape: tuple[int, int, int],
 ) -> DeepFeatures:
-    """The network of a memory, with the weights that `settings` name.
+    """Create the network of a memory bank, with the weights named in `settings`.
 
     Parameters
     ----------
@@ -78,8 +78,9 @@ def deep_features(
     split : int
         Number of its layers that are frozen.
     input_shape : tuple of int (h, w, c)
+        Shape of the network input.
     """
-    if stages is None:  # copied, so that FCDD keeps its own device and precision
+    if stages is None:  # a copy, so that FCDD keeps its device and precision
         copied: Any = copy.deepcopy(backbone).cpu().float()
         return DeepFeatures(copied, split, input_shape)
     own = own_stage(backbone)

@@ -29,7 +29,7 @@ from skfcdd.thresholds import Calibration
 
 __all__ = ["MEMORY", "FittedModel", "ImageFormat", "Judging"]
 
-# Prefix of the names of the numbers of a memory.
+# Prefix of the names of the tensors of a memory bank.
 MEMORY = "memory"
 
 Scores = npt.NDArray[np.float64]
@@ -38,21 +38,21 @@ Batches = Iterator[tuple[slice, npt.NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """Format of the images of ``fit``, and how they are read.
+    """Format of the images of ``fit``, and options for reading them from files.
 
     Parameters
     ----------
     shape : tuple of int (h, w, c)
     channels : {"first", "last"} or None
-        Order of the axes that was named.
+        Parameter `channels` of the estimator.
     layout : tuple of int or None
-        Layout of flat rows that was named.
+        Parameter `image_shape` of the estimator.
     dtype : str
         Type of the raw values.
     channels_first : bool
         Whether the raw images had channels first.
     reading : mapping or None
-        Options of :class:`~skfcdd.datasets.ImageFiles`, where images were files.
+        Options of :class:`~skfcdd.datasets.ImageFiles`, if the images were files.
     """
 
     shape: tuple[int, int, int]
@@ -65,7 +65,7 @@ class ImageFormat:
 
 @dataclass(frozen=True)
 class Judging:
-    """Parameters that decide on verdicts and need no training.
+    """Parameters that affect predictions but not the training.
 
     Updated by ``fit`` and by ``calibrate``.
     """
@@ -79,29 +79,29 @@ class Judging:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedModel:
-    """Result of ``fit``, which estimators, files and exported graphs are based on.
+    """Result of ``fit``, on which estimators, files and exported graphs are based.
 
     Parameters
     ----------
     runner : Runner
-        The network, and how it is run.
+        The network, with the device, precision and batch size to run it with.
     images : ImageFormat
     judging : Judging
     convention : Convention
-        What verdicts look like.
+        Convention by which scores are converted to labels.
     receptive_field : ReceptiveField or None
         Receptive field of the cells, in pixels of the network input.
     threshold : float
     calibration_scores : ndarray of float64
         Scores of the normal images that set the threshold, in increasing order.
     calibration_groups : ndarray of int or None
-        Which of these images belong together.
+        Group of each of these images; None if every image is its own group.
     calibration : Calibration or None
         Summary of the calibration; None for files of earlier versions.
     heatmap_scale : tuple of float (low, high)
         Limits of the colour scale of heatmaps.
     normal_peak : float or None
-        Heatmaps of nearly all held-out normal images stay at or below it.
+        Value that the heatmaps of nearly all held-out normal images do not exceed.
     network : NetworkSettings or None
         Settings of the network.
     network_digests : mapping of str to str
@@ -111,13 +111,13 @@ class FittedModel:
     split_seed : int
         Seed of the split, reused by warm starts.
     history : tuple of dict
-        What training recorded of its epochs.
+        Records of the epochs of training.
     n_earlier : int
-        Number of them from earlier trainings.
+        Number of these epochs that belong to earlier trainings.
     versions : mapping of str to str
         Versions of the libraries used for training.
     memory : NormalMemory or None
-        Memory whose map is added to that of the network; on the CPU.
+        Memory bank whose map is added to that of the network; on the CPU.
     """
 
     runner: Any
@@ -147,7 +147,7 @@ class FittedModel:
 
     @cached_property
     def fast(self) -> Any:
-        """The network in its fastest form for inference."""
+        """Copy of the network that is optimised for inference."""
         if not isinstance(self.module, FCDDModule):
             return self.module
         size = self.module.preprocess.size or self.image_size
@@ -159,7 +159,7 @@ class FittedModel:
 
     @cached_property
     def reach(self) -> tuple[float, float]:
-        """Height and width in pixels of the area that a cell depends on."""
+        """Height and width in pixels of the area on which a cell depends."""
         assert self.receptive_field is not None
         own = self.receptive_field
         if self.memory is None:
@@ -178,7 +178,7 @@ class FittedModel:
 
     @property
     def pixel_threshold(self) -> float:
-        """Pixels of heatmaps above it are outlined in pictures."""
+        """Heatmap value above which pixels are outlined in pictures."""
         if self.convention.judges_pixels:
             return self.threshold
         low, high = self.heatmap_scale
@@ -188,7 +188,7 @@ class FittedModel:
 
     @property
     def roi(self) -> npt.NDArray[np.bool_] | None:
-        """The pixels (h, w) of the raw images that count; None if all do."""
+        """Mask (h, w) of the pixels of raw images that count; None if all do."""
         inside = self.module.preprocess.roi
         return None if inside is None else inside.inside.cpu().numpy()
 
@@ -203,7 +203,7 @@ class FittedModel:
         return weights
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All numbers of the network, and of its memory, by name."""
+        """Return all tensors of the network and of its memory bank, by name."""
         numbers = dict(self.module.state_dict())
         if self.memory is not None:
             own = self.memory.state_dict()
@@ -227,7 +227,7 @@ class FittedModel:
         return int(upsample.rows.shape[1]), int(upsample.columns.shape[1])
 
     def in_float32(self) -> FittedModel:
-        """The model computed in float32, where it would run in bfloat16."""
+        """Return a model that runs in float32 where this one uses bfloat16."""
         net = self.runner
         if net.precision not in ("bfloat16", "mixed"):
             return self
@@ -235,18 +235,18 @@ class FittedModel:
         return replace(self, runner=runner)
 
     def heatmap_maker(self) -> nn.Module:
-        """Heatmaps (n, h, w) of images (n, c, h, w) in the unit range."""
+        """Return the network that maps unit-range images to heatmaps."""
         assert self.receptive_field is not None
         field, sigmas = self.receptive_field, self.heatmap_sigmas
         return HeatmapMaker(self.fast, field, self.image_size, sigmas)
 
     @property
     def heatmap_sigmas(self) -> float | tuple[float, float] | None:
-        """Standard deviation of the Gaussians in pixels, for each axis if two differ.
+        """Standard deviation of the Gaussians in pixels, or one per axis.
 
-        None stands for :func:`~skfcdd.heatmaps.default_sigma`. With a memory, heatmaps
-        are as sharp as the cells allow: the standard deviation is half the distance
-        between two cells, the smallest that produces no grid pattern.
+        None stands for :func:`~skfcdd.heatmaps.default_sigma`. With a memory bank, the
+        default is half the distance between two cells, the smallest standard deviation
+        that does not produce a grid pattern.
         """
         sigma, field = self.judging.heatmap_sigma, self.receptive_field
         if sigma is not None or self.memory is None or field is None:
@@ -261,7 +261,7 @@ class FittedModel:
     def scores(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
     ) -> Scores:
-        """Scores of validated images, or of some rows of them."""
+        """Compute the scores of validated images; `rows` selects some of them."""
         pooling, weights = self.judging.score_pooling, self.cell_weights
         parts = [
             pool_maps(maps, pooling, weights) for _, maps in self.maps(images, rows)
@@ -271,19 +271,19 @@ class FittedModel:
     def maps(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
     ) -> Batches:
-        """Anomaly maps (k, u, v) of images, or of some rows of them, by batches."""
+        """Yield anomaly maps (k, u, v) by batches; `rows` selects some images."""
         return in_batches(self.runner, images, rows, self.fast)
 
     def heatmaps(
         self, images: ImageArray, rows: npt.NDArray[np.intp] | None = None
     ) -> Batches:
-        """Heatmaps (k, h, w) of images, or of some rows of them, by batches."""
+        """Yield heatmaps (k, h, w) by batches; `rows` selects some images."""
         maker = self.heatmap_maker().to(self.runner.device).eval()
-        # Networks may compute in double precision; all methods see the same pixels.
+        # In float32 even if the network is in float64, so that all methods agree.
         return in_batches(self.runner, images, rows, lambda unit: maker(unit).float())
 
     def warn_about_range(self, images: ImageArray) -> None:
-        """Warn if images are on another scale than those of fit."""
+        """Warn if values of images are on a different scale from those of ``fit``."""
         preprocess = self.module.preprocess
         problem = scale_problem(
             str(images.data.dtype),

@@ -1,4 +1,4 @@
-"""The network that is trained: normalisation, backbone, objective, and its factory."""
+"""The trained network (normalisation, backbone and objective) and its factory."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = [
     "set_upsampler",
 ]
 
-# Sizes that leave the same remainder have cells in the same places.
+# Image sizes with the same remainder modulo this number have the same cell positions.
 ALIKE = 64
 
 
 class FCDDModule(nn.Module):
-    """Normalisation, backbone and objective; images in, anomaly maps out.
+    """Network that maps images to anomaly maps.
 
     Parameters
     ----------
@@ -44,9 +44,10 @@ class FCDDModule(nn.Module):
     objective : Objective
         Objective whose head has been built.
     upsample : torch.nn.Module
-        Anomaly maps to heatmaps at the size that the network sees.
+        Upsamples anomaly maps to heatmaps of the network input size.
     split : int, default=0
-        Number of layers of a :class:`~skfcdd.backbones.StagedNetwork` that are frozen.
+        Number of frozen layers, if the backbone is a
+        :class:`~skfcdd.backbones.StagedNetwork`.
     """
 
     def __init__(
@@ -59,11 +60,11 @@ class FCDDModule(nn.Module):
     ) -> None:
         super().__init__()
         self.split = split
-        # Of a copy for fast inference: precision of frozen layers, and number of images
-        # that pass through the network at once.
+        # Set in copies for fast inference: precision of frozen layers, and number of
+        # images that pass through the network at once.
         self.frozen_dtype: torch.dtype | None = None
         self.at_once: int | None = None
-        # Of a copy for inference: the memory whose map is added.
+        # Set in copies for inference: the memory bank whose map is added.
         self.memory: NormalMemory | None = None
         self.preprocess = preprocess
         self.backbone = backbone
@@ -73,9 +74,9 @@ class FCDDModule(nn.Module):
         self.initial_spread: float | None = None
 
     def train(self, mode: bool = True) -> FCDDModule:
-        """Set the mode; frozen layers stay in that of evaluation.
+        """Set training or evaluation mode; frozen layers stay in evaluation mode.
 
-        Otherwise their batch normalisation would continue to update its statistics.
+        Otherwise, their batch normalisation would continue to update its statistics.
         """
         super().train(mode)
         if self.split:
@@ -99,11 +100,11 @@ class FCDDModule(nn.Module):
         )
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (n, d, u, v) of images in the unit range."""
+        """Compute features (n, d, u, v) of images in the unit range."""
         return self.features_of(self._normalized(images))
 
     def features_of(self, normalized: Tensor) -> Tensor:
-        """Features (n, d, u, v) of normalised images."""
+        """Compute features (n, d, u, v) of normalised images."""
         if not self.split:
             features: Tensor = self.backbone(normalized)
             return features
@@ -131,7 +132,7 @@ class FCDDModule(nn.Module):
         return kept
 
     def groups(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images in groups that go through the network together."""
+        """Split images into groups that pass through the network together."""
         if self.at_once is None or len(images) <= self.at_once:
             return (images,)
         return torch.split(images, self.at_once)
@@ -142,9 +143,9 @@ class FCDDModule(nn.Module):
         return images.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Anomaly maps (n, u, v), float32, of images (n, c, h, w) in the unit range.
+        """Compute anomaly maps (n, u, v), float32, of unit-range images (n, c, h, w).
 
-        Or of what :meth:`frozen_features` gave for them.
+        The output of :meth:`frozen_features` is accepted in place of images.
         """
         if isinstance(images, tuple):
             tail = self.backbone.tail(images, self.split)  # type: ignore[operator]
@@ -154,30 +155,30 @@ class FCDDModule(nn.Module):
         return groups[0] if len(groups) == 1 else torch.cat(groups)
 
     def maps_of(self, normalized: Tensor) -> Tensor:
-        """Anomaly maps (n, u, v) of normalised images, that of the memory added."""
+        """Compute anomaly maps (n, u, v) of normalised images: the sum of all parts."""
         first, *others = self.parts_of(normalized)
         return first + others[0] if others else first
 
     def parts_of(self, normalized: Tensor) -> list[Tensor]:
-        """Compute the summands of the anomaly maps: FCDD's own, and the memory's."""
+        """Compute the summands of the anomaly maps: FCDD's, and the memory bank's."""
         if self.memory is None:
             return [self.objective(self.features_of(normalized))]
         own, kept = self.own_map(normalized)
         return [own, self.memory(kept, own.shape[1:])]
 
     def own_map(self, normalized: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the map without the memory, and the output of the frozen stages."""
+        """Compute the FCDD map only, and the output of the last frozen layer."""
         kept = self._head(normalized)
         tail = self.backbone.tail(kept, self.split)  # type: ignore[operator]
         return self.objective(tail), kept[-1]
 
     def mean_of(self, maps: Tensor) -> Tensor:
-        """Means (n,) of anomaly maps (n, u, v), over the pixels that count."""
+        """Average anomaly maps (n, u, v) over the pixels that count."""
         mean: Tensor = self.upsample.mean(maps)  # type: ignore[operator]
         return mean
 
     def parts(self, images: Tensor) -> Tensor:
-        """Compute the summands of anomaly maps (k, n, u, v) of unit-range images."""
+        """Compute the summands (k, n, u, v) of anomaly maps of unit-range images."""
         groups = [
             torch.stack(self.parts_of(self._normalized(part)))
             for part in self.groups(images)
@@ -186,13 +187,13 @@ class FCDDModule(nn.Module):
 
 
 class Network:
-    """Backbone and objective as the settings name them, not yet trained.
+    """Untrained backbone and objective, as specified by settings.
 
     Parameters
     ----------
     settings : NetworkSettings
     input_shape : tuple of int (h, w, c)
-        Shape of the images that the network sees.
+        Shape of the network input.
 
     Attributes
     ----------
@@ -200,11 +201,11 @@ class Network:
     objective : Objective
         Objective whose head has been built.
     split : int
-        Number of layers of the backbone that are frozen.
+        Number of frozen layers of the backbone.
     n_inputs : int
-        Number of channels that the backbone takes.
+        Number of channels that the first layer takes.
     map_shape : tuple of int (u, v)
-        Number of cells of the map.
+        Number of cells of the map, per axis.
     """
 
     def __init__(
@@ -225,7 +226,7 @@ class Network:
         frozen = settings.frozen
         if frozen == "auto":
             frozen = recipe.frozen
-            if frozen is not None:  # one stage is left to train
+            if frozen is not None:  # leave at least one stage to train
                 frozen = min(frozen, len(network.stage_names) - 1)  # type: ignore[arg-type]
         self.backbone, self.split = freeze_backbone(network, frozen)
         self.objective: Objective = resolve_objective(settings.loss)
@@ -240,7 +241,7 @@ class Network:
     def measure(self) -> ReceptiveField:
         """Measure the receptive field of cells; warn if positions do not match it."""
         h, w, n_channels = self.input_shape
-        if not self.objective.spatial:  # where cells lie does not matter
+        if not self.objective.spatial:  # positions of cells do not matter
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ReceptiveFieldWarning)
                 return measure_backbone(self.backbone, (h, w), n_channels)
@@ -259,7 +260,7 @@ def make_module(
     sigma: float | None,
     image_shape: tuple[int, ...],
 ) -> FCDDModule:
-    """Put a network together, for training or to load numbers into it.
+    """Assemble the module of a network, for training or for loading weights.
 
     Parameters
     ----------
@@ -287,7 +288,7 @@ def set_upsampler(
     sigma: float | None,
     image_shape: tuple[int, ...],
 ) -> None:
-    """Give a module the heatmaps of its training: those of explain, at its own size."""
+    """Set the upsampler for training: that of ``explain``, at network input size."""
     h, w = module.preprocess.size or image_shape[:2]
     scale = (image_shape[0] / h, image_shape[1] / w)
     sigmas = heatmap_sigmas(field, sigma, scale)
@@ -299,7 +300,7 @@ def set_upsampler(
 
 
 def numbers_of(part: str, numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Entries of a state dict that belong to a submodule."""
+    """Return the entries of a state dict that belong to a submodule, without prefix."""
     prefix = part + "."
     return {
         name.removeprefix(prefix): value
@@ -309,7 +310,7 @@ def numbers_of(part: str, numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def remove_biases(module: nn.Module) -> None:
-    """Take the bias terms out of all layers that are trained, in place."""
+    """Remove the biases of all trainable layers, in place."""
     for layer in module.modules():
         bias = getattr(layer, "bias", None)
         if isinstance(bias, nn.Parameter) and bias.requires_grad:

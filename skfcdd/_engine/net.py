@@ -23,7 +23,7 @@ __all__ = ["Batches", "FCDDNet", "Listener", "take", "unwrapped"]
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of an epoch, as often as one asks for them."""
+    """Iterable over training batches; each iteration is a new epoch."""
 
     data: TrainingData
     batch_size: int
@@ -34,7 +34,7 @@ class Batches:
 
 
 class FCDDNet(NeuralNet):  # type: ignore[misc]
-    """skorch's training loop, fed with whole batches from the device.
+    """skorch net that is trained on batches made on the device.
 
     Parameters
     ----------
@@ -44,25 +44,25 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         Floating-point precision of the backbone.
     pixel_loss : {"anomalous", "all"}, float or None, default=None
         Pixel-wise objective for images with known masks. A float is its weight; the
-        objective of the image has the remaining weight.
+        image-level objective has the remaining weight.
     class_weight : (float, float) or None, default=None
-        Factors of the losses of normal and of anomalous images; None is (1, 1).
+        Factors of the losses of normal and anomalous images; None means (1, 1).
     **kwargs
-        As for `skorch.NeuralNet`.
+        Arguments of `skorch.NeuralNet`.
     """
 
     cuda_dependent_attributes_: list[str]
-    # Weights after the epoch with the lowest loss, and that loss; before, the loss of
-    # the first batch.
+    # Weights after the epoch with the lowest loss, and that loss. Initially the loss is
+    # that of the first batch.
     best_: dict[str, Tensor] | None = None
     best_loss_ = math.nan
     # Whether the training was interrupted within an epoch.
     interrupted_ = False
-    # Epochs of an interrupted training that were restored from a checkpoint.
+    # Number of epochs restored from the checkpoint of an interrupted training.
     n_done_ = 0
-    # Digest of the weights that it began with, if they were not fresh.
+    # Digest of the initial weights, if training continues an earlier one.
     begun_ = ""
-    # Whether this process is the one that prints.
+    # Whether this process prints the progress.
     reports = True
 
     def __init__(
@@ -80,10 +80,10 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         super().__init__(module, **kwargs)
 
     def initialize(self) -> FCDDNet:
-        """Initialise, and name what else holds tensors of the device.
+        """Initialise, and register further attributes with tensors on the device.
 
-        skorch writes the attributes with these prefixes such that they can be read on
-        a machine without the device.
+        skorch saves attributes with these prefixes such that they can be loaded on a
+        machine without the device.
         """
         super().initialize()
         self.n_parts_ = 1
@@ -96,8 +96,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call a method of all callbacks.
 
-        A callback ends the training with an exception. Later callbacks are then only
-        notified if they report on the training.
+        If a callback ends the training with an exception, the callbacks after it are
+        notified only if their attribute `reports` is True.
         """
         getattr(self, method_name)(self, **cb_kwargs)
         stop: BaseException | None = None
@@ -114,7 +114,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
     ) -> Any:
-        """Train for the epochs that a checkpoint leaves to be done."""
+        """Train for the epochs that were not restored from a checkpoint."""
         if epochs is None:
             epochs = self.max_epochs - self.n_done_
         try:
@@ -123,7 +123,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             self.best_ = None
 
     def without_data(self) -> FCDDNet:
-        """Let go of what may hold the caller's data once training is over."""
+        """Remove everything that may refer to the caller's data; return the net."""
         self.train_split = None
         for name in ("callbacks", "callbacks_"):
             kept = [pair for pair in getattr(self, name) if not _listens(pair)]
@@ -131,11 +131,11 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return self
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
-        """Datasets come ready-made."""
+        """Return `X`, which is a dataset already."""
         return X
 
     def get_iterator(self, dataset: TrainingData, training: bool = False) -> Batches:
-        """Make batches that are already on the device, again for every epoch."""
+        """Return an iterable over batches that are already on the device."""
         return Batches(dataset, self.batch_size, self.device)
 
     def run_single_epoch(
@@ -146,11 +146,11 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         step_fn: Callable[..., dict[str, Tensor]],
         **fit_params: Any,
     ) -> None:
-        """Work through an epoch, and fetch its losses from the device at the end.
+        """Run an epoch, and fetch its losses from the device at the end.
 
-        To fetch each at once would stop the queue of the device at every batch.
-        Callbacks find the losses of batches in the history from the end of the epoch
-        on, and in ``on_batch_end`` as the argument `loss`.
+        Fetching each loss immediately would stall the device at every batch. Callbacks
+        get the loss of a batch as the argument `loss` of ``on_batch_end``; the history
+        contains it only after the epoch.
         """
         if iterator is None:
             return
@@ -159,7 +159,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"].detach())
-            # Alike in all processes that share a batch, for they decide by it.
+            # Equal in all processes that share a batch, so that they decide alike.
             n_images = round(len(batch[1].anomalous) / batch[1].weight)
             self.history.record_batch(f"{prefix}_batch_size", n_images)
             self.notify("on_batch_end", batch=batch, training=training, **step)
@@ -175,7 +175,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         self.history.record(f"{prefix}_batch_count", len(losses))
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Keep the best weights, to go back to if training diverges."""
+        """Store the best weights, which are restored if training diverges."""
         super().on_epoch_end(net, **kwargs)
         rows = self.history[-1]["batches"]
         losses = [row["train_loss"] for row in rows if "train_loss" in row]
@@ -188,14 +188,14 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             self.best_ = {name: value.clone() for name, value in state.items()}
 
     def _go_back(self) -> None:
-        """End a training that diverged, with the weights of before.
+        """End a diverged training, and restore the best weights.
 
         Raises
         ------
         ValueError
-            If nothing was learned before.
+            If there are no earlier weights to restore.
         KeyboardInterrupt
-            Exception by which skorch ends a training.
+            Otherwise; skorch ends the training on this exception.
         """
         told = (
             f"Training diverged in epoch {len(self.history)} of {self.max_epochs}: "
@@ -216,12 +216,12 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     def train_step_single(
         self, batch: tuple[Any, BatchTarget], **fit_params: Any
     ) -> dict[str, Tensor]:
-        """Gradients of a batch; in several parts where memory does not hold it.
+        """Compute the gradients of a batch, in several parts if memory runs out.
 
         Warns
         -----
         OutOfMemoryWarning
-            Once in a training run.
+            Once per training.
         """
         while True:
             try:
@@ -230,7 +230,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
                 size = -(-len(batch[1].anomalous) // self.n_parts_)
                 if not is_out_of_memory(error) or size == 1:
                     raise
-            # Only now are the results of the computation no longer referenced.
+            # Outside of the handler, results of the failed step are no longer
+            # referenced.
             if self.n_parts_ == 1:
                 report_smaller_batches((size + 1) // 2, self.device)
             self.n_parts_ *= 2
@@ -244,7 +245,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
             return step
         n = len(batch[1].anomalous)
         losses, anomaly_maps = [], []
-        for k in range(self.n_parts_):  # each with its share of normal images
+        for k in range(self.n_parts_):  # each part has its share of normal images
             index = torch.arange(k, n, self.n_parts_, device=self.device)
             share = len(index) / n
             if not len(index):
@@ -262,11 +263,11 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return self.without_data()
 
     def _fetch(self, losses: Tensor) -> list[float]:
-        """Losses as numbers."""
+        """Return losses as numbers."""
         return losses.tolist()
 
     def infer(self, x: Tensor | tuple[Tensor, ...], **fit_params: Any) -> Tensor:
-        """Anomaly maps of a batch."""
+        """Compute the anomaly maps of a batch."""
         with lowered(self.precision, self.device):
             anomaly_maps: Tensor = self.module_(x, **fit_params)
         return anomaly_maps
@@ -274,7 +275,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
     def get_loss(
         self, y_pred: Tensor, y_true: BatchTarget, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Mean loss of a batch."""
+        """Compute the mean loss of a batch."""
         losses = self._losses(y_pred, y_true)
         if self.class_weight is not None:
             normal, anomalous = self.class_weight
@@ -282,7 +283,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         return losses.mean() * y_true.weight
 
     def _losses(self, y_pred: Tensor, y_true: BatchTarget) -> Tensor:
-        """Loss of each image of a batch."""
+        """Compute the loss of each image of a batch."""
         module = unwrapped(self)
         objective, scores = module.objective, module.mean_of(y_pred)
         if self.pixel_loss is None or not objective.spatial:
@@ -291,8 +292,8 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         share, over = 1.0, self.pixel_loss
         if not isinstance(over, str):
             share, over = over, "anomalous"
-        # Each kind of loss gets harmless values where the other one counts, so that
-        # neither can hand a NaN to the gradient of the other.
+        # Each of the two losses gets harmless inputs for images that use the other one,
+        # so that neither can pass NaN to the gradient of the other.
         known = y_true.has_mask
         alone = known if share == 1 else torch.zeros_like(known)
         by_label = objective.loss(
@@ -301,7 +302,7 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
         maps = torch.where(known[:, None, None], y_pred, torch.ones_like(y_pred))
         heatmaps, masks = module.upsample(maps), y_true.masks[:, 0]
         roi = module.preprocess.roi
-        if roi is not None:  # images of the pixels that count, in one row
+        if roi is not None:  # the pixels that count, as images of a single row
             heatmaps, masks = roi.pixels(heatmaps), roi.pixels(masks)
         by_mask = objective.pixel_loss(heatmaps, masks, over=over)
         if share < 1:
@@ -310,19 +311,19 @@ class FCDDNet(NeuralNet):  # type: ignore[misc]
 
 
 def take(x: Any, index: Tensor) -> Any:
-    """Some images of a batch, or of its features."""
+    """Select images of a batch, or their features."""
     return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]
 
 
 def unwrapped(net: FCDDNet) -> Any:
-    """The module itself, where several processes train and each wraps it."""
+    """Return the module of a net without the wrapper of distributed training."""
     return getattr(net.module_, "module", net.module_)
 
 
 class Listener(Callback):  # type: ignore[misc]
-    """Callback of the package itself, which leaves the net when training is over."""
+    """Callback of the package, which is removed from the net after training."""
 
-    # Whether it is notified of every event, even if another callback ends the training.
+    # Whether it is still notified after another callback has ended the training.
     reports = False
 
 

@@ -1,4 +1,4 @@
-"""From settings to a skorch net: optimiser, schedule and callbacks."""
+"""Construction of the skorch net: optimiser, schedule and callbacks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from skfcdd._engine.settings import Settings
 
 __all__ = ["make_net", "resolve_max_epochs"]
 
-# Steps of training that a small data set gets: about a minute for images of
+# Number of training steps on a small data set: about a minute for images of
 # 128 x 128 pixels on two cores.
 _STEPS = 900
-# Steps that pretrained networks need: on 20 magnetic tiles, twice the 125 steps of 50
-# epochs raised the image AUROC by .03.
+# Minimum number of training steps for pretrained networks: on 20 magnetic tiles, twice
+# the 125 steps of 50 epochs raised the image AUROC by .03.
 _LEAST_STEPS = 250
 
-# skorch's name for parameters that are trained otherwise than the rest.
+# skorch's argument for groups of weights that have options of their own.
 _GROUPS = "optimizer__param_groups"
 
 _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -45,7 +45,7 @@ def make_net(
     class_weight: tuple[float, float] | None,
     validation: TrainingData | None,
 ) -> FCDDNet:
-    """The skorch net with optimiser, schedule and callbacks, not yet initialised."""
+    """Create a skorch net with optimiser, schedule and callbacks, uninitialised."""
     least = _LEAST_STEPS if module.split else 0
     max_epochs = resolve_max_epochs(settings.max_epochs, n_batches, least_steps=least)
     optimizer = _optimizer(settings)
@@ -64,14 +64,14 @@ def make_net(
         "pixel_loss": settings.pixel_loss or ("anomalous" if has_masks else None),
         "train_split": None if validation is None else predefined_split(validation),
         "callbacks": _callbacks(settings, max_epochs, n_batches, optimizer),
-        # Lines are printed by a listener.
+        # A listener prints the progress.
         "callbacks__print_log": None,
         "verbose": 0,
         **settings.skorch_params,
     }
     if settings.compile:
-        # In place, as a wrapped module could not be pickled. Isolated, as all fits of a
-        # process would otherwise share torch's limit on recompiles of one network.
+        # Compiled in place, because a wrapped module could not be pickled; isolated,
+        # because all fits of a process would share torch's limit on recompilations.
         module.compile(isolate_recompiles=True)
     if settings.accelerate:
         from skfcdd._engine.distributed import ParallelFCDDNet
@@ -81,7 +81,7 @@ def make_net(
 
 
 def _optimizer(settings: Settings) -> dict[str, Any]:
-    """The optimiser, and what it takes of the usual options."""
+    """Return the optimiser class, and those of the usual options that it accepts."""
     chosen = settings.optimizer
     if isinstance(chosen, str):
         chosen = _OPTIMIZERS[chosen]
@@ -99,9 +99,9 @@ def _optimizer(settings: Settings) -> dict[str, Any]:
 def resolve_max_epochs(
     max_epochs: int | str, n_batches: int, *, least_steps: int = 0
 ) -> int:
-    """Number of epochs; "auto" aims at `_STEPS` steps with 5 to 50 epochs.
+    """Return the number of epochs; "auto" aims at `_STEPS` steps in 5 to 50 epochs.
 
-    There are more epochs if these are fewer than `least_steps` steps.
+    It uses more than 50 epochs if 50 would have fewer than `least_steps` steps.
     """
     if isinstance(max_epochs, str):
         usual = min(50, max(5, -(-_STEPS // n_batches)))
@@ -124,7 +124,7 @@ def _callbacks(
 
 
 def _silent(*args: Any) -> None:
-    """Take a message and drop it."""
+    """Discard a message."""
 
 
 def _schedule(
@@ -140,7 +140,7 @@ def _schedule(
             step_every="batch",
             max_lr=[*rates, settings.lr] if rates else settings.lr,
             total_steps=n_steps + 1,
-            # Momentum falls as the rate rises, in optimisers that have some.
+            # Momentum, if the optimiser has any, falls while the learning rate rises.
             cycle_momentum="momentum" in known or "betas" in known,
         )
     if settings.lr_schedule == "cosine":

@@ -1,4 +1,4 @@
-"""Where cells lie in an image of another size than in ``fit``."""
+"""Positions of cells in images of a different size from those of ``fit``."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["SAME", "field_at", "fitted_field"]
 
-# Cells are equal if they differ by at most this fraction of the largest.
+# Cells count as equal if they differ by at most this fraction of the largest cell.
 SAME = 1e-3
 
 
 def fitted_field(model: FittedModel) -> ReceptiveField:
+    """Return the receptive field of a fitted model."""
     assert model.receptive_field is not None
     return model.receptive_field
 
 
 def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
-    """Return the receptive field in an image of another size (h, w) than in ``fit``.
+    """Return the receptive field of cells in images of a given size (h, w).
 
-    Cells are elsewhere in networks whose padding depends on the size. The field is
-    measured on a small image whose size leaves the same remainder.
+    If the padding of a network depends on the image size, its cells have other
+    positions than in ``fit``. They are measured on a small image whose size leaves the
+    same remainder.
     """
     known, c = fitted_field(model), model.images.shape[2]
     rest = [n % ALIKE for n in size]
@@ -48,7 +50,7 @@ def field_at(model: FittedModel, size: tuple[int, int]) -> ReceptiveField:
 
 
 def _small(size: tuple[int, int], least: list[int]) -> tuple[int, int]:
-    """Return a size of at least `least` that leaves the same remainder."""
+    """Return a small size with the same remainder as `size`, but at least `least`."""
     floor = [max(ALIKE, n) for n in least]
     rows, columns = (m + (n - m) % ALIKE for n, m in zip(size, floor, strict=True))
     return rows, columns
@@ -56,9 +58,9 @@ def _small(size: tuple[int, int], least: list[int]) -> tuple[int, int]:
 
 @torch.no_grad()
 def _lie_alike(model: FittedModel, size: tuple[int, int]) -> bool:
-    """Whether cells have the same positions in an image of this size as in ``fit``.
+    """Whether cells have the same positions in images of this size as in ``fit``.
 
-    Measured on noise of small sizes with the same remainders: cells whose receptive
+    Tested with noise of small sizes with the same remainders: cells whose receptive
     field does not touch the border must be equal.
     """
     module, field = model.module.eval(), fitted_field(model)

@@ -1,9 +1,9 @@
 """Preprocessing learned from the normal images and applied to all images.
 
-Raw images are first mapped to the unit range of the normal images (`unit`), in which
-synthetic anomalies are drawn, and resized; then optionally corrected for illumination,
-and normalised (`forward`). All steps are vectorised over the batch, with constants
-learned in ``fit``.
+Raw images are first scaled to the unit range, in which the values of the normal images
+lie between 0 and 1, and resized (`unit`); synthetic anomalies are drawn at this stage.
+Images are then optionally corrected for illumination, and normalised (`forward`). All
+steps are vectorised over the batch, with constants learned in ``fit``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Preprocess", "resize", "resolve_size"]
 
 # Statistics are computed in blocks of about this many values.
 _BLOCK = 1 << 22
-# Relative resolution that single precision must provide within the range of values.
+# Minimum number of single-precision steps within the range of values.
 _LEAST_STEPS = 256
 # Images with a shorter side are treated as rows of a table rather than pictures.
 _LEAST_SIDE = 8
@@ -54,8 +54,8 @@ class Preprocess(nn.Module):
     size : tuple of int (h, w) or None
         Size to which images are resized.
     roi : Inside or None
-        The pixels that count. All others get the mean of these before anything is
-        computed.
+        Region of interest. Before anything is computed, pixels outside are set to the
+        mean of those inside.
     """
 
     mean: Tensor
@@ -111,7 +111,7 @@ class Preprocess(nn.Module):
                 normalize = "imagenet"
         _check_resolution(images)
         ranges, moments = MinMaxScaler(), StandardScaler()
-        # The range of bytes is known, and few normalisations need other statistics.
+        # The range of uint8 is known, and only "standard" needs other statistics.
         unread = images.data.dtype == np.uint8 and normalize != "standard"
         for batch in () if unread else _blocks(images, index):
             ranges.partial_fit(_pixels(batch, roi))
@@ -146,12 +146,12 @@ class Preprocess(nn.Module):
     ) -> None:
         """Learn the illumination of normal images, and statistics after correction.
 
-        With ImageNet normalisation, the statistics of photographs are used instead.
+        If `photographs` is true, the statistics of ImageNet are used instead.
         """
         h, w = self.size or images.image_shape[:2]
         if min(h, w) < _LEAST_SIDE:
             raise ValueError(
-                f"Got normalize={form!r}, which estimates slow changes of the "
+                f"Got normalize={form!r}, which estimates slow variations of the "
                 f"lighting and needs sides of at least {_LEAST_SIDE} pixels, but the "
                 f"images have (h, w) = {(h, w)}. Use 'standard' or 'contrast'."
             )
@@ -172,7 +172,7 @@ class Preprocess(nn.Module):
         self.std = torch.as_tensor(std).float()[:, None, None]
 
     def unit(self, raw: Tensor) -> Tensor:
-        """Map raw images (n, c, h, w) to the unit range and the network's size."""
+        """Map raw images (n, c, h, w) to the unit range and the network input size."""
         images = (raw - self.low).div_(self.high - self.low)
         if self.size is None:
             return images
@@ -181,7 +181,7 @@ class Preprocess(nn.Module):
         return resize(images, self.size)
 
     def filled(self, images: Tensor) -> Tensor:
-        """Set all pixels that do not count to the mean of the others of their image."""
+        """Set pixels outside the region of interest to the mean inside, per image."""
         return images if self.roi is None else self.roi(images)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -189,8 +189,8 @@ class Preprocess(nn.Module):
         if self.light is not None:
             images = self.light(images)
         if self.contrast:
-            # Relative to one of its own pixels, an image without contrast is exactly 0,
-            # without the rounding error of a mean.
+            # Subtracting one of its pixels first makes an image without contrast
+            # exactly 0, despite rounding of the mean.
             centred = images - images[:, :1, :1, :1]
             centred = centred - centred.mean(dim=(1, 2, 3), keepdim=True)
             norm = torch.linalg.vector_norm(centred.flatten(1), dim=1)
@@ -206,7 +206,7 @@ class Preprocess(nn.Module):
 
 
 def resolve_size(resize: Any) -> tuple[int, int] | None:
-    """Return the size (h, w) that ``resize=`` stands for."""
+    """Return the size (h, w) that the parameter `resize` specifies, if any."""
     if resize is None:
         return None
     sides = tuple(resize) if isinstance(resize, tuple) else (resize, resize)
@@ -233,7 +233,7 @@ def _blocks(images: ImageArray, index: npt.NDArray[np.intp]) -> Iterator[Tensor]
 def _pixels(
     batch: Tensor, inside: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[Any]:
-    """Reshape images (k, c, h, w), or the part inside a region, to pixels (n, c)."""
+    """Reshape images (k, c, h, w), or the part `inside` a region, to pixels (n, c)."""
     values = batch.permute(0, 2, 3, 1)
     if inside is not None:
         values = values[:, torch.from_numpy(inside)]
@@ -265,7 +265,7 @@ def _of_photographs(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return ImageNet statistics for a network that takes `n_inputs` channels.
 
-    Three values expand a grey image to three channels.
+    Three values also expand grey images to three channels.
     """
     mean, std = np.array(_IMAGENET)
     if n_inputs == 1:
@@ -279,12 +279,12 @@ def _of_photographs(
 
 
 def _check_resolution(images: ImageArray) -> None:
-    """Raise if single precision cannot distinguish the values.
+    """Check that single precision can distinguish the values.
 
     Raises
     ------
     ValueError
-        If values are far from 0 and close together.
+        If the values are too close together, compared with their distance from 0.
     """
     dtype = images.data.dtype
     if np.can_cast(dtype, np.float32):

@@ -1,4 +1,4 @@
-"""A memory of normal features, scaled to the units of the map of FCDD."""
+"""Scaling of a memory bank to the units of the FCDD map."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ __all__ = ["Recollection", "cells_inside"]
 
 Rows = npt.NDArray[np.intp]
 
-# A spread below this share of that of the features is rounding.
+# Distances that vary by less than this fraction of the spread of the features differ
+# only by rounding.
 _LEAST_SPREAD = 1e-3
 
 
 class Recollection:
-    """A memory of normal images that knows its own units, but not those of FCDD's map.
+    """Memory bank that has yet to be scaled to the units of the FCDD map.
 
     Parameters
     ----------
     memory : NormalMemory
     rows : ndarray of int
-        Some of the images that are remembered, to measure spreads on.
+        Rows of some images in the memory bank, on which spreads are measured.
     distances : ndarray of shape (n, u, v)
         Distances of the cells of these images to the stored features of other images.
     bank : MemoryBank
-        Memory bank with the weights of the parts of the score.
+        Settings with the weights of the parts of the score.
     upsample : GaussianUpsampler
-        Upsampler that knows which cells of the map count.
+        Upsampler with the weights of the cells in the region of interest.
     """
 
     def __init__(
@@ -62,10 +63,10 @@ class Recollection:
         self.unit = float(upsample.mean(excess).std(correction=0))
 
     def joined(self, model: FittedModel, images: ImageArray) -> FittedModel:
-        """A fitted model with this memory, in units of the model's own map.
+        """Return the model with this memory bank, in units of the model's own map.
 
-        Both parts are measured on images that were trained on, so that those held out
-        stay as new to the model as any other.
+        Both maps are measured on training images, so that the held-out images remain
+        unseen.
         """
         weights = model.cell_weights
         alone = [
@@ -73,7 +74,7 @@ class Recollection:
             for _, maps in model.maps(images, self.rows)
         ]
         own = float(np.concatenate(alone).std())
-        # If all normal images are equal, the spread is 0.
+        # The spread is 0 if all normal images are equal.
         factor = self.bank.weight * (own or 1.0) / (self.unit or 1.0)
         share = self.bank.global_weight / self.bank.weight * (self.unit or 1.0)
         units = torch.tensor([self.level, self.spread, factor, share])
@@ -81,9 +82,9 @@ class Recollection:
 
 
 def cells_inside(memory: NormalMemory, upsample: GaussianUpsampler) -> Tensor | None:
-    """Find the blocks of cells that a region of interest depends on; None for all.
+    """Find the blocks of cells that affect a region of interest; None if all do.
 
-    These are its own cells, and those whose distances are averaged with theirs.
+    These contain the cells of the region and those that are averaged with them.
     """
     if upsample.weights is None:
         return None

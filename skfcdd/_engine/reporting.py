@@ -25,12 +25,12 @@ __all__ = ["CollapseWatch", "ProgressPrinter"]
 # Number of normal images whose scores are monitored for collapse.
 _PROBE_SIZE = 32
 # Learning to separate anomalies increases the spread of the scores; if it falls below
-# this fraction of the spread before training, the scores are collapsing to a constant.
+# this fraction of the spread before training, the scores have collapsed to a constant.
 _COLLAPSE_SHARE = 0.1
 
 
 class ProgressPrinter(Listener):
-    """Print a line for each epoch, with the remaining time."""
+    """Callback that prints a line for each epoch, with the remaining time."""
 
     reports = True
 
@@ -41,7 +41,7 @@ class ProgressPrinter(Listener):
         self.started = time.perf_counter()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Print the line."""
+        """Print the line of the epoch."""
         self.n_done += 1
         if net.reports:
             print(self._line(net.history[-1]), flush=True)
@@ -61,7 +61,7 @@ class ProgressPrinter(Listener):
 
 
 class CollapseWatch(Listener):
-    """Warn if the scores of varied images collapse, or training was interrupted.
+    """Callback that warns if scores collapse to a constant, or training is interrupted.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class CollapseWatch(Listener):
             module.initial_spread = self._spread(net, module)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Compare the spread of the scores with that before training.
+        """Report an interruption, and warn if the scores have collapsed.
 
         Raises
         ------
@@ -99,16 +99,16 @@ class CollapseWatch(Listener):
             )
         if spread < _COLLAPSE_SHARE * before:
             warn_caller(
-                "The network gives nearly the same score to all images: the scores of "
-                f"varied images spread by {spread:.1e}, and by {before:.1e} before "
-                "training. Train with anomalies (synthetic=, outlier_exposure=, or "
-                "labels in y), or lower lr.",
+                "The network gives nearly the same score to all images: the standard "
+                f"deviation of the scores of varied images is {spread:.1e}, compared "
+                f"with {before:.1e} before training. Train with anomalies (synthetic=, "
+                "outlier_exposure=, or labels in y), or lower lr.",
                 CollapseWarning,
             )
 
     @torch.no_grad()
     def _spread(self, net: FCDDNet, module: FCDDModule) -> float:
-        """Compute the standard deviation of the scores of some images."""
+        """Compute the standard deviation of the scores of the probe images."""
         was_training = module.training
         probe = self._probe(net.device)
         module.eval()
@@ -122,7 +122,7 @@ class CollapseWatch(Listener):
         return float(spread)
 
     def _probe(self, device: Any) -> torch.Tensor:
-        """Return some normal images, and copies with fixed synthetic anomalies."""
+        """Return some normal images, and copies of them with synthetic anomalies."""
         parts = np.array_split(self.rows, -(-len(self.rows) // 4))
         unit, images = self.data.preprocess.unit, self.data.images
         probe = torch.cat([unit(images.take(part, device)) for part in parts])
@@ -132,10 +132,10 @@ class CollapseWatch(Listener):
 
 
 def _report_interruption(net: Any) -> None:
-    """Report how far training got if it was interrupted within an epoch.
+    """Warn if training was interrupted within an epoch, and discard this epoch.
 
-    skorch treats a KeyboardInterrupt as a request to stop. Callbacks stop a training in
-    the same way, but at the end of an epoch.
+    skorch ends a training on a KeyboardInterrupt. Callbacks raise the same exception to
+    stop a training, but only at the end of an epoch.
     """
     if not net.history or "train_loss" in net.history[-1]:
         return

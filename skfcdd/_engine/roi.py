@@ -1,4 +1,4 @@
-"""The region of interest as a user gives it: a mask, a file or polygons."""
+"""Conversion of the parameter `roi` (a mask, a file or polygons) to a mask."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Points = npt.NDArray[np.float64]
 
 
 def resolve_roi(roi: Any, images: ImageArray) -> Mask | None:
-    """Return the pixels (h, w) of images that count; None if all do.
+    """Return the mask (h, w) of the pixels that count; None if all do.
 
     Parameters
     ----------
     roi : array-like, path or None
-        As for the estimators.
+        Parameter of the estimator.
     images : ImageArray
-        Those of ``fit``. If they are files that are resized as they are read, the
-        region may be given in pixels of the files.
+        Images of ``fit``. If they are files that are resized when read, the region may
+        be in pixels of the files.
 
     Raises
     ------
@@ -38,12 +38,12 @@ def resolve_roi(roi: Any, images: ImageArray) -> Mask | None:
     ImageFileError
         If the file cannot be read as a mask.
     ImageShapeError
-        If a mask has another size than the images.
+        If the size of a mask differs from that of the images.
     TypeError
-        If it is neither a mask nor points.
+        If `roi` is neither a mask nor points.
     ValueError
-        If it holds NaN or other values than a mask, a polygon has fewer than three
-        points, or no pixel is inside.
+        If `roi` contains NaN, a mask contains more than two values, a polygon has fewer
+        than three points, or no pixel is inside.
     """
     if roi is None:
         return None
@@ -73,7 +73,7 @@ def _read(path: Path) -> Mask:
 
 
 class _Frame:
-    """Pixels in which a region is given: of the images, or of files before resizing."""
+    """Pixels in which a region may be specified: of the images or of their files."""
 
     def __init__(self, images: ImageArray) -> None:
         self.size: tuple[int, int] = images.image_shape[:2]
@@ -87,7 +87,7 @@ class _Frame:
         Raises
         ------
         ImageShapeError
-            If it neither has that size, nor that of the files.
+            If the mask has neither that size nor that of the files.
         """
         if mask.shape == self.size:
             return mask
@@ -96,13 +96,13 @@ class _Frame:
         of_files = ""
         if self.sizes != {self.size}:
             of_files = (
-                f", or {next(iter(self.sizes))} as the files have"
+                f" or {next(iter(self.sizes))}, the size of the files"
                 if len(self.sizes) == 1
                 else " (the files have several sizes)"
             )
         raise ImageShapeError(
             f"{name} has the shape {mask.shape}, but the images have (h, w) = "
-            f"{self.size}. Pass a mask of {self.size}{of_files}."
+            f"{self.size}. Pass a mask of shape {self.size}{of_files}."
         )
 
     def drawn(self, polygons: list[Points]) -> Mask:
@@ -115,9 +115,10 @@ class _Frame:
         """
         if len(self.sizes) > 1:
             raise ValueError(
-                f"roi= gives points in pixels, but the files have {len(self.sizes)} "
-                f"sizes, such as {sorted(self.sizes)[:2]}. Pass a mask of the size "
-                f"(h, w) = {self.size} to which they are resized."
+                f"roi= contains points in pixels of the files, but these have "
+                f"{len(self.sizes)} sizes, such as {sorted(self.sizes)[:2]}. Pass a "
+                f"mask of shape (h, w) = {self.size}, the size to which they are "
+                "resized."
             )
         (size,) = self.sizes
         whole = np.zeros(size, dtype=bool)
@@ -126,7 +127,7 @@ class _Frame:
         return self._scaled(whole)
 
     def _scaled(self, mask: Mask) -> Mask:
-        """Resize a mask by nearest neighbours, as the files are resized and padded."""
+        """Resize a mask by nearest neighbours and pad it, as is done with the files."""
         if self.files is None or mask.shape == self.size:
             return mask
         h, w = self.files._inner(0)
@@ -141,14 +142,14 @@ class _Frame:
 
 
 def _mask(roi: Any) -> Mask:
-    """Return an array of two values as a mask (h, w)."""
+    """Validate an array of two values, and return it as a mask (h, w)."""
     try:
         array = np.asarray(roi)
     except ValueError:
         array = np.empty(0, dtype=object)
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise TypeError(
-            f"roi must be a mask of shape (h, w), the path to one, a polygon of "
+            f"roi must be a mask of shape (h, w), the path of one, a polygon of "
             f"points (x, y), or a list of polygons. Got {type(roi).__name__} of shape "
             f"{array.shape} and dtype {array.dtype}."
         )
@@ -160,21 +161,21 @@ def _mask(roi: Any) -> Mask:
     top = array.max(initial=0)
     if not np.isin(array, (0, top)).all() or top not in (0, 1, 255):
         raise ValueError(
-            f"roi must hold 1 (or 255) for pixels that count and 0 for all others. Got "
+            f"roi must be 1 (or 255) for pixels that count and 0 for all others. Got "
             f"{np.unique(array)[:10].tolist()}."
         )
     return array != 0
 
 
 def _polygons(roi: Any, size: tuple[int, int]) -> list[Points] | None:
-    """Return the polygons that are meant; None if it is a mask.
+    """Return `roi` as a list of polygons; None if it is a mask.
 
-    An array is a mask if it is one of booleans, or has the size of the images.
+    An array is a mask if it is boolean, or has the size of the images.
 
     Raises
     ------
     ValueError
-        If a polygon has fewer than three points, or they are not finite.
+        If a polygon has fewer than three points, or some that are not finite.
     """
     whole = _numbers(roi)
     if whole is not None and (whole.dtype == bool or whole.shape == size):
@@ -203,7 +204,7 @@ def _numbers(values: Any) -> npt.NDArray[Any] | None:
 
 
 def draw_polygon(points: Points, size: tuple[int, int]) -> Mask:
-    """Return the pixels (h, w) whose centre is inside a polygon.
+    """Return the mask (h, w) of pixels whose centre is inside a polygon.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Settings of one call of ``fit``, frozen."""
+"""Frozen settings of a call of ``fit``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skfcdd.objectives import OBJECTIVES, resolve_objective
 
 __all__ = ["NetworkSettings", "Settings"]
 
-# Arguments of skorch.NeuralNet that are parameters of the estimators too.
+# Arguments of skorch.NeuralNet that are also parameters of the estimators.
 _SHARED = (
     "batch_size",
     "callbacks",
@@ -34,7 +34,7 @@ _SHARED = (
     "pixel_loss",
     "verbose",
 )
-# Arguments of skorch.NeuralNet that the estimators decide on.
+# Arguments of skorch.NeuralNet that the estimators set themselves.
 _OWN = (
     "module",
     "criterion",
@@ -46,19 +46,18 @@ _OWN = (
     "warm_start",
 )
 
-# Networks that are trained for fewer epochs still change too much from one fold to the
-# next: their scores vary less than those of the final one. On generated surfaces of 32
-# pixels, 15 epochs gave 17 to 31 % of false alarms where 5 % were requested, 25 epochs
-# 2 to 18 %, and 40 epochs 3 to 5 %.
+# Minimum number of epochs for out-of-fold scores. After fewer epochs, networks still
+# differ too much between folds, and their scores vary less than those of the final
+# network. On generated surfaces of 32 x 32 pixels, with 5 % of false alarms requested,
+# 15 epochs led to 17 to 31 %, 25 epochs to 2 to 18 %, and 40 epochs to 3 to 5 %.
 LEAST_EPOCHS = 40
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Settings that determine a network, in ``fit`` and when it is loaded.
+    """Settings that determine a network, in ``fit`` and when a model is loaded.
 
-    The names are those of the parameters of the estimators; `resize` is resolved to
-    (h, w) or None.
+    They are parameters of the estimators, with `resize` resolved to (h, w) or None.
     """
 
     backbone: Any
@@ -72,14 +71,14 @@ class NetworkSettings:
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> NetworkSettings:
-        """The settings among the parameters of an estimator."""
+        """Select the network settings from the parameters of an estimator."""
         chosen = {field.name: params[field.name] for field in fields(cls)}
         return cls(**chosen | {"resize": resolve_size(params["resize"])})
 
     def resolved(self, image_shape: tuple[int, int, int]) -> NetworkSettings:
         """Return the settings with "auto" resolved, except for `frozen`.
 
-        For images (h, w, c) as they are given.
+        `image_shape` (h, w, c) is the shape of images before resizing.
         """
         h, w = self.resize or image_shape[:2]
         shape = (h, w, image_shape[2])
@@ -88,7 +87,7 @@ class NetworkSettings:
 
     @property
     def backbone_name(self) -> str:
-        """Name of the backbone, or of its class if it is a custom one."""
+        """Name of the backbone; for a custom one, that of its function or class."""
         if isinstance(self.backbone, str):
             return self.backbone
         own = self.backbone
@@ -111,24 +110,25 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that training reads. Nothing below it sees an estimator.
+    """All settings of a training, which does not access the estimator itself.
 
-    Most names are those of the parameters of the estimators.
+    Those that are not listed here are parameters of the estimators.
 
     Parameters
     ----------
     network : NetworkSettings
     skorch_params : dict
-        Arguments of `skorch.NeuralNet` for which the estimators have no parameter.
-        All others have taken the place of the parameter of their name.
+        Arguments of `skorch.NeuralNet` for which the estimators have no parameter. The
+        others have replaced the parameters of the same name.
     params : dict
-        All parameters, to tell this training from others.
+        All parameters, to identify the training in a checkpoint.
     memory_bank : MemoryBank, "auto" or None
-        "auto" takes one if the network has stages for it.
+        "auto" uses one if the network has suitable stages.
     roi : ndarray of shape (h, w), bool, or None
-        The pixels that count. Before :meth:`for_region`, as the estimator was given it.
+        Mask of the pixels that count. Until :meth:`for_region` is called, it is the
+        parameter of the estimator.
     head_factor : float, default=1.0
-        Factor by which the learning rate of the head is higher than that of the stages.
+        Learning rate of the head, relative to that of the stages.
     lr_few : float, default=None
         Learning rate for few normal images. None uses `lr`.
     """
@@ -178,15 +178,15 @@ class Settings:
         params : mapping
             Parameters from ``get_params``.
         constraints : mapping
-            scikit-learn's constraints of them, for those in `skorch_params`.
+            scikit-learn constraints of the parameters, applied to `skorch_params`.
         owner : str
             Name of the estimator, for messages.
 
         Raises
         ------
         ValueError
-            If `skorch_params` has arguments that the estimators decide on, or values
-            that the parameter of the same name may not have.
+            If `skorch_params` contains arguments that the estimators set themselves, or
+            invalid values of their parameters.
         """
         given = dict(params["skorch_params"] or {})
         _refuse_own(given)
@@ -224,7 +224,7 @@ class Settings:
             if not spatial:
                 raise ValueError(
                     f"Got memory_bank={bank} with loss={network.loss!r}, which has no "
-                    "anomaly map to which a memory bank could add. Set "
+                    "anomaly map to which the map of a memory bank could be added. Set "
                     "memory_bank=None, or use an objective with a map."
                 )
         return replace(
@@ -238,9 +238,9 @@ class Settings:
         )
 
     def for_rows(self, n_normal: int) -> Settings:
-        """Return the settings with the proportion held out of `n_normal` normal images.
+        """Return the settings with "auto" resolved in `validation_fraction`.
 
-        `validation_fraction` is None if they are scored out of fold instead.
+        It is None if all normal images are scored out of fold instead.
         """
         asked: Any = self.validation_fraction
         short = not isinstance(self.max_epochs, str) and self.max_epochs < LEAST_EPOCHS
@@ -254,11 +254,11 @@ class Settings:
         return replace(self, lr=self.lr_few) if few else self
 
     def for_region(self, roi: npt.NDArray[np.bool_] | None) -> Settings:
-        """Return the settings with the pixels (h, w) that count."""
+        """Return the settings with the mask (h, w) of the pixels that count."""
         return replace(self, roi=roi, params={**self.params, "roi": roi})
 
     def with_device(self, device: str) -> Settings:
-        """The same settings on another device."""
+        """Return the settings with another device."""
         return replace(self, device=device)
 
 

@@ -1,4 +1,4 @@
-"""Rows that are trained on, and rows that are held out."""
+"""Split of the images into rows to train on and rows to hold out."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ Rows = npt.NDArray[np.intp]
 
 # Anomalies are also held out if there are at least this many of them.
 _MIN_ANOMALIES_TO_SPLIT = 10
-# "auto" holds out this share of as many normal images or more, and no fewer than it
-# assumes for 5 % of false alarms.
+# "auto" holds out this fraction of the normal images, and at least this many: the
+# smallest number that allows a threshold with 5 % of false alarms.
 _SHARE, _LEAST = 0.1, 20
-# With fewer normal images, scarcity decides on how to train and to calibrate.
+# With fewer normal images, "auto" augments them and calibrates on out-of-fold scores.
 MANY_IMAGES = 100
 
 
 def resolve_validation(
     fraction: float | str, n_normal: int, *, once: bool
 ) -> float | None:
-    """The share of normal images to hold out; None to score all of them out of fold.
+    """Return the fraction of normal images to hold out; None for out-of-fold scores.
 
     Parameters
     ----------
     fraction : float or "auto"
     n_normal : int
+        Number of normal images.
     once : bool
-        Whether there can be one training only.
+        Whether only a single training is possible.
     """
     if not isinstance(fraction, str):
         return float(fraction)
@@ -45,25 +46,25 @@ def _nothing() -> npt.NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class UsedImages:
-    """Images that a network knows, by their digests: none of them may calibrate it.
+    """Digests of the images that a network knows, and that cannot calibrate it.
 
     Parameters
     ----------
     trained : ndarray of uint64
-        Images that were trained on.
+        Digests of the images that were trained on.
     selected : ndarray of uint64
-        Images used for early stopping.
+        Digests of the images used for early stopping.
     """
 
     trained: npt.NDArray[np.uint64] = field(default_factory=_nothing)
     selected: npt.NDArray[np.uint64] = field(default_factory=_nothing)
 
     def known(self, digests: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        """Which of some images the network knows."""
+        """Return which of the images with these digests the network knows."""
         return np.isin(digests, self.trained) | np.isin(digests, self.selected)
 
     def joined(self, split: Split, digests: npt.NDArray[np.uint64]) -> UsedImages:
-        """Union of these images and the training images of a split."""
+        """Return the union of these images and the training images of a split."""
         trained = np.concatenate([split.normal, split.anomalous])
         selected = np.concatenate([split.stop_normal, split.stop_anomalous])
         return UsedImages(
@@ -79,12 +80,12 @@ class Split:
     Parameters
     ----------
     normal, anomalous : ndarray of int
-        To train on.
+        Rows to train on.
     held_normal, held_anomalous : ndarray of int
-        Held out to set the threshold.
+        Rows held out to set the threshold.
     stop_normal, stop_anomalous : ndarray of int
-        Held out to stop early. Images used for model selection cannot calibrate the
-        threshold.
+        Rows held out for early stopping. Images used for model selection cannot also
+        calibrate the threshold.
     """
 
     normal: Rows
@@ -107,9 +108,7 @@ class Split:
         kept: npt.NDArray[np.bool_] | None = None,
         together: Rows | None = None,
     ) -> Split:
-        """Hold out a share of the normal images, at least one, and of the anomalies.
-
-        As many again to stop early, where that is wanted.
+        """Hold out a fraction of the normal images, at least one, and of the anomalies.
 
         Parameters
         ----------
@@ -117,14 +116,15 @@ class Split:
         fraction : float
         rng : RandomState
         stop_early : bool, default=False
+            Whether to hold out as many images again for early stopping.
         digests : ndarray of shape (n,), uint64, default=None
-            Hashes of the images: copies of an image stay together.
+            Digests of the images; copies of an image have the same digest.
         used : UsedImages, default=None
-            What an earlier training used, which is never held out again.
+            Images used by an earlier training, which are never held out.
         kept : ndarray of shape (n,), bool, default=None
-            Which images play a part. None means all.
+            Which images to use. None means all.
         together : ndarray of shape (n,), int, default=None
-            Equal for images that stay together. None takes `digests`.
+            Equal for images that stay together. None uses `digests`.
         """
         if digests is None:
             digests = np.arange(len(anomalous), dtype=np.uint64)
@@ -136,7 +136,7 @@ class Split:
         n_normal = _n_held(len(normal), fraction, stop_early, int(kept.sum()))
         n_bad = round(fraction * len(bad)) * (len(bad) >= _MIN_ANOMALIES_TO_SPLIT)
         apart = digests if together is None else together
-        if len(np.unique(digests[normal])) == 1:  # nothing else could be held out
+        if len(np.unique(digests[normal])) == 1:  # copies of one image must be split
             apart = np.arange(len(anomalous))
         known = used.known(digests), np.isin(digests, used.trained)
         parts = [
@@ -156,15 +156,15 @@ class Split:
     def whole(
         cls, anomalous: npt.NDArray[np.bool_], kept: npt.NDArray[np.bool_]
     ) -> Split:
-        """Train on all images, and hold out all of them from one training or another.
+        """Create the split for out-of-fold scores, with all images in both parts.
 
-        Anomalies only if there are ten or more.
+        Anomalies are held out only if there are ten or more.
 
         Parameters
         ----------
         anomalous : ndarray of shape (n,), bool
         kept : ndarray of shape (n,), bool
-            Which images play a part.
+            Which images to use.
         """
         normal, bad = (np.flatnonzero((anomalous == k) & kept) for k in (0, 1))
         _n_held(len(normal), 0.0, False, int(kept.sum()))
@@ -173,7 +173,7 @@ class Split:
         return cls(normal, bad, normal, dealt, nothing, nothing)
 
     def without(self, normal: Rows, anomalous: Rows) -> Split:
-        """Hold out these images, and train on all others that are trained on."""
+        """Return a split that holds out the given images and trains on the rest."""
         return replace(
             self,
             normal=np.setdiff1d(self.normal, normal),
@@ -184,7 +184,7 @@ class Split:
 
 
 def _n_held(n: int, fraction: float, stop_early: bool, n_samples: int) -> int:
-    """Number of normal images to hold out for the threshold.
+    """Return the number of normal images to hold out for the threshold.
 
     Raises
     ------
@@ -217,9 +217,9 @@ def _part(
     *,
     least: int,
 ) -> tuple[Rows, Rows, Rows]:
-    """Rows that are held out, that stop training early, and that are trained on.
+    """Split rows into those to hold out, to use for early stopping, and to train on.
 
-    `known` marks the images known to the network, and those it was trained on.
+    `known` has masks of the images known to the network and of those it was trained on.
     """
     held = _first(rows[~known[0][rows]], n_held, apart)
     if len(held) < least:
@@ -240,7 +240,7 @@ def _part(
 
 
 def _first(rows: Rows, count: int, apart: Rows | npt.NDArray[np.uint64]) -> Rows:
-    """The first `count` rows, or some more: what belongs together stays together."""
+    """Return the first `count` rows, and the rest of their groups."""
     _, first, image, sizes = np.unique(
         apart[rows], return_index=True, return_inverse=True, return_counts=True
     )

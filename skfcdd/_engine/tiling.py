@@ -1,4 +1,4 @@
-"""Images of any size: the anomaly map by tiles, and the heatmap by bands."""
+"""Heatmaps of large images: the anomaly map in tiles, and the heatmap in bands."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from skfcdd.exceptions import ImageShapeError
 
 __all__ = ["explain_large"]
 
-# Shifts, in cells, tried to find the period of a network.
+# Candidates for the period of a network, in cells.
 _PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
 def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> Any:
-    """Explain a large image, see :meth:`skfcdd._base.BaseFCDD.explain_large`."""
+    """Explain a large image; see :meth:`skfcdd._base.BaseFCDD.explain_large`."""
     _check_can_tile(model, tile_size)
     source = _check_image(model, image)
     h, w, _ = source.image_shape
     if model.roi is not None and (h, w) != model.image_size:
         raise ImageShapeError(
             f"roi= refers to pixels of images of size {model.image_size}, and its "
-            f"position in an image of size {(h, w)} is unknown. Use an image of that "
-            "size, or fit without roi."
+            f"position in an image of size {(h, w)} is unknown. Use images of size "
+            f"{model.image_size}, or fit without roi."
         )
     heatmap = np.empty((h, w), dtype=np.float32) if out is None else out
     check_out(heatmap, (h, w))
@@ -98,7 +98,7 @@ def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
 
 
 def _check_image(model: FittedModel, image: Any) -> ImageArray:
-    """Validate the image as a batch of one, without keeping the values read."""
+    """Validate the image, and return it as a batch of one that is read lazily."""
     array = image if is_lazy(image) else np.asanyarray(image)
     n_channels = model.images.shape[2]
     first = model.images.channels == "first" and array.ndim == 3
@@ -114,14 +114,14 @@ def _check_image(model: FittedModel, image: Any) -> ImageArray:
     if any(n < r for n, r in zip(source.image_shape[:2], least, strict=True)):
         raise ImageShapeError(
             f"The image of {source.image_shape[:2]} pixels is smaller than the "
-            f"receptive field of a cell, {least}."
+            f"receptive field of a cell, {least}. Use a larger image."
         )
     model.warn_about_range(ImageArray(array, known_limits=ends))
     return source
 
 
 class _OneImage:
-    """An image as a batch of one, read window by window."""
+    """Image as a batch of one, read window by window."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -131,7 +131,7 @@ class _OneImage:
     def window(
         self, rows: slice, columns: slice, channels_first: bool
     ) -> npt.NDArray[Any]:
-        """Return a batch of one window."""
+        """Return a window of the image as a batch of one."""
         if channels_first:
             return np.asarray(self.array[:, rows, columns])[None]
         part = np.asarray(self.array[rows, columns])
@@ -139,7 +139,7 @@ class _OneImage:
 
 
 class _Tiles:
-    """Compute the anomaly map of an image tile by tile.
+    """Computation of the anomaly map of an image, tile by tile.
 
     A tile is a window that starts at a multiple of the network's period, so that its
     cells have the same positions as in the whole image. It has a margin of one
@@ -152,7 +152,7 @@ class _Tiles:
         self.module = model.fast.eval()
         self.source = source
         memory = self.module.memory
-        # The evidence of the whole image is known once all tiles have been seen.
+        # The image-level evidence is known only after the last tile.
         self.tally = Tally(memory) if memory is not None and memory.whole else None
         field = fitted_field(model)
         self.strides = [round(j) for j in field.stride]
@@ -170,15 +170,15 @@ class _Tiles:
         self.normalize = self._normalizer()
 
     def _period(self, model: FittedModel) -> int:
-        """Find the shift, in cells, by which a window gives the same cells.
+        """Find the smallest window shift, in cells, that preserves the cell values.
 
-        More than one if coarser maps are upsampled to the size of finer ones. It is
-        found by shifting windows.
+        It is more than one cell if coarser maps are upsampled to the size of finer
+        ones, and is determined by experiment.
 
         Raises
         ------
         ValueError
-            If there is none, or the image does not end at a multiple of it.
+            If there is no such shift, or the image size is not a multiple of it.
         """
         if len(getattr(self.module.backbone, "taken", ())) == 1:
             return 1 if model.memory is None else model.memory.period
@@ -196,7 +196,7 @@ class _Tiles:
         return period
 
     def anomaly_map(self) -> npt.NDArray[np.float32]:
-        """Compute the cells (u, v) of the whole image."""
+        """Compute the anomaly map (u, v) of the whole image."""
         cells: npt.NDArray[np.float32] = np.concatenate(
             [
                 np.concatenate([self._core(y, x) for x in self._windows(1)], axis=1)
@@ -212,12 +212,12 @@ class _Tiles:
         n_pixels = self.source.image_shape[axis]
         core, margin = self.cores[axis], self.margins[axis]
         stride = self.strides[axis]
-        # In some networks, padding depends on the size, but positions agree in sizes
-        # that leave the same remainder.
+        # In some networks, padding depends on the size of the input, but cells have the
+        # same positions in all sizes that leave the same remainder.
         rest = n_pixels % (stride * self.period)
         first = 0
         while first * stride < n_pixels:
-            # The remainder after the last core is added to it.
+            # The last core includes the remainder.
             end = (first + core + margin) * stride + rest
             last = end >= n_pixels
             start = max(0, first - margin)
@@ -241,10 +241,10 @@ class _Tiles:
         return core
 
     def _map(self, images: Tensor, *core: slice) -> Tensor:
-        """Compute cells (n, u, v) of normalised images (n, c, h, w).
+        """Compute anomaly maps (n, u, v) of normalised images (n, c, h, w).
 
-        If the cells of a core are named, the evidence of the whole image is left out,
-        and what they contribute to it is added to the tally.
+        If `core`, the rows and columns of a tile's core, is passed, the image-level
+        evidence is omitted, and the features of the core are added to its tally.
         """
         images = images.contiguous(memory_format=torch.channels_last)
         with undisturbed(self.module, self.net.device):
@@ -267,7 +267,7 @@ class _Tiles:
         return torch.where(preprocess.roi.seen[rows, columns], unit, self.level)
 
     def _mean_inside(self) -> Tensor | None:
-        """Compute the mean (c, 1, 1) of the pixels that count; None if all do."""
+        """Compute the mean (c, 1, 1) over the region of interest; None without one."""
         preprocess = self.module.preprocess
         if preprocess.roi is None:
             return None
@@ -287,7 +287,7 @@ class _Tiles:
         return [slice(y, min(y + BAND, h)) for y in range(0, h, BAND)]
 
     def _normalizer(self) -> Callable[[Tensor], Tensor]:
-        """Return the function that normalises windows like the whole image."""
+        """Return a function that normalises windows by the statistics of the image."""
         preprocess = self.module.preprocess
         light = preprocess.light
         if not preprocess.contrast and light is None:
@@ -315,11 +315,11 @@ def _find_period(
     strides: list[int],
     margins: list[int],
 ) -> int:
-    """Find the smallest of `_PERIODS` by which a window of noise may be shifted."""
+    """Find the smallest of `_PERIODS` for which shifted noise yields equal cells."""
     preprocess = model.module.preprocess
     generator = torch.Generator().manual_seed(0)
     for period in _PERIODS:
-        # Several periods, so that networks without padding have some inner cells.
+        # Several periods, so that inner cells remain even without padding.
         n_cells = [(3 * m // period + 3) * period for m in margins]
         size = [n * j for n, j in zip(n_cells, strides, strict=True)]
         noise = torch.rand(1, model.images.shape[2], *size, generator=generator)

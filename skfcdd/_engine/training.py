@@ -48,7 +48,8 @@ __all__ = ["Trained", "train"]
 
 Digests = npt.NDArray[np.uint64]
 
-# Above this share of both sides of an image, a cell sees nearly everything.
+# A receptive field that exceeds this fraction of both sides of an image covers nearly
+# all of it.
 _BLURRING_SHARE = 0.9
 
 
@@ -68,7 +69,7 @@ class Trained:
     used : UsedImages
         All images that the network has seen in training, this one or earlier ones.
     recollection : Recollection or None
-        Memory of the normal images, whose units are not yet known.
+        Memory bank that has yet to be scaled to the units of the FCDD map.
     """
 
     net: FCDDNet
@@ -81,16 +82,16 @@ class Trained:
     def model(
         self, blank: FittedModel, previous: FittedModel | None, images: ImageArray
     ) -> FittedModel:
-        """The fitted model, without a threshold yet.
+        """Create the fitted model, which does not have a threshold yet.
 
         Parameters
         ----------
         blank : FittedModel
-            Facts known before training.
+            Model with everything that is known before training.
         images : ImageArray
             Images of ``fit``.
         previous : FittedModel or None
-            What training went on from.
+            Model from which training continued.
         """
         net = self.net
         earlier: tuple[dict[str, Any], ...] = ()
@@ -99,7 +100,7 @@ class Trained:
             resumed = net.n_done_ > 0 and previous.runner.interrupted_
             earlier = previous.history[: previous.n_earlier if resumed else None]
         runner: Any = net
-        if unwrapped(net) is not net.module_:  # it is still one of several processes
+        if unwrapped(net) is not net.module_:  # still wrapped for distributed training
             size = net.batch_size
             runner = FixedRunner(unwrapped(net), net.device, net.precision, size)
         model = replace(
@@ -133,16 +134,15 @@ def train(
     images : ImageArray
         Normal images and anomalies.
     targets : Targets
-        Which are anomalies, and their masks.
+        Labels, masks, groups and weights of the images.
     previous : FittedModel, default=None
-        Model to continue training from.
-    prepare : callable, default=nothing
-        Called before any training, with the split, its seed and the hashes of the
-        images.
-    listeners : callable, default=none
-        Makes callbacks that follow the training.
+        Model from which to continue training.
+    prepare : callable, optional
+        Called before training, with the split, its seed and the digests of the images.
+    listeners : callable, optional
+        Takes the `Trained` object of this run, and returns callbacks that follow it.
     given : (Split, ndarray of uint64), default=None
-        What to train on, and the hashes of the images. None draws a split.
+        Split to use, and the digests of the images. None draws a split.
 
     Returns
     -------
@@ -192,7 +192,7 @@ def train(
         )
         data.alter = make_alteration(settings, data)
         net = _net(settings, module, data, split, precision, targets.class_weight)
-        # Most objectives look at nothing, which spares a pass over the images.
+        # Most objectives do not override `start`, and need no pass over the images.
         if previous is None and type(module.objective).start is not Objective.start:
             _start_objective(module, data, settings)
         net.begun_ = begun
@@ -246,7 +246,7 @@ def _begun(previous: FittedModel | None) -> str:
 
 
 def _join_processes(seeds: list[int], settings: Settings) -> tuple[list[int], Settings]:
-    """Seeds that all processes share, and the device of this one."""
+    """Return the seeds that all processes share, and settings with the local device."""
     try:
         from skfcdd._engine.distributed import own_device, shared_seeds
     except ImportError as error:
@@ -316,7 +316,7 @@ def _net(
     precision: str,
     class_weight: tuple[float, float] | None,
 ) -> FCDDNet:
-    """The net, with a validation set where training may stop early."""
+    """Create the net, with a validation set if training may stop early."""
     validation = None
     if settings.early_stopping:
         validation = replace(
@@ -342,7 +342,7 @@ def _net(
 def _start_objective(
     module: FCDDModule, data: TrainingData, settings: Settings
 ) -> None:
-    """Let the objective look at the features of some normal images."""
+    """Initialise the objective with the features of some normal images."""
     module.eval()
     size, device = settings.batch_size, settings.device
     rows = data.normal[:: max(1, len(data.normal) // (4 * size))]

@@ -1,4 +1,4 @@
-"""Evidence of the whole image: how far its mean features are from normal ones."""
+"""Image-level evidence: dissimilarity of mean features from those of normal images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["MOST_IMAGES", "Tally", "WholeImage", "learn_whole_image"]
 
 Means = npt.NDArray[np.float64]
 
-# Maximum number of images that are compared: training takes quadratic time.
+# Maximum number of images to fit to, because the fit takes quadratic time.
 MOST_IMAGES = 2000
-# Fraction of the normal images that may lie outside of the learnt region.
+# Fraction of the normal images that may be outside of the learned region.
 _NU = 0.1
-# Images whose similarity exceeds the mean of normal ones by at least this many standard
-# deviations count as equally normal: it keeps the map from becoming negative.
+# The dissimilarity is 0 if the similarity exceeds the mean of normal images by this
+# many standard deviations or more, which keeps the map from becoming negative.
 _MARGIN = 1.0
 
 
@@ -30,20 +30,21 @@ class WholeImage(nn.Module):
     """Dissimilarity of the mean features of an image from those of normal images.
 
     The decision function of a one-class support vector machine (Schölkopf et al., 2001)
-    with a Gaussian kernel, reversed and limited to at least 0. Its standard deviation
-    on normal images that the machine was not fitted to is 1. It is bounded from above,
-    so that it decides on close calls, but never hides where a defect is.
+    with a Gaussian kernel, negated and clipped at 0. Before clipping, its standard
+    deviation on normal images that the machine was not fitted to is 1. It is bounded
+    from above, so that it can tip a close decision, but not outweigh a clear defect.
 
     Parameters
     ----------
     center, scale : Tensor of shape (d,)
-        Features are standardised by these, with the width of the kernel included.
+        Features are standardised by subtracting `center` and multiplying by `scale`,
+        which includes the width of the kernel.
     support : Tensor of shape (m, d)
         The standardised support vectors.
     dual : Tensor of shape (m,)
         Their coefficients.
     top : Tensor of shape ()
-        Similarity from which an image is as normal as can be.
+        Similarity at and above which the dissimilarity is 0.
     """
 
     center: Tensor
@@ -63,7 +64,7 @@ class WholeImage(nn.Module):
         self.register_buffer("top", top)
 
     def forward(self, means: Tensor) -> Tensor:
-        """Dissimilarity (n,) of mean features (n, d), at least 0."""
+        """Compute the dissimilarity (n,) of mean features (n, d), at least 0."""
         standard = (means - self.center) * self.scale
         squares = (
             standard.square().sum(dim=1, keepdim=True)
@@ -75,12 +76,12 @@ class WholeImage(nn.Module):
 
 
 class Tally:
-    """Mean features of an image that is processed in tiles.
+    """Running sums of the features of an image that is processed in tiles.
 
     Parameters
     ----------
     memory : NormalMemory
-        Which compares whole images.
+        Memory bank with image-level evidence.
     """
 
     def __init__(self, memory: Any) -> None:
@@ -90,14 +91,15 @@ class Tally:
         self.counts = [0] * len(self.factors)
 
     def add(self, maps: list[Tensor], rows: slice, columns: slice) -> None:
-        """Add the cells at some rows and columns of FCDD's map.
+        """Add the features of some cells of a tile.
 
         Parameters
         ----------
         maps : list of Tensor of shape (1, d, u, v)
-            The outputs of the stages for a tile.
+            The stage outputs for the tile.
         rows, columns : slice
-            They begin and end at multiples of the factors between the stages.
+            Cells to add, on the grid of the FCDD map. Start and stop are multiples of
+            the upsampling factors of all stages.
         """
         for k, (stage, factors) in enumerate(zip(maps, self.factors, strict=True)):
             own = [
@@ -108,14 +110,14 @@ class Tally:
             self.counts[k] += part[0].numel()
 
     def global_part(self) -> float:
-        """Evidence of the whole image, added to each cell of the map."""
+        """Return the image-level evidence, which is added to all cells of the map."""
         pairs = zip(self.sums, self.counts, strict=True)
         means = torch.cat([total / count for total, count in pairs])
         return float(self.memory.global_part(means[None]))
 
 
 def _coarse(cells: slice, factor: float) -> slice:
-    """The cells of a coarser stage at the same place."""
+    """Return the cells of a coarser stage that cover the same part of the image."""
     step = round(factor)
     stop = None if cells.stop is None else cells.stop // step
     return slice(cells.start // step, stop)
@@ -128,18 +130,20 @@ def learn_whole_image(
     *,
     groups: npt.NDArray[np.intp] | None = None,
 ) -> WholeImage:
-    """Fit to the mean features (n, d) of at least 2 normal images.
+    """Fit a one-class support vector machine to the mean features of normal images.
 
     Parameters
     ----------
     means : ndarray of shape (n, d)
+        Mean features of at least 2 images.
     dtype : torch.dtype
-        Of the result.
+        Type of the resulting tensors.
     previous : WholeImage, default=None
-        Result of the training that is continued: its support vectors stand for the
-        images seen then.
+        Result of the training that is continued; its support vectors represent the
+        earlier images.
     groups : ndarray of shape (n,), int, default=None
-        Equal for images that belong together; at least 2 groups. None if none do.
+        Equal for images that belong together, which are held out together; at least 2
+        groups. None treats every image as a group.
     """
     n, d = means.shape
     if previous is None:
@@ -171,7 +175,7 @@ def learn_whole_image(
 
 
 def _folds(groups: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.bool_]]:
-    """Yield the rows of up to 5 folds of whole groups."""
+    """Yield masks of the images held out by up to 5 folds, without splitting groups."""
     names = np.unique(groups)
     folds = KFold(min(5, len(names)), shuffle=True, random_state=0)
     for _, rest in folds.split(names):
@@ -183,6 +187,9 @@ def _fitted(standard: Means) -> OneClassSVM:
 
 
 def _similarity(machine: OneClassSVM, standard: Means) -> Means:
-    """Weighted mean of the kernel, from 0 to 1; its sum grows with the images."""
+    """Return the weighted mean (n,) of the kernel over support vectors, from 0 to 1.
+
+    ``score_samples`` returns the sum, which grows with the number of images.
+    """
     found: Means = machine.score_samples(standard) / machine.dual_coef_.sum()
     return found

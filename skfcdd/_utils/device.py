@@ -1,4 +1,4 @@
-"""Device and precision of networks, and recovery from a lack of memory."""
+"""Device and precision of networks, and recovery if memory runs out."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ T = TypeVar("T")
 
 PRECISIONS = ("auto", "float64", "float32", "bfloat16", "mixed")
 
-# Images of fewer pixels are tiny.
+# Images of fewer pixels are tiny: rows of a table, for example.
 _TINY = 24 * 24
 
 
 def resolve_device(device: str) -> str:
-    """The device that `device` names, after a look whether it is there.
+    """Resolve "auto", and check that the device is available.
 
     Raises
     ------
     ValueError
-        If it is not.
+        If the device is not available.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         named = torch.device(device)
-    except RuntimeError as error:  # which lists all that any machine might have
+    except RuntimeError as error:  # its message lists every device type of torch
         raise ValueError(
             f"Got device={device!r}, but there is no such device. Use 'auto', 'cpu', "
             "or a GPU, such as 'cuda' or 'cuda:1'."
@@ -58,17 +58,17 @@ def resolve_device(device: str) -> str:
 def resolve_precision(
     precision: str, device: str, n_pixels: int, *, apart: bool = False
 ) -> str:
-    """The precision for training on `device` with images of `n_pixels` pixels.
+    """Return the precision for training on `device` with images of `n_pixels` pixels.
 
-    "auto" uses float64 for tiny images (rows of a table, say), for which it costs
+    "auto" uses float64 for tiny images, such as rows of a table, for which it costs
     nothing and makes scores independent of the batch they are computed in; otherwise
-    bfloat16 if the hardware supports it natively, and else float32. If the trained
-    layers of a network are faster in float32 than in bfloat16 on a CPU (`apart`),
-    "mixed" is used: frozen layers in bfloat16 and the others in float32.
+    bfloat16 if the hardware supports it natively, and float32 if it does not. If the
+    trained layers of a network are faster in float32 than in bfloat16 on a CPU
+    (`apart`), "mixed" replaces bfloat16: it uses bfloat16 for frozen layers only.
     """
     if precision != "auto":
         return precision
-    if n_pixels < _TINY and torch.device(device).type != "mps":  # has no float64
+    if n_pixels < _TINY and torch.device(device).type != "mps":  # mps has no float64
         return "float64"
     if torch.device(device).type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
@@ -81,7 +81,7 @@ def resolve_precision(
 
 
 def lowered(precision: str, device: torch.device | str) -> torch.autocast:
-    """Context in which a backbone computes in bfloat16, if that is the `precision`."""
+    """Return a context that computes in bfloat16, if that is the `precision`."""
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")
 
@@ -89,7 +89,7 @@ def lowered(precision: str, device: torch.device | str) -> torch.autocast:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory is exhausted.
 
-    On the CPU, only the message of torch shows this.
+    On the CPU, torch raises a plain RuntimeError, which only its message identifies.
     """
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
@@ -117,9 +117,10 @@ def in_parts(
     compute: Callable[[slice], T],
     what: str = "image(s)",
 ) -> Iterator[tuple[slice, T]]:
-    """Yield slices of 0 to `n` of `size` each, with the result of `compute`.
+    """Yield slices of length `size` that cover ``range(n)``, and `compute` of each.
 
-    Where memory ends, parts are halved from there on; `what` they are of is reported.
+    If memory runs out, this slice and all later ones are halved; `what` names their
+    elements in the warning.
 
     Warns
     -----
@@ -138,7 +139,7 @@ def in_parts(
             yield place, result
             start = place.stop
             continue
-        # Only now are the results of the computation no longer referenced.
+        # Outside of the handler, results of the failed call are no longer referenced.
         size = (place.stop - place.start + 1) // 2
         if not reported:
             report_smaller_batches(size, device, what)

@@ -32,7 +32,7 @@ def pillow(module: str) -> Any:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that a model is made with."""
+    """Return the versions of the libraries on which a model depends."""
     names = ("skfcdd", "torch", "scikit-learn", "skorch", "numpy")
     versions = {name: metadata.version(name).split("+")[0] for name in names}
     return versions | {"python": platform.python_version()}

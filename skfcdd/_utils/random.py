@@ -1,4 +1,4 @@
-"""torch's global generators: locked during use, and restored afterwards."""
+"""Seeds, and use of torch's global generators without side effects."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _QUIET = {"skfcdd", "timm", "torch", "torchvision"}
 
 
 def _after_fork() -> None:
-    """Reset the lock in a forked process, and limit it to one thread.
+    """Reset the lock in a forked process, and limit the process to one thread.
 
-    A forked process has none of its parent's threads: the one that would release the
-    lock is missing, and OpenMP would wait forever for its threads.
+    A forked process does not have the threads of its parent. The one that would release
+    the lock is missing, and OpenMP would wait forever for its worker threads.
     """
     global _turn
     _turn = threading.RLock()
@@ -49,7 +49,7 @@ def draw_seeds(random_state: Any) -> list[int]:
 def seeded(seed: int | None, device: str) -> Iterator[None]:
     """Seed torch's global generators temporarily, and restore them afterwards.
 
-    Other threads wait. With None, the generators are restored but not seeded.
+    Other threads wait for their turn. With None, the generators are only restored.
     """
     used = torch.device(device)
     devices = [used] if used.type == "cuda" else []
@@ -67,8 +67,8 @@ def seeded(seed: int | None, device: str) -> Iterator[None]:
 def on_host(generator: Generator) -> Generator:
     """Return `generator` if it is on the CPU, otherwise a CPU generator seeded from it.
 
-    For numbers needed in Python: reading them from a device would synchronise its
-    queue. The state of `generator` determines all results.
+    Use it for numbers that are needed in Python, because reading them from a device
+    would synchronise its queue. The state of `generator` determines all of them.
     """
     if generator.device.type == "cpu":
         return generator
@@ -79,10 +79,10 @@ def on_host(generator: Generator) -> Generator:
 
 
 def undisturbed(module: nn.Module, device: str) -> AbstractContextManager[None]:
-    """Evaluate a network without changing the caller's random state.
+    """Return a context for evaluating a network that preserves the random state.
 
     Only networks with third-party code can draw random numbers in evaluation mode; for
-    all others, threads need not wait for each other.
+    all others, the context does nothing, and threads need not wait for each other.
     """
     packages = {type(part).__module__.split(".")[0] for part in module.modules()}
     return nullcontext() if packages <= _QUIET else seeded(None, device)

@@ -26,7 +26,7 @@ except ImportError:
         """Estimator without support for scikit-learn callbacks."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a method in one more frame, like the real decorator, for warnings."""
+        """Wrap a method in one more stack frame, as scikit-learn's decorator does."""
 
         @functools.wraps(method)
         def without_callbacks(*args: Any, **kwargs: Any) -> Any:

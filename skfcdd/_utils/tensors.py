@@ -11,8 +11,8 @@ __all__ = ["moved"]
 def moved(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Gather pixel (rows[i], columns[j]) of each image as pixel (i, j) of the result.
 
-    One axis after the other, whole rows first, which is several times as fast as
-    indexing both at once.
+    It gathers along one axis after the other, whole rows first, which is several times
+    as fast as indexing both at once.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Warnings that point at the code of the user."""
+"""Warnings that point to the user's code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 __all__ = ["silenced", "warn_caller"]
 
 _PACKAGE = str(Path(__file__).parents[1])
-# Modules between the user's code and ours, such as the wrappers of `fit`.
+# Parts of the paths of modules between the user's code and ours, such as wrappers of
+# `fit`.
 _BETWEEN = ("/sklearn/", "/skorch/", "/torch/", "/contextlib.py", "/functools.py")
 
 
@@ -21,9 +22,9 @@ _silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keep our own warnings back, in this thread only.
+    """Suppress the warnings of this package, in this thread only.
 
-    The filters of Python are shared by all threads.
+    Python's own warning filters are shared by all threads.
     """
     token = _silent.set(True)
     try:
