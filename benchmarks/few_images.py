@@ -9,8 +9,8 @@ Writes results/few_images.json.
 
     OMP_NUM_THREADS=1 python benchmarks/few_images.py --draws 0 1 2 3 4
 
-With `--study`, other lengths of training and augmentations are compared by their image
-AUROC, with a tenth held out. Writes results/few_images_study.json.
+With `--study`, other lengths of training, augmentations and learning rates are compared
+by their image AUROC, with a tenth held out. Writes results/few_images_study.json.
 """
 
 from __future__ import annotations
@@ -46,14 +46,22 @@ def draw(tiles: Tiles, n: int, way: str, seed: int) -> np.ndarray:
     return train[:n]
 
 
-# Settings that are compared: number of epochs, and augmentations.
+# Settings that are compared: number of epochs, augmentations and learning rate.
 MOVED = ("shift", "jitter")
 FLIPPED = (*MOVED, "horizontal_flip", "vertical_flip")
 STUDY = {
-    10: [(50, None), (125, MOVED)],
-    20: [(50, None), (84, None), (84, MOVED), (84, FLIPPED), (200, MOVED)],
-    40: [(50, None), (50, MOVED), (100, MOVED)],
-    80: [(50, None), (50, MOVED)],
+    10: [(50, None, 0.004), (125, MOVED, 0.004), (125, MOVED, 0.008)],
+    20: [
+        (50, None, 0.004),
+        (84, None, 0.004),
+        (84, MOVED, 0.002),
+        (84, MOVED, 0.004),
+        (84, MOVED, 0.008),
+        (84, MOVED, 0.016),
+        (84, FLIPPED, 0.008),
+        (200, MOVED, 0.008),
+    ],
+    40: [(50, None, 0.004), (50, MOVED, 0.004), (50, MOVED, 0.008)],
 }
 
 
@@ -62,10 +70,11 @@ def study(tiles: Tiles, n: int, seed: int) -> list[dict]:
     rows, test = draw(tiles, n, "images", seed), tiles["split_tile"] == "test"
     bad = tiles["kind"][test] != "free"
     found = []
-    for epochs, augment in STUDY[n]:
+    for epochs, augment, lr in STUDY[n]:
         model = FCDDClassifier(
             max_epochs=epochs,
             augment=augment,
+            lr=lr,
             validation_fraction=0.1,
             random_state=seed,
         )
@@ -79,6 +88,7 @@ def study(tiles: Tiles, n: int, seed: int) -> list[dict]:
                 "draw": seed,
                 "max_epochs": epochs,
                 "augment": augment,
+                "lr": lr,
                 "image_auroc": round(float(auroc), 4),
                 "cpu_s": round(spent, 1),
             }

@@ -334,25 +334,27 @@ def few_images() -> Rows:
 
 @table
 def few_images_study() -> Rows:
-    """Image AUROC of few images by length of training and augmentation."""
+    """Image AUROC of few images by epochs, augmentation and learning rate."""
     found = read("few_images_study")
     rows = []
     by_setting = _grouped(
-        found, lambda r: (r["n_images"], r["max_epochs"], tuple(r["augment"] or ()))
+        found,
+        lambda r: (r["n_images"], r["max_epochs"], tuple(r["augment"] or ()), r["lr"]),
     )
-    for (n, epochs, augment), runs in by_setting.items():
+    for (n, epochs, augment, lr), runs in by_setting.items():
         rows.append(
             [
                 str(n),
                 str(epochs),
                 ", ".join(augment).replace("_", " ") or "none",
+                str(lr).lstrip("0"),
                 str(len(runs)),
                 share(mean(r["image_auroc"] for r in runs)),
                 f"{mean(r['cpu_s'] for r in runs):.0f} s",
             ]
         )
-    header = ["good images", "epochs", "augmentation", "draws", "image AUROC"]
-    return [[*header, "CPU time"], *rows]
+    header = ["good images", "epochs", "augmentation", "learning rate", "draws"]
+    return [[*header, "image AUROC", "CPU time"], *rows]
 
 
 @table

@@ -161,8 +161,9 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
     optimizer : {"adamw", "adam", "sgd"} or a torch optimizer class, default="adamw"
         Optimizer. "sgd" uses Nesterov momentum 0.9.
     lr : "auto" or float, default="auto"
-        Learning rate, or its maximum if `lr_schedule` is not None. "auto" uses 0.002
-        for pretrained efficientnet_lite0, 1 and 2, and 0.001 otherwise. The layer after
+        Learning rate, or its maximum if `lr_schedule` is not None. "auto" uses 0.004
+        for pretrained efficientnet_lite0, 1 and 2, or 0.008 if there are fewer than 100
+        normal images to train on, and 0.001 for all other networks. The layer after
         such a pretrained network, which is randomly initialised, has ten times this
         learning rate.
     weight_decay : float, default=1e-4

@@ -133,7 +133,7 @@ for _name, _build, _cut, _file in (
 # Found by benchmarks/default_network.py.
 _LITE = Recipe(
     frozen=2,
-    lr=2e-3,
+    lr=4e-3,
     lr_few=8e-3,
     head_factor=10.0,
     pixel_loss=0.2,
