@@ -20,6 +20,7 @@ __all__ = [
     "refuse_container",
 ]
 
+# A table with more columns than this is assumed to contain pixels.
 _NARROW = 64
 
 
@@ -42,15 +43,15 @@ def column_names(X: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def named_columns(estimator: Any, X: Any, *, reset: bool) -> Iterator[None]:
-    """Remember or compare column names, including those scikit-learn does not see.
+    """Record or compare column names, including those that scikit-learn ignores.
 
-    Versions of scikit-learn support different data frames; columns in another order
-    would silently change the scores.
+    Which data frames scikit-learn supports depends on its version. Without this check,
+    columns in a different order would silently change the scores.
 
     Raises
     ------
     ValueError
-        If the names differ from those of ``fit``.
+        If the names differ from those in ``fit``.
     """
     names = column_names(X)
     if not names or not all(isinstance(name, str) for name in names):
@@ -78,7 +79,7 @@ def path_list(X: Any) -> list[str | os.PathLike[str]] | None:
     Parameters
     ----------
     X : object
-        Anything passed to an estimator.
+        Any object passed to an estimator as X.
 
     Returns
     -------
@@ -100,12 +101,12 @@ def _column(X: Any) -> list[Any] | None:
     if isinstance(X, (list, tuple)):
         return list(X) or None
     shape, dtype = getattr(X, "shape", None), getattr(X, "dtype", None)
-    # pandas and polars have several text types, but numbers have a single NumPy type.
+    # pandas and polars have string types of their own; only NumPy types are ruled out.
     if dtype is None or (isinstance(dtype, np.dtype) and dtype.kind not in "UO"):
         return None
     if not isinstance(shape, tuple) or len(shape) != 1 or not hasattr(X, "__iter__"):
         return None
-    # A lazy table does not know its length.
+    # The length of a lazy data frame is unknown.
     return list(X) or None if isinstance(shape[0], int) else None
 
 
@@ -115,9 +116,10 @@ def refuse_container(X: Any) -> None:
     Raises
     ------
     TypeError
-        If X is a mapping, a set, an iterator, or a data set or loader of torch.
+        If X is a mapping, a set, an iterator, or a torch data set or data loader.
     ValueError
-        If X is one path, a column of paths with gaps, or a table with such a column.
+        If X is a single path, a sequence in which only some rows are paths, or a table
+        with a column of strings.
     """
     if isinstance(X, (str, os.PathLike)):
         raise ValueError(
@@ -153,11 +155,11 @@ def _refuse_gaps(X: Any) -> None:
     if any(is_text) and not all(is_text):
         row = is_text.index(False)
         raise ValueError(
-            f"X holds paths, but {(_column(X) or [])[row]!r} in row {row}. Every row "
-            "must be the path of an image."
+            f"X contains paths, but row {row} is {(_column(X) or [])[row]!r}. Every "
+            "row must be the path of an image."
         )
     names = column_names(X)
-    # In a wide table, columns are pixels.
+    # The columns of a wide table are pixels, and are not checked.
     for name in names if len(names) <= _NARROW else []:
         if is_paths(X[name]):
             raise ValueError(

@@ -1,8 +1,8 @@
-"""Reading the header and the unmodified values of image files.
+"""Readers for the headers and the unmodified pixel values of image files.
 
-Pillow reads everything that it decodes without loss; tifffile reads other TIFF layouts,
-and NumPy reads arrays. Nothing is scaled, clipped or blended here, and the size is
-always that of the upright image.
+Pillow reads every format that it decodes without loss, tifffile reads the other TIFF
+layouts, and NumPy reads array files. Only `decode`, which is not used for the inputs of
+models, scales, clips or blends values. Sizes are always those of the upright image.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 _ORIENTATION = 0x0112
 _GREY = {"1", "L", "LA", "La", "F"}
-# PNG chunks that can contain the orientation.
+# PNG chunks that may contain an orientation, and the first bytes of those that do.
 _NOTES = {
     b"eXIf": b"",
     b"iTXt": b"XML:com.adobe.xmp",
@@ -53,17 +53,17 @@ class Header:
     Parameters
     ----------
     size : tuple of int (h, w)
-        Upright size, after applying the orientation stored by the camera.
+        Size of the upright image, after applying the orientation stored by the camera.
     n_channels : int
-        1 for grey, 3 for colour, or the actual number; transparency not counted.
+        Number of channels without transparency: 1 for grey, 3 for colour, or more.
     dtype : str
-        Data type of the values; "uint8" for bits and palettes.
+        Data type of the values; "uint8" for one-bit and palette images.
     has_alpha : bool
-        Whether there is a transparency channel in addition.
+        Whether the file also has a transparency channel.
     n_pages : int
-        Number of images in the file.
+        Number of images (pages or frames) in the file.
     page : int
-        The image that the other fields describe.
+        Page that the other fields describe.
     """
 
     size: tuple[int, int]
@@ -77,7 +77,7 @@ class Header:
 def read_headers(
     paths: Sequence[Path], n_jobs: int | None = None, page: int | None = None
 ) -> list[Header | ImageFileError]:
-    """Read the headers of files, or collect the errors."""
+    """Read the header of each file; for an unreadable file, return the error."""
 
     def attempt(path: Path) -> Header | ImageFileError:
         try:
@@ -91,7 +91,7 @@ def read_headers(
 def map_in_threads(
     function: Callable[[Any], T], items: Sequence[Any], n_jobs: int | None
 ) -> list[T]:
-    """Map in threads; Pillow releases the GIL while it decodes."""
+    """Apply a function to items in threads; Pillow decodes without holding the GIL."""
     n_jobs = n_jobs or min(8, os.cpu_count() or 1)
     if n_jobs == 1 or len(items) < 2:
         return [function(item) for item in items]
@@ -116,23 +116,23 @@ def _header(path: Path, page: int) -> Header:
 
 
 def _is_for_tifffile(error: Exception, path: Path) -> bool:
-    """Whether Pillow has no mode for the content of a TIFF file."""
+    """Whether Pillow failed because it does not support this kind of TIFF file."""
     unknown = type(error).__name__ in ("UnidentifiedImageError", "SyntaxError")
     return unknown and tiff.is_tiff(path)
 
 
 def read_picture(path: Path, page: int | None = None) -> Picture:
-    """Read the values of a file, upright.
+    """Read the pixel values of a file, as an upright image.
 
     Raises
     ------
     ImageFileError
-        If it cannot be read, or contains NaN or infinity.
+        If the file cannot be read, or contains NaN or infinity.
     """
     with naming(path):
         picture = _picture(path, page or 0)
         if picture.values.dtype.kind == "f" and not np.isfinite(picture.values).all():
-            raise ValueError("it holds NaN or infinity")
+            raise ValueError("it contains NaN or infinity")
         return picture
 
 
@@ -158,8 +158,8 @@ class opened:  # noqa: N801
 
     def __enter__(self) -> Any:
         with ExitStack() as stack:
-            # Given a path, Pillow may map the pixels, in the shape of the upright
-            # image.
+            # If Pillow opened the path itself, it might memory-map pixels that are
+            # not upright, but with the shape of the upright image.
             file = stack.enter_context(self.path.open("rb"))
             image = stack.enter_context(pillow("Image").open(file))
             try:
@@ -175,7 +175,7 @@ class opened:  # noqa: N801
 
 
 class naming:  # noqa: N801
-    """Context manager that adds the name of the file to any error."""
+    """Context manager that turns any error into one that names the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -198,23 +198,24 @@ def _failure(path: Path, error: Exception) -> ImageFileError:
     else:
         why = str(error).rstrip(".") or type(error).__name__
     return ImageFileError(
-        f"Cannot read {str(path)!r}: {why}. Repair or remove it, or skip such files "
-        "with on_error='skip' of load_images, --on-error skip of the command line."
+        f"Cannot read {str(path)!r}: {why}. Repair or remove the file, or skip such "
+        "files with load_images(..., on_error='skip') or, on the command line, "
+        "--on-error skip."
     )
 
 
 def _of_pillow(image: Any, path: Path) -> Header | None:
-    """Return Pillow's view of a file, or None for a TIFF file that it would alter."""
+    """Return the header of a file, or None if Pillow would alter its values."""
     if image.format == "TIFF" and not tiff.is_lossless(image):
         return None
     w, h = image.size
-    if image.format == "TIFF":  # versions of Pillow return different sizes
+    if image.format == "TIFF":  # image.size depends on the version of Pillow
         h, w = tiff.upright_size(image)
-    elif _orientation(image, path) in (5, 6, 7, 8):  # on its side
+    elif _orientation(image, path) in (5, 6, 7, 8):  # stored on its side
         h, w = w, h
     mode, wide = image.mode, _is_wide(image)
     if mode == "CMYK" and wide:
-        raise ValueError("CMYK with 16 bits is not supported")
+        raise ValueError("16-bit CMYK is not supported")
     n_channels = 3
     if mode in _GREY or mode.startswith("I") or _is_grey_in_colours(image):
         n_channels = 1
@@ -225,7 +226,7 @@ def _of_pillow(image: Any, path: Path) -> Header | None:
         n_channels, alpha = 4, False
     deep = mode.startswith("I") or mode == "F"
     pages = 1
-    # In a photograph with several pictures, all but the first are previews.
+    # All pictures in an MPO photograph except the first are previews.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         pages = tiff.n_pages(image) if image.format == "TIFF" else image.n_frames
     dtype = "uint16" if wide else _dtype(image)
@@ -242,14 +243,14 @@ def _dtype(image: Any) -> str:
 
 
 def _orientation(image: Any, path: Path) -> int:
-    # Pillow would decode a whole PNG file to find the chunks after its pixels.
+    # To find chunks after the pixels, Pillow would decode the whole PNG file.
     if image.format == "PNG" and not _has_notes(path):
         return 1
     return int(image.getexif().get(_ORIENTATION, 1))
 
 
 def _has_notes(path: Path) -> bool:
-    """Whether a PNG file has any chunk that can contain an orientation."""
+    """Whether a PNG file has a chunk that may contain an orientation."""
     with path.open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
@@ -268,17 +269,17 @@ def _is_colourful(image: Any) -> bool:
 
 
 def _is_wide(image: Any) -> bool:
-    """Whether Pillow would keep only the upper 8 of 16 bits of several channels."""
+    """Whether there are several 16-bit channels; Pillow keeps their upper 8 bits."""
     return image.mode in ("RGB", "RGBA", "CMYK") and ";16" in tiff.raw_mode(image)
 
 
 def _is_grey_in_colours(image: Any) -> bool:
-    """Whether it is 16-bit grey with transparency, for which Pillow has no mode."""
+    """Whether an image is 16-bit grey with alpha, for which Pillow has no mode."""
     return image.mode == "RGBA" and tiff.raw_mode(image).startswith("LA;16")
 
 
 def _values(image: Any, header: Header, path: Path, page: int) -> Picture:
-    """Return the values of an opened file."""
+    """Return the pixel values of an opened file."""
     if header.dtype == "uint16" and _is_wide(image):
         return _wide(image, path, page)
     doubtful = image.format == "TIFF" and header.has_alpha
@@ -305,7 +306,7 @@ def _upright(image: Any) -> Any:
 
 
 def _wide(image: Any, path: Path, page: int) -> Picture:
-    """Decode several channels of 16 bits, whose bytes Pillow returns in sequence."""
+    """Decode several 16-bit channels from two bytes, which Pillow reads one by one."""
     alpha = image.mode == "RGBA"
     if _is_grey_in_colours(image):
         tiff.set_raw_mode(image, lambda raw: "RGBA")
@@ -326,7 +327,7 @@ def _wide(image: Any, path: Path, page: int) -> Picture:
 
 
 def decode(path: Path, *, grey: bool, page: int | None = 0) -> Any:
-    """Decode a file as a person sees it: upright, with transparency on white.
+    """Decode a file as an image viewer shows it: upright, with transparency on white.
 
     Returns a Pillow image of mode "L" or "RGB", for masks and plots; model inputs are
     read by :func:`read_picture`.

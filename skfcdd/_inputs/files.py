@@ -1,7 +1,8 @@
-"""Image files as an array, decoded in parallel and resized on access.
+"""Array of image files, which are decoded in parallel and resized on access.
 
-All files are read in the same way: number of channels, data type, size and page are
-those of the first `fit` on files, and an error names any file that does not fit.
+All files are read in the same way: a fitted model reads new files with the number of
+channels, data type, size and page of the files in ``fit``. If a file does not match, the
+error names it.
 """
 
 from __future__ import annotations
@@ -33,62 +34,66 @@ def files_for(
     image_shape: Sequence[int] | None,
     dtype: str | None = None,
 ) -> ImageFiles:
-    """Create the array of files that a model takes as input.
+    """Wrap paths as an array of images that a fitted model accepts.
 
     Parameters
     ----------
     paths : sequence of path
     reading : mapping or None
-        How the files in ``fit`` were read, if there were files.
+        Options with which files were read in ``fit``, if X was files.
     image_shape : sequence of int (h, w, c) or None
-        Image shape of the model, if known.
+        Image shape in ``fit``, if known.
     dtype : str, default=None
         Data type in ``fit``, if known.
     """
     if reading is not None:
         return ImageFiles(paths, **reading)
-    # Grey files among colour files are accepted; colours are never dropped by default.
+    # A colour model accepts grey files, but colour is never dropped by default.
     strict = dtype if dtype in _OF_LIGHT else None
     n_channels = None if image_shape is None else image_shape[2]
     return ImageFiles(paths, n_channels=n_channels, dtype=strict)
 
 
 class ImageFiles:
-    """Array (n, h, w) or (n, h, w, c) of image files that are read when it is sliced.
+    """Array (n, h, w) or (n, h, w, c) of images that are read from files when sliced.
 
-    Estimators accept it as X. Only the requested files are decoded, by several threads.
-    Values are those in the files, in their data type. An error names any file that does
-    not fit the others.
+    Estimators accept it as X. Slicing decodes only the requested files, in several
+    threads. Values and data type are those in the files, except for the conversions
+    described below. If a file does not match the others, the error names it.
 
     Parameters
     ----------
     paths : sequence of path
         The files, one per image.
     resize : int or tuple of int (h, w), default=None
-        Common size. With None, all files must have the same size.
+        Size in pixels to which all images are resized. With None, all files must have
+        the same size.
     keep_aspect : bool, default=False
-        Whether to preserve the aspect ratio: the image is made as large as fits,
-        centred, and padded by repeating its border pixels.
+        Whether to preserve the aspect ratio: each image is scaled to the largest size
+        that fits, centred, and padded by repeating its border pixels.
     mode : {"auto", "grey", "colour", "channels"}, default="auto"
-        "auto" means grey if all files are grey, three channels if any has colours, or
-        all channels of files with more, such as an infrared channel. "channels" keeps
-        transparency as a channel, whereas the other modes blend it with white.
+        "grey" and "colour" convert all files to one or three channels. "auto" means
+        grey if all files are grey, three channels if any file is in colour, or all
+        channels of files with more, such as an infrared channel. "channels" keeps
+        transparency as a channel; in the other modes, transparent images are blended
+        with white.
     page : int, default=None
-        Which image to read from files with several. None raises an error for such
-        files.
+        Page or frame to read from files with several, counted from 0. None raises an
+        error for such files.
     n_jobs : int, default=None
         Number of decoding threads. None means one per core, at most 8.
     headers : sequence, default=None
-        Headers of the files, if already read.
+        Headers of the files, if already read. None reads them.
     dtype : str, default=None
         Required data type of the values of all files, such as "uint16" or "float32".
-        None infers it from the files, which must agree.
+        None infers it from the files, which must all have the same type.
     rescale : bool, default=False
-        Whether to convert between files of 8 and 16 bits so that black and white are
-        preserved: 8-bit values are multiplied by 257, 16-bit values divided by 257 and
-        rounded. Only correct if 16-bit values extend to 65535.
+        Whether to convert between 8 and 16 bits so that black and white are preserved:
+        8-bit values are multiplied by 257; 16-bit values are divided by 257 and
+        rounded. This is correct only if the 16-bit values use the full range up to
+        65535.
     n_channels : int, default=None
-        Required number of channels. None infers it.
+        Required number of channels. None infers it from the files and `mode`.
 
     Attributes
     ----------
@@ -102,16 +107,17 @@ class ImageFiles:
     Raises
     ------
     ImageFileError
-        If a file cannot be read, contains NaN, has several pages and `page` is None, or
-        has another data type or other channels than the others; raised on slicing if
-        the header was valid.
+        If a file cannot be read, contains NaN or infinity, has several pages although
+        `page` is None, or has a data type other than the expected one. Errors in the
+        pixels, rather than in the header, are raised when the array is sliced.
     ImageShapeError
-        If the files have several sizes and `resize` is None.
+        If the files differ in size and `resize` is None, or if a file has an unexpected
+        number of channels.
 
     Warns
     -----
     ImageFileWarning
-        If a file is modified in reading.
+        If a file is entirely transparent, so that its transparency is ignored.
 
     Examples
     --------
@@ -166,7 +172,7 @@ class ImageFiles:
         grey = self.n_channels == 1
         self.shape = (len(self.paths), *self.size, *([] if grey else [self.n_channels]))
         self.ndim = len(self.shape)
-        # `chunks` marks this array as one to be read in pieces.
+        # The attribute `chunks` marks this array as one to be read block by block.
         self.chunks = (1, *self.shape[1:])
 
     def __len__(self) -> int:
@@ -174,7 +180,7 @@ class ImageFiles:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Options to read other files in the same way."""
+        """Options for reading other files in the same way."""
         return {
             "resize": None if self._resize is None else self.size,
             "keep_aspect": self.keep_aspect,
@@ -190,7 +196,7 @@ class ImageFiles:
         rows = np.atleast_1d(chosen).tolist()
         loaded = map_in_threads(self._load, rows, self.n_jobs)
         for row, (_, note) in zip(rows, loaded, strict=True):
-            if note is not None and row not in self._told:  # once a file
+            if note is not None and row not in self._told:  # once per file
                 self._told.add(row)
                 warn_caller(f"{str(self.paths[row])!r} {note}.", ImageFileWarning)
         images = [values for values, _ in loaded]
@@ -207,7 +213,7 @@ class ImageFiles:
         return values if dtype is None else values.astype(dtype)
 
     def _load(self, row: int) -> tuple[npt.NDArray[Any], str | None]:
-        """Read the values of a file, and a message about conversions."""
+        """Read the values of a file; also return a message about them, or None."""
         path = self.paths[row]
         picture = read_picture(path, self.page)
         found = picture.values.shape[:2], picture.values.dtype.name
@@ -215,7 +221,8 @@ class ImageFiles:
         try:
             if found[0] != self.sizes[row] or not self._takes(found[1]):
                 raise ValueError(
-                    f"the file has changed: it is now {found[0]} of {found[1]}"
+                    "the file has changed since its header was read: it now contains "
+                    f"{found[0]} pixels of type {found[1]}"
                 )
             if alpha is not None and (alpha != np.iinfo(alpha.dtype).max).any():
                 raise ValueError(
@@ -240,7 +247,7 @@ class ImageFiles:
         return can_become(found, self.dtype.name, rescale=self.rescale)
 
     def _inner(self, row: int) -> tuple[int, int]:
-        """Return the size of the image itself within the common size."""
+        """Return the size of a resized image without its padding."""
         if not self.keep_aspect:
             return self.size
         h, w = self.sizes[row]
@@ -250,18 +257,25 @@ class ImageFiles:
     def at_original_size(
         self, heatmaps: npt.NDArray[Any], rows: Sequence[int] | slice | None = None
     ) -> list[npt.NDArray[np.float32]]:
-        """Resize heatmaps (n, h, w) of these files to the original size of each file.
+        """Resize heatmaps (n, h, w) to the original sizes of the files.
+
+        The padding added by `keep_aspect` is removed.
 
         Parameters
         ----------
         heatmaps : ndarray of shape (n, h, w)
             Heatmaps at the common size, one per file.
         rows : sequence of int or slice, default=None
-            The files that they belong to. None means all.
+            Files to which the heatmaps belong. None means all files.
 
         Returns
         -------
         list of ndarray of shape (file_h, file_w), float32
+
+        Raises
+        ------
+        ValueError
+            If `heatmaps` does not have the common size, or their number is wrong.
         """
         every = np.arange(len(self.paths))
         chosen = every if rows is None else every[rows]
@@ -304,7 +318,7 @@ def _sound_headers(
     n_jobs: int | None,
     page: int | None,
 ) -> list[Header]:
-    """Return the headers of a page of the files, and read missing ones."""
+    """Return the header of one page of each file; raise the error of a bad file."""
     found: Any = headers
     if headers is None or any(header.page != (page or 0) for header in headers):
         found = read_headers(paths, n_jobs, page)
@@ -318,17 +332,17 @@ def _refuse_pages(paths: Sequence[Path], headers: Sequence[Header]) -> None:
     for path, header in zip(paths, headers, strict=True):
         if header.n_pages > 1:
             raise ImageFileError(
-                f"{str(path)!r} holds {header.n_pages} images (pages or frames). "
+                f"{str(path)!r} contains {header.n_pages} images (pages or frames). "
                 "Choose one: ImageFiles(paths, page=0) or load_images(..., page=0) "
                 "reads the first of each file. To use all of them, save each to a "
-                "file of its own."
+                "separate file."
             )
 
 
 def _common_channels(
     paths: Sequence[Path], headers: Sequence[Header], mode: str, wanted: int | None
 ) -> int:
-    """Determine the number of channels of all images."""
+    """Determine the common number of channels."""
     found = [h.n_channels + (mode == "channels" and h.has_alpha) for h in headers]
     if mode in ("grey", "colour"):
         number = {"grey": 1, "colour": 3}[mode]
@@ -340,7 +354,10 @@ def _common_channels(
         number = wanted or (3 if set(found) == {1, 3} else found[0])
         fitting = {1, 3} if number == 3 else {number}
     if wanted is not None and wanted != number:
-        raise ValueError(f"Got mode={mode!r} with n_channels={wanted}.")
+        raise ValueError(
+            f"Got n_channels={wanted}, but mode={mode!r} reads {number} channel(s). "
+            "Omit n_channels, or choose another mode."
+        )
     for path, n in zip(paths, found, strict=True):
         if n not in fitting:
             raise _other_channels(path, n, mode, number, paths[0], wanted)
@@ -353,10 +370,12 @@ def _other_channels(
     if mode in ("grey", "colour"):
         return ImageShapeError(
             f"{str(path)!r} has {n} channels, but mode={mode!r} accepts only files "
-            "with 1 or 3. mode='channels' keeps all channels."
+            "with 1 or 3. Use mode='channels' to keep all channels."
         )
-    like = "as in fit" if wanted else f"as {first.name!r} has"
-    hint = " mode='grey' converts colour to grey." if (n, number) == (3, 1) else ""
+    like = "as in fit" if wanted else f"as in {first.name!r}"
+    hint = ""
+    if (n, number) == (3, 1):
+        hint = " Use mode='grey' to convert colour to grey."
     return ImageShapeError(
         f"{str(path)!r} has {n} channel(s), but {number} are expected, {like}.{hint}"
     )
@@ -365,16 +384,17 @@ def _other_channels(
 def _common_dtype(
     paths: Sequence[Path], headers: Sequence[Header], wanted: str | None, rescale: bool
 ) -> str:
-    """Determine the data type of all images."""
+    """Determine the common data type."""
     dtype = headers[0].dtype if wanted is None else wanted
     for path, header in zip(paths, headers, strict=True):
         if not can_become(header.dtype, dtype, rescale=rescale):
-            like = f"as {paths[0].name!r} has" if wanted is None else "as in fit"
+            like = f"as in {paths[0].name!r}" if wanted is None else "as in fit"
             raise ImageFileError(
-                f"{str(path)!r} has values of {header.dtype}, but {dtype} is "
+                f"{str(path)!r} has values of type {header.dtype}, but {dtype} is "
                 f"expected, {like}: their scales differ. Save all files with the same "
-                "dtype. If both 8 and 16 bits span black to white, ImageFiles(paths, "
-                "dtype='uint16', rescale=True) converts them."
+                "dtype. If both the 8-bit and the 16-bit files span the full range "
+                "from black to white, convert them with ImageFiles(paths, "
+                "dtype='uint16', rescale=True)."
             )
     return dtype
 
@@ -389,14 +409,14 @@ def _common_size(
         whole = [int(n) for n in sides if isinstance(n, Integral) and int(n) >= 1]
         if len(whole) != 2 or len(sides) != 2:
             raise ValueError(
-                f"resize must be a number of pixels of at least 1, or (h, w). Got "
+                f"resize must be a positive integer, or a pair (h, w) of them. Got "
                 f"{resize!r}."
             )
         return whole[0], whole[1]
     different = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
     if different is not None:
         raise ImageShapeError(
-            f"The files have several sizes: {paths[0].name!r} is (h, w) = {sizes[0]}, "
+            f"The files differ in size: {paths[0].name!r} is (h, w) = {sizes[0]}, "
             f"{paths[different].name!r} is {sizes[different]}. Resize them to a "
             "common size: load_images(..., resize=(h, w)), or ImageFiles(paths, "
             "resize=(h, w))."

@@ -1,4 +1,4 @@
-"""Images that belong together: photographs of one part, of one lot, of one series."""
+"""Groups of images that belong together, such as photographs of one part or lot."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ __all__ = ["check_groups", "units", "with_groups"]
 
 
 def check_groups(groups: Any, n: int) -> npt.NDArray[np.intp]:
-    """Number the groups of `n` images.
+    """Validate the groups of `n` images and number them.
 
     Parameters
     ----------
     groups : array-like of shape (n,)
-        Names or numbers of groups.
+        Name or number of the group of each image.
     n : int
+        Number of images.
 
     Returns
     -------
@@ -32,7 +33,7 @@ def check_groups(groups: Any, n: int) -> npt.NDArray[np.intp]:
     Raises
     ------
     ValueError
-        If there are more or fewer than images, or some are missing.
+        If the number of entries is not `n`, or some entries are missing.
     """
     names = column_or_1d(groups)
     if len(names) != n:
@@ -44,15 +45,15 @@ def check_groups(groups: Any, n: int) -> npt.NDArray[np.intp]:
     if np.any(missing):
         raise ValueError(
             f"groups is missing for {int(missing.sum())} of {n} images, first in row "
-            f"{int(np.argmax(missing))}. Put an image that belongs to no other into a "
-            "group of its own."
+            f"{int(np.argmax(missing))}. Put each image that belongs to no other into "
+            "a group of its own."
         )
     index: npt.NDArray[np.intp] = np.unique(names, return_inverse=True)[1]
     return index.reshape(-1)
 
 
 def with_groups(targets: Targets, groups: Any) -> Targets:
-    """Add to the targets of images which of them belong together.
+    """Add the groups of the images to their targets.
 
     Parameters
     ----------
@@ -62,7 +63,8 @@ def with_groups(targets: Targets, groups: Any) -> Targets:
     Raises
     ------
     ValueError
-        If it has another length or gaps, or all normal images are of one group.
+        If `groups` has the wrong length or missing entries, or all normal images are
+        in one group.
     """
     if groups is None:
         return targets
@@ -71,8 +73,8 @@ def with_groups(targets: Targets, groups: Any) -> Targets:
     if len(normal) > 1 and len(np.unique(normal)) == 1:
         raise ValueError(
             f"groups puts all {len(normal)} normal images into one group, but the "
-            "threshold needs normal images of a group that was not trained on. "
-            "Provide images of at least 2 groups, or omit groups."
+            "threshold needs normal images of a group that was not used for training. "
+            "Provide normal images of at least 2 groups, or omit groups."
         )
     return replace(targets, groups=index)
 
@@ -80,15 +82,17 @@ def with_groups(targets: Targets, groups: Any) -> Targets:
 def units(
     digests: npt.NDArray[np.uint64], groups: npt.NDArray[np.intp] | None
 ) -> npt.NDArray[np.intp]:
-    """Numbers that are equal for images that stay together.
+    """Return one number per image, equal for images that must stay together.
 
-    Copies of one image do, and images of one group; and so on, from one to the next.
+    Copies of an image stay together, and so do the images of a group. If two groups
+    contain copies of the same image, all images of both stay together.
 
     Parameters
     ----------
     digests : ndarray of shape (n,), uint64
-        Equal for copies of an image.
+        Hashes of the images, equal for copies.
     groups : ndarray of shape (n,), int, or None
+        Numbers of the groups, if any.
 
     Returns
     -------

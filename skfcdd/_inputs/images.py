@@ -1,7 +1,7 @@
 """Validation of X: shape, order of axes and data type.
 
-`check_images` wraps every accepted form of X as an `ImageArray`, a view of the images:
-nothing is converted or copied before a batch is taken. All errors about the shape of X
+`check_images` wraps every accepted form of X in an `ImageArray`, a view of the images:
+nothing is converted or copied until a batch is taken. All errors about the shape of X
 are raised here.
 """
 
@@ -33,28 +33,28 @@ from skfcdd.exceptions import ChannelOrderError, ImageShapeError
 
 __all__ = ["ImageArray", "check_images", "to_device"]
 
-# Images are compared in blocks of about this many values.
+# Images are hashed in blocks of about this many values.
 _BLOCK = 1 << 22
 # An axis of this length is assumed to be channels: grey, grey + alpha, RGB, RGBA.
 _USUAL_CHANNELS = (1, 2, 3, 4)
-# Fraction of the device memory that images may use; the rest is left for training.
+# Fraction of the free device memory that images may use; the rest is for training.
 _RESIDENT_SHARE = 0.4
 
 
 @dataclass(frozen=True)
 class ImageArray:
-    """View of images in memory or in a file.
+    """View of images in memory or in files.
 
     Parameters
     ----------
     data : array of shape (n, h, w, c), or (n, c, h, w) if `channels_first`
-        Any real data type; a NumPy array, or a lazy one.
+        NumPy array, lazy array or tensor of any real data type.
     channels_first : bool
-        Order of the axes.
+        Whether the channel axis comes before height and width.
     known_limits : tuple of float or None
-        Minimum and maximum, if known.
+        Minimum and maximum of all images, if known.
     reading : mapping or None
-        How files are converted to images, if X is files.
+        Options with which the files were read, if the images are in files.
     """
 
     data: Any
@@ -75,7 +75,7 @@ class ImageArray:
         return h, w, c
 
     def limits(self) -> tuple[float, float]:
-        """Minimum and maximum of all images."""
+        """Return the minimum and maximum of all images."""
         if self.known_limits is not None:
             return self.known_limits
         ends = [(block.min(), block.max()) for block in blocks(self.data)]
@@ -92,22 +92,22 @@ class ImageArray:
         if isinstance(self.data, Tensor):
             return self._arranged(self.data[to_device(np.asarray(index), device)])
         batch = np.ascontiguousarray(read(self.data, index))
-        if batch.dtype != np.uint8:  # torch supports few other types, and no byte order
+        if batch.dtype != np.uint8:  # torch supports few others, in native byte order
             batch = _single(batch)
         elif not batch.flags.writeable:
             batch = batch.copy()
         return self._arranged(to_device(batch, device))
 
     def _arranged(self, images: Tensor) -> Tensor:
-        if not self.channels_first:  # channel by channel, as masks are applied
+        if not self.channels_first:  # masks are applied to whole channels
             images = images.permute(0, 3, 1, 2).contiguous()
         return images.float()
 
     def digests(self) -> npt.NDArray[np.uint64]:
         """Return a hash of each image.
 
-        Equal images have equal hashes, whatever the data type and the order of the
-        axes.
+        Equal images have equal hashes, regardless of their data type and of the order
+        of their axes.
         """
         found = np.empty(len(self), dtype=np.uint64)
         step = max(1, _BLOCK // max(1, math.prod(self.data.shape[1:])))
@@ -120,10 +120,10 @@ class ImageArray:
         return found
 
     def resident(self, device: str, free: int) -> ImageArray:
-        """Copy the images to `device` if they fit in a part of the `free` memory.
+        """Return a copy on `device`, or self if it exceeds a fraction of `free` bytes.
 
-        The data type is kept: bytes stay bytes. Memory-mapped files are read block by
-        block.
+        Only uint8 and float32 images are copied, in their data type. Memory-mapped
+        files are read block by block.
         """
         data = self.data
         fits = isinstance(data, np.ndarray) and data.nbytes <= _RESIDENT_SHARE * free
@@ -171,25 +171,25 @@ def check_images(
     reading: Mapping[str, Any] | None = None,
     fitted_dtype: str | None = None,
 ) -> ImageArray:
-    """Validate X and determine its axes.
+    """Validate X and determine the order of its axes.
 
     Parameters
     ----------
     estimator : estimator
-        Receives ``n_features_in_`` (and ``feature_names_in_``) if `fitted_shape` is
-        None; otherwise X is compared with them.
+        If `fitted_shape` is None, its attributes ``n_features_in_`` and, for tables,
+        ``feature_names_in_`` are set; otherwise X is compared with them.
     X : array-like
         Images (n, h, w), (n, h, w, c) or (n, c, h, w), or flat rows.
     channels : {"first", "last"} or None
-        Position of the channels of a four-dimensional X, if its shape is ambiguous.
-        Files have channels last.
+        Position of the channel axis of a four-dimensional X; required if its shape is
+        ambiguous. Ignored for files, which have channels last.
     image_shape : tuple or None
-        Shape of an image in flat rows: (h, w), (h, w, c), or (c, h, w) if `channels` is
-        "first".
+        Shape of the images if X has flat rows: (h, w), (h, w, c), or (c, h, w) if
+        `channels` is "first".
     fitted_shape : tuple (h, w, c) or None
         Image shape in ``fit``.
     reading : mapping or None
-        How files were read in ``fit``; used to read paths in the same way.
+        Options with which files were read in ``fit``; paths are read with the same.
     fitted_dtype : str or None
         Data type in ``fit``.
 
@@ -200,9 +200,11 @@ def check_images(
     Raises
     ------
     ImageShapeError, ChannelOrderError
-        If the shape does not fit or is ambiguous.
+        If the shape is invalid, ragged or ambiguous, or differs from that in ``fit``.
+    TypeError
+        If X is a container that does not represent images, such as a mapping.
     ValueError
-        If X contains NaN, infinity or text, is empty, or is ragged.
+        If X is empty, or contains NaN, infinity or text.
     """
     refuse_container(X)
     if (paths := path_list(X)) is not None:
@@ -244,7 +246,7 @@ def _with_channels(array: Any) -> Any:
 
 
 class GreyImages:
-    """Chunked array of images (n, h, w), read as (n, h, w, 1)."""
+    """Chunked array of grey images (n, h, w), read as (n, h, w, 1)."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -298,7 +300,7 @@ def _unflatten(
     if math.prod(shape) != flat.shape[1]:
         raise ImageShapeError(
             f"X has rows of {flat.shape[1]} values, but image_shape={image_shape} "
-            f"needs {math.prod(shape)}."
+            f"needs {math.prod(shape)}. Set image_shape to the shape of one image."
         )
     return ImageArray(flat.reshape(len(flat), *shape), channels_first=first)
 
@@ -329,7 +331,7 @@ def _is_channels_first(
 def _refuse_single_image(
     shape: tuple[int, ...], fitted_shape: tuple[int, int, int]
 ) -> None:
-    """Raise a helpful error for a single image without the axis of samples."""
+    """Raise a helpful error for a single image without a sample axis."""
     h, w, c = fitted_shape
     colour = c > 1 and shape in ((h, w, c), (c, h, w))
     grey = shape == (h, w) and h * c > 1  # otherwise it is one flat row
@@ -353,6 +355,7 @@ def _check_fitted_shape(
     if found != fitted_shape:
         of = "" if files is None else f" ({str(files.paths[0])!r} is the first)"
         raise ImageShapeError(
-            f"X holds images of (h, w, c) = {found}{of}, but the estimator was fitted "
-            f"with {fitted_shape}. Convert them to {h}x{w} pixels with {c} channel(s)."
+            f"X contains images of (h, w, c) = {found}{of}, but the estimator was "
+            f"fitted with {fitted_shape}. Convert them to {h}x{w} pixels with {c} "
+            "channel(s)."
         )

@@ -30,30 +30,31 @@ __all__ = [
     "masks_to_labels",
 ]
 
-# Masks are read in blocks of about this many values, so that a file stays a file.
+# Masks are checked in blocks of about this many values, so that a memory-mapped file is
+# not loaded as a whole.
 _BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets of a set of images.
+    """Training targets of a set of images.
 
     Parameters
     ----------
     anomalous : ndarray of shape (n,), bool
         True for anomalies.
     masks : ndarray of shape (n, h, w) or None
-        Greater than 0 at anomalous pixels.
+        Masks, greater than 0 at anomalous pixels.
     has_mask : ndarray of shape (n,), bool, or None
         True for images whose mask is known.
     anomaly_label : label, default=None
-        Label of anomalies, if y held labels.
+        Label of anomalies, if y contained labels.
     weight : ndarray of shape (n,) or None
         Relative frequency of each image in training; None means equal frequencies.
     class_weight : (float, float) or None
-        Factors of the losses of normal and of anomalous images; None is (1, 1).
+        Factors for the losses of normal and anomalous images; None means (1, 1).
     groups : ndarray of shape (n,), int, or None
-        Equal for images that belong together.
+        Group numbers, equal for images that belong together.
     """
 
     anomalous: npt.NDArray[np.bool_]
@@ -66,13 +67,13 @@ class Targets:
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
-        """Which images play a part: those whose weight is not 0."""
+        """Boolean index of the images whose weight is not 0."""
         if self.weight is None:
             return np.ones(len(self.anomalous), dtype=bool)
         return self.weight > 0
 
     def groups_of(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp] | None:
-        """Numbers of the groups of some images, from 0 on; None without groups."""
+        """Return the groups of some images, renumbered from 0; None if there are none."""
         if self.groups is None:
             return None
         index: npt.NDArray[np.intp] = np.unique(self.groups[rows], return_inverse=True)[
@@ -83,22 +84,22 @@ class Targets:
     def mask_of(
         self, rows: npt.NDArray[np.intp], shape: tuple[int, ...]
     ) -> npt.NDArray[np.bool_]:
-        """Return masks of some images; those of normal images are empty."""
+        """Return boolean masks of some images; masks of normal images are empty."""
         if self.masks is None:
             return np.zeros((len(rows), *shape), dtype=bool)
         marked: npt.NDArray[np.bool_] = self.masks[rows] > 0
         return marked
 
     def within(self, roi: npt.NDArray[np.bool_] | None) -> Targets:
-        """Return the targets in a region (h, w) of interest.
+        """Return the targets within a region of interest (h, w).
 
-        An anomaly whose known anomalous pixels all lie outside of it is a normal image
-        there.
+        An anomaly with a known mask becomes normal if all its anomalous pixels are
+        outside the region.
 
         Warns
         -----
         UserWarning
-            If there are such images.
+            If any anomaly becomes normal.
         """
         if roi is None or self.masks is None:
             return self
@@ -108,7 +109,7 @@ class Targets:
             return self
         warn_caller(
             f"{int(outside.sum())} of {len(rows)} anomalies with a mask have no "
-            f"anomalous pixel in the region of interest (roi=), and count as normal.",
+            f"anomalous pixel in the region of interest (roi=) and count as normal.",
             UserWarning,
         )
         anomalous = self.anomalous.copy()
@@ -125,18 +126,18 @@ class Targets:
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of a set of images, and their meaning.
+    """Validated labels of a set of images, and their meaning.
 
     Parameters
     ----------
     classes : ndarray of shape (2,)
-        Both labels in sort order.
+        Both labels in sorted order.
     anomaly_index : {0, 1}
-        Position of the label that means "anomaly".
+        Index in `classes` of the label that means "anomaly".
     anomalous : ndarray of shape (n,), bool
-        The labels of the images.
+        True for images labelled as anomalies.
     warning : str or None
-        Message of the warning to issue.
+        Message of a warning that the caller issues, if any.
     """
 
     classes: npt.NDArray[Any]
@@ -155,9 +156,9 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
     n_samples : int
         Number of images.
     anomaly_label : label or None
-        Label of anomalies. None chooses 1 of {0, 1}, True of {False, True}, -1 of
-        {-1, 1}, or by the meaning of strings ("good" and "NG"), and otherwise the last
-        label in sorted order, with a warning.
+        Label of anomalies. None chooses 1 from {0, 1}, True from {False, True} and -1
+        from {-1, 1}. Strings are chosen by their meaning ("NG", if the other label is
+        "good"). Otherwise, the last label in sorted order is chosen, with a warning.
 
     Returns
     -------
@@ -166,15 +167,15 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
     Raises
     ------
     ValueError
-        If y has a different length, more than two labels, a single label of unknown
-        meaning, only anomalies, or lacks `anomaly_label`.
+        If y does not have `n_samples` labels, has more than two different labels, a
+        single label of unknown meaning or only anomalies, or lacks `anomaly_label`.
     """
     if y is None:
         if anomaly_label is not None and anomaly_label != 1:
             raise ValueError(
                 f"Got anomaly_label={anomaly_label!r} without y, but without y all "
-                "images are normal, with label 0, and anomalies have label 1. Pass "
-                "labels as y."
+                "images are normal with label 0, and anomalies have label 1. Pass the "
+                "labels as y, or omit anomaly_label."
             )
         return Labels(np.array([0, 1]), 1, np.zeros(n_samples, dtype=bool))
     y = column_or_1d(y, warn=True)
@@ -193,7 +194,7 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
     anomalous: npt.NDArray[np.bool_] = y == classes[index]
     if anomalous.all():
         raise ValueError(
-            f"y holds only anomalies, one class ({classes.tolist()[index]!r}), but "
+            f"y contains only anomalies, one class ({classes.tolist()[index]!r}), but "
             "normal images are needed for training."
         )
     return Labels(classes, index, anomalous, warning or told)
@@ -202,7 +203,7 @@ def check_labels(y: Any, n_samples: int, anomaly_label: Any = None) -> Labels:
 def _classes(
     found: npt.NDArray[Any], anomaly_label: Any
 ) -> tuple[npt.NDArray[Any], str | None]:
-    """Return both labels in sort order, even if y contains only one of them."""
+    """Return both labels in sorted order, even if y contains only one of them."""
     if len(found) == 2:
         return found, None
     if anomaly_label is not None:
@@ -212,14 +213,14 @@ def _classes(
     if found.dtype.kind in "biuf" and found[0] == 0:
         return np.array([False, True] if found.dtype == bool else [0, 1]), None
     raise ValueError(
-        f"y holds 1 class, {found.tolist()}, and it is unknown whether it means "
-        "normal. Name the other label with anomaly_label=, or omit y if all images "
-        "are normal."
+        f"y contains only 1 class, {found.tolist()}, and it is unknown whether it "
+        "means normal. Pass the label of anomalies as anomaly_label, or omit y if all "
+        "images are normal."
     )
 
 
 def _check_same_kind(found: npt.NDArray[Any], anomaly_label: Any) -> None:
-    """Refuse a label of another type, which no other label could equal."""
+    """Raise an error if the labels are strings but `anomaly_label` is not, or so."""
     is_text = [
         isinstance(x, (str, np.str_)) for x in (found.tolist()[0], anomaly_label)
     ]
@@ -247,10 +248,11 @@ def _anomaly_index(
     if known == [0, 1]:
         return 1, None
     index, sure = anomaly_of_pair(known) or (1, False)
-    why = "the last in sort order" if anomaly_of_pair(known) is None else "named so"
+    guessed = anomaly_of_pair(known) is None
+    why = "it is the last in sorted order" if guessed else "its name suggests it"
     return index, None if sure else (
         f"Of the labels {known}, {known[index]!r} is assumed to mean anomaly, because "
-        f"it is {why}. Set anomaly_label= to the right one."
+        f"{why}. Set anomaly_label to confirm or correct this."
     )
 
 
@@ -262,8 +264,9 @@ def check_masks(
     Parameters
     ----------
     masks : array-like of shape (n, h, w), or list of arrays (h, w) and None
-        0 at normal pixels; 1, True or 255 at anomalous ones. None if the mask of an
-        image is unknown. An axis of length 1, or of 3 equal channels, may be added.
+        0 at normal pixels; 1, True or 255 at anomalous pixels; None if the mask of an
+        image is unknown. An additional channel axis is accepted if it has length 1, or
+        length 3 and equal channels.
     image_shape : tuple (h, w)
         Size of the images.
     anomalous : ndarray of shape (n,), bool
@@ -272,18 +275,18 @@ def check_masks(
     Returns
     -------
     masks : ndarray of shape (n, h, w)
-        The given masks; greater than 0 at anomalous pixels.
+        The masks as an array, greater than 0 at anomalous pixels.
     known : ndarray of shape (n,), bool
-        Where an image's mask can be learnt from: it is normal, or its mask is given
-        and not empty.
+        True for images whose mask can be used for training: normal images, and
+        anomalies with a mask that is not empty.
 
     Raises
     ------
     ImageShapeError
-        If the shape differs from that of the images.
+        If the shape of the masks differs from that of the images.
     ValueError
-        If other values than 0 and 1 (or 255) occur, or a normal image has an
-        anomalous pixel.
+        If there are values other than 0 and 1 (or 255), or a normal image has
+        anomalous pixels.
     """
     n, (h, w) = len(anomalous), image_shape
     if isinstance(masks, (list, tuple)) and any(m is None for m in masks):
@@ -303,19 +306,19 @@ def check_masks(
     wrong = np.flatnonzero(has_any & ~anomalous)
     if len(wrong):
         raise ValueError(
-            f"masks has anomalous pixels in {len(wrong)} image(s) that are normal by "
-            f"y, first in row {wrong[0]}."
+            f"masks has anomalous pixels in {len(wrong)} image(s) that are normal "
+            f"according to y, first in row {wrong[0]}. Correct masks or y."
         )
     return array, has_any | ~anomalous
 
 
 def as_many_masks(masks: Any, n: int) -> Any:
-    """Masks as they are; those of an array in chunks are read.
+    """Check that there are `n` masks, and load them if they are a chunked array.
 
     Raises
     ------
     ImageShapeError
-        If there are more or fewer than images.
+        If the number of masks is not `n`.
     """
     if is_lazy(masks):
         masks = np.asarray(masks[:])
@@ -336,7 +339,7 @@ def _stacked(masks: Any) -> npt.NDArray[Any]:
 
 
 def as_truth(masks: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Masks of 0 and 1 (or 255) as booleans.
+    """Convert masks of 0 and 1 (or 255) to booleans.
 
     Raises
     ------
@@ -350,14 +353,14 @@ def as_truth(masks: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if not numeric or top not in (0, 1, 255) or not np.isin(masks, (0, top)).all():
         found = np.unique(masks)[:10].tolist() if numeric else str(masks.dtype)
         raise ValueError(
-            f"masks must hold 0 for normal and 1 (or 255) for anomalous pixels. Got "
+            f"masks must contain 0 for normal and 1 (or 255) for anomalous pixels. Got "
             f"{found}."
         )
     return masks != 0
 
 
 def masks_to_labels(masks: Any) -> npt.NDArray[np.int_]:
-    """Label 1 where a mask has an anomalous pixel, else 0.
+    """Return the label 1 for each mask with an anomalous pixel, and 0 for the others.
 
     Raises
     ------
@@ -367,8 +370,9 @@ def masks_to_labels(masks: Any) -> npt.NDArray[np.int_]:
     unknown = [i for i, mask in enumerate(masks) if mask is None]
     if unknown:
         raise ValueError(
-            f"masks is None in row {unknown[0]}, and it is unknown whether that image "
-            "is an anomaly. Pass the labels of the images as y, together with masks=."
+            f"The mask in row {unknown[0]} is None, so it is unknown whether that "
+            "image is an anomaly. Pass the labels of the images as y, in addition to "
+            "masks."
         )
     return np.array([np.any(np.asarray(mask)) for mask in masks], dtype=int)
 
@@ -380,22 +384,22 @@ def check_masks_and_labels(
     image_shape: tuple[int, int],
     anomaly_label: Any = None,
 ) -> Targets:
-    """Combine y, which may hold masks or labels, with masks.
+    """Combine y, which contains labels or masks, with `masks` into targets.
 
     Raises
     ------
     ImageShapeError
-        If masks have another shape than the images.
+        If the shape of the masks differs from that of the images.
     ValueError
-        If masks are given twice, or a mask without a label is None, or labels or
-        masks cannot be used.
+        If masks are passed twice, if a mask is None and its image has no label, or if
+        labels or masks are invalid.
     """
     if y is None and masks is None:
         return Targets(np.zeros(n_samples, dtype=bool))
     if y is not None and is_masks(y):
         if masks is not None:
             raise ValueError(
-                "y holds masks, but masks= was passed too. Pass labels of shape "
+                "y contains masks, but masks= was passed too. Pass labels of shape "
                 f"({n_samples},) as y, or omit one of the two."
             )
         y, masks = None, y
@@ -420,7 +424,7 @@ def check_masks_and_labels(
 
 
 def is_masks(y: Any) -> bool:
-    """Whether y holds masks rather than labels."""
+    """Whether y contains masks rather than labels."""
     if isinstance(y, (list, tuple)):
         return any(mask is None or np.ndim(mask) >= 2 for mask in y)
     n_axes: int = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
@@ -428,7 +432,7 @@ def is_masks(y: Any) -> bool:
 
 
 def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
-    """Find the anomalies from labels or masks.
+    """Return which images are anomalies according to labels or masks.
 
     Raises
     ------
@@ -438,7 +442,7 @@ def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
     Warns
     -----
     AnomalyLabelWarning
-        If the label of anomalies was chosen by sorted order.
+        If the label of anomalies had to be guessed.
     """
     if is_masks(y):
         return masks_to_labels(y).astype(bool)
@@ -446,7 +450,7 @@ def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
 
 
 def _told_labels(y: Any, anomaly_label: Any) -> Labels:
-    """Labels, with a warning where their meaning was taken from the sort order."""
+    """Validate labels, and warn if the label of anomalies had to be guessed."""
     labels = check_labels(y, len(np.asarray(y)), anomaly_label)
     if labels.warning is not None:
         warn_caller(labels.warning, AnomalyLabelWarning)

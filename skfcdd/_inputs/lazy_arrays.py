@@ -1,6 +1,7 @@
-"""Arrays that are read piece by piece: zarr, dask, HDF5 and memory-mapped NumPy files.
+"""Arrays that are read block by block: zarr, dask, HDF5 and memory-mapped NumPy files.
 
-Such an array has a shape, a data type and slices; it is never loaded as a whole.
+Such an array has a shape and a data type and can be sliced, but is never loaded as a
+whole.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from sklearn.utils import assert_all_finite
 
 __all__ = ["blocks", "by_parts", "check_out", "check_values", "is_lazy", "read"]
 
-# Number of values processed together.
+# Approximate number of values in a block.
 _BLOCK = 1 << 24
 
 
 def is_lazy(X: Any) -> bool:
     """Whether X is a chunked array outside memory.
 
-    zarr, dask and HDF5 arrays have an attribute ``chunks``; the shape of a dask table
-    is not numeric.
+    zarr, dask and HDF5 arrays have an attribute ``chunks``. The shape of a dask data
+    frame is not numeric, which excludes it.
     """
     return (
         not isinstance(X, np.ndarray)
@@ -33,7 +34,7 @@ def is_lazy(X: Any) -> bool:
 
 
 def read(data: Any, index: slice | npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    """Read the images of a slice or of some rows into memory.
+    """Read a slice or some rows of an array into memory.
 
     Rows of a chunked array are read once each, in increasing order: HDF5 requires this,
     and other formats then read each chunk only once.
@@ -41,35 +42,35 @@ def read(data: Any, index: slice | npt.NDArray[np.intp]) -> npt.NDArray[Any]:
     if isinstance(data, np.ndarray) or isinstance(index, slice):
         return np.asarray(data[index])
     rows, places = np.unique(index, return_inverse=True)
-    # zarr's name for indexing by a list of rows.
+    # zarr indexes by a list of rows with `oindex`.
     reader = getattr(data, "oindex", data)
     return np.asarray(reader[rows])[places]
 
 
 def blocks(data: Any) -> Iterator[npt.NDArray[Any]]:
-    """Yield parts of an array in order, of bounded size."""
+    """Yield consecutive blocks of an array, of bounded size."""
     step = max(1, _BLOCK // max(1, int(np.prod(data.shape[1:]))))
     for start in range(0, data.shape[0], step):
         yield np.asarray(data[start : start + step])
 
 
 def check_values(data: Any, name: str = "X") -> tuple[float, float] | None:
-    """Raise for text, complex numbers, NaN or infinity, part by part.
+    """Check that an array contains finite real numbers only, block by block.
 
     Returns
     -------
     tuple of float or None
-        Minimum and maximum, if all values were read.
+        Minimum and maximum; None if the values were not read, as for integers.
 
     Raises
     ------
     ValueError
-        If there are any.
+        If there is text, a complex number, NaN or infinity.
     """
     if data.dtype.kind not in "buif":
         raise ValueError(
-            f"{name} must hold real numbers, but has dtype {data.dtype}. Convert it "
-            f"first."
+            f"{name} must contain real numbers, but has dtype {data.dtype}. Convert "
+            "it first."
         )
     if data.dtype.kind != "f" or not math.prod(data.shape):
         return None
@@ -81,10 +82,10 @@ def check_values(data: Any, name: str = "X") -> tuple[float, float] | None:
 
 
 def by_parts(array: Any) -> bool:
-    """Whether to read an array piece by piece rather than as a whole.
+    """Whether to read an array block by block rather than as a whole.
 
-    True for memory-mapped files, and arrays that would have to be copied to be
-    contiguous.
+    True for lazy arrays, memory-mapped files, and arrays that are not contiguous and
+    would have to be copied.
     """
     if not isinstance(array, np.ndarray):
         return is_lazy(array)
@@ -93,7 +94,7 @@ def by_parts(array: Any) -> bool:
 
 
 def _is_read_only(array: Any) -> bool:
-    """Whether an array of NumPy, zarr or HDF5 is read-only."""
+    """Whether a NumPy, zarr or HDF5 array is read-only."""
     if isinstance(array, np.ndarray):
         return not array.flags.writeable
     mode = getattr(getattr(array, "file", None), "mode", None)
@@ -109,7 +110,7 @@ def check_out(out: Any, shape: tuple[int, ...]) -> None:
         kind = "O"
     if found != shape or kind != "f":
         raise ValueError(
-            f"out must be an array of shape {shape} and a floating type. Got "
+            f"out must be a floating-point array of shape {shape}. Got "
             f"{type(out).__name__} of shape {found}, "
             f"dtype {getattr(out, 'dtype', None)}."
         )

@@ -1,4 +1,4 @@
-"""Conversion of masks with additional axes to one plane per image."""
+"""Conversion of masks with a channel axis to one plane per image."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ __all__ = ["as_plane", "as_planes", "known_rows"]
 
 # Number of equal channels of a grey image saved in colour.
 _COLOURS = 3
-# Masks are compared in blocks of about this many values, so that files are not loaded.
+# Channels are compared in blocks of about this many values, so that a memory-mapped file
+# is not loaded as a whole.
 _BLOCK = 1 << 24
 
 
 def as_planes(masks: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
-    """Return masks (n, h, w) from (n, 1, h, w), (n, h, w, 1) or grey RGB, as a view.
+    """Return masks without their channel axis, as a view (n, h, w).
+
+    The channel axis may be first or last, with one channel or three equal ones.
 
     Parameters
     ----------
     masks : ndarray
     shape : sequence of int
-        Expected shape (n, h, w). Masks of other shapes are returned unchanged.
+        Expected shape (n, h, w). Masks that do not match are returned unchanged.
 
     Raises
     ------
     ValueError
-        If masks contain colours, whose meaning is unknown.
+        If the masks contain colours, whose meaning is unknown.
     """
     n, *size = shape
     if masks.ndim != len(shape) + 1:
@@ -41,7 +44,7 @@ def as_planes(masks: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[Any]
 
 
 def as_plane(mask: Any, size: Sequence[int]) -> npt.NDArray[Any]:
-    """Return one mask (h, w) from (1, h, w), (h, w, 1) or grey RGB."""
+    """Return one mask without its channel axis, as an array (h, w)."""
     array = np.asarray(mask)
     return as_planes(array[None], (1, *size))[0] if array.ndim else array
 
@@ -61,7 +64,7 @@ def _plane(masks: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
 
 
 def known_rows(masks: Any) -> npt.NDArray[np.intp] | None:
-    """Return the rows of a list whose mask is known; None if all are."""
+    """Return the rows of a list in which a mask is known; None if all are known."""
     if isinstance(masks, (list, tuple)) and any(mask is None for mask in masks):
         return np.array([i for i, mask in enumerate(masks) if mask is not None], int)
     return None

@@ -1,4 +1,4 @@
-"""NumPy files with one image, or with a stack of images as pages."""
+"""NumPy files that contain one image, or a stack of images as pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 __all__ = ["describe", "holds_arrays", "read"]
 
-# Maximum number of channels of small images; more look like a stack.
+# A small image with more channels than this is assumed to be a stack of images.
 _FEW = 4
 
 
@@ -21,7 +21,7 @@ def holds_arrays(path: Path) -> bool:
 
 
 def describe(path: Path, page: int) -> dict[str, Any]:
-    """Read the header of a file."""
+    """Return the fields of the header of a page."""
     values, n_pages = _page(path, page)
     h, w, n_channels = values.shape
     return {
@@ -67,8 +67,8 @@ def _page(path: Path, page: int) -> tuple[npt.NDArray[Any], int]:
         only = _pages(stored[names[page]])
         if len(only) != 1:
             raise ValueError(
-                f"{names[page]!r} holds {len(only)} images, but in a file with "
-                "several arrays each must be one image"
+                f"{names[page]!r} contains {len(only)} images, but in a file with "
+                "several arrays, each must be one image"
             )
         return _image(only, 0), len(names)
 
@@ -85,12 +85,12 @@ def _pages(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
     shape = stored.shape
     if stored.dtype.kind not in "buif":
         raise ValueError(
-            f"it holds values of type {stored.dtype}, which are not numbers"
+            f"it contains values of type {stored.dtype}, which are not numbers"
         )
     if 0 in shape or stored.ndim not in (2, 3, 4):
         raise ValueError(
-            f"it holds an array of shape {shape}, but an image is (h, w) or (h, w, "
-            "c), and a stack of images (n, h, w, c)"
+            f"it contains an array of shape {shape}, but expected an image (h, w) or "
+            "(h, w, c), or a stack of images (n, h, w, c)"
         )
     if stored.ndim == 3 and shape[2] > _FEW and shape[2] >= min(shape[:2]):
         raise ValueError(

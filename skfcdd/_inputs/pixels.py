@@ -1,4 +1,4 @@
-"""Conversion of the values of a file: channels, data type and size."""
+"""Conversion of the pixel values of a file: channels, data type and size."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ __all__ = ["Picture", "as_channels", "can_become", "resized", "retyped", "turned
 
 # Luma weights of the primary colours (ITU-R BT.601, as in Pillow).
 _LUMINANCE = np.array([299, 587, 114]) / 1000
-# Data types whose full range is used, so that they can be converted to each other.
+# Data types that can be converted to each other, and their values for white.
 _WHOLE = {"uint8": 255, "uint16": 65535}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Values of a file.
+    """Pixel values of a file.
 
     Parameters
     ----------
     values : ndarray of shape (h, w, c)
+        Values of all channels except transparency.
     alpha : ndarray of shape (h, w) or None
-        Transparency, in the data type of `values`; the maximum is opaque.
+        Transparency, in the data type of `values`; the maximum means opaque.
     doubtful : bool
         Whether `alpha` may be something else, such as an infrared channel.
     """
@@ -50,13 +51,13 @@ def turned(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 def as_channels(
     picture: Picture, n_channels: int, *, keep_alpha: bool
 ) -> tuple[npt.NDArray[Any], str | None]:
-    """Convert values (h, w, c) to `n_channels`, with a message about the conversion.
+    """Convert values (h, w, c) to `n_channels`; also return a message, or None.
 
     Parameters
     ----------
     picture : Picture
     n_channels : int
-        1 converts colours to grey, 3 repeats grey.
+        1 converts colour to grey; 3 repeats the grey channel.
     keep_alpha : bool
         Whether transparency is kept as a channel; otherwise the image is blended with
         white.
@@ -64,7 +65,7 @@ def as_channels(
     Raises
     ------
     ValueError
-        If the image has other channels.
+        If the channels of the image cannot be converted.
     """
     values, alpha, note = picture.values, picture.alpha, None
     if alpha is not None and keep_alpha:
@@ -87,7 +88,7 @@ def _on_white(
     opaque = np.iinfo(alpha.dtype).max
     if (alpha == opaque).all():
         return values, None
-    if not alpha.any():  # nothing would be visible: it is not transparency
+    if not alpha.any():  # as nothing would be visible, it cannot be transparency
         return values, "is entirely transparent; its transparency is ignored"
     if values.dtype == np.uint8:
         image = pillow("Image")

@@ -1,6 +1,6 @@
-"""Check that images have the same scale as those the model was fitted on.
+"""Check that images have the same scale as those in ``fit``.
 
-Depends neither on torch nor on scikit-learn.
+This module does not import torch or scikit-learn.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 
 __all__ = ["scale_problem"]
 
-# Images that exceed the range in fit by this factor have another scale.
+# Images that exceed the range in fit by this factor are on another scale.
 _FAR = 50
-# A range of at least this width is not compatible with values from 0 to 1.
+# If the range in fit is at least this wide, images from 0 to 1 are on another scale.
 _WIDE = 100
 
 
@@ -23,20 +23,21 @@ def scale_problem(
     fitted_dtype: str,
     limits: tuple[float, float],
 ) -> str | None:
-    """Describe the problem if the scale of images differs from that in ``fit``.
+    """Return a message if the scale of images seems to differ from that in ``fit``.
 
     Parameters
     ----------
     dtype, fitted_dtype : str
-        Data type, now and in ``fit``.
+        Data types of these images and of those in ``fit``.
     largest : callable
-        Returns the largest value; called only if needed.
+        Function that returns the largest value; called only if needed.
     limits : tuple of float (low, high)
         Range of the images in ``fit``.
 
     Returns
     -------
     str or None
+        None if the scales seem to be the same.
     """
     low, high = limits
     width = high - low
@@ -54,7 +55,7 @@ def scale_problem(
     if not (narrow or beyond or unit or most > low + _FAR * width):
         return None
     return (
-        f"X has values up to {most:.4g} of type {dtype}, but the images given to fit "
-        f"ranged from {low:.4g} to {high:.4g}, of type {fitted_dtype}. If the scales "
-        "differ, the scores are meaningless."
+        f"X has values of up to {most:.4g} (dtype {dtype}), but the images in fit "
+        f"ranged from {low:.4g} to {high:.4g} (dtype {fitted_dtype}). If the scales "
+        "differ, the scores are meaningless: scale X as in fit."
     )

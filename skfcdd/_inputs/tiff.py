@@ -1,6 +1,6 @@
-"""TIFF files: their tags, and the layouts that Pillow does not read.
+"""TIFF files: tags read by Pillow, and layouts that only tifffile reads.
 
-These are numbers of any type with any number of channels, which tifffile reads.
+Such layouts have values of any numeric type and any number of channels.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = [
     "upright_size",
 ]
 
-# Numbers of tags.
+# Tag numbers.
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 256, 257, 258, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 274, 277, 284, 338, 339
 _INVERTED, _RGB, _PALETTE = 0, 2, 3
-# Number of channels of photometric interpretations with more than one.
+# Number of channels of each photometric interpretation that has several.
 _COLOURS = {_RGB: 3, 5: 4, 6: 3, 8: 3}
 _UNASSOCIATED = 2
-# Pillow's raw modes with the opposite byte order.
+# Last letter of a raw mode of Pillow, and that for the opposite byte order.
 OTHER_ORDER = {"L": "B", "B": "L", "N": "B"}
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UNSIGNED, _SIGNED = 1, 2
@@ -53,7 +53,7 @@ def is_tiff(path: Path) -> bool:
 
 
 def _tag(image: Any, number: int, default: int) -> int:
-    """Return the first number of a tag."""
+    """Return the value of a tag, or the first of several."""
     value = image.tag_v2.get(number, default)
     return int(value[0] if isinstance(value, tuple) else value)
 
@@ -80,7 +80,7 @@ def set_raw_mode(image: Any, change: Callable[[str], str]) -> None:
 def correct_order(image: Any) -> None:
     """Make Pillow read 32-bit values in the byte order in which libtiff returns them.
 
-    That is the byte order of this machine, whereas Pillow assumes the file's.
+    libtiff returns them in native byte order, but Pillow assumes that of the file.
     """
     unpacked = image.tile and image.tile[0][0] == "libtiff"
     if unpacked and image.mode in ("I", "F"):
@@ -105,7 +105,7 @@ def is_lossless(image: Any) -> bool:
     samples, bits = _tag(image, _SAMPLES, 1), _tag(image, _BITS, 1)
     more = samples - _COLOURS.get(photometric, 1)
     if more < 0 or (_tag(image, _PLANAR, 1) == 2 and samples > 1 and bits > 8):
-        return more < 0  # subsampled colours, which are kept
+        return more < 0  # subsampled colours, which Pillow decodes as stored
     extra = tuple(image.tag_v2.get(_EXTRA, ()))
     if more == 0:
         return True
@@ -116,7 +116,7 @@ def is_lossless(image: Any) -> bool:
 
 
 def n_pages(image: Any) -> int:
-    """Count the pages that are not reduced copies of others."""
+    """Count the pages that are not reduced copies of other pages."""
     here, count = image.tell(), 0
     for page in range(image.n_frames):
         image.seek(page)
@@ -138,7 +138,7 @@ def dtype(image: Any) -> str:
 
 
 def as_type(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-    """View values in their data type, which Pillow's modes do not distinguish."""
+    """Convert values to their data type, which the Pillow mode does not determine."""
     new = np.dtype(name)
     if new in (np.dtype(np.int8), np.dtype(np.uint32)):
         return values.view(new)
@@ -146,7 +146,7 @@ def as_type(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 
 def inversion(image: Any) -> Any:
-    """Return the value of white if 0 is white and Pillow keeps it; otherwise None."""
+    """Return the maximum if 0 means white and Pillow does not invert it, else None."""
     if image.mode != "I;16" or _tag(image, _PHOTOMETRIC, 1) != _INVERTED:
         return None
     return np.uint16((1 << _tag(image, _BITS, 16)) - 1)
@@ -169,7 +169,7 @@ def _page(file: Any, number: int) -> Any:
 
 
 def describe(path: Path, page: int) -> dict[str, Any]:
-    """Read the header of a file with tifffile."""
+    """Return the fields of the header of a page, read with tifffile."""
     with _tifffile().TiffFile(path) as file:
         own = _page(file, page)
         h, w, n = _layout(own)
@@ -187,7 +187,7 @@ def describe(path: Path, page: int) -> dict[str, Any]:
 
 
 def read(path: Path, page: int) -> Picture:
-    """Read the values of a file with tifffile."""
+    """Read the values of a page with tifffile."""
     with _tifffile().TiffFile(path) as file:
         own = _page(file, page)
         h, w, n = _layout(own)
@@ -203,7 +203,7 @@ def read(path: Path, page: int) -> Picture:
 
 
 def _layout(page: Any) -> tuple[int, int, int]:
-    """Return the height, width and channels of a page, before rotation."""
+    """Return the height, width and number of channels of a page, before rotation."""
     axes, shape = page.axes, page.shape
     if page.dtype is None or page.dtype.kind not in "buif":
         raise ValueError(f"its values are of type {page.dtype}, which are not numbers")
@@ -218,7 +218,8 @@ def _layout(page: Any) -> tuple[int, int, int]:
     if axes == "SYX":
         return shape[1], shape[2], shape[0]
     raise ValueError(
-        f"its axes are {axes}, which is not an image with rows and columns"
+        f"its axes are {axes}, but an image must have rows, columns and at most one "
+        "axis of channels"
     )
 
 
@@ -236,7 +237,7 @@ def _has_alpha(page: Any, n: int) -> bool:
 
 
 def _plain(found: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the data type to read values as: native byte order, no half precision."""
+    """Return the data type to convert values to: native byte order, no float16."""
     if found.kind == "b":
         return np.dtype(np.uint8)
     return (

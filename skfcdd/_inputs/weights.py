@@ -21,20 +21,23 @@ def with_weights(targets: Targets, sample_weight: Any) -> Targets:
     ----------
     targets : Targets
     sample_weight : array-like of shape (n,) or None
-        Non-negative. Equal weights have no effect.
+        Non-negative weight of each image in training. Equal weights have no effect.
 
     Raises
     ------
     ValueError
-        If it has another shape, holds NaN or negative numbers, or leaves no normal
-        image.
+        If `sample_weight` has the wrong shape, contains NaN or negative numbers, or is
+        zero for all normal images.
     """
     if sample_weight is None:
         return targets
     n = len(targets.anomalous)
     weight = check_sample_weight(sample_weight, n)
     if not weight.any():
-        raise ValueError(f"sample_weight is zero for all {n} images.")
+        raise ValueError(
+            f"sample_weight is zero for all {n} images. At least one normal image "
+            "needs a positive weight."
+        )
     if not weight[~targets.anomalous].any():
         raise ValueError(
             "sample_weight is zero for all images of the normal class, so none are "
@@ -48,27 +51,27 @@ def with_weights(targets: Targets, sample_weight: Any) -> Targets:
 def class_factors(
     class_weight: Any, labels: Labels, anomaly_fraction: float
 ) -> tuple[float, float] | None:
-    """Factors of the losses of normal and of anomalous images.
+    """Return the factors for the losses of normal and anomalous images.
 
     Their mean over a batch is 1, so that only the ratio of the weights matters.
 
     Parameters
     ----------
     class_weight : dict, "balanced" or None
-        Weights by label. "balanced" gives both kinds the same share of the loss.
+        Weights by label. "balanced" gives both classes the same share of the loss.
     labels : Labels
     anomaly_fraction : float
-        Share of anomalies in a batch.
+        Fraction of anomalies in a batch.
 
     Returns
     -------
     (float, float) or None
-        None if all losses count the same.
+        None if both factors are equal.
 
     Raises
     ------
     ValueError
-        If a key is no label, or a weight is not a positive finite number.
+        If a key is not a label, or a weight is not a positive finite number.
     """
     if class_weight is None:
         return None

@@ -1,7 +1,7 @@
-"""Common names of good images and of defects in folders, tables and y.
+"""Common names of normal images and of defects in folders, tables and y.
 
-One list for all of them, so that a name has the same meaning as a folder and as a
-label.
+All of these share the same lists, so that a name has the same meaning as a folder and as
+a label.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CLEARLY_GOOD = {
     "without defect",
     "without defects",
 }
-# Names with this meaning only next to their opposites or to other kinds.
+# Names that have this meaning only next to an opposite or to another kind of defect.
 _GOOD = _CLEARLY_GOOD | {"free", "negative", "false", "no", "inlier", "0"}
 _CLEARLY_BAD = {
     "bad",
@@ -66,26 +66,26 @@ _CLEARLY_BAD = {
     "not okay",
 }
 _BAD = _CLEARLY_BAD | {"positive", "true", "yes", "outlier", "1", "-1"}
-# Words without meaning of their own: "good parts" are good.
+# Words that do not change the meaning of a name, as in "good parts".
 _FILLERS = {
     *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures"),
     *("part", "parts", "piece", "pieces", "sample", "samples", "item", "items"),
     *("product", "products", "unit", "units", "train", "test", "val"),
 }
 _MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>", "nat", "?"}
-# Separate letters from digits, and split "GoodParts" into two words.
+# These separate letters from digits, and split "GoodParts" into two words.
 _WORDS = re.compile(r"[^\W\d_]+|\d+")
 _HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def label_text(value: Any) -> str:
-    """Convert a label to text, without surrounding blanks or a decimal point."""
+    """Convert a label to text, without surrounding blanks or a trailing ".0"."""
     text = str(value).strip()
     try:
         number = float(text)
     except ValueError:
         return text
-    # Only Python treats digits of other scripts and "1_000" as numbers.
+    # Python also accepts "1_000" and digits of other scripts as numbers.
     plain = text.isascii() and "_" not in text
     return str(int(number)) if plain and number.is_integer() else text
 
@@ -96,7 +96,7 @@ def is_missing(value: Any) -> bool:
 
 
 def meaning(name: Any, *, clearly: bool = False) -> bool | None:
-    """Return True if a name means "good", False for "defect", None if it is unclear.
+    """Return True if a name means "good", False if it means "defect", else None.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ def meaning(name: Any, *, clearly: bool = False) -> bool | None:
         Name of a folder, or a label. Case, separators and words such as "parts" are
         ignored: "Good images", "OK_parts" and "defectFree" mean good.
     clearly : bool, default=False
-        Whether to accept only unambiguous names: not "0", for example, which may be the
-        number of a lot.
+        Whether to accept only unambiguous names. "0", for example, is ambiguous because
+        it may be the number of a lot.
     """
     text = label_text(name)
     good, bad = (_CLEARLY_GOOD, _CLEARLY_BAD) if clearly else (_GOOD, _BAD)
@@ -119,7 +119,7 @@ def meaning(name: Any, *, clearly: bool = False) -> bool | None:
 
 def _phrase(text: str) -> str:
     words = [word.casefold() for word in _WORDS.findall(_HUMPS.sub(" ", text))]
-    # Lot numbers appear next to other words.
+    # Numbers next to words are those of lots.
     return " ".join(w for w in words if w not in _FILLERS and not w.isdigit())
 
 
@@ -129,17 +129,17 @@ def same(name: Any, other: Any) -> bool:
 
 
 def anomaly_of_pair(labels: list[Any]) -> tuple[int, bool] | None:
-    """Return the index of the anomaly label among two, and whether it is certain.
+    """Return which of two labels means "anomaly", and whether this is certain.
 
-    It is certain if the other label means "good": next to "good", anything is a defect,
-    whereas next to "defect" there may be another kind of defect. Of -1 and 1, as
-    numbers or as text, -1 is the anomaly, as in scikit-learn's detectors. None if
-    neither label is known.
+    It is certain if the other label means "good". If only "defect" is known, the other
+    label may be another kind of defect. Of -1 and 1, as numbers or as text, -1 means
+    "anomaly", as in scikit-learn's outlier detectors. The result is None if neither
+    label is known, or if both have the same meaning.
     """
     texts = [label_text(label) for label in labels]
     if set(texts) == {"-1", "1"}:
         return texts.index("-1"), True
-    # Other numbers are not known to mean anything.
+    # Other numbers have no known meaning.
     if not all(isinstance(label, (str, np.str_)) for label in labels):
         return None
     found = [meaning(text) for text in texts]

@@ -1,7 +1,8 @@
 """Backbones: networks that map images (n, c, h, w) to features (n, d, u, v).
 
-The networks of the FCDD paper, common architectures with ImageNet weights, and custom
-modules. An architecture runs in stages, after any of which it can be cut or frozen.
+These are the networks of the FCDD paper, common architectures with ImageNet weights, and
+custom modules. An architecture consists of stages, and can be cut or frozen after any of
+them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from skfcdd.backbones.paper import auto_name
 
 __all__ = ["choose_backbone", "choose_recipe"]
 
-# The network used by "auto" for photographs and other images of sufficient size.
+# The network that "auto" chooses for images of sufficient size.
 _PRETRAINED = "efficientnet_lite0"
 _LEAST_SIDE = 64
 _CHANNELS = (1, 3)
@@ -27,12 +27,12 @@ def choose_backbone(
     Parameters
     ----------
     backbone : str, torch.nn.Module or callable
-        "auto" chooses by the image size; with ``weights=None`` only among the networks
-        of the paper (:func:`auto_name`), with other weights always the pretrained
-        network.
+        "auto" chooses by the size and channels of the images if `weights` is "auto", a
+        network of the paper (:func:`auto_name`) if it is None, and the pretrained
+        network otherwise.
     weights : str, path, mapping or None
-        "auto" means "imagenet" if these weights come in a package, as for the networks
-        efficientnet_lite0, 1 and 2, and otherwise None.
+        "auto" means "imagenet" if these weights are available as a package, as for
+        efficientnet_lite0, 1 and 2; otherwise None.
     image_shape : tuple of int (h, w, c)
         Size and channels of the network input.
 
@@ -68,7 +68,7 @@ def choose_recipe(backbone: Any, weights: Any) -> Recipe:
     ----------
     backbone : str, torch.nn.Module or callable
     weights : str, path, mapping or None
-        With None, no weights need to be preserved.
+        None means random weights, for which the default recipe is used.
 
     Returns
     -------

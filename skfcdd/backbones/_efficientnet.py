@@ -48,15 +48,15 @@ def _block(
 def efficientnet_b0(n_channels: int) -> Stages:
     """Create the layers of EfficientNet-B0.
 
-    From the first stage on, its gates depend on the whole image, so that the receptive
+    Its channel gates depend on the whole image from the first stage on, so the receptive
     field of every cell is infinite.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels of the images.
+        Number of image channels.
 
-    Number of image channels.
+    Returns
     -------
     Stages
 
@@ -87,7 +87,7 @@ def efficientnet_b0(n_channels: int) -> Stages:
 
 
 def _paths(group: int) -> list[str]:
-    """Return the paths of the blocks of a group; other layers are not groups."""
+    """Return the paths of the blocks of a group, or of the layer with this index."""
     if not 1 <= group <= len(GROUPS):
         return [f"features.{group}"]
     return [f"features.{group}.{i}" for i in range(GROUPS[group - 1][4])]

@@ -48,7 +48,7 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute features (n, d, ceil(h / stride), ceil(w / stride))."""
-        if self.stride == (1, 1):  # the same at every size
+        if self.stride == (1, 1):  # the padding does not depend on the size
             half = [kernel // 2 for kernel in self.kernel_size]
             return self._convolved(input, half[0], half[1])
         rows, columns = (
@@ -57,8 +57,8 @@ class SameConv2d(nn.Conv2d):
                 input.shape[2:], self.kernel_size, self.stride, strict=True
             )
         )
-        # Padding within the convolution is faster, but a graph for all sizes cannot
-        # test whether both ends are equal.
+        # Padding within the convolution is faster, but an exported graph for all sizes
+        # cannot test whether both ends need the same padding.
         even = not torch.compiler.is_exporting() and all(
             start == end for start, end in (rows, columns)
         )
@@ -75,7 +75,7 @@ class SameConv2d(nn.Conv2d):
 
 def _same_padding(n_pixels: int, kernel: int, stride: int) -> tuple[int, int]:
     """Return the padding at the start and the end of an axis; kernel >= stride."""
-    # Avoid negative operands, which runtimes round differently from Python.
+    # Avoid dividing negative numbers, as runtimes round them differently from Python.
     n_cells = (n_pixels + stride - 1) // stride
     missing = (n_cells - 1) * stride + kernel - n_pixels
     return missing // 2, missing - missing // 2
@@ -129,7 +129,7 @@ def efficientnet_lite(n_channels: int, *, width: float, depth: float) -> Stages:
     n_channels : int
         Number of image channels.
     width, depth : float
-        Multipliers of the number of channels and blocks of EfficientNet-Lite0. The
+        Multipliers for the numbers of channels and blocks of EfficientNet-Lite0. The
         first and the last layer, and the depth of the first and the last group, are not
         scaled.
 

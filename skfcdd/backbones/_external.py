@@ -1,4 +1,4 @@
-"""Architectures of torchvision and timm, if these are installed."""
+"""Architectures from torchvision and timm, if installed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["make_timm", "torchvision_architecture"]
 def torchvision_architecture(name: str) -> Architecture:
     """Return the architecture for "torchvision:NAME".
 
-    Its stages are the layers of its ``features``, or the blocks of a ResNet. Like the
-    built-in architectures, it is cut by default after the last stage with an eighth of
-    the image size.
+    Its stages are the layers of ``features``, or ``layer1`` to ``layer4`` of a ResNet.
+    Like the built-in architectures, it is cut by default after the last stage whose map
+    has at least an eighth of the image size.
     """
     try:
         from torchvision import models
-    except (ImportError, RuntimeError) as error:  # fails with another torch version
+    except (ImportError, RuntimeError) as error:  # RuntimeError if torch does not match
         raise BackboneError(
             f"Got backbone={name!r}, but torchvision cannot be imported ({error}). "
             "Install the torchvision version that matches the installed torch, or use "
@@ -36,7 +36,7 @@ def torchvision_architecture(name: str) -> Architecture:
         model = models.get_model(model_name, weights=None)
     except ValueError as error:
         raise BackboneError(
-            f"Got backbone={name!r}, but torchvision says: {error}"
+            f"Got backbone={name!r}, but torchvision raised an error: {error}"
         ) from error
     parts = _torchvision_stages(name, model)
 
@@ -67,8 +67,8 @@ def _torchvision_stages(name: str, model: nn.Module) -> dict[str, list[str]]:
             **{f"layer{i}": [f"layer{i}"] for i in (2, 3, 4)},
         }
     raise BackboneError(
-        f"Got backbone={name!r}, which is not a sequence of layers that could be cut. "
-        "Build a module from it, and pass that."
+        f"Got backbone={name!r}, which is not a sequence of layers that can be cut. "
+        "Pass a torch.nn.Module that returns its features instead."
     )
 
 
@@ -91,7 +91,7 @@ def _third_halving(model: nn.Module, parts: dict[str, list[str]]) -> int:
 
 
 class _TimmFeatures(nn.Module):
-    """Feature extractor of timm whose maps are concatenated."""
+    """timm feature extractor whose maps are concatenated."""
 
     def __init__(self, model: nn.Module, n_channels: int) -> None:
         super().__init__()
@@ -111,10 +111,10 @@ def make_timm(
     cut: int | str | None,
     stages: Sequence[int] | None,
 ) -> nn.Module:
-    """Create the network for "timm:NAME", with the outputs of some of its reductions.
+    """Create the network for "timm:NAME", which returns the maps of some stages.
 
     With ``weights={}``, it has the same structure as with ``weights="imagenet"``, but
-    no weights are loaded; the caller provides them.
+    its weights are random, and the caller replaces them.
     """
     try:
         import timm
@@ -126,10 +126,10 @@ def make_timm(
     if weights not in (None, "imagenet", {}):
         raise BackboneError(
             f"backbone={name!r} accepts weights=None or 'imagenet'. Got {weights!r}. "
-            "To use other weights, load them into a module and pass that."
+            "To use other weights, load them into a module and pass it as backbone."
         )
     if cut == "auto":
-        raise BackboneError(f"backbone={name!r} needs an integer cut=.")
+        raise BackboneError(f"backbone={name!r} needs an integer cut. Got cut='auto'.")
     if weights is not None:
         n_channels = COLOURS
     numbers = list(stages) if stages is not None else [3 if cut is None else cut]
@@ -143,11 +143,12 @@ def make_timm(
         )
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         raise BackboneError(
-            f"Got backbone={name!r} with stages {numbers}, but timm says: {error}"
+            f"Got backbone={name!r} with stages {numbers}, but timm raised an error: "
+            f"{error}"
         ) from error
     except OSError as error:
         raise DownloadError(
-            f"The weights of backbone={name!r} could not be downloaded ({error}). Put "
-            "them into the cache of timm, or use weights=None."
+            f"The weights of backbone={name!r} could not be downloaded ({error}). Copy "
+            "them to the cache of timm, or use weights=None."
         ) from error
     return _TimmFeatures(model, n_channels)

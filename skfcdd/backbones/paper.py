@@ -1,4 +1,4 @@
-"""The networks of the FCDD paper, and a default choice by image size.
+"""Networks of the FCDD paper, and the choice between them by image size.
 
 Layers follow the authors' published code (Liznerski et al., ICLR 2021, appendix F):
 blocks of convolution, batch normalisation, leaky ReLU and max-pooling, which all
@@ -67,7 +67,7 @@ PAPER_NETWORKS: dict[str, Sequence[_Block]] = {
 
 
 def auto_name(image_shape: tuple[int, int]) -> str:
-    """Return the name of the network that suits images of (h, w) pixels.
+    """Return the name of the paper's network to use for images of (h, w) pixels.
 
     The shorter side decides: "tiny" (no pooling) below 8 pixels, "fcdd32_s" below 96
     pixels, otherwise "fcdd224".
@@ -100,8 +100,8 @@ def make_paper_network(name: str, n_channels: int) -> Stages:
     ----------
     name : str
         A key of `PAPER_NETWORKS`.
-    Number of image channels.
-        Number of channels of the images.
+    n_channels : int
+        Number of image channels.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def make_paper_network(name: str, n_channels: int) -> Stages:
             block.channels,
             block.kernel,
             padding=block.kernel // 2,
-            bias=not block.normalize,  # batch normalisation would cancel it
+            bias=not block.normalize,  # batch normalisation would cancel a bias
         )
         if block.normalize:
             layers[f"norm{i}"] = batch_norm(block.channels, eps=1e-4)
@@ -130,8 +130,8 @@ def make_paper_network(name: str, n_channels: int) -> Stages:
             # Windows of 3 extend one pixel beyond the border, windows of 2 do not.
             layers[f"pool{i}"] = nn.MaxPool2d(block.pool, 2, padding=block.pool - 2)
         if block.normalize:
-            # Pooling first leaves fewer values to activate, with the same result: the
-            # activation is monotonic.
+            # Pooling first leaves fewer values to activate. The result is the same,
+            # because the activation is monotonic.
             layers[f"act{i}"] = nn.LeakyReLU()
         stages[f"block{i}"] = list(layers)[before:]
         n_channels = block.channels

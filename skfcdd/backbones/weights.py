@@ -42,8 +42,8 @@ def load_weights(
     ----------
     weights : mapping, str or path
         A state dict; "imagenet" for the official file at `url`; an http(s) URL; or the
-        path of a file. Files end in .pth, .pt or .safetensors. Downloads are cached in
-        the folder ``checkpoints`` of :func:`torch.hub.get_dir`.
+        path of a file. File names must end in .pth, .pt or .safetensors. Downloads are
+        cached in the folder ``checkpoints`` of :func:`torch.hub.get_dir`.
     url : str or None, default=None
         URL of the official file; None if there is none.
     name : str, default="the backbone"
@@ -64,7 +64,7 @@ def load_weights(
     FileNotFoundError
         If there is no file at this path.
     ImportError
-        If a .safetensors file is given and safetensors is not installed.
+        If the file is a .safetensors file and safetensors is not installed.
     TypeError
         If `weights` has any other type.
 
@@ -83,7 +83,7 @@ def load_weights(
     if weights == "imagenet":
         if url is None:
             raise WeightsError(
-                f"{got}, but there are no official weights for {name}: expected "
+                f"{got}, but there are no official weights for {name}. Pass "
                 "weights=None, or the path of your own file."
             )
         return _from_url(url, got)
@@ -95,7 +95,7 @@ def load_weights(
             f"{got}, but there is no such file: expected {_EXPECTED}."
         )
     if not path.is_file() or path.suffix.lower() not in _SUFFIXES:
-        kind = "a folder" if path.is_dir() else "of another kind"
+        kind = "a folder" if path.is_dir() else "a file of another type"
         raise WeightsError(f"{got}, which is {kind}, but expected {_EXPECTED}.")
     return _tensors(_read(path, got), got)
 
@@ -107,14 +107,14 @@ def _tensors(found: Any, got: str) -> dict[str, Tensor]:
             found = found[key]
     if not isinstance(found, Mapping):
         raise WeightsError(
-            f"{got}, which holds one {type(found).__name__}, but expected a state "
-            f"dict, as torch.save(model.state_dict(), path) stores it."
+            f"{got}, which contains a single {type(found).__name__}, but expected a "
+            "state dict, such as one saved by torch.save(model.state_dict(), path)."
         )
     for key, value in found.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise WeightsError(
-                f"{got}, which holds {type(value).__name__} under {key!r}, but "
-                "expected a state dict that holds only names and tensors."
+                f"{got}, which contains {type(value).__name__} under {key!r}, but "
+                "expected a state dict that contains only names and tensors."
             )
     return dict(found)
 
@@ -127,12 +127,12 @@ def _read(path: Path, got: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError, ImportError):
         raise
-    # A damaged file can raise nearly anything, from EOFError to AttributeError.
+    # A damaged file can cause nearly any error, from EOFError to AttributeError.
     except Exception as error:
         raise WeightsError(
             f"{got}, but the file {path} cannot be read: it is damaged or truncated, "
-            "or holds objects other than tensors, which could run code. Expected a "
-            "state dict, as torch.save(model.state_dict(), path) stores it."
+            "or contains objects other than tensors, which could run code. Expected a "
+            "state dict, such as one saved by torch.save(model.state_dict(), path)."
         ) from error
 
 
@@ -162,7 +162,7 @@ def _from_url(url: str, got: str) -> dict[str, Tensor]:
         _check_hash(path, path.name, got)
         found = _read(path, got)
     except WeightsError as error:
-        # It can be downloaded again; if kept, it would fail every time.
+        # An invalid file would fail every time, and can be downloaded again.
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         fate = (
@@ -184,16 +184,15 @@ def _cache_path(url: str, got: str) -> Path:
     if parts.scheme not in ("http", "https") or name.suffix.lower() not in _SUFFIXES:
         raise WeightsError(f"{got}, but expected {_EXPECTED}.")
     if not _HASH.search(name.name):
-        # Many networks are called "model.safetensors": digits made from the URL tell
-        # them apart. They follow "_", so that they are not mistaken for a hash of the
-        # contents.
+        # Many files are called "model.safetensors", so digits derived from the URL are
+        # added. They follow "_" rather than "-", which precedes a hash of the contents.
         digits = hashlib.sha256(url.encode()).hexdigest()[:12]
         name = Path(f"{name.stem}_{digits}{name.suffix}")
     return Path(torch.hub.get_dir()).expanduser() / "checkpoints" / name
 
 
 def _check_hash(path: Path, name: str, got: str) -> None:
-    """Raise if the contents of a file do not match the hash in its name."""
+    """Raise an error if the contents of a file do not match the hash in its name."""
     match = _HASH.search(name)
     if match is None:
         return
@@ -202,22 +201,21 @@ def _check_hash(path: Path, name: str, got: str) -> None:
     if not digest.startswith(match[1]):
         raise WeightsError(
             f"{got}, but the file {name} is damaged or a different file: its SHA-256 "
-            f"hash starts with {digest[: len(match[1])]}, but its name says "
+            f"hash starts with {digest[: len(match[1])]}, but the name states "
             f"{match[1]}."
         )
 
 
 def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
-    """Copy the weights of a network, which may have more layers, into a module.
+    """Copy weights into a module, ignoring those of layers that it does not have.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Receives the weights, in its own data types. Unchanged if an error is raised.
+        Module to modify. Its data types are kept. It is unchanged if an error is raised.
     state : mapping of str to torch.Tensor
-        Contains every key of the state dict of `module`. Other keys, of layers that
-        were removed, are ignored; so is a prefix "module." or "backbone." shared by all
-        keys.
+        State dict with all keys of that of `module`. Additional keys are ignored, and so
+        is a prefix "module." or "backbone." shared by all keys.
     name : str
         Name of the network in messages.
 
@@ -242,8 +240,7 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, name: str) ->
     for key, target in own.items():
         if key not in state:
             continue
-        # Cast first: a large number may be infinite only in the data type of the
-        # module.
+        # Checked after the conversion, because large numbers may become infinite.
         fitted[key] = state[key].detach().to(target.dtype)
         if not torch.isfinite(fitted[key]).all():
             raise WeightsError(
@@ -270,7 +267,7 @@ def _without_prefix(
 def _check_same_architecture(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], name: str
 ) -> None:
-    """Raise if weights lack keys, or have other shapes."""
+    """Raise an error if weights lack keys, or have other shapes or data types."""
     missing = [
         repr(key)
         for key in own
@@ -290,7 +287,7 @@ def _check_same_architecture(
     problems = [
         f"{len(keys)} {what} ({', '.join(keys[:_MAX_NAMED])}"
         f"{', ...' if len(keys) > _MAX_NAMED else ''})"
-        for what, keys in (("missing", missing), ("of another shape", other))
+        for what, keys in (("missing", missing), ("of another shape or type", other))
         if keys
     ]
     if problems:
@@ -298,8 +295,8 @@ def _check_same_architecture(
         raise WeightsError(
             f"The weights do not match the architecture {name}: "
             f"{'; '.join(problems)}, of {len(own)} keys. The weights have "
-            f"{len(state)}, first {first!r}. Pass weights of this architecture, or "
-            "weights=None."
+            f"{len(state)} keys, starting with {first!r}. Pass weights of this "
+            "architecture, or weights=None."
         )
 
 

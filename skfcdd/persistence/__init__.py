@@ -1,10 +1,10 @@
-"""Saving fitted estimators to files that run no code when loaded.
+"""Saving fitted estimators to files that execute no code when loaded.
 
-A file is a zip archive of two members: ``estimator.json``, with parameters, learned
-state and the version of the format, and ``network.safetensors``, with the numbers of
-the network. Neither can refer to code: the class, the backbone and the objective are
-looked up among those of skfcdd, everything else is numbers and text, and invalid
-contents raise an error.
+A file is a zip archive with two members: ``estimator.json``, with the parameters, the
+learned state and the format version, and ``network.safetensors``, with the arrays of the
+network. Neither can contain code: the class, the backbone and the objective are looked
+up by name in skfcdd, everything else is numbers and strings, and invalid contents raise
+an error.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from skfcdd.persistence._upgrade import KINDS, upgraded, with_former_sigma
 
 __all__ = ["load", "read_info", "save"]
 
-# Grows with changes that older versions of skfcdd cannot read.
-# 1 had no scale of heatmaps; 2 mixed what was fitted with present parameters; up to 5,
-# images were always held out to calibrate; up to 6, all pixels counted.
+# Incremented with each change that older versions of skfcdd cannot read. Format 1 has no
+# heatmap scale; 2 does not separate the fitted model from the parameters; up to 5,
+# thresholds were always set on held-out images; up to 6, there was no region of interest.
 FORMAT = 7
-# Attributes of an estimator in addition to its fitted model.
+# Attributes of an estimator that are stored in addition to its fitted model.
 _STATE = ("n_features_in_", "feature_names_in_")
 _JSON, _NUMBERS = "estimator.json", "network.safetensors"
-# No model of ours comes near these sizes.
+# Size limits in bytes, far above those of any model of this package.
 _MAX_JSON, _MAX_NUMBERS = 64 << 20, 16 << 30
-# Exceptions of zipfile and json for invalid bytes. RuntimeError is raised for members
-# with a password or of an unknown kind, and for deep nesting.
+# Exceptions that zipfile and json raise for invalid files. RuntimeError is raised for
+# encrypted and unsupported members, and for deep nesting.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -67,11 +67,12 @@ def save(
     note: str | None = None,
     metrics: dict[str, float] | None = None,
 ) -> Path:
-    """Write a fitted estimator to one file.
+    """Save a fitted estimator to a file.
 
     The file contains everything needed for scoring: preprocessing, network, threshold,
-    calibration scores and labels. It is only put in place when it is completely
-    written. Of the parameter `roi` it has the pixels that ``fit`` found (``roi_``).
+    calibration scores and labels. It appears at `path` only after it has been written
+    completely. The parameter `roi` is stored as the pixels that ``fit`` determined
+    (``roi_``).
 
     Parameters
     ----------
@@ -102,9 +103,9 @@ def save(
     Warns
     -----
     NotStoredWarning
-        If parameters are not stored because they are code or data. Only those that
-        matter for another ``fit`` are omitted: callbacks, `outlier_exposure`, and
-        custom synthetic anomalies.
+        If parameters are not stored because they contain code or data. This can only
+        affect parameters that are used in another ``fit``: callbacks,
+        `outlier_exposure`, and custom synthetic anomalies.
 
     Examples
     --------
@@ -124,7 +125,7 @@ def save(
         raise TypeError(
             "Expected an FCDDClassifier, FCDDSegmenter or FCDDDetector. Got "
             f"{type(estimator).__name__}, which this format does not support. Use "
-            "joblib.dump, and load the file only if you trust its source."
+            "joblib.dump instead, and load its files only if you trust their source."
         )
     check_is_fitted(estimator)
     estimator._validate_params()
@@ -144,12 +145,12 @@ def save(
 def _describe(
     estimator: Any, note: str | None, metrics: dict[str, float] | None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The two members of the file."""
+    """Return the contents of both members of the file."""
     encoder = Encoder()
     given = estimator.get_params(deep=False)
-    given.pop("roi")  # its pixels are among the numbers
+    given.pop("roi")  # its pixels are stored with the arrays of the network
     params = encoder.parameters(given)
-    params.pop("checkpoint", None)  # a place on this machine
+    params.pop("checkpoint", None)  # a path on this machine
     state = {
         name: encoder.encode(getattr(estimator, name), name)
         for name in _STATE
@@ -159,9 +160,9 @@ def _describe(
     described = describe(model, encoder)
     if encoder.left_out:
         warn_caller(
-            "Some parameters hold code or data and were not stored: "
-            f"{', '.join(encoder.left_out)}. The predictions of the loaded model are "
-            "the same, but set these parameters again before calling fit.",
+            "Some parameters contain code or data and were not stored: "
+            f"{', '.join(encoder.left_out)}. The loaded model makes the same "
+            "predictions, but set these parameters again before calling fit.",
             NotStoredWarning,
         )
     document = {
@@ -188,7 +189,7 @@ def load(
 ) -> Any:
     """Load a fitted estimator from a file written by :func:`save`.
 
-    Code in the file is never run.
+    Loading a file never executes code from it.
 
     Parameters
     ----------
@@ -198,8 +199,8 @@ def load(
         Device of the loaded model. "auto" uses CUDA if available, regardless of where
         the model was trained.
     backbone : torch.nn.Module or callable, default=None
-        Code of the network if the model was fitted with a module or a callable, as
-        files contain no code.
+        Backbone of the model, if it was fitted with a module or a callable. It is
+        required because files contain no code.
 
     Returns
     -------
@@ -210,8 +211,8 @@ def load(
     FileNotFoundError
         If the file does not exist.
     ModelFileError
-        If the file does not contain a model, is damaged, has a newer version of the
-        format, or requires `backbone`.
+        If the file does not contain a model, is damaged, has a newer format than this
+        version of skfcdd can read, or requires `backbone`.
     ValueError
         If `device` is not available.
 
@@ -220,7 +221,7 @@ def load(
     See :func:`save`.
     """
     document, numbers = _read(Path(path))
-    found = resolve_device(device)  # the file is not to blame
+    found = resolve_device(device)  # its errors are not due to the file
     try:
         estimator = _estimator(document, device)
         kind = KINDS[document["class"]]
@@ -229,8 +230,8 @@ def load(
             model = with_former_sigma(model)
         if backbone is not None:
             estimator.backbone = backbone
-        # Settings that the file could not store are not known to have changed.
-        # Older formats do not have them, but the parameters.
+        # Digests show whether parameters were changed after fit, which is unknown for
+        # those that the file could not store. Older formats contain parameters only.
         settings = NetworkSettings.of(estimator.get_params(deep=False)).resolved(
             model.images.shape
         )
@@ -242,18 +243,18 @@ def load(
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ModelFileError(
-            f"{str(path)!r} does not hold a model that this version of skfcdd can "
+            f"{str(path)!r} does not contain a model that this version of skfcdd can "
             f"restore: {error}"
         ) from error
     return estimator
 
 
 def _estimator(document: Mapping[str, Any], device: str) -> Any:
-    """The estimator that a file names, not fitted."""
+    """Return the estimator that a file describes, without its fitted model."""
     name, decode = document["class"], Decoder().decode
     if name not in KINDS:
         raise ModelFileError(
-            f"The file holds a {name!r}, which is not an estimator of skfcdd."
+            f"The file contains a {name!r}, which is not an estimator of skfcdd."
         )
     cls = {c.__name__: c for c in (FCDDClassifier, FCDDDetector, FCDDSegmenter)}[name]
     params = {k: decode(v) for k, v in document["parameters"].items()}
@@ -273,7 +274,7 @@ def _estimator(document: Mapping[str, Any], device: str) -> Any:
 
 
 def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the description of the model in a file, without building it.
+    """Read the description of a saved model, without building the model.
 
     Parameters
     ----------
@@ -283,11 +284,13 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        "class", "parameters", "state", "model", "versions", "note", "metrics",
-        "format" and "n_numbers", how many numbers are stored for the network.
+        Keys "class", "parameters", "state", "model", "versions", "note", "metrics",
+        "format", and "n_numbers", the number of values stored for the network.
 
     Raises
     ------
+    FileNotFoundError
+        If the file does not exist.
     ModelFileError
         If the file does not contain a model.
 
@@ -346,15 +349,16 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
 
 def _check_document(document: Any, path: Path) -> None:
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
-        raise ModelFileError(f"{str(path)!r} does not state its format.")
+        raise ModelFileError(f"{str(path)!r} does not state its format version.")
     if document["format"] > FORMAT:
         versions = document.get("versions")
         newer = versions.get("skfcdd", "?") if isinstance(versions, dict) else "?"
         raise ModelFileError(
-            f"{str(path)!r} has format {document['format']} of skfcdd {newer}, but "
-            f"this version reads formats up to {FORMAT}. Install a newer skfcdd."
+            f"{str(path)!r} has format {document['format']}, written by skfcdd "
+            f"{newer}, but this version reads formats up to {FORMAT}. Install a newer "
+            "version of skfcdd."
         )
     newest = "model" if document["format"] >= 3 else "network"
     missing = {"class", "parameters", "state", newest} - set(document)
     if missing:
-        raise ModelFileError(f"{str(path)!r} lacks {sorted(missing)}.")
+        raise ModelFileError(f"{str(path)!r} lacks the entries {sorted(missing)}.")

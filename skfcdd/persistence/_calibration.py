@@ -1,4 +1,4 @@
-"""Basis of a threshold, as JSON and back."""
+"""Conversion of the calibration of a threshold to JSON and back."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ __all__ = ["describe_calibration", "read_calibration"]
 
 
 def describe_calibration(calibration: Calibration | None) -> dict[str, Any] | None:
-    """A calibration as JSON."""
+    """Convert a calibration to JSON."""
     return None if calibration is None else asdict(calibration)
 
 
 def read_calibration(
     model: FittedModel, described: Mapping[str, Any]
 ) -> Calibration | None:
-    """The calibration that a file describes; None for former formats.
+    """Read the calibration of a model; None if the file is in an older format.
 
     Raises
     ------
     ModelFileError
-        If it contradicts the scores of the model, or cannot have come from ``fit``.
+        If the calibration contradicts the scores of the model, or cannot be the result
+        of ``fit``.
     """
     groups, n = model.calibration_groups, len(model.calibration_scores)
     if groups is not None and not (

@@ -1,4 +1,4 @@
-"""Conversion of values to JSON and back, with a fixed list of names."""
+"""Conversion of values to JSON and back, with a fixed list of classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["Decoder", "Encoder"]
 
-# Names allowed in a file; nothing is imported by a name from a file.
+# Classes that a file may name; no name from a file is ever imported.
 _OBJECTS: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
@@ -65,7 +65,7 @@ class Encoder:
             try:
                 stored[name] = self.encode(value, name)
             except TypeError:
-                if name != "backbone":  # `load` asks for it
+                if name != "backbone":  # it is passed to `load`
                     self.left_out.append(name)
         return stored
 
@@ -75,7 +75,7 @@ class Encoder:
         Raises
         ------
         TypeError
-            If its type cannot be stored.
+            If values of this type cannot be stored.
         """
         if isinstance(value, (np.bool_, np.integer, np.floating)):
             value = value.item()
@@ -99,7 +99,7 @@ class Encoder:
         if value.dtype.kind in _KINDS or (
             value.dtype == object and all(isinstance(x, str) for x in labels)
         ):
-            # Lists of numbers keep all digits in JSON.
+            # JSON keeps all digits of the numbers in a list.
             items = [self.encode(item, name) for item in value.ravel().tolist()]
             dtype = value.dtype.str if value.dtype != object else "O"
             return {"array": items, "dtype": dtype, "shape": list(value.shape)}
@@ -113,7 +113,7 @@ class Encoder:
             fields = {
                 f.name: self.encode(getattr(value, f.name), name)
                 for f in dataclasses.fields(value)
-                # Newer fields are omitted if they have their default value.
+                # Newer fields, which older versions lack, are omitted if None.
                 if f.default is not None or getattr(value, f.name) is not None
             }
             return {"object": kind, "fields": fields}
@@ -130,7 +130,7 @@ class Encoder:
             return {"objective": kind, "fields": options}
         raise TypeError(
             f"{name} = {value!r} is custom code, which this format cannot store. Save "
-            "with joblib instead."
+            "the estimator with joblib instead."
         )
 
 
@@ -159,14 +159,14 @@ class Decoder:
         if set(value) == {"objective", "fields"}:
             return _OBJECTIVES[value["objective"]](**value["fields"])
         raise ModelFileError(
-            f"The file holds an unknown kind of value: {sorted(value)[:5]}."
+            f"The file contains an unknown kind of value: {sorted(value)[:5]}."
         )
 
     def _array(self, value: dict[str, Any]) -> np.ndarray[Any, Any]:
         dtype = np.dtype(value["dtype"])
         items = [self.decode(item) for item in value["array"]]
         if dtype.kind != "O" and dtype.kind not in _KINDS:
-            raise ModelFileError(f"The file holds an array of dtype {dtype}.")
+            raise ModelFileError(f"The file contains an array of dtype {dtype}.")
         if dtype.kind == "O" and not all(isinstance(item, str) for item in items):
-            raise ModelFileError("The file holds an array of objects.")
+            raise ModelFileError("The file contains an array of objects.")
         return np.array(items, dtype=dtype).reshape(value["shape"])

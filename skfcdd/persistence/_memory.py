@@ -1,4 +1,4 @@
-"""The memory of normal features in a file."""
+"""Conversion of the memory of normal features to JSON and arrays, and back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["describe_memory", "is_number", "read_memory"]
 
 
 def describe_memory(model: FittedModel) -> dict[str, Any] | None:
-    """Describe a memory, except for its numbers."""
+    """Convert the memory of a model to JSON, except for its arrays."""
     memory = model.memory
     if memory is None:
         return None
@@ -41,16 +41,16 @@ def read_memory(
     numbers: Mapping[str, Tensor],
     module: FCDDModule,
 ) -> NormalMemory | None:
-    """The memory that the file describes, with its numbers."""
+    """Rebuild the memory from its description and arrays; None if there is none."""
     described = network.get("memory")
     own = numbers_of(MEMORY, numbers)
     if described is None:
         if own:
             raise ModelFileError(
-                "The file holds the arrays of a memory bank that it does not describe."
+                "The file contains arrays of a memory bank, but does not describe it."
             )
         return None
-    if tuple(own["units"].shape) == (3,):  # before memories compared whole images
+    if tuple(own["units"].shape) == (3,):  # saved before whole images were compared
         own["units"] = F.pad(own["units"], (0, 1))
     _check_memory(described, own)
     h, w = settings.resize or model.image_size
@@ -69,7 +69,7 @@ def read_memory(
         own["axes"],
         own["points"],
         position=described["position"],
-        block=described.get("block", 1),  # not in format 5
+        block=described.get("block", 1),  # missing in format 5
         stages=None if stages is None else tuple(stages),
         whole=_whole_image(own),
     )
@@ -78,7 +78,7 @@ def read_memory(
 
 
 def _whole_image(own: Mapping[str, Tensor]) -> WholeImage | None:
-    """The evidence of the whole image, if the memory has any."""
+    """Rebuild the comparison of whole images, if the memory has one."""
     numbers = numbers_of("whole", own)
     if not numbers:
         return None
@@ -92,12 +92,14 @@ def _whole_image(own: Mapping[str, Tensor]) -> WholeImage | None:
         "top": (),
     }
     if not m or shapes != expected:
-        raise ModelFileError(f"The file compares images by invalid shapes {shapes}.")
+        raise ModelFileError(
+            f"The file has a comparison of whole images with invalid shapes {shapes}."
+        )
     return WholeImage(**numbers)
 
 
 def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> None:
-    """Refuse what cannot have come from ``fit``."""
+    """Raise an error for a memory that cannot be the result of ``fit``."""
     size, position = described["patch_size"], described["position"]
     block = described.get("block", 1)
     shapes = [tuple(own[name].shape) for name in ("mean", "axes", "points", "units")]
@@ -120,6 +122,6 @@ def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> No
 
 
 def is_number(value: Any, above: float = -math.inf) -> bool:
-    """Whether a value is a finite number above another."""
+    """Whether a value is a finite number greater than `above`."""
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
     return known and math.isfinite(value) and value > above

@@ -1,4 +1,4 @@
-"""The fitted model as a description and numbers, and back."""
+"""Conversion of a fitted model to a JSON description and arrays, and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["describe", "rebuild"]
 
-# Fields of the model that are stored as they are.
+# Fields of the model that are stored unchanged.
 _PLAIN = (
     "receptive_field",
     "threshold",
@@ -48,12 +48,12 @@ _PARTS = {"images": ImageFormat, "judging": Judging, "convention": Convention}
 
 
 def describe(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
-    """The model but for the numbers of its network, as JSON.
+    """Convert a model to JSON, except for the arrays of its network.
 
     Raises
     ------
     TypeError
-        If something of it is code of the user's own, but for the backbone.
+        If the model contains custom code other than its backbone.
     """
     described = {
         name: encoder.encode(_plain(getattr(model, name)), name) for name in _PLAIN
@@ -78,7 +78,7 @@ def _plain(value: Any) -> Any:
 
 
 def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
-    """Describe a network, except for its numbers."""
+    """Convert a network to JSON, except for its arrays."""
     settings, module, net = model.network, model.module, model.runner
     assert settings is not None
     preprocess, size = module.preprocess, module.preprocess.size
@@ -88,9 +88,9 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
     return {
         "backbone": name,
         "loss": encoder.encode(settings.loss, "loss"),
-        # The last layer, whatever "auto" may stand for one day.
+        # The last frozen layer, because the meaning of "auto" may change.
         "frozen": module.backbone.paths[module.split - 1] if module.split else None,
-        # Stages chosen by "auto" need not be measured again.
+        # The number of stages, so that "auto" need not measure them again.
         "cut": len(stages)
         if measured and stages is not None
         else encoder.encode(settings.cut, "cut"),
@@ -116,12 +116,12 @@ def rebuild(
     backbone: Any,
     device: str,
 ) -> FittedModel:
-    """A fitted model from its description and the numbers of its network.
+    """Rebuild a fitted model from its description and the arrays of its network.
 
     Raises
     ------
     ModelFileError
-        If it cannot have come from ``fit``.
+        If the model cannot be the result of ``fit``.
     """
     decode = Decoder().decode
     parts: dict[str, Any] = {
@@ -147,7 +147,7 @@ def rebuild(
         normalize=None,
     )
     own = {k: v for k, v in numbers.items() if not k.startswith(MEMORY + ".")}
-    with seeded(None, "cpu"):  # weights are drawn before they are replaced
+    with seeded(None, "cpu"):  # random initial weights, which are then replaced
         module = _module(model, settings, network, own)
         memory = read_memory(model, settings, network, numbers, module)
     runner = _net(module, network, device)
@@ -155,7 +155,7 @@ def rebuild(
 
 
 def _check(model: FittedModel, kind: str) -> None:
-    """Refuse what cannot have come from ``fit``."""
+    """Raise an error for a model that cannot be the result of ``fit``."""
     shape, scale = model.images.shape, model.heatmap_scale
     scores, classes = model.calibration_scores, model.convention.classes
     pooling = model.judging.score_pooling
@@ -178,7 +178,7 @@ def _check(model: FittedModel, kind: str) -> None:
             and scale[0] < scale[1],
         ),
         (
-            "peak of normal heatmaps",
+            "maximum of normal heatmaps",
             model.normal_peak,
             model.normal_peak is None or is_number(model.normal_peak, -1e-9),
         ),
@@ -213,7 +213,9 @@ def _check(model: FittedModel, kind: str) -> None:
         ),
     ):
         if not holds:
-            raise ModelFileError(f"The file has an invalid {name}: {value!r}.")
+            raise ModelFileError(
+                f"The file has an invalid value for the {name}: {value!r}."
+            )
 
 
 def _is_format(images: ImageFormat) -> bool:
@@ -264,9 +266,11 @@ def _module(
         settings = replace(settings, stages=None)
     weights: Any = None
     if network["weights"] not in (None, "imagenet", "given"):
-        raise ModelFileError(f"The file has weights {network['weights']!r}.")
+        raise ModelFileError(
+            f"The file has an invalid value for the weights: {network['weights']!r}."
+        )
     if named and network["weights"] is not None:
-        # Of timm nothing is fetched: they come below.
+        # {} keeps timm from downloading weights; those of the file are loaded below.
         timm = settings.backbone.startswith("timm:")
         weights = {} if timm else _with_biases(numbers_of("backbone", numbers))
     settings = replace(settings, weights=weights)
@@ -297,7 +301,7 @@ def _light(
     numbers: Mapping[str, Tensor],
     shape: tuple[int, int, int],
 ) -> Light | None:
-    """Build the correction of illumination, if the model has one (old files do not)."""
+    """Build the illumination correction, if the model has one; old files have none."""
     described = network.get("light")
     if described is None:
         return None
@@ -307,7 +311,7 @@ def _light(
         return restore_light(described, own, dark, shape)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
-            f"The file has an invalid light: {described!r}."
+            f"The file has an invalid illumination correction: {described!r}."
         ) from error
 
 
@@ -331,9 +335,9 @@ def _roi(
 
 
 def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights for a fresh network, with the biases that were removed.
+    """Add zero biases to weights, so that they fit a newly built network.
 
-    Objectives without biases have removed them from all layers, and do so again.
+    Objectives that do not use biases removed them from all layers, and will do so again.
     """
     biases = {
         key.removesuffix("weight") + "bias": torch.zeros(len(value))
@@ -344,39 +348,42 @@ def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_numbers(numbers: Mapping[str, Tensor], size: tuple[int, int]) -> None:
-    """Stated sizes must match the arrays, before memory is allocated."""
+    """Check that stated sizes match the arrays, before memory is allocated."""
     for axis, name in enumerate(("upsample.rows", "upsample.columns")):
         shape = tuple(numbers[name].shape) if name in numbers else ()
         if len(shape) != 2 or shape[0] != size[axis]:
             raise ModelFileError(
-                f"The file says that images have {size} pixels, but {name} has the "
+                f"The file states that images have {size} pixels, but {name} has the "
                 f"shape {shape}."
             )
     for name, value in numbers.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise ModelFileError(f"The file holds NaN or infinity in {name}.")
+            raise ModelFileError(f"The file contains NaN or infinity in {name}.")
 
 
 def _check_backbone(backbone: Any) -> None:
-    """Refuse networks without code, and names that would fetch something."""
+    """Raise an error if the backbone lacks code, or its name might cause a download."""
     if backbone is None:
         raise ModelFileError(
             "The model was fitted with a module or a callable as backbone, whose code "
-            "is not in the file. Pass it with load(path, backbone=...)."
+            "is not in the file. Pass the same backbone: load(path, backbone=...)."
         )
     if isinstance(backbone, str) and backbone.startswith("timm:"):
         name = backbone.removeprefix("timm:")
         if not name.replace("_", "").replace(".", "").isalnum() or ".." in name:
             raise ModelFileError(
-                f"The file names the backbone {backbone!r}, which is not a plain name "
-                "of a timm network, and is not downloaded."
+                f"The file names the backbone {backbone!r}, which is not the plain "
+                "name of a timm model, so it is not downloaded."
             )
 
 
 def _net(module: FCDDModule, network: Mapping[str, Any], device: str) -> FCDDNet:
-    """The net of a loaded model, ready to score."""
+    """Return the net of a loaded model, ready to score."""
     if network["precision"] not in ("float64", "float32", "bfloat16", "mixed"):
-        raise ModelFileError(f"The file has precision {network['precision']!r}.")
+        raise ModelFileError(
+            "The file has an invalid value for the precision: "
+            f"{network['precision']!r}."
+        )
     net = FCDDNet(
         module,
         criterion=nn.Identity,

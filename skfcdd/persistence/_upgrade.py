@@ -1,4 +1,4 @@
-"""Files of earlier formats as those of today."""
+"""Conversion of earlier file formats to the current one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skfcdd.backbones import auto_name
 
 __all__ = ["KINDS", "upgraded", "with_former_sigma", "with_whole_reading"]
 
-# Names of the classes of estimators in files.
+# Kind of each estimator class that a file may name.
 KINDS = {
     "FCDDClassifier": "classifier",
     "FCDDDetector": "detector",
@@ -21,7 +21,10 @@ KINDS = {
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of format 1 to 3 as one of today's; format 4 only lacks a memory."""
+    """Convert a document of format 1 to 3 to the current format.
+
+    Documents of later formats are returned unchanged; entries they lack are optional.
+    """
     if document["format"] < 3:
         document = _of_format_3(document)
     if document["format"] >= 4:
@@ -29,7 +32,7 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
     network = dict(document["model"]["network"])
     network["weights"] = "given" if network.pop("pretrained") else None
     changed: dict[str, Any] = {"network": network}
-    if network["backbone"] == "auto":  # which stood for the networks of the paper
+    if network["backbone"] == "auto":  # then always one of the networks of the paper
         h, w, _ = document["model"]["images"]["shape"]["tuple"]
         name = network["backbone"] = auto_name(tuple(network["size"] or (h, w)))
         if "network_digests" in document["model"]:
@@ -39,7 +42,7 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_format_3(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of format 1 or 2 as one of format 3."""
+    """Convert a document of format 1 or 2 to format 3."""
     state, params = dict(document["state"]), document["parameters"]
     name = document["class"]
     threshold = state["threshold_"]
@@ -90,7 +93,7 @@ def _of_format_3(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _old_reading(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Options with which the command line read files, separate in these formats."""
+    """Return the options for reading files, which these formats store separately."""
     reading = document.get("reading")
     if not reading:
         return None
@@ -106,9 +109,10 @@ def _old_reading(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def with_former_sigma(model: FittedModel) -> FittedModel:
-    """A model of format 1 to 3 with the heatmaps that it had.
+    """Restore the upsampling of heatmaps in a model of format 1 to 3.
 
-    Fields of 64 pixels and more then had Gaussians of 10 pixels, as smaller ones have.
+    At that time, the Gaussian for receptive fields of 64 pixels and more had a standard
+    deviation of 10 pixels; for smaller fields, it still has.
     """
     if model.judging.heatmap_sigma is not None or model.receptive_field is None:
         return model
@@ -125,9 +129,9 @@ def with_former_sigma(model: FittedModel) -> FittedModel:
 
 
 def with_whole_reading(images: ImageFormat) -> ImageFormat:
-    """A format with all options for reading files.
+    """Add the options for reading files that the first versions did not store.
 
-    At first, each list of files was read in 8 or in 16 bits as its contents were.
+    Those versions read each list of files in the bit depth in which it was stored.
     """
     reading = images.reading
     if reading is None or "dtype" in reading:

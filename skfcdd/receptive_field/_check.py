@@ -1,4 +1,4 @@
-"""Verification that a network responds where its receptive field is."""
+"""Verification that the cells of a network respond to their receptive fields."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from skfcdd.receptive_field._field import ReceptiveField
 
 __all__ = ["check_places"]
 
-# Positions of the test spots, as fractions of the sides.
+# Positions of the test spots, as fractions of the sides of the image.
 _PLACES = ((0.3, 0.7), (0.5, 0.4), (0.7, 0.6))
-# Tolerance of the response: a number of strides, plus this fraction of the receptive
-# field, because random weights do not respond to its centre.
+# Tolerance for the centre of the response: this many strides, plus this fraction of the
+# receptive field, because networks with random weights do not respond at its centre.
 _STRIDES, _EXTENTS = 1.5, 1 / 8
-# Fewer pixels or cells along an axis are not informative.
+# An axis with fewer pixels or cells is not informative.
 _LEAST_PIXELS, _LEAST_CELLS = 16, 4
 
 Floats = npt.NDArray[np.float64]
@@ -39,7 +39,7 @@ def check_places(
     Parameters
     ----------
     module : torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v). Its mode is restored.
+        Network that maps (n, c, h, w) to (n, d, u, v). Its training mode is restored.
     field : ReceptiveField
         Receptive field of its cells.
     n_channels : int
@@ -62,7 +62,7 @@ def check_places(
     finally:
         module.train(was_training)
     for axis, name in enumerate(("rows", "columns")):
-        # Cells on only one side of a spot respond on that side.
+        # If most cells that depend on a spot are on one side of it, so is the response.
         limits = np.sort(np.stack([spots[:, axis], expected[:, axis]]), axis=0)
         off = np.maximum(limits[0] - answers[:, axis], answers[:, axis] - limits[1])
         seen = min(field.extent[axis], image_shape[axis])
@@ -71,7 +71,7 @@ def check_places(
             warn_caller(
                 f"According to the measured receptive field ({field}), spots at "
                 f"{name} {_listed(spots[:, axis])} of an image of {image_shape} "
-                f"pixels move the map around {name} {_listed(answers[:, axis])}: "
+                f"pixels change the map around {name} {_listed(answers[:, axis])}, so "
                 "heatmaps will show defects in the wrong places. Check that the "
                 "backbone preserves positions.",
                 ReceptiveFieldWarning,
@@ -85,9 +85,9 @@ def _answers(
     n_channels: int,
     image_shape: tuple[int, int],
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the centres of spots, of the cells that see them, and of the responses.
+    """Return the centres of spots, of cells that depend on them, and of responses.
 
-    All have shape (places, 2), in pixels.
+    The arrays have shape (n_spots, 2) and contain positions in pixels.
     """
     parameter = next(module.parameters(), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
@@ -107,7 +107,7 @@ def _answers(
 def _with_spot(
     noise: Tensor, place: tuple[float, float], field: ReceptiveField
 ) -> tuple[Tensor, list[float]]:
-    """Return an image with a bright spot of one stride, and the spot's centre."""
+    """Return an image with a bright spot one stride wide, and its centre."""
     image, ends = noise.clone(), []
     for share, n, stride in zip(place, noise.shape[2:], field.stride, strict=True):
         width = min(n, max(1, round(stride)))
@@ -121,7 +121,7 @@ def _with_spot(
 def _cells_around(
     spot: list[float], field: ReceptiveField, map_shape: Sequence[int]
 ) -> list[float]:
-    """Return the centre of the cells that see a spot; the spot itself if none does."""
+    """Return the centre of the cells that depend on a spot, or the spot if none do."""
     found = []
     for axis, (place, n_cells) in enumerate(zip(spot, map_shape, strict=True)):
         centers = field.centers(n_cells, axis)
@@ -132,7 +132,7 @@ def _cells_around(
 
 def _middle(moved: Tensor, field: ReceptiveField) -> list[float]:
     """Return the centre of mass of a map (u, v), in pixels; NaN if uninformative."""
-    # Gates and normalisation change all cells slightly.
+    # Subtract the slight change of all cells that gates and normalisation cause.
     moved = (moved - moved.median()).clamp(min=0)
     found = []
     for axis in (0, 1):

@@ -14,7 +14,7 @@ __all__ = ["effective_field"]
 
 # Number of noise images, each with its own mixture of the channels of a cell.
 _IMAGES = 8
-# Shifts are multiples of half a pixel, so that rounding errors do not matter.
+# Shifts are rounded to half pixels (1 / _STEP), so that rounding errors do not matter.
 _STEP = 2
 
 
@@ -24,20 +24,20 @@ def effective_field(
     n_channels: int,
     image_shape: tuple[int, int],
 ) -> ReceptiveField:
-    r"""Correct a receptive field so that cells lie at its effective centre.
+    r"""Shift the cells of a receptive field to its effective centre.
 
     The effective receptive field (Luo et al., "Understanding the Effective Receptive
     Field in Deep Convolutional Neural Networks", NeurIPS 2016) is the energy of the
     gradient of a cell with respect to the image,
-    :math:`E(p) = \sum (\partial y / \partial x_p)^2`, and its centre
-    Asymmetric padding shifts the centre of the pixels that a cell depends on; a network
-    trained on mirrored images compensates for this with its weights, so that its
-    effective centre is elsewhere.
+    :math:`E(p) = \sum (\partial y / \partial x_p)^2`, and its centre is
+    :math:`\sum_p p\,E(p) / \sum_p E(p)`. Asymmetric padding shifts the centre of the
+    pixels that a cell depends on. A network trained on mirrored images compensates for
+    this with its weights, so its effective centre is elsewhere.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v). Its mode is restored.
+        Network that maps (n, c, h, w) to (n, d, u, v). Its training mode is restored.
     field : ReceptiveField
         Receptive field of its cells, for images of this size.
     n_channels : int
@@ -48,8 +48,8 @@ def effective_field(
     Returns
     -------
     ReceptiveField
-        With a corrected `offset`; unchanged if cells are not on a regular grid, or do
-        not respond.
+        The field with a corrected `offset`; unchanged if its cells are not on a regular
+        grid, or do not respond.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def effective_field(
     >>> from skfcdd.receptive_field._effective import effective_field
     >>> network = nn.Conv2d(1, 1, 5, padding=2)
     >>> _ = network.weight.data.zero_()
-    >>> network.weight.data[0, 0, 2, 0] = 1.0  # looks at the left end of its field
+    >>> network.weight.data[0, 0, 2, 0] = 1.0  # the left end of the receptive field
     >>> field = measure_receptive_field(network, (16, 16), 1)
     >>> effective_field(network, field, 1, (16, 16)).offset
     (0.0, -2.0)

@@ -1,4 +1,4 @@
-"""Receptive field and positions of the cells of a map."""
+"""Receptive field and positions of the cells of a feature map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Places = tuple[float, ...] | None
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Receptive field of the cells of a map, per axis (rows, columns), in pixels.
+    """Receptive field of the cells of a feature map, in pixels, as (rows, columns).
 
     Parameters
     ----------
@@ -25,8 +25,9 @@ class ReceptiveField:
     offset : tuple of float
         Centre of the first cell; 0 is the centre of the first pixel.
     places : tuple of (tuple of float or None), default=None
-        Centres of all cells along an axis that are not on a regular grid; `stride` is
-        then their mean distance. None if `stride` and `offset` determine the centres.
+        Centres of all cells along each axis on which they do not form a regular grid;
+        `stride` is then their mean distance. None if `stride` and `offset` determine
+        the centres.
 
     Examples
     --------
@@ -65,7 +66,8 @@ class ReceptiveField:
         Raises
         ------
         ValueError
-            If the cells are not on a regular grid, and there are fewer cells.
+            If the cells are not on a regular grid, and the field was measured for fewer
+            cells.
         """
         own = None if self.places is None else self.places[axis]
         if own is None:
@@ -80,7 +82,7 @@ class ReceptiveField:
         return np.array(own[:n_cells], dtype=np.float64)
 
     def share(self, image_shape: tuple[int, int]) -> tuple[float, float]:
-        """Compute the extent as a fraction of an image (h, w), at most 1, per axis.
+        """Compute the extent as a fraction of the image size, at most 1, per axis.
 
         Parameters
         ----------

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 __all__ = ["Grid", "fit_grid"]
 
-# A rounder stride is preferred unless it is worse by this much.
+# A rounder stride is preferred unless its error is larger by more than this factor.
 _WORSE = 1.25
 
 
@@ -23,7 +23,7 @@ class Grid:
     extent : float
         Maximum number of pixels in a receptive field.
     sharp : float
-        The same for the channels with the smallest receptive field.
+        Maximum for the channels with the smallest receptive field.
     stride : float
         Distance between neighbouring cells.
     offset : float
@@ -33,7 +33,7 @@ class Grid:
     exact : bool
         Whether all fitted cells are on the grid.
     regular : bool
-        Whether no cell is further from the grid than half a stride.
+        Whether all cells are within half a stride of the grid.
     n_fitted : int
         Number of fitted cells.
     placed : bool, default=True
@@ -51,30 +51,30 @@ class Grid:
     placed: bool = True
 
     def spans(self, n_cells: int, n_pixels: int) -> bool:
-        """Whether `n_cells` cells cover about all of `n_pixels` pixels."""
+        """Whether `n_cells` cells cover approximately `n_pixels` pixels."""
         usual = n_pixels / n_cells
         within = (n_cells - 1) * self.stride <= n_pixels + self.extent
         return self.exact and self.stride >= usual / 2 and within
 
     def nowhere(self) -> Grid:
-        """Return the grid without a valid position in the image."""
+        """Return the grid, marked as invalid for the image."""
         return replace(self, regular=False, placed=False)
 
 
 def fit_grid(
     numbers: npt.NDArray[np.intp], edges: npt.NDArray[Any], usual: float
 ) -> Grid:
-    """Fit a grid to cells with these numbers and edges.
+    """Fit a grid to measured cells.
 
     Parameters
     ----------
     numbers : ndarray of int (cells,)
-        At least two numbers in increasing order.
+        Indices of at least two cells, in increasing order.
     edges : ndarray (2, cells, 2)
-        First and last pixel of the receptive fields, in any channel and in the sharpest
+        First and last pixel of the receptive fields, of all channels and of the sharpest
         ones.
     usual : float
-        Distance between evenly spaced cells.
+        Distance between cells if they were spaced evenly over the image.
     """
     spans = edges[..., 1] - edges[..., 0] + 1.0
     centers = edges[1].mean(axis=-1)
@@ -84,9 +84,9 @@ def fit_grid(
         for stride in _strides(numbers, centers, usual)
     ]
     least = min(error for _, _, error in fits)
-    # If all cells deviate about equally because they form groups, they may as well be
-    # spaced evenly, which has smaller errors at the ends than extrapolating from a few
-    # of them.
+    # If all cells deviate about equally because they form groups, even spacing is
+    # accepted: its errors at the ends are smaller than those of extrapolating from a few
+    # cells.
     limits = {usual: max(_WORSE * least, apart.max() / 2) if least > 1e-9 else 0.0}
     stride, offset, error = next(
         f for f in fits if f[2] <= limits.get(f[0], _WORSE * least) + 1e-9
@@ -95,7 +95,7 @@ def fit_grid(
     regular = stride > 0 and error <= max(stride, apart.max()) / 2 + 1e-9
     varied = (spans[1].max() - spans[1].min()) / 2
     extent, sharp = (float(s.max()) for s in spans)
-    # The last cell of an upsampled map has a field further inside than extrapolated.
+    # The field of the last cell of an upsampled map is further inside than extrapolated.
     slack = float(error + varied + apart.max())
     exact, n = error <= 1e-9, len(numbers)
     return Grid(extent, sharp, stride, offset, slack, exact, bool(regular), n)
