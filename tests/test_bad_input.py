@@ -99,7 +99,11 @@ BAD_MASKS = [
     (MASKS[..., None].repeat(2, 3), ImageShapeError, r"Got \(30, 16, 20, 2\)"),
     (GREY, ValueError, r"0 for normal and 1 \(or 255\).*\[0, 1, 7\]"),
     (MASKS.astype(str), ValueError, "0 for normal"),
-    (WRONG_IMAGE, ValueError, "1 image.s. that are normal by y, first in row 4"),
+    (
+        WRONG_IMAGE,
+        ValueError,
+        "1 image.s. that are normal according to y, first in row 4",
+    ),
 ]
 
 
@@ -187,7 +191,7 @@ def test_another_scale_of_values_is_told():
     with pytest.warns(ValueRangeWarning, match="ranged from 0 to 255"):
         model.predict(IMAGES / 255)
     unit = quick().fit(IMAGES / 255)
-    with pytest.warns(ValueRangeWarning, match="values up to"):
+    with pytest.warns(ValueRangeWarning, match="values of up to"):
         unit.predict(IMAGES)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -188,7 +188,7 @@ def test_words_that_everyone_knows(good, bad):
 )
 def test_words_that_nobody_knows(pair):
     labels = check_labels([*pair, pair[0]], 3)
-    assert "last in sort order" in labels.warning
+    assert "last in sorted order" in labels.warning
 
 
 def test_words_in_fit():

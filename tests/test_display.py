@@ -456,7 +456,7 @@ def test_predictions_that_cannot_be_shown(arguments, error, message):
         ({"y": Y[:5]}, "40 images, but y has 5 labels"),
         ({"y": Y + 1}, r"label\(s\) \[2\].*\[0, 1\], where 1 means anomaly"),
         ({"masks": MASKS[:3]}, "40 images, but 3 masks"),
-        ({"masks": [None] * 40}, "masks is None in row 0"),
+        ({"masks": [None] * 40}, "mask in row 0 is None"),
         ({"X": X[:0]}, "no images"),
     ],
 )

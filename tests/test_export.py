@@ -315,7 +315,7 @@ def test_labels_without_a_form_in_json(data, tmp_path):
 )
 def test_objectives_without_a_map(estimator, loss, images, tmp_path):
     model = quick(estimator, loss=loss).fit(images)
-    with pytest.warns(UserWarning, match="heatmaps by gradients") as caught:
+    with pytest.warns(UserWarning, match="heatmaps from gradients") as caught:
         report = to_onnx(model, tmp_path / "model.onnx")
     assert caught[0].filename == __file__
     assert report.heatmap_difference is None and "no heatmaps" in str(report)
@@ -417,7 +417,7 @@ def test_any_size_with_channels_first(normalize, images, tmp_path):
         ({"resize": 32}, r"resize=\(32, 32\)"),
         ({"normalize": "flat-field"}, "normalize='flat-field', fitted"),
         ({"loss": "hsc"}, "HSC, which has no anomaly map"),
-        ({"backbone": "mobilenet_v3_small"}, "cells see the whole image"),
+        ({"backbone": "mobilenet_v3_small"}, "cells depend on the whole image"),
     ],
 )
 def test_models_of_one_size(params, message, images, tmp_path):
@@ -782,7 +782,7 @@ def test_exported_programs(model, images, tmp_path):
 
 def test_exported_programs_without_a_map(images):
     model = quick(FCDDDetector, loss="hsc").fit(images)
-    with pytest.warns(UserWarning, match="heatmaps by gradients"):
+    with pytest.warns(UserWarning, match="heatmaps from gradients"):
         program = to_torch_export(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

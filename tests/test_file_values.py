@@ -380,7 +380,7 @@ def test_a_reduced_copy_is_no_second_image(tmp_path):
     ("stored", "message"),
     [
         (np.zeros((3, 32, 32)), r"\(3, 32, 32\) does not look like an image"),
-        (np.zeros((2, 2, 2, 8, 8)), r"an image is \(h, w\) or \(h, w, c\)"),
+        (np.zeros((2, 2, 2, 8, 8)), r"expected an image \(h, w\) or \(h, w, c\)"),
         (np.zeros((8, 8), dtype=complex), "complex128, which are not numbers"),
         (np.array([["a"]]), "which are not numbers"),
         (np.zeros((0, 8)), r"an array of shape \(0, 8\)"),

@@ -266,7 +266,7 @@ def test_no_heat_lies_evenly():
         ),
         (np.ones((8, 8)), None, r"region is the whole"),
         (np.ones((3, 8, 8)), None, r"an array of shape \(3, 8, 8\)"),
-        (np.full((8, 8), 0.5), None, r"masks must hold 0"),
+        (np.full((8, 8), 0.5), None, r"masks must contain 0"),
     ],
 )
 def test_regions_that_do_not_fit(region, size, message):

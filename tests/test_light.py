@@ -326,7 +326,7 @@ def changed(path, light):
 def test_impossible_light_is_refused(form, light, images, tmp_path):
     path = save(quick(normalize=form, resize=32).fit(images), tmp_path / "m")
     changed(path, {"light": light})
-    with pytest.raises(ModelFileError, match="invalid light"):
+    with pytest.raises(ModelFileError, match="invalid illumination"):
         load(path)
 
 

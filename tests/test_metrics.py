@@ -201,7 +201,7 @@ MASKS, HEATMAPS = np.array([[[0, 1], [1, 0]]]), np.array([[[0.1, 0.9], [0.8, 0.3
     [
         (2 * MASKS, HEATMAPS, ValueError, r"0 for normal and 1 .*\[0, 2\]"),
         (MASKS * 0.5, HEATMAPS, ValueError, r"0 for normal and 1 .*0\.5"),
-        (MASKS.astype(str), HEATMAPS, ValueError, "masks must hold"),
+        (MASKS.astype(str), HEATMAPS, ValueError, "masks must contain"),
         (0 * MASKS, HEATMAPS, ValueError, "no anomalous pixels"),
         (0 * MASKS + 1, HEATMAPS, ValueError, "only anomalous pixels"),
         (MASKS[:, :1], HEATMAPS, ImageShapeError, r"\(1, 1, 2\) and \(1, 2, 2\)"),

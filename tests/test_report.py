@@ -344,7 +344,7 @@ WRONG = {
     "values of masks": (
         {"y": Y, "masks": MASKS * 7},
         ValueError,
-        r"masks must hold 0 for normal and 1 \(or 255\)",
+        r"masks must contain 0 for normal and 1 \(or 255\)",
     ),
     "names": ({"names": ["a"]}, ValueError, r"40 images, but 1 names"),
     "same names": ({"names": ["a"] * 40}, ValueError, r"'a' occurs twice"),

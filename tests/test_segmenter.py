@@ -252,9 +252,9 @@ def test_masks_that_cannot_be_used(data):
     ):
         with pytest.raises(error, match=message):
             model.fit(images, bad)
-    with pytest.raises(ValueError, match="y holds masks, but masks= was passed too"):
+    with pytest.raises(ValueError, match="y contains masks, but masks= was passed too"):
         model.fit(images, masks, masks=masks)
-    with pytest.raises(ValueError, match="that are normal by y"):
+    with pytest.raises(ValueError, match="that are normal according to y"):
         model.fit(images, 1 - y, masks=masks)
     with pytest.raises(CalibrationError, match="needs labelled anomalies"):
         quick(threshold="f1").fit(images, 0 * masks)

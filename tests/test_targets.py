@@ -58,7 +58,8 @@ def test_which_label_means_anomaly(y, anomaly_label, classes, index, told):
     if told:
         assert labels.warning == (
             f"Of the labels {classes}, {classes[1]!r} is assumed to mean anomaly, "
-            "because it is the last in sort order. Set anomaly_label= to the right one."
+            "because it is the last in sorted order. Set anomaly_label to confirm or "
+            "correct this."
         )
     else:
         assert labels.warning is None
@@ -73,9 +74,13 @@ def test_which_label_means_anomaly(y, anomaly_label, classes, index, told):
         ([0.0, 1.0, np.inf], None, r"^Input y contains infinity"),
         ([0.0, 0.5, 1.5], None, r"^Unknown label type"),
         ([0, 1, 2], None, r"multiclass: y has the labels \[0, 1, 2\]\.$"),
-        ([1, 1, 1], None, r"^y holds 1 class, \[1\], and it is unknown"),
-        (["0", "0", "0"], None, r"^y holds 1 class, \['0'\], and it is unknown"),
-        ([1, 1, 1], 1, r"^y holds only anomalies, one class \(1\), but"),
+        ([1, 1, 1], None, r"^y contains only 1 class, \[1\], and it is unknown"),
+        (
+            ["0", "0", "0"],
+            None,
+            r"^y contains only 1 class, \['0'\], and it is unknown",
+        ),
+        ([1, 1, 1], 1, r"^y contains only anomalies, one class \(1\), but"),
         ([0, 1, 1], 2, r"^Got anomaly_label=2, but y has the labels \[0, 1\]\.$"),
     ],
 )
@@ -132,10 +137,10 @@ def test_masks_beside_labels(block, monkeypatch):
     masks, known = check_masks(one_unknown, (3, 5), anomalous)
     assert_array_equal(masks, MASKS)
     assert known.tolist() == [True, False, True, True]
-    with pytest.raises(ValueError, match=r"normal by y, first in row 0"):
+    with pytest.raises(ValueError, match=r"normal according to y, first in row 0"):
         check_masks(MASKS[2:], (3, 5), np.zeros(2, dtype=bool))
     with pytest.raises(
-        ValueError, match=r"in 1 image\(s\) that are normal by y.*row 2"
+        ValueError, match=r"in 1 image\(s\) that are normal according to y.*row 2"
     ):
         check_masks(MASKS, (3, 5), np.zeros(4, dtype=bool))
     wrong = MASKS.copy()
@@ -157,7 +162,7 @@ def test_masks_of_another_shape():
 def test_labels_of_masks():
     assert masks_to_labels(MASKS).tolist() == [0, 0, 1, 0]
     assert masks_to_labels(MASKS).dtype.kind == "i"
-    with pytest.raises(ValueError, match="masks is None in row 1, and it is unknown"):
+    with pytest.raises(ValueError, match="mask in row 1 is None, so it is unknown"):
         masks_to_labels([MASKS[0], None])
 
 
@@ -196,12 +201,12 @@ def test_what_is_known_of_images():
             MASKS,
             MASKS,
             ValueError,
-            r"^y holds masks, but masks= was passed too.*\(4,\)",
+            r"^y contains masks, but masks= was passed too.*\(4,\)",
         ),
         (None, MASKS[:3], ImageShapeError, "^X has 4 images, but there are 3 masks"),
         (None, np.ones((4, 3, 5)), ValueError, "^Every mask has an anomalous pixel"),
         ([0, 1, 1], None, ValueError, "inconsistent numbers of samples"),
-        (None, [None] * 4, ValueError, "^masks is None in row 0"),
+        (None, [None] * 4, ValueError, "^The mask in row 0 is None"),
     ],
 )
 def test_masks_and_labels_that_cannot_be_used(y, masks, error, message):

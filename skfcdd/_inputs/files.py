@@ -1,8 +1,8 @@
 """Array of image files, which are decoded in parallel and resized on access.
 
 All files are read in the same way: a fitted model reads new files with the number of
-channels, data type, size and page of the files in ``fit``. If a file does not match, the
-error names it.
+channels, data type, size and page of the files in ``fit``. If a file does not match,
+the error names it.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Targets:
         return self.weight > 0
 
     def groups_of(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp] | None:
-        """Return the groups of some images, renumbered from 0; None if there are none."""
+        """Return the groups of some images, numbered from 0; None without groups."""
         if self.groups is None:
             return None
         index: npt.NDArray[np.intp] = np.unique(self.groups[rows], return_inverse=True)[

@@ -12,8 +12,8 @@ __all__ = ["as_plane", "as_planes", "known_rows"]
 
 # Number of equal channels of a grey image saved in colour.
 _COLOURS = 3
-# Channels are compared in blocks of about this many values, so that a memory-mapped file
-# is not loaded as a whole.
+# Channels are compared in blocks of about this many values, so that a memory-mapped
+# file is not loaded as a whole.
 _BLOCK = 1 << 24
 
 

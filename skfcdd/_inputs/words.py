@@ -1,7 +1,7 @@
 """Common names of normal images and of defects in folders, tables and y.
 
-All of these share the same lists, so that a name has the same meaning as a folder and as
-a label.
+All of these share the same lists, so that a name has the same meaning as a folder and
+as a label.
 """
 
 from __future__ import annotations

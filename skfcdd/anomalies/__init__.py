@@ -1,13 +1,14 @@
-"""Synthetic anomalies, made from batches of normal images or of their features.
+"""Synthetic anomalies, created from batches of normal images or of their features.
 
-Kinds that are drawn into images are functions of a batch of images (n, c, h, w) in the
-unit range and a random generator on their device. They return the changed images and
-their masks (n, 1, h, w): True at the changed pixels; all other pixels are unchanged.
-Sizes are relative to the image. Shapes, colours and contrasts are drawn independently
-for each image.
+Anomalies in images are drawn by functions that accept a batch of images (n, c, h, w) in
+the unit range and a random generator on the same device. They return the changed images
+and masks (n, 1, h, w), which are True at changed pixels; all other pixels are
+unchanged. Sizes are relative to the image. Colours and contrasts are drawn
+independently for each image. So are shapes, except in batches of at least 128 images,
+in which up to four images share a shape that is mirrored differently in each.
 
-Kinds made from features, `FeatureNoise` and `FeatureMix`, change cells of the feature
-maps of a frozen network, and leave the images unchanged.
+Anomalies in features, `FeatureNoise` and `FeatureMix`, change cells of the feature maps
+of a frozen network, and leave the images unchanged.
 """
 
 from __future__ import annotations

@@ -18,20 +18,20 @@ _GRID = 64
 _VISIBLE = 0.03
 # On the CPU, images are processed in chunks of about this many values.
 _PART = 1 << 18
-# From this many images on, each drawing is shared by four; fewer have one each.
+# In batches of at least this many images, up to four images share each drawing.
 _SHARED = 128
-# The axes along which a drawing is mirrored for each of its uses.
+# Axes along which a drawing is mirrored, for each of its uses.
 _MIRRORED: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 
 
 class Draw:
-    """Random numbers on the device of a generator."""
+    """Source of random numbers on the device of a generator."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
 
     def on_host(self) -> Draw:
-        """Return draws on the CPU, for numbers needed in Python."""
+        """Return a source on the CPU, for random numbers that are needed in Python."""
         return Draw(on_host(self.generator))
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -65,7 +65,7 @@ def coarse_size(h: int, w: int) -> tuple[int, int]:
 def enlarge(shapes: Tensor, size: tuple[int, int]) -> Tensor:
     """Upsample drawings (n, k, gh, gw) to the image size by linear interpolation.
 
-    On the CPU, one axis after the other, by whole rows.
+    On a CPU, the axes are interpolated one after the other, in whole rows.
     """
     if shapes.shape[2:] == size:
         return shapes
@@ -86,8 +86,8 @@ def enlarge(shapes: Tensor, size: tuple[int, int]) -> Tensor:
 def n_drawings(n: int) -> int:
     """Return the number of drawings for `n` images.
 
-    Drawing a shape takes several times as long as painting it. Large batches therefore
-    use each drawing in its four mirror images, with different colours.
+    Drawing a shape takes several times as long as painting it. In large batches, each
+    drawing is therefore used up to four times, mirrored and with different colours.
     """
     return n if n < _SHARED else -(-n // len(_MIRRORED))
 
@@ -163,10 +163,10 @@ def rectangles(
 
 
 def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tensor:
-    """Draw values (n, k, c) whose strongest channel differs from the image mean.
+    """Draw colours (n, k, c) that differ from the mean colour of each image.
 
-    The difference is at least `least`, unless the value is clipped to [0, 1]. In about
-    half of them, all channels change by the same amount, as far as there is room.
+    One channel differs by at least `least`, unless it is clipped to [0, 1]. In about
+    half of the colours, all channels differ by the same amount, if clipping permits.
     """
     n, c = images.shape[:2]
     mean = images.mean(dim=(2, 3))[:, None, :].clamp(0, 1)
@@ -182,10 +182,10 @@ def fill_values(images: Tensor, draw: Draw, n_shapes: int, least: float) -> Tens
 
 
 def paint(images: Tensor, coverage: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Blend values (n, k, c) into images with soft coverages (m, k, gh, gw).
+    """Blend colours (n, k, c) into images, with soft coverages (m, k, gh, gw).
 
-    The colours of overlapping shapes mix. If there are fewer coverages than images
-    (m is then given by :func:`n_drawings`), they are reused, mirrored.
+    The colours of overlapping shapes are mixed. If there are fewer coverages than
+    images (see :func:`n_drawings`), they are mirrored and used again.
 
     Returns
     -------
@@ -219,16 +219,17 @@ def finish(
     ----------
     images : Tensor of shape (n, c, h, w)
     change : callable
-        Returns the new values of the images in a slice. Large batches are processed in
-        chunks whose temporary tensors fit in the CPU cache.
+        Function that returns the new values of the images in a slice. Large batches are
+        processed in chunks whose temporary tensors fit in the CPU cache.
     uses : Uses or None, default=None
-        Chunks do not mix images that mirror their drawings differently.
+        Assignment of shared drawings. All images in a chunk then mirror their drawings
+        in the same way.
 
     Returns
     -------
     images : Tensor of shape (n, c, h, w)
-        Equal to the input outside the mask; inside, in the unit range unless the input
-        already was outside it.
+        Equal to the input outside the mask. Inside the mask, values are in the unit
+        range, unless those of the input were not.
     masks : Tensor of shape (n, 1, h, w), bool
     """
     changed = torch.empty_like(images)
@@ -242,12 +243,12 @@ def finish(
 
 
 def _keep_visible(images: Tensor, new: Tensor, changed: Tensor, masks: Tensor) -> None:
-    """Write the `new` values that are kept to `changed` and `masks`."""
+    """Write the visible changes to `changed`, and their positions to `masks`."""
     difference = new - images
     size = difference.abs().amax(dim=1, keepdim=True)
     torch.gt(size, _VISIBLE, out=masks)
     torch.addcmul(images, difference, masks.to(images.dtype), out=changed)
-    # This check is cheap only on the CPU; elsewhere it would synchronise the queue.
+    # This check is cheap only on a CPU; on a GPU, it would cause a synchronisation.
     if images.device.type == "cpu" and bool((size.flatten(1).amax(1) > _VISIBLE).all()):
         return
     strongest = size.flatten(1).argmax(dim=1, keepdim=True)
@@ -260,7 +261,7 @@ def _keep_visible(images: Tensor, new: Tensor, changed: Tensor, masks: Tensor) -
 def limited(new: Tensor, images: Tensor) -> Tensor:
     """Clip new values to the unit range, in place.
 
-    A pixel that was out of range before (because of augmentation) may stay there:
+    A pixel that was already out of range because of augmentation may remain so, as
     clipping it would count as a change.
     """
     return new.clamp_(images.clamp(max=0), images.clamp(min=1))

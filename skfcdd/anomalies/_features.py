@@ -1,6 +1,6 @@
-"""Synthetic anomalies made from the features of normal images.
+"""Synthetic anomalies in the features of normal images.
 
-Cells of the feature maps of frozen stages are changed; images are not.
+Cells of the feature maps of frozen stages are changed; the images are not.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _SOURCES = ("both", "other", "same")
 class FeatureAnomaly(ABC):
     """Base class for synthetic anomalies in feature maps, within a box of cells.
 
-    The box of an image is drawn on the coarsest map, and covers the same region of all
-    maps. Subclasses implement :meth:`change`, which computes the new values of the
-    cells inside.
+    The box of each image is drawn on the coarsest map, and covers the same region of
+    all maps. Subclasses implement :meth:`change`, which computes the new values of the
+    cells inside the box.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class FeatureAnomaly(ABC):
         features : tuple of Tensor of shape (n, d, u, v)
             Unchanged outside the box.
         masks : Tensor of shape (n, 1, h, w), bool
-            The pixels of the changed cells.
+            True at the pixels of the changed cells.
         """
         coarsest = min(features, key=lambda x: x.shape[2] * x.shape[3])
         box = self._boxes(
@@ -106,7 +106,7 @@ class FeatureAnomaly(ABC):
         ----------
         features : sequence of Tensor of shape (n, d, u, v)
         inside : sequence of Tensor of shape (n, 1, u, v), bool
-            The cells inside the boxes.
+            True for the cells inside the boxes.
         spread : sequence of Tensor of shape (d,)
             Standard deviations of the channels over normal images.
         generator : torch.Generator
@@ -128,7 +128,7 @@ class FeatureAnomaly(ABC):
         sides = self._sides()
         shares = len(sides) == 2 and all(_is_positive(side, 1) for side in sides)
         if not (shares and sides[0] <= sides[1]):
-            self._refuse("size", "a proportion in (0, 1], or its lower and upper limit")
+            self._refuse("size", "a number in (0, 1], or a tuple (min, max) of these")
 
     def _refuse(self, name: str, expected: str) -> None:
         raise ValueError(
@@ -158,7 +158,7 @@ class FeatureAnomaly(ABC):
 
 @dataclass(frozen=True)
 class FeatureNoise(FeatureAnomaly):
-    """Add Gaussian noise to the features of normal images.
+    """Gaussian noise that is added to the features of normal images.
 
     The noise of each channel has `strength` times the standard deviation of that
     channel over normal images, and is independent for each cell (after Liu et al.,
@@ -168,8 +168,8 @@ class FeatureNoise(FeatureAnomaly):
     Parameters
     ----------
     strength : float, default=1.0
-        Standard deviation of the noise, relative to that of each channel. Below some
-        strength, anomalies are too similar to normal images to be useful.
+        Standard deviation of the noise, relative to that of each channel. If it is too
+        low, the anomalies are too similar to normal images to be useful.
     size : float or tuple of float (min, max), default=(0.1, 0.6)
         Side lengths of the changed box as fractions of those of the map, in (0, 1],
         drawn log-uniformly. 1 changes whole maps.
@@ -194,17 +194,17 @@ class FeatureNoise(FeatureAnomaly):
         spread: Sequence[Tensor],
         generator: Generator,
     ) -> list[Tensor]:
-        """Add noise to the maps, see :meth:`FeatureAnomaly.change`."""
+        """Add noise to the maps (see :meth:`FeatureAnomaly.change`)."""
         draw, noisy = Draw(generator), []
         for x, deviation in zip(features, spread, strict=True):
             n, d, u, v = x.shape
-            # Channels last, like the features.
+            # The noise is drawn in the memory layout of the features, channels last.
             noise = draw.normal(n, u, v, d) * (self.strength * deviation)
             noisy.append(x + noise.permute(0, 3, 1, 2).to(x.dtype))
         return noisy
 
     def check(self) -> None:
-        """Check the parameters, see :meth:`FeatureAnomaly.check`."""
+        """Check the parameters (see :meth:`FeatureAnomaly.check`)."""
         super().check()
         if not _is_positive(self.strength):
             self._refuse("strength", "a number greater than 0")
@@ -212,19 +212,19 @@ class FeatureNoise(FeatureAnomaly):
 
 @dataclass(frozen=True)
 class FeatureMix(FeatureAnomaly):
-    """Move cells of the features of normal images to where they do not belong.
+    """Cells of the features of normal images that are moved to other positions.
 
     The features of each cell are real, but neighbouring cells do not fit together.
 
     Parameters
     ----------
     source : {"both", "other", "same"}, default="both"
-        Source of the cells. "other": the next image of the batch, shifted cyclically by
-        a random distance. "same": the cells in the box are permuted. "both" chooses one
-        of the two at random for each image.
+        Source of the new cells. "other" takes those of the next image in the batch,
+        shifted cyclically by a random distance. "same" permutes the cells in the box.
+        "both" chooses one of the two at random for each image.
     opacity : float, default=1.0
-        Weight of the new features in a changed cell, in (0, 1]; 1 replaces the old
-        ones.
+        Weight of the new features in a changed cell, in (0, 1]. 1 replaces the old
+        features.
     size : float or tuple of float (min, max), default=(0.1, 0.6)
         Side lengths of the changed box as fractions of those of the map, in (0, 1],
         drawn log-uniformly. 1 changes whole maps.
@@ -253,7 +253,7 @@ class FeatureMix(FeatureAnomaly):
         spread: Sequence[Tensor],
         generator: Generator,
     ) -> list[Tensor]:
-        """Move cells of the maps, see :meth:`FeatureAnomaly.change`."""
+        """Move cells of the maps (see :meth:`FeatureAnomaly.change`)."""
         draw, n = Draw(generator), len(features[0])
         chance = {"both": 0.5, "other": 1.0, "same": 0.0}[self.source]
         moved = draw.chance(n, 1, p=chance)
@@ -269,7 +269,7 @@ class FeatureMix(FeatureAnomaly):
         return mixed
 
     def check(self) -> None:
-        """Check the parameters, see :meth:`FeatureAnomaly.check`."""
+        """Check the parameters (see :meth:`FeatureAnomaly.check`)."""
         super().check()
         if self.source not in _SOURCES:
             self._refuse("source", f"one of {_SOURCES}")
@@ -280,7 +280,7 @@ class FeatureMix(FeatureAnomaly):
 FEATURE_ANOMALIES: Mapping[str, FeatureAnomaly] = MappingProxyType(
     {"feature_noise": FeatureNoise(), "feature_mix": FeatureMix()}
 )
-"""Kinds made from features, by the names that ``synthetic=`` accepts."""
+"""Synthetic anomalies in features, by the names that ``synthetic=`` accepts."""
 
 
 def _is_positive(value: object, most: float = 1e300) -> bool:
@@ -288,15 +288,15 @@ def _is_positive(value: object, most: float = 1e300) -> bool:
 
 
 def _brought_to(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize cells (n, 1, u, v), bool; each covers its proportional area."""
+    """Resize boolean cells (n, 1, u, v) by nearest-neighbour interpolation."""
     return F.interpolate(cells.float(), size, mode="nearest") > 0
 
 
 def _elsewhere(offset: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return cells (n, u * v) of the next image, shifted cyclically by `offset`.
+    """Return the indices (n, u * v) of the cells of the next image, shifted cyclically.
 
-    Indices run over the cells of all images. Offsets (n, 2) are fractions of the sides;
-    the shift is at least one cell, so that none stays in place in a batch of one.
+    Indices run over the cells of all images. Offsets (n, 2) are fractions of the sides.
+    The shift is at least one cell, so that no cell stays in place in a batch of one.
     """
     n, (u, v) = len(offset), size
     following = torch.arange(1, n + 1, device=offset.device) % n
@@ -310,11 +310,11 @@ def _elsewhere(offset: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _swapped(inside: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Permute the cells (n, u * v) inside; all others stay.
+    """Return indices (n, u * v) that permute the cells inside; all others stay.
 
     Indices run over the cells of all images. Each cell moves to the position of the
-    next in a random order, so that none stays in place. Also returns whether there is
-    only one (n, 1).
+    next in a random order, so that none stays in place. Also returns whether at most
+    one cell of each image is inside (n, 1).
     """
     n, n_cells = inside.shape
     order = (draw.uniform(n, n_cells) + (~inside)).argsort(dim=1)

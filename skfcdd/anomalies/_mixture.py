@@ -1,4 +1,4 @@
-"""Kinds of synthetic anomalies by name, mixtures, and custom kinds."""
+"""Kinds of synthetic anomalies by name, mixtures of them, and custom kinds."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def mixed(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
-        In the unit range.
-    Generator on the device of `images`.
-        On the device of `images`.
+        Images in the unit range.
+    generator : torch.Generator
+        Generator on the device of `images`.
 
     Returns
     -------
@@ -81,7 +81,7 @@ SYNTHETIC_ANOMALIES: Mapping[str, Planter] = MappingProxyType(
         "uniform": uniform,
     }
 )
-"""Kinds by the names that ``synthetic=`` accepts."""
+"""Synthetic anomalies in images, by the names that ``synthetic=`` accepts."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class _Checked:
 
 
 def resolve_synthetic(synthetic: Any) -> Planter | None:
-    """Create the function that draws the anomalies in `synthetic` into images.
+    """Create the function that draws the anomalies to which `synthetic` refers.
 
     Parameters
     ----------
@@ -138,8 +138,8 @@ def resolve_synthetic(synthetic: Any) -> Planter | None:
     Raises
     ------
     ValueError
-        If a name is unknown, the sequence is empty, or a kind is made from features,
-        which requires a network.
+        If a name is unknown, the sequence is empty, or a kind changes features, which
+        requires a network.
     TypeError
         If an entry is neither a name nor callable.
 
@@ -152,9 +152,9 @@ def resolve_synthetic(synthetic: Any) -> Planter | None:
     planted, made = resolve_kinds(synthetic)
     if made:
         raise ValueError(
-            f"Got synthetic={synthetic!r}, but expected synthetic anomalies of "
-            f"images: {made[0]} changes the features of a network, which only the "
-            "estimators can do, in fit."
+            f"Got synthetic={synthetic!r}, but expected synthetic anomalies in "
+            f"images: {made[0]} changes the features of a network, which is possible "
+            "only when an estimator is fitted."
         )
     return mixture(planted)
 
@@ -169,7 +169,7 @@ def mixture(kinds: tuple[Planter, ...]) -> Planter | None:
 def resolve_kinds(
     synthetic: Any,
 ) -> tuple[tuple[Planter, ...], tuple[FeatureAnomaly, ...]]:
-    """Return the kinds in `synthetic`: those drawn into images, and those of features.
+    """Return the kinds in `synthetic`, those in images separate from those in features.
 
     Raises
     ------

@@ -20,12 +20,12 @@ from skfcdd.anomalies._drawing import (
 
 
 def solid(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Replace each image by a single colour.
+    """Replace each image with a single colour.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
-        In the unit range.
+        Images in the unit range.
     generator : torch.Generator
         Generator on the device of `images`.
 
@@ -48,12 +48,12 @@ def solid(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def gaussian(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Replace each image by Gaussian noise around the centre of the range.
+    """Replace each image with Gaussian noise around the centre of the unit range.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
-        In the unit range.
+        Images in the unit range.
     generator : torch.Generator
         Generator on the device of `images`.
 
@@ -78,12 +78,12 @@ def gaussian(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def uniform(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Replace each image by noise that is uniform between 0 and 1.
+    """Replace each image with uniform noise between 0 and 1.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
-        In the unit range.
+        Images in the unit range.
     generator : torch.Generator
         Generator on the device of `images`.
 
@@ -117,7 +117,7 @@ def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
-        In the unit range.
+        Images in the unit range.
     generator : torch.Generator
         Generator on the device of `images`.
 
@@ -140,7 +140,7 @@ def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     size = coarse_size(h, w)
     uses = Uses(n_drawings(n))
     noise = perlin_noise(draw, uses.n_drawn, size)
-    # The threshold determines the fraction of the image that is changed; never zero.
+    # The threshold determines the fraction of the image that is changed, never zero.
     share = draw.uniform(uses.n_drawn, 1, 1, 1, low=0.02, high=0.2)
     level = _upper_quantile(noise, share)
     coverage = ((noise - level) * 8).clamp_(0, 1)
@@ -161,9 +161,9 @@ def perlin(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:
-    """Compute the value (n, 1, 1, 1) that about a fraction `share` of a field exceeds.
+    """Compute the values (n, 1, 1, 1) that about a fraction `share` of cells exceeds.
 
-    Only a quarter of the cells is sorted: neighbours have nearly the same value.
+    Only a quarter of the cells are sorted, as neighbours have nearly the same value.
     """
     flat = noise[..., ::2, ::2].flatten(1).sort(dim=1, descending=True).values
     index = (share.flatten(1) * flat.shape[1]).long().clamp(max=flat.shape[1] - 1)
@@ -171,11 +171,14 @@ def _upper_quantile(noise: Tensor, share: Tensor) -> Tensor:
 
 
 def perlin_noise(draw: Draw, n: int, size: tuple[int, int]) -> Tensor:
-    """Create gradient noise (n, 1, gh, gw), 2 to 16 periods a side (Perlin, 1985)."""
+    """Create gradient noise (n, 1, gh, gw) with 2 to 16 periods per side.
+
+    The algorithm is that of Perlin (1985).
+    """
     periods = [int(p) for p in draw.on_host().log_uniform(2, low=2, high=16)]
     py, px = (min(p, s) for p, s in zip(periods, size, strict=True))
     angles = draw.uniform(n, py + 1, px + 1, high=2 * math.pi)
-    # The bilinear mean of the slopes at four corners is the sum of two products.
+    # The interpolation between the slopes at four corners is a sum of two products.
     (up, rows), (along, columns) = (
         _lattice(length, periods, angles.device)
         for length, periods in zip(size, (py, px), strict=True)
@@ -186,10 +189,10 @@ def perlin_noise(draw: Draw, n: int, size: tuple[int, int]) -> Tensor:
 
 
 def _lattice(length: int, periods: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Compute distances from lattice points times their weights, and the weights.
+    """Compute the weighted distances from lattice points, and the weights.
 
-    Both (length, periods + 1): each position lies between two lattice points, whose
-    weights blend smoothly.
+    Both have shape (length, periods + 1). Each position is between two lattice points,
+    and the weights change smoothly from one to the other.
     """
     position = (torch.arange(length, device=device) + 0.5) * (periods / length)
     distance = position[:, None] - torch.arange(periods + 1, device=device)
@@ -199,7 +202,10 @@ def _lattice(length: int, periods: int, device: torch.device) -> tuple[Tensor, T
 
 
 def _recolour(images: Tensor, draw: Draw) -> Callable[[slice], Tensor]:
-    """Return enlarged, mirrored, recoloured copies of the next images in the batch."""
+    """Return a function that computes the content from other images of the batch.
+
+    These are enlarged, mirrored and recoloured.
+    """
     n, c, h, w = images.shape
     gain = draw.uniform(n, 1, 1, 1, low=-1.5, high=1.5)
     offset = draw.uniform(n, c, 1, 1, low=-0.3, high=0.3)
@@ -213,7 +219,7 @@ def _recolour(images: Tensor, draw: Draw) -> Callable[[slice], Tensor]:
 
 
 def _grains(images: Tensor, draw: Draw) -> Tensor:
-    """Create noise of one random grain size and random colours, at low resolution."""
+    """Create noise with one random grain size and random colours, at low resolution."""
     n, c, h, w = images.shape
     grain = max(1, int(draw.on_host().log_uniform(1, low=1, high=8)))
     return draw.uniform(n, c, -(-h // grain), -(-w // grain))

@@ -22,7 +22,7 @@ from skfcdd.anomalies._drawing import (
     rectangles,
 )
 
-# Sizes are relative to the shorter side, and match the paper's at 224 pixels.
+# Sizes are relative to the shorter side, and match those of the paper at 224 pixels.
 _SIDES = (8 / 224, 54 / 224)
 
 
@@ -34,7 +34,7 @@ def _centers(draw: Draw, n: int, k: int, size: tuple[int, int]) -> Tensor:
 
 
 def _first_and_some(draw: Draw, n: int, k: int) -> Tensor:
-    """Choose the shapes of each image (n, k): the first, and a random subset."""
+    """Choose shapes for each image (n, k): the first, and a random subset of others."""
     chosen = draw.chance(n, k, p=draw.uniform(n, 1, high=0.8))
     chosen[:, 0] = True
     return chosen
@@ -49,13 +49,13 @@ def confetti(
 ) -> tuple[Tensor, Tensor]:
     """Draw coloured and grey rectangles, rotated by up to 45 degrees, with soft edges.
 
-    After the confetti noise of Liznerski et al. (ICLR 2021): side lengths of 8 to 54
-    pixels at 224, scaled with the image.
+    This follows the confetti noise of Liznerski et al. (ICLR 2021). Side lengths are 8
+    to 54 pixels if the shorter side of the image has 224 pixels, and scale with it.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
-        In the unit range.
+        Images in the unit range.
     generator : torch.Generator
         Generator on the device of `images`.
     max_shapes : int, default=5
@@ -104,7 +104,7 @@ def blobs(
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
-        In the unit range.
+        Images in the unit range.
     generator : torch.Generator
         Generator on the device of `images`.
     max_shapes : int, default=3
@@ -167,12 +167,13 @@ def scratches(
 ) -> tuple[Tensor, Tensor]:
     """Draw one thin line per image: a straight scratch or a winding crack.
 
-    Up to four pixels wide at 224, and between 1/20 and the whole of the side long.
+    If the shorter side of the image has 224 pixels, lines are up to four pixels wide.
+    Lines are up to as long as this side, and at least a twentieth of it.
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
-        In the unit range.
+        Images in the unit range.
     generator : torch.Generator
         Generator on the device of `images`.
     least_contrast : float, default=0.1
@@ -227,7 +228,7 @@ def _box_sum(coverage: Tensor) -> Tensor:
 
 
 def _walk(draw: Draw, n: int, size: tuple[int, int], n_steps: int) -> Tensor:
-    """Draw points (n, 2, n_steps), (y, x) in pixels, of a straight or winding walk."""
+    """Draw points (n, 2, n_steps) of a straight or winding walk: (y, x), in pixels."""
     winding = draw.uniform(n, 1, high=0.6) * draw.chance(n, 1, p=0.7)
     angle = draw.uniform(n, 1, high=2 * math.pi)
     angle = angle + (winding * draw.normal(n, n_steps)).cumsum(dim=1)
@@ -238,15 +239,15 @@ def _walk(draw: Draw, n: int, size: tuple[int, int], n_steps: int) -> Tensor:
 
 
 def cutpaste(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Paste a part of the same image elsewhere: a rectangle, or a long thin scar.
+    """Paste a part of each image elsewhere: a rectangle, or a long thin scar.
 
-    The pasted part is mirrored and changed in brightness and contrast (Li et al.,
+    The brightness and contrast of the pasted part are changed (after Li et al.,
     "CutPaste", CVPR 2021).
 
     Parameters
     ----------
     images : Tensor of shape (n, c, h, w), float32
-        In the unit range.
+        Images in the unit range.
     generator : torch.Generator
         Generator on the device of `images`.
 
@@ -280,8 +281,8 @@ def cutpaste(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     rows, columns = _offsets((h, w), draw, n)
     gain = draw.uniform(n, 1, 1, 1, low=0.6, high=1.4)
     offset = draw.uniform(n, 1, 1, 1, low=-0.2, high=0.2)
-    # The mean of the pasted content equals that of the image, which is shifted as a
-    # whole.
+    # The pasted content is part of the whole image, shifted cyclically. Its mean before
+    # and after the change of contrast is that of the image.
     offset = offset + images.mean(dim=(2, 3), keepdim=True) * (1 - gain)
 
     def change(part: slice) -> Tensor:

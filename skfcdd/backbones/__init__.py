@@ -1,8 +1,8 @@
 """Backbones: networks that map images (n, c, h, w) to features (n, d, u, v).
 
-These are the networks of the FCDD paper, common architectures with ImageNet weights, and
-custom modules. An architecture consists of stages, and can be cut or frozen after any of
-them.
+These are the networks of the FCDD paper, common architectures with ImageNet weights,
+and custom modules. An architecture consists of stages, and can be cut or frozen after
+any of them.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def _block(
 def efficientnet_b0(n_channels: int) -> Stages:
     """Create the layers of EfficientNet-B0.
 
-    Its channel gates depend on the whole image from the first stage on, so the receptive
-    field of every cell is infinite.
+    Its channel gates depend on the whole image from the first stage on, so the
+    receptive field of every cell is infinite.
 
     Parameters
     ----------

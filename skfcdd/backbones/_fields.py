@@ -32,7 +32,8 @@ def measure_backbone(
     ReceptiveField
         Field measured on the network. If the maps of several stages are concatenated,
         the stride and offset are those of the first map. The extent is that of the last
-        map plus its stride, because this map is interpolated between neighbouring cells.
+        map plus its stride, because this map is interpolated between neighbouring
+        cells.
 
     Examples
     --------
@@ -52,7 +53,7 @@ def measure_backbone(
 
 
 def _only(network: StagedNetwork, end: int) -> StagedNetwork:
-    """Return a network with the map after `end` layers only, which shares its layers."""
+    """Return a network that outputs only the map after `end` layers; it shares them."""
     shorter = copy.copy(network)
     shorter.paths, shorter.taken = network.paths[:end], (end,)
     return shorter

@@ -22,8 +22,8 @@ from skfcdd.receptive_field import measure_receptive_field
 
 __all__ = ["count_stages", "freeze_backbone", "make_backbone"]
 
-# cut="auto" uses the deepest stage whose receptive field covers at most this fraction of
-# each side of the image.
+# cut="auto" uses the deepest stage whose receptive field covers at most this fraction
+# of each side of the image.
 _FIELD_SHARE = 0.5
 
 

@@ -40,9 +40,9 @@ def _relaid(
 class NarrowBatchNorm2d(nn.BatchNorm2d):
     """``torch.nn.BatchNorm2d`` for few channels, fast in the channels_last layout.
 
-    On a CPU, PyTorch trains layers with fewer than 16 channels several times more slowly
-    in this layout than in the contiguous one. The layout is therefore changed for this
-    operation, which does not affect the result beyond rounding.
+    On a CPU, PyTorch trains layers with fewer than 16 channels several times more
+    slowly in this layout than in the contiguous one. The layout is therefore changed
+    for this operation, which does not affect the result beyond rounding.
 
     Examples
     --------

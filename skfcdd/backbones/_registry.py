@@ -192,8 +192,8 @@ def register_backbone(
     """Register a custom architecture under a name.
 
     The name is known only in this process. To load a saved model in another process,
-    register the architecture there as well, or fit the model with a module as `backbone`
-    instead.
+    register the architecture there as well, or fit the model with a module as
+    `backbone` instead.
 
     Parameters
     ----------

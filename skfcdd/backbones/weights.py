@@ -212,10 +212,11 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, name: str) ->
     Parameters
     ----------
     module : torch.nn.Module
-        Module to modify. Its data types are kept. It is unchanged if an error is raised.
+        Module to modify. Its data types are kept. It is unchanged if an error is
+        raised.
     state : mapping of str to torch.Tensor
-        State dict with all keys of that of `module`. Additional keys are ignored, and so
-        is a prefix "module." or "backbone." shared by all keys.
+        State dict with all keys of that of `module`. Additional keys are ignored, and
+        so is a prefix "module." or "backbone." shared by all keys.
     name : str
         Name of the network in messages.
 

@@ -1,9 +1,9 @@
-"""Baseline methods with the same interface, for comparison.
+"""Baseline methods for comparison, with the same interface as FCDD.
 
-Reconstruction from principal components or by an autoencoder, nearest neighbours of
-pretrained features (PatchCore), and the objectives of Deep SVDD and HSC by name. Like
-:class:`~skfcdd.FCDDDetector`, they take images as input, hold out normal images for the
-threshold, and explain scores by heatmaps.
+They are reconstruction from principal components or by an autoencoder, nearest
+neighbours among pretrained features (PatchCore), and the objectives of Deep SVDD and
+HSC. Like :class:`~skfcdd.FCDDDetector`, they accept images as X, hold out normal images
+for the threshold, and explain scores with heatmaps.
 """
 
 from __future__ import annotations

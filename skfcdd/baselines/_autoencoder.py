@@ -24,7 +24,7 @@ from skfcdd.baselines._base import BaselineDetector, ErrorModel, ErrorModule, Le
 
 __all__ = ["AutoencoderDetector"]
 
-# Maps are halved along an axis until they are no longer than this.
+# Maps are halved along an axis until its length is at most this.
 _LEAST_SIDE = 8
 _MOST_LEVELS = 6
 # The number of channels doubles at each level, up to this multiple.
@@ -82,7 +82,7 @@ def _levels(shape: tuple[int, int, int], width: int) -> list[_Level]:
 
 def _norm(channels: int, size: tuple[int, int]) -> list[nn.Module]:
     """Create batch normalisation and activation."""
-    # Batches of one image may have a single value per channel.
+    # A batch of one image may have a single value per channel, which has no variance.
     norm = nn.BatchNorm2d(channels) if math.prod(size) > 1 else nn.Identity()
     return [norm, nn.LeakyReLU()]
 
@@ -139,17 +139,17 @@ class AutoencoderNet(FCDDNet):
     def get_loss(
         self, y_pred: Tensor, y_true: BatchTarget, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Return the mean squared error of a batch, in which each pixel is a cell."""
+        """Return the mean squared error of a batch, as cells are errors of pixels."""
         return y_pred.mean()
 
 
 class AutoencoderDetector(BaselineDetector):
-    """Detect anomalies by the reconstruction error of a convolutional autoencoder.
+    """Detector based on the reconstruction error of a convolutional autoencoder.
 
-    The autoencoder is trained only on normal images. Anything that normal images do not
-    contain does not pass the bottleneck and is missing from the reconstruction. The
-    score of an image is the mean squared error; its heatmap is the squared error of
-    each pixel.
+    The autoencoder is trained on normal images only. Anything that normal images do not
+    contain is lost in the bottleneck, and is missing from the reconstruction. The score
+    of an image is the mean squared error; its heatmap is the squared error of each
+    pixel.
 
     Parameters
     ----------
@@ -165,8 +165,8 @@ class AutoencoderDetector(BaselineDetector):
         ``channels="first"``. None treats each row as an image with a single row of
         pixels.
     channels : {"first", "last"}, default=None
-        Position of the channel axis in a four-dimensional X. Only needed if X can be
-        read either way.
+        Position of the channel axis in a four-dimensional X. Only needed if the shape
+        of X is ambiguous.
     normalize : str, (mean, std) or None, default="auto"
         As for :class:`~skfcdd.FCDDDetector`: "auto" means "contrast", or "standard" if
         a side is shorter than 8 pixels. Errors are measured on the normalised images.
@@ -181,13 +181,13 @@ class AutoencoderDetector(BaselineDetector):
         float is the fraction of the largest errors to average.
     heatmap_sigma : float, default=None
         Standard deviation, in pixels, of a Gaussian that blurs heatmaps, which often
-        improves localisation. None does not blur. A change after ``fit`` takes effect
-        in ``calibrate``.
+        improves localisation. None means no blurring. A change after ``fit`` takes
+        effect when ``calibrate`` is called.
     threshold : str, Threshold or float, default="auto"
         Score above which an image is anomalous, or the rule that determines it on
-        held-out images, see :mod:`skfcdd.thresholds`. "auto" means the 0.95 quantile of
-        the normal scores, or the threshold implied by `contamination`; "natural" is not
-        supported.
+        held-out images (see :mod:`skfcdd.thresholds`). "auto" means the 0.95 quantile
+        of the normal scores, or the threshold implied by `contamination`; "natural" is
+        not supported.
     contamination : "auto" or float, default="auto"
         A float in (0, 0.5] is the fraction of outliers in the training data: the
         threshold then labels this fraction of X as outliers. "auto" sets the
@@ -217,11 +217,11 @@ class AutoencoderDetector(BaselineDetector):
     offset_ : float
         ``decision_function(X) = score_samples(X) - offset_``.
     threshold_ : float
-        The negative of `offset_`: an image with a greater anomaly score is an outlier.
+        The negative of `offset_`. Images with a higher anomaly score are outliers.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images.
     n_features_in_ : int
-        h * w * c.
+        Number of values per image, h * w * c.
     feature_names_in_ : ndarray of str
         Names of the columns, if X was a table with column names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
@@ -229,8 +229,8 @@ class AutoencoderDetector(BaselineDetector):
     heatmap_scale_ : tuple of float (low, high)
         Values at which the colour scale of heatmaps begins and ends.
     pixel_threshold_ : float
-        Pixels of heatmaps above this value are outlined in plots. The heatmaps of 95 %
-        of the held-out normal images do not exceed it anywhere.
+        Heatmap value above which pixels are outlined in plots. The heatmaps of 95 % of
+        the held-out normal images do not exceed it anywhere.
     history_ : list of dict
         Loss and time of each epoch.
     net_ : skorch.NeuralNet
@@ -307,7 +307,7 @@ class AutoencoderDetector(BaselineDetector):
             raise KeyboardInterrupt  # skorch stops training early
         if not math.isfinite(net.history[-1]["train_loss"]):
             raise ValueError(
-                f"Training diverged: the loss is not finite. Choose a lower lr than "
+                f"Training diverged: the loss is not finite. Set lr to a value below "
                 f"{self.lr}."
             )
         history = tuple(net.history)
@@ -325,7 +325,7 @@ class AutoencoderDetector(BaselineDetector):
         return module.to(lesson.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _batches(self, lesson: Lesson, preprocess: Preprocess) -> TrainingData:
-        """Create batches of only the normal images, in random order."""
+        """Create batches of the normal images only, in random order."""
         images, device = lesson.images, lesson.device
         if torch.device(device).type == "cuda":
             images = images.resident(device, torch.cuda.mem_get_info(device)[0])

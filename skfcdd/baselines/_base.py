@@ -1,4 +1,4 @@
-"""Base class of the baselines: fit, scores and heatmaps around one module each."""
+"""Base class of the baselines: fitting, scores and heatmaps, based on a module."""
 
 from __future__ import annotations
 
@@ -50,33 +50,37 @@ class MapModule(nn.Module):
         self.preprocess = preprocess
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Images in the unit range, normalised, in the precision of the module."""
+        """Normalise images in the unit range, in the precision of the module."""
         normalized: Tensor = self.preprocess(images.to(self.preprocess.mean.dtype))
         return normalized
 
 
 class ErrorModule(MapModule):
-    """Cells are pixels: the squared error of a reconstruction, over all channels."""
+    """Base class of modules whose cells are reconstruction errors, one per pixel."""
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Reconstruct normalised images (n, c, h, w)."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        """Mean squared error (n, h, w) of images (n, c, h, w) in the unit range."""
+        """Compute the error (n, h, w) of images (n, c, h, w), averaged over channels.
+
+        The images are in the unit range; the error is that of the normalised images.
+        """
         wanted = self.normalized(images)
         found = self.reconstruct(wanted).to(wanted.dtype)
         return (found - wanted).square().mean(dim=1)
 
 
 class Heatmaps(nn.Module):
-    """Heatmaps at the size of the raw images, from the cells of a module.
+    """Module that computes heatmaps, at the size of the original images.
 
     Parameters
     ----------
     module : MapModule
+        Module that computes cells (n, u, v).
     upsample : torch.nn.Module
-        Cells (n, u, v) to heatmaps (n, h, w).
+        Module that maps cells to heatmaps (n, h, w).
     """
 
     def __init__(self, module: nn.Module, upsample: nn.Module) -> None:
@@ -84,7 +88,7 @@ class Heatmaps(nn.Module):
         self.module, self.upsample = module, upsample
 
     def forward(self, images: Tensor) -> Tensor:
-        """Heatmaps of images (n, c, h, w) in the unit range."""
+        """Compute heatmaps of images (n, c, h, w) in the unit range."""
         heatmaps: Tensor = self.upsample(self.module(images))
         return heatmaps.float()
 
@@ -96,11 +100,11 @@ class Lesson:
     Parameters
     ----------
     images : ImageArray
-        All images of ``fit``.
+        All images passed to ``fit``.
     rows : ndarray of int
         Rows of the normal images to learn from.
     size : tuple of int (h, w) or None
-        Size to which they are resized.
+        Size to which the images are resized, if any.
     device : str
     precision : {"float64", "float32", "bfloat16"}
     seed : int
@@ -115,13 +119,13 @@ class Lesson:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the images that the method sees."""
+        """Height, width and channels of the images after resizing."""
         h, w, c = self.images.image_shape
         return (*(self.size or (h, w)), c)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers of a module."""
+        """Data type of a module."""
         return torch.float64 if self.precision == "float64" else torch.float32
 
 
@@ -146,7 +150,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         ],
         "heatmap_sigma": [Interval(Real, 0, None, closed="neither"), None],
         "threshold": [
-            StrOptions(set(THRESHOLDS) - {"natural"}),  # scores are no likelihoods
+            StrOptions(set(THRESHOLDS) - {"natural"}),  # scores are not likelihoods
             Threshold,
             Interval(Real, 0, None, closed="neither"),
         ],
@@ -158,7 +162,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
-    # Minimum number of images to learn from, besides those held out.
+    # Minimum number of images to learn from, in addition to those held out.
     _least_images = 1
 
     resize: Any
@@ -168,7 +172,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
     random_state: Any
 
     def _learn(self, lesson: Lesson) -> FittedModel:
-        """Learn from normal images."""
+        """Fit a model to normal images."""
         raise NotImplementedError
 
     @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
@@ -202,7 +206,7 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _fit_images(self, images: ImageArray, targets: Targets) -> None:
-        """Learn from validated images, and set what rests on those held out."""
+        """Fit a model to validated images, and calibrate it on those held out."""
         seeds = draw_seeds(self.random_state)
         rng = np.random.RandomState(seeds[0])
         digests = images.digests()
@@ -214,8 +218,8 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"{type(self).__name__} needs {self._least_images} normal images in "
                 "addition to those held out for the threshold. Got n_samples = "
-                f"{len(images)}, {len(split.held_normal)} of them held out: "
-                f"{missing} normal image too few."
+                f"{len(images)}, {len(split.held_normal)} of them held out, so "
+                f"{missing} more normal image(s) are needed."
             )
         self._check_split(split, targets)
         device = resolve_device(getattr(self, "device", "cpu"))
@@ -262,12 +266,13 @@ class BaselineDetector(OutlierVerdicts, BaseEstimator):  # type: ignore[misc]
         normal: npt.NDArray[np.intp],
         heat: NormalHeat,
     ) -> tuple[float, float]:
-        """Colours of heatmaps, as for FCDD, but above the usual pixel instead of 0.
+        """Choose the colour scale of heatmaps relative to the median normal pixel.
 
-        Distances are far from 0 everywhere.
+        FCDD uses 0 instead of the median, but errors and distances are far from 0
+        everywhere.
         """
         middle, low = (float(q) for q in np.quantile(heat.pixels, [0.5, 0.99]))
-        if not low > middle:  # all normal pixels are the same
+        if not low > middle:  # nearly all normal pixels are equal
             low = max(model.threshold, float(np.nextafter(np.float32(middle), 1e30)))
         return low, low + 4 * (low - middle)
 
@@ -282,7 +287,7 @@ class ErrorModel(FittedModel):
     """Fitted model of a reconstruction method, whose cells are pixels."""
 
     def heatmap_maker(self) -> Heatmaps:
-        """Heatmaps of images in the unit range."""
+        """Return a module that computes heatmaps of images in the unit range."""
         size = self.module.preprocess.size or self.image_size
         sigma = self.judging.heatmap_sigma
         return Heatmaps(self.module, pixel_upsampler(self.image_size, size, sigma))

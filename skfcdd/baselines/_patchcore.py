@@ -38,11 +38,11 @@ _PRETRAINED = "wide_resnet50_2"
 
 
 class PatchCoreDetector(BaselineDetector):
-    """Detect anomalies by the distance of pretrained patch features to normal ones.
+    """PatchCore detector: distance of pretrained patch features to normal ones.
 
     PatchCore (Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR
-    2022). No training takes place: features of a frozen network, averaged over small
-    neighbourhoods, are stored for a coreset of the patches of normal images. The
+    2022) does not train a network. The features of a frozen network, averaged over
+    small neighbourhoods, are stored for a coreset of the patches of normal images. The
     anomaly map of an image contains the distance of each patch to its nearest neighbour
     in this memory bank; the score is the largest distance.
 
@@ -50,12 +50,12 @@ class PatchCoreDetector(BaselineDetector):
     ----------
     backbone : str, torch.nn.Module or callable, default="auto"
         The network, as for :class:`~skfcdd.FCDDDetector`. "auto" means the network of
-        the paper, "wide_resnet50_2", if `weights` are given, and otherwise a small
+        the paper, "wide_resnet50_2", if `weights` is not None, and otherwise a small
         network that suits the image size.
     weights : str, path, mapping or None, default=None
         Pretrained weights, which are essential: "imagenet" for the official file, a
-        path, a URL, or a state dict, see :func:`skfcdd.backbones.load_weights`. With
-        None, weights are random and a warning is raised, unless the backbone is a
+        path, a URL, or a state dict (see :func:`skfcdd.backbones.load_weights`). With
+        None, weights are random and a warning is issued, unless the backbone is a
         module or a callable, which may have its own weights.
     stages : sequence of int, default=None
         Numbers of the stages whose features are concatenated, at the map size of the
@@ -64,29 +64,29 @@ class PatchCoreDetector(BaselineDetector):
         other networks, only the default stage. Earlier stages detect smaller defects,
         but need more time and memory.
     patch_size : int, default=3
-        Side length, in cells, of the neighbourhood over which features are averaged;
-        odd. 1 does not average.
+        Side length, in cells, of the neighbourhood over which features are averaged.
+        Must be odd; 1 means no averaging.
     coreset_ratio : float, default=0.05
         Fraction of the sampled patches to keep, in (0, 1]. Scoring time, memory and the
-        size of saved models are proportional to it; the time of ``fit`` grows with it
-        too.
+        size of saved models are proportional to it; ``fit`` also takes longer if it is
+        larger.
     max_patches : int, default=50_000
-        Maximum number of patches sampled from the normal images, in equal numbers, from
-        which the coreset is selected. Limits the memory used by ``fit``.
+        Maximum number of patches from which the coreset is selected, sampled in equal
+        numbers from all normal images. It limits the memory used by ``fit``.
     n_neighbors : int or None, default=None
-        Number of neighbours for the score weighting of the paper, which raises scores
-        whose nearest patch is itself isolated; 9 is common. Requires
-        ``score_pooling="max"``. None disables it.
+        Number of neighbours for the score weighting of the paper, which reduces scores
+        less if the nearest patch in the memory bank is itself isolated; 9 is common.
+        Requires ``score_pooling="max"``. None disables the weighting.
     image_shape : tuple of int, default=None
         Shape of an image if X has flat rows: (h, w) or (h, w, c), or (c, h, w) with
         ``channels="first"``. None treats each row as an image with a single row of
         pixels.
     channels : {"first", "last"}, default=None
-        Position of the channel axis in a four-dimensional X. Only needed if X can be
-        read either way.
+        Position of the channel axis in a four-dimensional X. Only needed if the shape
+        of X is ambiguous.
     normalize : str, (mean, std) or None, default="auto"
-        As for :class:`~skfcdd.FCDDDetector`: "auto" means "imagenet" if `weights` are
-        given.
+        As for :class:`~skfcdd.FCDDDetector`: "auto" means "imagenet" if `weights` is
+        not None.
     resize : int or tuple of int (h, w), default=None
         Size to which images are resized for the network. Heatmaps have the original
         size.
@@ -95,13 +95,13 @@ class PatchCoreDetector(BaselineDetector):
         the largest cells to average.
     heatmap_sigma : float, default=None
         Standard deviation, in pixels, of the Gaussian drawn for each cell. None uses
-        half the distance between two cells. A change after ``fit`` takes effect in
-        ``calibrate``.
+        half the distance between two cells. A change after ``fit`` takes effect when
+        ``calibrate`` is called.
     threshold : str, Threshold or float, default="auto"
         Score above which an image is anomalous, or the rule that determines it on
-        held-out images, see :mod:`skfcdd.thresholds`. "auto" means the 0.95 quantile of
-        the normal scores, or the threshold implied by `contamination`; "natural" is not
-        supported.
+        held-out images (see :mod:`skfcdd.thresholds`). "auto" means the 0.95 quantile
+        of the normal scores, or the threshold implied by `contamination`; "natural" is
+        not supported.
     contamination : "auto" or float, default="auto"
         A float in (0, 0.5] is the fraction of outliers in the training data: the
         threshold then labels this fraction of X as outliers. "auto" sets the
@@ -130,11 +130,11 @@ class PatchCoreDetector(BaselineDetector):
     offset_ : float
         ``decision_function(X) = score_samples(X) - offset_``.
     threshold_ : float
-        The negative of `offset_`: an image with a greater anomaly score is an outlier.
+        The negative of `offset_`. Images with a higher anomaly score are outliers.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images.
     n_features_in_ : int
-        h * w * c.
+        Number of values per image, h * w * c.
     feature_names_in_ : ndarray of str
         Names of the columns, if X was a table with column names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
@@ -142,8 +142,8 @@ class PatchCoreDetector(BaselineDetector):
     heatmap_scale_ : tuple of float (low, high)
         Values at which the colour scale of heatmaps begins and ends.
     pixel_threshold_ : float
-        Pixels of heatmaps above this value are outlined in plots. The heatmaps of 95 %
-        of the held-out normal images do not exceed it anywhere.
+        Heatmap value above which pixels are outlined in plots. The heatmaps of 95 % of
+        the held-out normal images do not exceed it anywhere.
 
     Notes
     -----
@@ -154,8 +154,9 @@ class PatchCoreDetector(BaselineDetector):
 
     Examples
     --------
-    Typically used with ImageNet weights, ``PatchCoreDetector(weights="imagenet")``;
-    here the network is random, so that nothing is downloaded:
+    The detector is typically used with ImageNet weights,
+    ``PatchCoreDetector(weights="imagenet")``. Here, the weights are random, so that
+    nothing is downloaded:
 
     >>> import warnings
     >>> from skfcdd.baselines import PatchCoreDetector
@@ -264,9 +265,9 @@ class PatchCoreDetector(BaselineDetector):
         named = isinstance(self.backbone, str)
         if self.weights is None and named and not self.backbone.startswith("timm:"):
             warn_caller(
-                "With weights=None the features are those of a random network, which "
-                "say little about images. Set weights='imagenet' or the path of a "
-                "file.",
+                "With weights=None, the features come from a network with random "
+                "weights, and contain little information about images. Set "
+                "weights='imagenet', or weights to the path of a file.",
                 RandomFeaturesWarning,
             )
 
@@ -305,7 +306,7 @@ class PatchModel(FittedModel):
     n_cells : tuple of int (u, v)
         Number of cells along each axis.
     n_neighbors : int or None
-        Number of neighbours in the memory bank that weight the largest distance.
+        Number of neighbours for the weighting of the largest distance, if any.
     """
 
     n_cells: tuple[int, int]

@@ -62,14 +62,14 @@ class PatchModule(MapModule):
         return distance.view(len(patches), *patches.shape[2:])
 
     def scores(self, images: Tensor, n_neighbors: int) -> Tensor:
-        r"""Compute the largest distances (n,), weighted by the isolation of the match.
+        r"""Compute scores (n,): the largest distance, weighted as in the paper.
 
         .. math:: s = \Bigl(1 - \frac{e^{d(x, m^*)}}
                   {\sum_{m \in N(m^*)} e^{d(x, m)}}\Bigr) \, d(x, m^*)
 
-        for the patch x that is farthest from its nearest neighbour m* in the memory
-        bank, and the `n_neighbors` patches N(m*) of the memory bank nearest to m*,
-        including m* itself (equation 7 of the paper).
+        Here, x is the patch of the image that is farthest from its nearest neighbour m*
+        in the memory bank, and N(m*) are the `n_neighbors` patches of the memory bank
+        that are nearest to m*, including m* itself (equation 7 of the paper).
         """
         patches = self.patches(images).flatten(2)
         distance, index = self._compared(patches)
@@ -84,7 +84,7 @@ class PatchModule(MapModule):
             return -torch.expm1(top - lengths.logsumexp(dim=1)) * top
 
     def _compared(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Return distance and index (n, u * v) of the nearest patch in memory."""
+        """Return distance and index (n, u * v) of the nearest patch in the bank."""
         n, d = patches.shape[:2]
         rows = patches.flatten(2).transpose(1, 2).reshape(-1, d)
         with torch.autocast(rows.device.type, enabled=False):
@@ -95,7 +95,7 @@ class PatchModule(MapModule):
     def measure(
         self, shape: tuple[int, int, int]
     ) -> tuple[ReceptiveField, tuple[int, int]]:
-        """Measure the receptive field of a patch, and the size of the map."""
+        """Measure the receptive field of a patch, and the size of the feature map."""
         h, w, c = shape
         field = measure_backbone(self.network, (h, w), c)
         check_places(self.network, field, c, (h, w))

@@ -32,8 +32,9 @@ class PCAModule(ErrorModule):
     ----------
     preprocess : Preprocess
     mean : ndarray of shape (c * h * w,)
+        Mean of the normal images.
     components : ndarray of shape (k, c * h * w)
-        Orthonormal rows.
+        Principal components, as orthonormal rows.
     """
 
     def __init__(
@@ -60,26 +61,26 @@ class _Pixels(MapModule):
 
 
 class PCADetector(BaselineDetector):
-    """Detect anomalies by the error of reconstruction from principal components.
+    """Detector based on the error of reconstruction from principal components.
 
-    The oldest of the baselines: pixels are anomalous where the components of normal
-    images cannot reconstruct them. A defect is detected if it changes many pixels, or
-    pixels that hardly vary; the parts must be aligned in all images.
+    This is the oldest of the baselines: a pixel is anomalous if the principal
+    components of normal images cannot reconstruct it. A defect is detected if it
+    changes many pixels, or pixels that hardly vary between normal images. The objects
+    must be aligned in all images.
 
     Parameters
     ----------
     n_components : int, float or None, default=0.95
         Number of components, or the fraction of the variance that they must explain, in
-        (0, 1). None keeps as many as there are images or pixels, which also
-        reconstructs defects. More components detect smaller defects, but miss larger
-        ones.
+        (0, 1). None keeps all components, so that defects are reconstructed too. With
+        more components, smaller defects are detected, but larger ones are missed.
     image_shape : tuple of int, default=None
         Shape of an image if X has flat rows: (h, w) or (h, w, c), or (c, h, w) with
         ``channels="first"``. None treats each row as an image with a single row of
         pixels.
     channels : {"first", "last"}, default=None
-        Position of the channel axis in a four-dimensional X. Only needed if X can be
-        read either way.
+        Position of the channel axis in a four-dimensional X. Only needed if the shape
+        of X is ambiguous.
     normalize : str, (mean, std) or None, default="auto"
         As for :class:`~skfcdd.FCDDDetector`: "auto" means "contrast", or "standard" if
         a side is shorter than 8 pixels. None leaves the brightness of images unchanged.
@@ -90,13 +91,13 @@ class PCADetector(BaselineDetector):
         float is the fraction of the largest errors to average.
     heatmap_sigma : float, default=None
         Standard deviation, in pixels, of a Gaussian that blurs heatmaps, which often
-        improves localisation. None does not blur. A change after ``fit`` takes effect
-        in ``calibrate``.
+        improves localisation. None means no blurring. A change after ``fit`` takes
+        effect when ``calibrate`` is called.
     threshold : str, Threshold or float, default="auto"
         Score above which an image is anomalous, or the rule that determines it on
-        held-out images, see :mod:`skfcdd.thresholds`. "auto" means the 0.95 quantile of
-        the normal scores, or the threshold implied by `contamination`; "natural" is not
-        supported.
+        held-out images (see :mod:`skfcdd.thresholds`). "auto" means the 0.95 quantile
+        of the normal scores, or the threshold implied by `contamination`; "natural" is
+        not supported.
     contamination : "auto" or float, default="auto"
         A float in (0, 0.5] is the fraction of outliers in the training data: the
         threshold then labels this fraction of X as outliers. "auto" sets the
@@ -112,15 +113,15 @@ class PCADetector(BaselineDetector):
     Attributes
     ----------
     pca_ : sklearn.decomposition.PCA
-        Fitted on the normalised pixels, channel by channel.
+        PCA fitted to the normalised images, flattened in the order (c, h, w).
     offset_ : float
         ``decision_function(X) = score_samples(X) - offset_``.
     threshold_ : float
-        The negative of `offset_`: an image with a greater anomaly score is an outlier.
+        The negative of `offset_`. Images with a higher anomaly score are outliers.
     image_shape_ : tuple of int (h, w, c)
         Shape of the images.
     n_features_in_ : int
-        h * w * c.
+        Number of values per image, h * w * c.
     feature_names_in_ : ndarray of str
         Names of the columns, if X was a table with column names.
     calibration_scores_ : ndarray of shape (n_calibration,), float64
@@ -128,12 +129,12 @@ class PCADetector(BaselineDetector):
     heatmap_scale_ : tuple of float (low, high)
         Values at which the colour scale of heatmaps begins and ends.
     pixel_threshold_ : float
-        Pixels of heatmaps above this value are outlined in plots. The heatmaps of 95 %
-        of the held-out normal images do not exceed it anywhere.
+        Heatmap value above which pixels are outlined in plots. The heatmaps of 95 % of
+        the held-out normal images do not exceed it anywhere.
 
     See Also
     --------
-    AutoencoderDetector : Reconstruction with a network.
+    AutoencoderDetector : Reconstruction by a neural network.
 
     Notes
     -----

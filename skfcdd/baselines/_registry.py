@@ -23,11 +23,11 @@ BASELINES: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "patchcore": PatchCoreDetector,
     }
 )
-"""Factories of the estimators by name, which take the parameters of the estimator.
+"""Factories of estimators by name, which accept the parameters of the estimator.
 
-"deep_svdd" and "hsc" are :class:`~skfcdd.FCDDDetector` with the objective of Deep SVDD
-(Ruff et al., ICML 2018) or the hypersphere classifier (Ruff et al., 2020), trained from
-random weights as in these papers, with gradient-based heatmaps.
+"deep_svdd" and "hsc" create an :class:`~skfcdd.FCDDDetector` with the objective of Deep
+SVDD (Ruff et al., ICML 2018) or of the hypersphere classifier (Ruff et al., 2020),
+trained from random weights as in these papers, with gradient-based heatmaps.
 
 Examples
 --------

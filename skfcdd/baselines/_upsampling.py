@@ -1,9 +1,9 @@
-"""Heatmaps from maps whose normal cells are not near zero, such as distances.
+"""Upsampling of maps whose normal cells are not near zero, such as distances.
 
 Gaussians that preserve the mean (:mod:`skfcdd.heatmaps`) do not preserve a constant
-map: the result ripples between cells and at the border. This does not matter if normal
-cells are near zero, as in FCDD; distances and errors are not, and the ripples would
-hide defects.
+map: the result has ripples between cells and at the border. This does not matter if
+normal cells are near zero, as in FCDD. Distances and errors are not near zero, so the
+ripples would hide defects.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["FlatUpsampler", "balanced_matrix", "pixel_upsampler"]
 
-# Rows are scaled until they sum to 1 within the first value, at most this many times.
+# Rows are rescaled until their sums are 1 within this tolerance, or for this many
+# steps.
 _TOLERANCE, _MOST_STEPS = 0.005, 1000
-# Keeps every pixel within reach of some cell.
+# Minimum weight before rescaling, so that the weights of every pixel have a sum above
+# 0.
 _LEAST = 1e-200
 
 
@@ -124,9 +126,9 @@ def pixel_upsampler(
     Parameters
     ----------
     image_shape : tuple of int (h, w)
-        Size of the raw images.
+        Size of the original images, and of the heatmaps.
     seen : tuple of int (h, w)
-        Size to which they are resized.
+        Size to which the images are resized for the network.
     sigma : float or None
         Standard deviation in pixels of the heatmap; None blurs only as much as the
         change of size requires.

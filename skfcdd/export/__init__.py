@@ -38,7 +38,7 @@ from skfcdd.onnx import BLANK_SEAL, sealed
 
 __all__ = ["ParityReport", "to_onnx", "to_torch_export"]
 
-# torch exports operators in this version, and converts them to later ones.
+# torch exports operators of this version, and converts them to later ones.
 _OLDEST_OPSET = 18
 
 
@@ -53,9 +53,9 @@ def to_onnx(
 ) -> ParityReport:
     r"""Export a fitted estimator to an ONNX file, after verifying its results.
 
-    The only input, "images", takes raw images in the form given to ``fit``: (n, h, w,
-    c), or (n, c, h, w) with ``channels="first"``, for any n; uint8 if the model was
-    fitted on bytes, otherwise float32. The outputs are
+    The only input, "images", is a batch of raw images in the form passed to ``fit``:
+    (n, h, w, c), or (n, c, h, w) with ``channels="first"``, for any n. Its data type is
+    uint8 if the model was fitted on uint8 images, otherwise float32. The outputs are
 
     - "score" (n,), float32: the anomaly score;
     - "probability" (n,), float32: the probability of an anomaly, :math:`1 - 2^{-s/t}`
@@ -64,7 +64,8 @@ def to_onnx(
       inliers and -1 for outliers;
     - "heatmap" (n, h, w), float32, if the objective has a map;
     - "mask" (n, h, w), uint8, for a segmenter. The threshold of a segmenter applies to
-      pixels: "probability" and "label" are those of the hottest pixel.
+      pixels, so "probability" and "label" are those of the highest pixel of the
+      heatmap.
 
     The graph computes in float32, even if the model was trained in bfloat16 or float64.
     Scores in bfloat16 differ slightly, and so may the label of an image close to the
@@ -80,17 +81,18 @@ def to_onnx(
         verified.
     X : array-like of images, default=None
         Images for the verification, as for ``fit``; a few dozen are enough. They also
-        define the data type and the order of axes of the graph. None generates images,
-        of bytes if the value range of the model is that of bytes.
+        define the data type and the order of axes of the graph. None generates images.
     dynamic_size : bool, default=False
-        Whether the graph takes images of any height and width, at least those of the
+        Whether the graph accepts images of any height and width, at least those of the
         receptive field. Scores and heatmaps are then those of
         :meth:`~skfcdd.FCDDClassifier.explain_large`. Not possible with ``resize=``,
-        without a map, or if the receptive field covers the whole image.
+        ``roi=`` or ``normalize="flat-field"``, if the objective has no map, or if cells
+        depend on the whole image or are not on a regular grid.
     opset : int, default=18
-        ONNX opset version; increase it if a runtime requires a later version.
+        ONNX opset version. Increase it if a runtime requires a later version.
     rtol : float, default=1e-4
-        Maximum relative difference of scores, and of heatmaps relative to their peak.
+        Maximum relative difference of scores, and of heatmaps relative to their
+        maximum.
 
     Returns
     -------
@@ -104,8 +106,10 @@ def to_onnx(
         file is written.
     ImportError
         If onnx, onnxscript or onnxruntime is missing.
+    TypeError
+        If `estimator` is of another class.
     ValueError
-        If the estimator does not support the requested form.
+        If a parameter is invalid, or the estimator does not support `dynamic_size`.
     OSError
         If `path` is not writable; checked before the export.
 
@@ -169,7 +173,7 @@ def to_torch_export(
     Returns
     -------
     torch.export.ExportedProgram
-        On the CPU, for any number of images.
+        Program on the CPU, for any number of images.
 
     Raises
     ------
@@ -236,19 +240,20 @@ def _warn_about_limits(graph: ScoringGraph) -> None:
     if graph.upsample is None:
         if graph.convention.judges_pixels:
             raise ValueError(
-                f"{objective} computes heatmaps by gradients, which an ONNX graph "
-                "cannot do, and a segmenter needs heatmaps. Fit with loss='fcdd'."
+                f"{objective} computes heatmaps from gradients, which an exported "
+                "graph cannot do, but a segmenter needs heatmaps. Fit with "
+                "loss='fcdd'."
             )
         warn_caller(
-            f"{objective} computes heatmaps by gradients, which an ONNX graph cannot "
-            "do: scores and labels are exported, heatmaps are not.",
+            f"{objective} computes heatmaps from gradients, which an exported graph "
+            "cannot do: scores and labels are exported, heatmaps are not.",
             UserWarning,
         )
     if graph.convention.min_area > 1:
         warn_caller(
             "The output 'mask' still contains regions of fewer than "
-            f"min_area={graph.convention.min_area} pixels, which an ONNX graph cannot "
-            "remove. OnnxFCDD removes them.",
+            f"min_area={graph.convention.min_area} pixels, which an exported graph "
+            "cannot remove. OnnxFCDD removes them.",
             UserWarning,
         )
 
@@ -265,7 +270,7 @@ def _quiet() -> Iterator[None]:
             category=FutureWarning,
         )
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="onnx")
-        logger.setLevel(logging.ERROR)  # torchvision is not needed
+        logger.setLevel(logging.ERROR)  # it warns if torchvision is not installed
         try:
             yield
         finally:
@@ -370,7 +375,7 @@ def _metadata(name: str, model: FittedModel, plan: Plan, opset: int) -> dict[str
 def _runner(
     runtime: Any, content: bytes, names: list[str]
 ) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
-    """Create an ONNX Runtime session of the file as it will be written."""
+    """Create a function that runs the serialised model in ONNX Runtime."""
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

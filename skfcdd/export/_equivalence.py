@@ -20,7 +20,7 @@ __all__ = ["ParityReport", "compare", "generate_images"]
 Answers = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[npt.NDArray[Any]], Answers]
 
-# Batch sizes: one image, two images, and this many.
+# Images are compared in batches of one, of two, and of at most this many.
 _LARGEST_BATCH = 32
 # Scores far below the threshold have few significant digits, so differences are taken
 # relative to at least this fraction of the threshold.
@@ -38,14 +38,15 @@ class ParityReport:
     batch_sizes : tuple of int
         Batch sizes of the comparison.
     score_difference : float
-        Largest difference between two scores of an image.
+        Largest difference between the two scores of an image.
     score_relative_difference : float
         The same, relative to the score (or to a thousandth of the threshold if the
         score is smaller).
     heatmap_difference : float or None
-        Largest difference of a pixel; None if there are no heatmaps.
+        Largest difference between the two heatmaps at a pixel; None if there are no
+        heatmaps.
     heatmap_relative_difference : float or None
-        The same, relative to the largest pixel of the heatmap.
+        The same, relative to the maximum of the heatmap.
     label_agreement : float
         Fraction of equal labels; for a segmenter, of equal pixels of masks.
     n_undecided : int
@@ -123,11 +124,11 @@ def compare(
     Parameters
     ----------
     model : FittedModel
-        Evaluated in float32, whatever its training precision.
+        Fitted model, evaluated in float32 whatever its training precision.
     groups : sequence of ImageArray
         Images grouped by size; the first group has the size of ``fit``.
     run : callable
-        Maps raw images to the outputs of the graph.
+        Function that maps raw images to the outputs of the graph.
     rtol : float
         Maximum relative difference of scores and heatmaps.
 
@@ -187,7 +188,7 @@ def _add(
 ) -> None:
     """Add the differences for images of one size."""
     threshold, pixels = model.threshold, model.convention.judges_pixels
-    # For small batches, one or two are as informative as all of them.
+    # One or two small batches are as informative as all of them.
     stop = len(images) if size > 2 else min(len(images), 2 * size)
     for start in range(0, stop, size):
         place = slice(start, min(start + size, stop))
@@ -273,13 +274,12 @@ def generate_images(
     *,
     resized: bool = False,
 ) -> ImageArray:
-    """Generate test images: noise of increasing contrast, and one or two constant."""
+    """Generate test images: noise of increasing contrast, and constant images."""
     rng = np.random.RandomState(0)
     contrast = np.linspace(0.05, 1, 12)[:, None, None, None]
     noise = 0.5 + contrast * (rng.uniform(size=(12, *size, n_channels)) - 0.5)
-    # With contrast normalisation, the result for constant images depends only on
-    # rounding, unless they are represented exactly: as these are, and only black when
-    # resized.
+    # With contrast normalisation, the result for a constant image depends only on
+    # rounding, unless its value is exact: 0 and 1 are, but only 0 after resizing.
     exact = (0.0,) if resized else (0.0, 1.0)
     flat = [np.full((1, *size, n_channels), value) for value in exact]
     unit = np.concatenate([noise, *flat])

@@ -1,6 +1,6 @@
-"""A fitted estimator as a single module from raw images to all results.
+"""Fitted estimator as a single module that computes all results from raw images.
 
-Also contains the export plan: the form of the input, and the images for verification.
+The export plan defines the form of the input, and the images for the verification.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class ScoringGraph(nn.Module):
                 decisive = heatmaps.amax(dim=(1, 2))
                 mask = heatmaps.double() > self.limit
                 answers["mask"] = mask.to(torch.uint8)
-        # Labels are computed from the score that is returned, to the last digit.
+        # Labels and probabilities are computed from the rounded score that is returned,
+        # so that they agree with it.
         decisive = decisive.double()
         on = (decisive > self.threshold) & (decisive <= self.limit)
         decisive = torch.where(on, self.threshold, decisive)
@@ -149,7 +150,7 @@ def pool(cells: Tensor, pooling: str | float, *, dynamic: bool = False) -> Tenso
 
 
 class _WeightedPool(nn.Module):
-    """Pool cells (n, u, v) with weights (u, v) to scores (n,), as in the engine."""
+    """Weighted pooling of cells (n, u, v) to scores (n,), as in the engine."""
 
     inside: Tensor
     weights: Tensor
@@ -182,9 +183,9 @@ def _resizer(preprocess: Preprocess, image_shape: tuple[int, int, int]) -> nn.Mo
 
 
 class _Contrast(nn.Module):
-    """Standardise each image to mean 0 and standard deviation 1, with sums in float64.
+    """Standardisation of images to mean 0 and standard deviation 1, summed in float64.
 
-    Runtimes sum long rows in different orders, which affects float32 results of images
+    Runtimes sum long rows in different orders, which affects float32 results for images
     with little contrast.
     """
 
@@ -198,7 +199,7 @@ class _Contrast(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         axes = (1, 2, 3)
-        images = images - images[:, :1, :1, :1]  # exactly 0 without contrast
+        images = images - images[:, :1, :1, :1]  # exactly 0 for constant images
         mean = images.mean(dim=axes, keepdim=True, dtype=torch.float64)
         centred = images - mean.float()
         square = (centred * centred).mean(dim=axes, keepdim=True, dtype=torch.float64)
@@ -246,7 +247,7 @@ def _upsampler(
 
 
 def _offsets(model: FittedModel) -> Tensor:
-    """Return the centres of the first cells (2, period), by remainder of the size."""
+    """Return the centre of the first cell, (2, period), per remainder of the size."""
     field = model.receptive_field
     assert field is not None
     period = math.lcm(*(max(1, round(j)) for j in field.stride))
@@ -269,7 +270,7 @@ class _FixedUpsampler(nn.Module):
 class _FreeUpsampler(nn.Module):
     """Upsampler to any size, which computes its Gaussians at run time.
 
-    Implements the formula of :func:`skfcdd.heatmaps.gaussian_matrix`.
+    It implements the formula of :func:`skfcdd.heatmaps.gaussian_matrix`.
     """
 
     offsets: Tensor
@@ -307,7 +308,7 @@ class _FreeUpsampler(nn.Module):
 
 @dataclass(frozen=True)
 class Plan:
-    """Inputs of the graph, and images for verification."""
+    """Form of the input of the graph, and images for the verification."""
 
     groups: list[ImageArray]
     dynamic_size: bool
@@ -321,7 +322,7 @@ class Plan:
         return np.dtype(self.groups[0].data.dtype)
 
     def free_axes(self, names: Callable[[str], Any]) -> dict[int, Any]:
-        """Return the axes of dynamic length."""
+        """Return the axes of dynamic length, named by `names`."""
         axes = {0: names("n")}
         if self.dynamic_size:
             first = 2 if self.channels_first else 1
@@ -330,7 +331,7 @@ class Plan:
 
 
 def make_plan(model: FittedModel, given: ImageArray | None, dynamic_size: bool) -> Plan:
-    """Create an export plan; `given` are the images for verification, or None."""
+    """Create an export plan; `given` contains images for the verification, if any."""
     h, w, n_channels = model.images.shape
     preprocess = model.module.preprocess
     limits = preprocess.low, preprocess.high
@@ -353,7 +354,7 @@ def make_plan(model: FittedModel, given: ImageArray | None, dynamic_size: bool) 
 
 
 def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
-    """Return sizes to test besides that of ``fit``; raise if there can be none."""
+    """Return other image sizes to verify; raise an error if only one is possible."""
     module, field = model.module, model.receptive_field
     assert field is not None
     reasons = {
@@ -366,7 +367,7 @@ def _other_sizes(model: FittedModel) -> list[tuple[int, int]]:
         f"{type(module.objective).__name__}, which has no anomaly map": (
             not module.objective.spatial
         ),
-        "a network whose cells see the whole image": not all(
+        "a network whose cells depend on the whole image": not all(
             map(math.isfinite, field.extent)
         ),
         "a network whose cells are not on a regular grid": not field.regular,

@@ -7,12 +7,13 @@ Every objective maps the features of a batch to *cells* :math:`A \ge 0` of shape
           \qquad p = 1 - e^{-s},
 
 where :math:`p` is the predicted probability of an anomaly. The loss of a normal image
-is :math:`-\log(1 - p) = s`, that of an anomaly :math:`-\log p = -\log(1 - e^{-s})`. The
-FCDD objective [1]_ is this binary cross-entropy with pseudo-Huber cells.
+is :math:`-\log(1 - p) = s`, and that of an anomaly is
+:math:`-\log p = -\log(1 - e^{-s})`. The FCDD objective [1]_ is this binary
+cross-entropy with pseudo-Huber cells.
 
-All of this is computed in float32 (float64 if the input is), even if the backbone runs
-in bfloat16 or float16: in half precision, the difference :math:`1 - e^{-s}` has no
-significant digits.
+All of this is computed in float32 (or float64 if the input is float64), even if the
+backbone runs in bfloat16 or float16: in half precision, the difference
+:math:`1 - e^{-s}` has no significant digits.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""The formulas of the objectives as pure functions."""
+"""Formulas of the objectives, as pure functions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def full_precision(x: Tensor) -> Tensor:
 def pseudo_huber(phi: Tensor) -> Tensor:
     r"""Compute the pseudo-Huber map :math:`A = \sqrt{\phi^2 + 1} - 1` element-wise.
 
-    Implemented as :math:`\phi^2 / (\sqrt{\phi^2 + 1} + 1)`, because the form above
-    cancels to exactly 0 in float32 for :math:`|\phi| \le 3 \cdot 10^{-4}`.
+    It is implemented as :math:`\phi^2 / (\sqrt{\phi^2 + 1} + 1)`, because the form
+    above is exactly 0 in float32 for :math:`|\phi| \le 3 \cdot 10^{-4}`.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def pseudo_huber(phi: Tensor) -> Tensor:
     Returns
     -------
     Tensor of the same shape, float32 (float64 if `phi` is)
-        Non-negative.
+        Non-negative values.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def anomaly_nll(s: Tensor) -> Tensor:
     r"""Compute the loss of an anomaly with score `s`: :math:`-\log(1 - e^{-s})`.
 
     The value and its gradient are finite for every :math:`s \ge 0`; ``s = 0`` is
-    replaced by the smallest normal number of the data type.
+    replaced by the smallest positive normal number of the data type.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def anomaly_nll(s: Tensor) -> Tensor:
     tensor(0.6931)
     """
     s = full_precision(s)
-    # Each branch gets arguments for which it is accurate, so that neither of them
-    # passes a NaN to the gradient of the other through `where`.
+    # Each branch gets arguments for which it is accurate, so that neither of them adds
+    # NaN to the gradient of `where`.
     near = s.clamp(torch.finfo(s.dtype).tiny, _LN2)
     far = s.clamp(min=_LN2)
     return torch.where(
@@ -88,15 +88,15 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
     .. math:: \frac{1}{m}\sum_j (1 - Y_j) A'_j
               - \log\Bigl(1 - \exp\bigl(-\tfrac{1}{m'}\sum_j Y_j A'_j\bigr)\Bigr)
 
-    following equation 4 of the FCDD paper. The second term is used only for images with
-    an anomalous pixel.
+    This is equation 4 of the FCDD paper, for images of :math:`m` pixels. The second
+    term is used only for images with an anomalous pixel.
 
     Parameters
     ----------
     heatmaps : Tensor of shape (n, h, w), float32
         Heatmaps :math:`A'`, non-negative.
     masks : Tensor of shape (n, h, w), bool
-        True at the anomalous pixels :math:`Y`.
+        Masks :math:`Y`, True at anomalous pixels.
     over : {"anomalous", "all"}, default="anomalous"
         Pixels over which the second mean is taken. "all" is the published form,
         :math:`m' = m`, in which a tiny defect has a much larger loss than a large one;
@@ -127,10 +127,10 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
 def pixel_means(
     heatmaps: Tensor, masks: Tensor, over: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the means over normal and over anomalous pixels, (n,) each.
+    """Compute the two means of :func:`pixel_loss` for each image, of shape (n,).
 
-    The third result flags images with an anomalous pixel; for all others, the second
-    mean is a placeholder of 1.
+    The third result is True for images with an anomalous pixel; for all others, the
+    second mean is replaced by 1.
     """
     if heatmaps.shape != masks.shape:
         raise ValueError(
@@ -145,7 +145,7 @@ def pixel_means(
     counts = anomalous.sum(dim=(1, 2))
     pixels = masks[0].numel() if over == "all" else counts.clamp(min=1)
     anomalous_part = (heatmaps * anomalous).sum(dim=(1, 2)) / pixels
-    # An image without anomalous pixels gets a placeholder argument and weight 0.
+    # If an image has no anomalous pixels, the loss of this mean has the weight 0.
     has_any = counts > 0
     safe = torch.where(has_any, anomalous_part, torch.ones_like(anomalous_part))
     return normal_part, safe, has_any

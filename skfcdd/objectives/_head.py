@@ -1,4 +1,4 @@
-"""The layer that maps features to a single channel."""
+"""Layer that maps features to a single channel."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["MapHead"]
 
 
 class _Map(torch.autograd.Function):
-    """Map in full precision, with gradients in the precision of the features.
+    """1x1 convolution in full precision, with gradients in that of the features.
 
-    On CPUs, PyTorch's gradients of a convolution to one channel are several times
-    slower in single precision than their mathematical form: an outer product and a sum.
+    On a CPU, PyTorch's gradients of a convolution to one channel are several times
+    slower, in single precision, than the equivalent outer product and sum.
     """
 
     @staticmethod
@@ -46,9 +46,9 @@ class _Map(torch.autograd.Function):
 
 
 class MapHead(nn.Conv2d):
-    """1x1 convolution to one channel, in float32 even if features are bfloat16.
+    """1x1 convolution to one channel, in float32 even if the features are bfloat16.
 
-    The head is cheap, and in bfloat16 many cells would have the same value.
+    Float32 costs little here, and in bfloat16 many cells would have the same value.
 
     Parameters
     ----------

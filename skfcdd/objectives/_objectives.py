@@ -1,4 +1,4 @@
-"""The objectives, each with its head, its cells and its loss."""
+"""Objectives, each with its head, its cells and its loss."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ __all__ = [
 class Objective(nn.Module):
     """Base class for objectives; subclass it to define your own.
 
-    Subclasses may override `build`, which creates the layer between features and cells
-    (by default a 1x1 convolution to one channel); `cells`, which maps its output to a
-    non-negative map; and `loss`, which returns the loss of each image.
+    Subclasses must override `cells`, which maps the output of the head to non-negative
+    cells. They may override `build`, which creates the head (by default a 1x1
+    convolution to one channel), and `loss`, which returns the loss of each image.
 
     Attributes
     ----------
@@ -92,10 +92,10 @@ class Objective(nn.Module):
         Returns
         -------
         Tensor of shape (n, u, v), float32
-            Non-negative; (n, 1, 1) if the objective is not spatial.
+            Non-negative cells, of shape (n, 1, 1) if the objective is not spatial.
         """
         with torch.autocast(features.device.type, enabled=False):
-            if not isinstance(self.head, MapHead):  # which handles this itself
+            if not isinstance(self.head, MapHead):  # MapHead converts them itself
                 features = full_precision(features)
             return self.cells(self.head(features))
 
@@ -134,18 +134,20 @@ class Objective(nn.Module):
     ) -> Tensor:
         """Compute the loss of each image with a known mask.
 
-        The loss of a normal image uses the mean of its normal pixels as score, that of
-        an anomaly the mean of its anomalous pixels; for FCDD, this equals
+        It is the sum of two terms: the loss of a normal image whose score is the mean
+        over normal pixels, and, if there are anomalous pixels, the loss of an anomaly
+        whose score is the mean over these. For FCDD, this equals
         :func:`skfcdd.objectives.pixel_loss`.
 
         Parameters
         ----------
         heatmaps : Tensor of shape (n, h, w), float32
-            Non-negative.
+            Non-negative heatmaps.
         masks : Tensor of shape (n, h, w), bool
             True at anomalous pixels.
         over : {"anomalous", "all"}, default="anomalous"
-            Pixels over which the mean of the anomalous pixels is taken.
+            Whether the sum over anomalous pixels is divided by their number or by that
+            of all pixels.
 
         Returns
         -------
@@ -154,7 +156,7 @@ class Objective(nn.Module):
         Raises
         ------
         ValueError
-            If the objective has no map over the image.
+            If the objective is not spatial.
         """
         if not self.spatial:
             raise ValueError(
@@ -171,7 +173,7 @@ class Objective(nn.Module):
         Parameters
         ----------
         features : Tensor of shape (n, d, u, v)
-            Output of the untrained backbone.
+            Output of the untrained backbone for normal images.
         """
 
 
@@ -241,7 +243,7 @@ class Focal(BCE):
         """Compute the focal loss of each image."""
         s = full_precision(s)
         error = torch.where(anomalous, torch.exp(-s), -torch.expm1(-s))
-        # The slope of the power is infinite at 0, and times a zero gradient gives NaN.
+        # At 0, the slope of the power may be infinite, which times 0 would be NaN.
         error = error.clamp(min=torch.finfo(s.dtype).tiny)
         return error**self.gamma * super().loss(s, anomalous)
 
@@ -346,8 +348,8 @@ def resolve_objective(loss: Any) -> Objective:
     Parameters
     ----------
     loss : str, Objective or a subclass of Objective
-        One of "fcdd", "hsc", "dsvdd", "bce" and "focal", a class, or an instance, which
-        is copied.
+        Name ("fcdd", "hsc", "dsvdd", "bce" or "focal"), class, or instance, which is
+        copied.
 
     Returns
     -------

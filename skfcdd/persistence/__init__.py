@@ -1,10 +1,10 @@
 """Saving fitted estimators to files that execute no code when loaded.
 
 A file is a zip archive with two members: ``estimator.json``, with the parameters, the
-learned state and the format version, and ``network.safetensors``, with the arrays of the
-network. Neither can contain code: the class, the backbone and the objective are looked
-up by name in skfcdd, everything else is numbers and strings, and invalid contents raise
-an error.
+learned state and the format version, and ``network.safetensors``, with the arrays of
+the network. Neither can contain code: the class, the backbone and the objective are
+looked up by name in skfcdd, everything else is numbers and strings, and invalid
+contents raise an error.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ from skfcdd.persistence._upgrade import KINDS, upgraded, with_former_sigma
 
 __all__ = ["load", "read_info", "save"]
 
-# Incremented with each change that older versions of skfcdd cannot read. Format 1 has no
-# heatmap scale; 2 does not separate the fitted model from the parameters; up to 5,
-# thresholds were always set on held-out images; up to 6, there was no region of interest.
+# Incremented with each change that older versions of skfcdd cannot read. Format 1 has
+# no heatmap scale; 2 does not separate the fitted model from the parameters; up to 5,
+# thresholds were always set on held-out images; up to 6, there was no region of
+# interest.
 FORMAT = 7
 # Attributes of an estimator that are stored in addition to its fitted model.
 _STATE = ("n_features_in_", "feature_names_in_")

@@ -337,7 +337,7 @@ def _roi(
 def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Add zero biases to weights, so that they fit a newly built network.
 
-    Objectives that do not use biases removed them from all layers, and will do so again.
+    Objectives that use no biases removed them from all layers, and will do so again.
     """
     biases = {
         key.removesuffix("weight") + "bias": torch.zeros(len(value))

@@ -71,8 +71,8 @@ def fit_grid(
     numbers : ndarray of int (cells,)
         Indices of at least two cells, in increasing order.
     edges : ndarray (2, cells, 2)
-        First and last pixel of the receptive fields, of all channels and of the sharpest
-        ones.
+        First and last pixel of the receptive fields, of all channels and of only the
+        sharpest ones.
     usual : float
         Distance between cells if they were spaced evenly over the image.
     """
@@ -85,8 +85,8 @@ def fit_grid(
     ]
     least = min(error for _, _, error in fits)
     # If all cells deviate about equally because they form groups, even spacing is
-    # accepted: its errors at the ends are smaller than those of extrapolating from a few
-    # cells.
+    # accepted: its errors at the ends are smaller than those of extrapolation from a
+    # few cells.
     limits = {usual: max(_WORSE * least, apart.max() / 2) if least > 1e-9 else 0.0}
     stride, offset, error = next(
         f for f in fits if f[2] <= limits.get(f[0], _WORSE * least) + 1e-9
@@ -95,7 +95,7 @@ def fit_grid(
     regular = stride > 0 and error <= max(stride, apart.max()) / 2 + 1e-9
     varied = (spans[1].max() - spans[1].min()) / 2
     extent, sharp = (float(s.max()) for s in spans)
-    # The field of the last cell of an upsampled map is further inside than extrapolated.
+    # The last cell of an upsampled map has a field further inside than predicted.
     slack = float(error + varied + apart.max())
     exact, n = error <= 1e-9, len(numbers)
     return Grid(extent, sharp, stride, offset, slack, exact, bool(regular), n)

@@ -1,4 +1,4 @@
-"""Measurement of the extent, stride and offset of cells, or of their centres."""
+"""Measurement of receptive fields: extent, stride and offset, or all centres."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ __all__ = ["measure_receptive_field"]
 
 Floats = npt.NDArray[np.float64]
 
-# An axis is enlarged between these sizes until the field of a cell fits inside.
+# The image is enlarged along an axis, within these sizes, until the receptive field of
+# a cell fits inside.
 _MAX_CANVAS = 4096
 _LEAST_CANVAS = 64  # a multiple of the strides of most networks
-# Widths of the strips on which the other axis is measured.
+# Widths of the strips of the image along which an axis is measured.
 _STRIPS = (8, 48)
 # Number of neighbouring cells measured in the centre: upsampled maps have groups of at
 # most this many cells with the same field.
 _GROUP = 8
 # Up to this number of cells, all are compared with the grid.
 _FEW = 24
-# If cells form groups, the grid is fitted to at most this many.
+# If cells form groups, the grid is fitted to at most this many cells.
 _MANY = 128
 
 
@@ -43,11 +44,11 @@ def measure_receptive_field(
     Parameters
     ----------
     module : torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v). A copy is measured on the CPU in evaluation
-        mode; the module is not modified.
+        Module that maps (n, c, h, w) to (n, d, u, v). A copy is measured on the CPU in
+        evaluation mode; the module is not modified.
     image_shape : tuple of int (h, w)
-        Size of the images. If a field extends to the border, larger images are tried
-        too, as far as the module supports them.
+        Size of the images. If a receptive field extends to the border, larger images
+        are tried as well, if the module supports them.
     n_channels : int
         Number of image channels.
 
@@ -82,10 +83,10 @@ def measure_receptive_field(
     if not all(found.sure for found in axes):
         warn_caller(
             "The positions of the cells of the map cannot be measured on images of "
-            f"{image_shape} pixels, because all cells see nearly the same pixels. The "
-            "cells are assumed to be spread evenly over the image. For heatmaps that "
-            "localise, use larger images, or a backbone with a smaller receptive "
-            "field.",
+            f"{image_shape} pixels, because all cells depend on nearly the same "
+            "pixels. The cells are assumed to be spread evenly over the image. To "
+            "localise defects, use larger images, or a backbone with a smaller "
+            "receptive field.",
             ReceptiveFieldWarning,
         )
     rows, columns = axes
@@ -101,7 +102,7 @@ def measure_receptive_field(
 def _line(
     probe: Probe, image_shape: tuple[int, int], n_channels: int, axis: int
 ) -> Line:
-    """Return the narrowest strip that works: the other axis does not matter."""
+    """Return the narrowest strip that suffices, as the other axis does not matter."""
     whole = Line(probe, (n_channels, *image_shape), axis)
     n_cells = whole.touched(whole.length, [(0, 0)]).shape[2]
     for width in _STRIPS:
@@ -146,36 +147,36 @@ class _Axis:
         return self._each_cell(grid)
 
     def _on_canvas(self) -> Grid | None:
-        """Return the grid on the smallest enlarged image with enough fields inside."""
+        """Return the grid on the smallest image with enough fields inside, or None."""
         n = self.n_pixels
         length, first = n, None
         while length <= max(_MAX_CANVAS, 2 * n + _LEAST_CANVAS):
             cells = self.n_cells if length == n else self.line.count(length)
-            if cells is None:  # a module for a single size
+            if cells is None:  # the module supports a single size only
                 break
             if first is not None and cells == self.n_cells:
-                break  # the number of cells is fixed, so their positions differ
+                break  # the number of cells is fixed, so positions depend on the size
             grid = self._inside(length, cells, 1.0)
             if grid is not None:
-                # If the number of cells does not grow with the image, their positions
-                # differ.
+                # If the number of cells does not grow in proportion to the image,
+                # positions depend on its size.
                 grown = abs((cells - self.n_cells) * grid.stride - (length - n))
                 if grown > abs(grid.stride) + 1:
                     grid = grid.nowhere()
                 if grid.n_fitted > _GROUP or grid.spans(cells, length):
                     return grid
                 first = first or grid
-            # If padding depends on the size, positions agree in sizes that leave the
-            # same remainders at every stride.
+            # If padding depends on the size, positions agree between sizes that leave
+            # the same remainder at every stride.
             length += -(-length // _LEAST_CANVAS) * _LEAST_CANVAS
         return first
 
     def _inside(self, length: int, n_cells: int, margin: float) -> Grid | None:
-        """Return the grid if the fields of two central cells lie inside the canvas.
+        """Return the grid if the fields of enough cells are inside the image, or None.
 
-        A dilated field has holes, so it may extend beyond the border even if the pixels
-        next to the border are not in it. A margin, as a multiple of the measured
-        extent, ensures that nothing is truncated.
+        A dilated field has gaps, so it may extend beyond the border even if it does not
+        include the pixels next to the border. A margin, as a multiple of the measured
+        extent, ensures that no field is truncated.
         """
         first = n_cells // 2
         ends = self.line.touched(length, [(0, 1), (length - 1, length)])
@@ -198,7 +199,7 @@ class _Axis:
             if inner.sum() < 2:
                 continue
             grid = fit_grid(numbers[inner], edges[:, inner], length / n_cells)
-            # If cells form groups, neighbours are not on a grid through distant cells.
+            # If cells form groups, neighbours are not on the grid of distant cells.
             if cells is most or (grid.exact and (cells is many or grid.n_fitted > 2)):
                 return grid
         return None
@@ -221,7 +222,7 @@ class _Axis:
         return bool((apart[seen] <= slack).all())
 
     def _each_cell(self, grid: Grid) -> _Found:
-        """Return the centre of the field of each cell in the image."""
+        """Locate the cells one by one, without assuming a grid."""
         n, k = self.n_pixels, self.n_cells
         edges = self.line.edges(n, range(k))
         extent = grid.extent
@@ -256,7 +257,7 @@ class _Axis:
 
 
 def _lie_inside(edges: Edges, length: int, margin: float) -> npt.NDArray[np.bool_]:
-    """Return which cells have a field with a margin inside the canvas."""
+    """Return which cells have a field that is inside the image, including a margin."""
     low, high = edges[0, :, 0], edges[0, :, 1]
     room = margin * (high - low + 1)
     inside: npt.NDArray[np.bool_] = (low >= np.maximum(room, 1)) & (

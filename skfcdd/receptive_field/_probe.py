@@ -21,9 +21,9 @@ Seen = npt.NDArray[np.bool_]
 
 # Errors raised by modules for unsupported sizes.
 REFUSALS = (RuntimeError, ValueError, AssertionError)
-# Number of pixels of the images processed together.
+# Maximum number of pixels in a batch of images.
 _AT_ONCE = 1 << 19
-# Number of NaN bands by which channels are compared.
+# Number of bands of NaN with which channels are compared.
 _BANDS = 32
 
 
@@ -31,12 +31,13 @@ class Probe:
     """Copy of a module that returns which of its cells are NaN.
 
     Double precision is used because its kernels compute each cell only from its own
-    pixels; fused or blocked kernels may propagate a NaN to a neighbour.
+    pixels. The fused or blocked kernels of other types may propagate a NaN to a
+    neighbour.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Maps (n, c, h, w) to (n, d, u, v).
+        Module that maps (n, c, h, w) to (n, d, u, v).
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -46,7 +47,7 @@ class Probe:
     def __call__(self, images: Tensor) -> Tensor:
         """Return which cells (n, d, u, v) of images (n, c, h, w) are NaN.
 
-        Equal channels are omitted.
+        Of equal channels, only one may be returned.
         """
         if not self.together and len(images) > 1:
             return torch.cat([self(image[None]) for image in images])
@@ -84,26 +85,27 @@ class Probe:
         return output
 
     def check(self, shape: Sequence[int]) -> None:
-        """Disable thin channels if only they produce NaN, as in 0 / 0."""
+        """Disable thin channels if they produce NaN without NaN in the image."""
         if self.thin and bool(self(torch.zeros(1, *shape, dtype=torch.float64)).any()):
             self.thin = False
 
 
 class Line:
-    """Strip of the image along one axis, whose length may change.
+    """Strip of variable length along one axis of an image.
 
     Parameters
     ----------
     probe : Probe
     shape : sequence of int (c, h, w)
-        Shape of the strip at the size of the image.
+        Shape of the strip if it is as long as the image.
     axis : {0, 1}
+        Axis along which the strip extends.
     """
 
     def __init__(self, probe: Probe, shape: Sequence[int], axis: int) -> None:
         self.probe, self.axis = probe, axis
         self.shape = tuple(shape)
-        # Channels with the smallest field, if channels differ: they locate a cell best.
+        # Channels with the smallest field, if fields differ; they locate a cell best.
         self.sharp: Tensor | None = None
 
     @property
@@ -119,7 +121,7 @@ class Line:
             return None
 
     def find_sharp(self, length: int) -> None:
-        """Find the channels in which NaN bands reach the fewest cells."""
+        """Find the channels in which bands of NaN reach the fewest cells."""
         if self._channels(length, [(0, 0)]).shape[1] == 1:
             return
         ends = np.linspace(0, length, min(_BANDS, length) + 1).astype(int)
@@ -130,9 +132,9 @@ class Line:
             self.sharp = counts == least
 
     def touched(self, length: int, spans: Sequence[tuple[int, int]]) -> Seen:
-        """Return which cells NaN reaches from each span of pixels: (spans, 2, cells).
+        """Return which cells depend on each span of pixels, as (spans, 2, cells).
 
-        First in any channel, then in the sharpest ones.
+        The second axis is for the cells in any channel, then in the sharpest ones only.
         """
         channels = self._channels(length, spans)
         seen = sharp = channels.any(dim=1)
@@ -143,14 +145,15 @@ class Line:
     def edges(
         self, length: int, cells: Sequence[int], guess: Edges | None = None
     ) -> Edges:
-        """Return the first and last pixel in the field of cells (2, cells, 2), or -1.
+        """Return the first and last pixel in the field of cells, as (2, cells, 2).
 
-        First in any channel, then in the sharpest ones. A `guess` of the same shape
-        saves time.
+        The first axis is for the fields in any channel, then in the sharpest ones only.
+        Both pixels are -1 for a cell that depends on no pixel. A `guess` of the same
+        shape saves time.
         """
         n_cells = len(cells)
-        # Number of pixels from either end at which a cell becomes NaN: (2 sides, 2,
-        # cells).
+        # Bounds on the number of NaN pixels, from either end of the strip, at which a
+        # cell becomes NaN: (2 ends, 2, cells).
         low = np.zeros((2, 2, n_cells), dtype=int)
         high = np.full_like(low, length)
         expected = low if guess is None else _turns(guess, length)
@@ -170,7 +173,7 @@ class Line:
         return np.where(everything[..., None], found, -1)
 
     def _reached(self, length: int, cells: Sequence[int], at: Edges) -> Seen:
-        """Whether cells are NaN if this number of pixels from either end is."""
+        """Return which cells are NaN if this number of pixels from either end is."""
         ends = np.stack([at, np.broadcast_to([[[0]], [[1]]], at.shape)], axis=-1)
         depths, which = np.unique(ends.reshape(-1, 2), axis=0, return_inverse=True)
         spans = [(length - t, length) if side else (0, t) for t, side in depths]
@@ -180,7 +183,7 @@ class Line:
         return reached
 
     def _channels(self, length: int, spans: Sequence[tuple[int, int]]) -> Tensor:
-        """Return which cells are NaN in which channels: (spans, d, cells)."""
+        """Return which cells are NaN for NaN in each span, as (spans, d, cells)."""
         size = [*self.shape[1:]]
         size[self.axis] = length
         limits = torch.tensor(spans)

@@ -30,7 +30,8 @@ _CONVOLUTIONS = {
         "dilation",
     ),
 }
-# By their names in torch, torch.Tensor and torch.nn.functional.
+# Operations that treat channels alike, by their names in torch, torch.Tensor and
+# torch.nn.functional.
 _CHANNELWISE = {
     *("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_"),
     *("silu", "gelu", "elu", "elu_", "selu", "celu", "mish", "softplus", "softsign"),
@@ -56,8 +57,8 @@ _LOOKS = {
 class AlikeChannels(Tensor):
     """Map with groups of channels that depend on the same pixels.
 
-    Its own values are NaN, which reveals code that reads them without going through the
-    operations handled here.
+    Its own values are NaN, to reveal code that reads them directly instead of through
+    the operations handled here.
 
     Attributes
     ----------
@@ -89,7 +90,7 @@ class AlikeChannels(Tensor):
 class ThinChannels(TorchFunctionMode):
     """Context in which convolutions return maps of equal channels.
 
-    NaN spread as usual; other values differ.
+    NaN spreads as usual; all other values are meaningless.
     """
 
     def __torch_function__(
@@ -99,7 +100,7 @@ class ThinChannels(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call `func` with one channel for all equal ones."""
+        """Call `func` with one channel for each group of equal channels."""
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
         if name in _CONVOLUTIONS:
@@ -141,7 +142,7 @@ def _convolved(func: Callable[..., Any], options: dict[str, Any]) -> Tensor:
     else:
         lone, sizes = _full(x), [n_out // groups] * groups
     n, c, h, w = lone.shape
-    # The field of any channel of a group is part of the field of the output.
+    # The field of the output includes the fields of all input channels of its group.
     joined = lone.reshape(n, groups, c // groups, h, w).sum(dim=2)
     options["input"] = joined.reshape(n * groups, 1, h, w)
     seen: Tensor = func(**options)
@@ -167,7 +168,7 @@ def _channelwise(
 
 
 def _joined(tensors: Any, dim: int = 0) -> AlikeChannels | None:
-    """Concatenate maps along the channels; None for other axes."""
+    """Concatenate maps along the channel axis; return None for other axes."""
     if dim not in (1, -3) or any(t.dim() != 4 for t in tensors):
         return None
     sizes = [getattr(t, "sizes", (1,) * t.shape[1]) for t in tensors]
