@@ -117,8 +117,8 @@ def test_what_is_no_array_of_images(paths, tmp_path):
         (torch.utils.data.DataLoader(pairs), TypeError, "X is a torch DataLoader"),
         ((path for path in paths), TypeError, r"X is a generator.*list\(X\)"),
         (set(paths), TypeError, "X is a set, which has no order"),
-        ([*paths, None], ValueError, "X holds paths, but None in row 30"),
-        ([*paths, np.nan], ValueError, "X holds paths, but nan in row 30"),
+        ([*paths, None], ValueError, "X contains paths, but row 30 is None"),
+        ([*paths, np.nan], ValueError, "X contains paths, but row 30 is nan"),
         (paths[0], ValueError, "X is the path .*load_images"),
     ]
     for X, error, message in refused:

@@ -105,7 +105,7 @@ def test_a_mask_that_is_missing_is_unknown(parts):
         assert bad or not mask.any()
     assert sum(mask is None for mask in data.masks) == 2
     assert data.summary == "2 good, 3 defects in 2 kinds, 1 with masks, 2 without"
-    with pytest.raises(ValueError, match="mask in row . is None"):
+    with pytest.raises(ValueError, match=r"mask in row . is None"):
         FCDDSegmenter(max_epochs=1).fit(data.images, data.masks)
 
 

@@ -105,7 +105,7 @@ def test_bad_arrays_in_chunks(source, images, model, tmp_path):
 
 def test_text_in_chunks():
     text = da.from_array(np.full((4, 8, 8), "a"))
-    with pytest.raises(ValueError, match=r"X must hold real numbers.*<U1"):
+    with pytest.raises(ValueError, match=r"X must contain real numbers.*<U1"):
         quick().fit(text)
 
 
@@ -139,7 +139,9 @@ def test_heatmaps_go_where_one_wants_them(estimator, images, tmp_path):
     "out", [np.zeros((3, 40, 48)), np.zeros((40, 40, 48), int), [0.0]]
 )
 def test_places_that_heatmaps_do_not_fit_into(out, model, images):
-    with pytest.raises(ValueError, match=r"out must be an array of shape \(40, 40, 48"):
+    with pytest.raises(
+        ValueError, match=r"out must be a floating-point array of shape \(40, 40, 48"
+    ):
         model.explain(images, out=out)
 
 

@@ -247,7 +247,7 @@ def test_masks_that_cannot_be_used(data):
             ImageShapeError,
             "All masks",
         ),
-        ([None, *masks[1:]], ValueError, "None in row 0, and it is unknown"),
+        ([None, *masks[1:]], ValueError, "row 0 is None, so it is unknown"),
         (np.ones_like(masks), ValueError, "normal images are needed"),
     ):
         with pytest.raises(error, match=message):
