@@ -351,7 +351,9 @@ def test_pages_of_all_formats(tmp_path):
     np.save(tmp_path / "a.npy", np.stack(pages))
     np.savez(tmp_path / "a.npz", *pages)
     for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(ImageFileError, match=rf"{path.name}' holds 3 images.*page"):
+        with pytest.raises(
+            ImageFileError, match=rf"{path.name}' contains 3 images.*page"
+        ):
             FCDDDetector(max_epochs=1).fit([path] * 4)
         for k in range(3):
             found = ImageFiles([path], page=k)[0]
@@ -460,7 +462,9 @@ def test_a_float_file_is_a_scene_and_not_black(tmp_path):
     np.testing.assert_allclose(scores[1], scores[0], rtol=1e-3)
     np.testing.assert_allclose(scores[2], scores[0], rtol=0.1)
     for model in stored(quick().fit(bytes_), tmp_path):
-        with pytest.raises(ImageFileError, match=r"00\.tif' has values of float32"):
+        with pytest.raises(
+            ImageFileError, match=r"00\.tif' has values of type float32"
+        ):
             model.anomaly_score(floats)
 
 
@@ -470,9 +474,13 @@ def test_one_file_does_not_change_how_others_are_read(tmp_path):
     byte = write_all(tmp_path / "b", (255 * X).round().astype(np.uint8), "png")
     for model in served(quick().fit(deep), tmp_path):
         alone = model.anomaly_score(deep)
-        with pytest.raises(ImageFileError, match=r"b.00\.png' has values of uint8"):
+        with pytest.raises(
+            ImageFileError, match=r"b.00\.png' has values of type uint8"
+        ):
             model.anomaly_score([*deep, byte[0]])
-        with pytest.raises(ImageFileError, match=r"b.00\.png' has values of uint8"):
+        with pytest.raises(
+            ImageFileError, match=r"b.00\.png' has values of type uint8"
+        ):
             model.predict(byte)
         assert_array_equal(model.anomaly_score(deep), alone)
 
@@ -490,10 +498,10 @@ def test_depths_may_be_brought_to_one_another(tmp_path):
 def test_arrays_on_another_scale_are_told(tmp_path):
     X = (65535 * scenes()).round().astype(np.uint16)
     for model in served(quick().fit(X), tmp_path):
-        with pytest.warns(ValueRangeWarning, match="up to 2.* of type uint8"):
+        with pytest.warns(ValueRangeWarning, match="up to 2.*dtype uint8"):
             model.anomaly_score((X // 257).astype(np.uint8))
     for model in stored(quick().fit((X // 257).astype(np.uint8)), tmp_path):
-        with pytest.warns(ValueRangeWarning, match="of type uint16"):
+        with pytest.warns(ValueRangeWarning, match="dtype uint16"):
             model.anomaly_score(X // 16)
 
 

@@ -92,7 +92,9 @@ def test_sixteen_bits(tmp_path):
         assert_array_equal(images[0], deep)
     # Beside 8-bit files, it must be said what is to become of them.
     paths = [tmp_path / "d.png", write(tmp_path / "g.png", GREY)]
-    with pytest.raises(ImageFileError, match=r"g\.png' has values of uint8.*d\.png"):
+    with pytest.raises(
+        ImageFileError, match=r"g\.png' has values of type uint8.*d\.png"
+    ):
         ImageFiles(paths)
     both = ImageFiles(paths, dtype="uint8", rescale=True)
     assert both.dtype == np.uint8
@@ -107,7 +109,7 @@ def test_pages(tmp_path):
     pages = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
     path = tmp_path / "pages.tif"
     pages[0].save(path, save_all=True, append_images=pages[1:])
-    with pytest.raises(ImageFileError, match=r"pages\.tif' holds 2 images.*page=0"):
+    with pytest.raises(ImageFileError, match=r"pages\.tif' contains 2 images.*page=0"):
         one(path)
     assert_array_equal(one(path, page=0), GREY)
     assert_array_equal(one(path, page=1), 255 - GREY)

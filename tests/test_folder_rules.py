@@ -152,7 +152,7 @@ def test_values_of_masks(row, tmp_path):
         put(tmp_path, f"mask.{suffix}", values=values)
         path = tmp_path / f"mask.{suffix}"
         if marked is None:
-            with pytest.raises(ImageFileError, match="contains NaN"):
+            with pytest.raises(ImageFileError, match="holds NaN"):
                 read_mask(path)
             continue
         found, doubt = read_mask(path)

@@ -297,11 +297,11 @@ HOSTILE = {
     ),
     "weights": (
         lambda d: d["model"]["network"].update(weights="https://somewhere/net.pth"),
-        "has weights 'https://somewhere",
+        "has invalid weights 'https://somewhere",
     ),
     "lr": (lambda d: d["parameters"].update(lr=-1), "lr"),
-    "missing": (lambda d: d.pop("state"), r"lacks \['state'\]"),
-    "no model": (lambda d: d.pop("model"), r"lacks \['model'\]"),
+    "missing": (lambda d: d.pop("state"), r"lacks the entries \['state'\]"),
+    "no model": (lambda d: d.pop("model"), r"lacks the entries \['model'\]"),
     "no shape": (lambda d: d["model"]["images"].pop("shape"), "restore"),
     "format": (lambda d: d.update(format="1"), "does not state its format"),
 }

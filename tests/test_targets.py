@@ -81,7 +81,7 @@ def test_which_label_means_anomaly(y, anomaly_label, classes, index, told):
             r"^y contains only 1 class, \['0'\], and it is unknown",
         ),
         ([1, 1, 1], 1, r"^y contains only anomalies, one class \(1\), but"),
-        ([0, 1, 1], 2, r"^Got anomaly_label=2, but y has the labels \[0, 1\]\.$"),
+        ([0, 1, 1], 2, r"^Got anomaly_label=2, but y has the labels \[0, 1\]\. Set"),
     ],
 )
 def test_labels_that_cannot_be_used(y, anomaly_label, message):

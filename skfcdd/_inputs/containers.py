@@ -133,8 +133,8 @@ def refuse_container(X: Any) -> None:
             f"X is a {name} with the keys {list(X)[:8]}, but images are expected. "
             f"Pass {given}."
         )
-    # Scoring without torch must not import it; if X comes from torch, it is imported
-    # already.
+    # Scoring without torch must not import torch. If X is an object of torch, torch is
+    # already imported.
     torch_data: Any = sys.modules.get("torch.utils.data")
     if torch_data and isinstance(X, (torch_data.Dataset, torch_data.DataLoader)):
         raise TypeError(

@@ -306,7 +306,7 @@ def _upright(image: Any) -> Any:
 
 
 def _wide(image: Any, path: Path, page: int) -> Picture:
-    """Decode several 16-bit channels from two bytes, which Pillow reads one by one."""
+    """Decode several 16-bit channels by reading upper and lower bytes separately."""
     alpha = image.mode == "RGBA"
     if _is_grey_in_colours(image):
         tiff.set_raw_mode(image, lambda raw: "RGBA")

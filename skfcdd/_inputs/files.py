@@ -318,7 +318,7 @@ def _sound_headers(
     n_jobs: int | None,
     page: int | None,
 ) -> list[Header]:
-    """Return the header of one page of each file; raise the error of a bad file."""
+    """Return the header of one page of each file, or raise the first error."""
     found: Any = headers
     if headers is None or any(header.page != (page or 0) for header in headers):
         found = read_headers(paths, n_jobs, page)

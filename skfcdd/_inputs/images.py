@@ -92,14 +92,15 @@ class ImageArray:
         if isinstance(self.data, Tensor):
             return self._arranged(self.data[to_device(np.asarray(index), device)])
         batch = np.ascontiguousarray(read(self.data, index))
-        if batch.dtype != np.uint8:  # torch supports few others, in native byte order
+        # torch supports few other types, and only in native byte order.
+        if batch.dtype != np.uint8:
             batch = _single(batch)
         elif not batch.flags.writeable:
             batch = batch.copy()
         return self._arranged(to_device(batch, device))
 
     def _arranged(self, images: Tensor) -> Tensor:
-        if not self.channels_first:  # masks are applied to whole channels
+        if not self.channels_first:  # each channel contiguous, as for applying masks
             images = images.permute(0, 3, 1, 2).contiguous()
         return images.float()
 

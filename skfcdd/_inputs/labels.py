@@ -214,13 +214,13 @@ def _classes(
         return np.array([False, True] if found.dtype == bool else [0, 1]), None
     raise ValueError(
         f"y contains only 1 class, {found.tolist()}, and it is unknown whether it "
-        "means normal. Pass the label of anomalies as anomaly_label, or omit y if all "
+        "means normal. Pass the label of anomalies as anomaly_label=, or omit y if all "
         "images are normal."
     )
 
 
 def _check_same_kind(found: npt.NDArray[Any], anomaly_label: Any) -> None:
-    """Raise an error if the labels are strings but `anomaly_label` is not, or so."""
+    """Raise an error if only one of `found` and `anomaly_label` consists of strings."""
     is_text = [
         isinstance(x, (str, np.str_)) for x in (found.tolist()[0], anomaly_label)
     ]
@@ -239,7 +239,7 @@ def _anomaly_index(
         if len(match) == 0:
             raise ValueError(
                 f"Got anomaly_label={anomaly_label!r}, but y has the labels "
-                f"{classes.tolist()}."
+                f"{classes.tolist()}. Set anomaly_label to one of these."
             )
         return int(match[0]), None
     known = classes.tolist()
@@ -432,7 +432,7 @@ def is_masks(y: Any) -> bool:
 
 
 def image_labels(y: Any, anomaly_label: Any = None) -> npt.NDArray[np.bool_]:
-    """Return which images are anomalies according to labels or masks.
+    """Return which images are anomalous, according to labels or masks.
 
     Raises
     ------

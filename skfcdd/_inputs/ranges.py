@@ -11,9 +11,9 @@ import numpy as np
 
 __all__ = ["scale_problem"]
 
-# Images that exceed the range in fit by this factor are on another scale.
+# Images that exceed the range in fit by this factor are assumed to have another scale.
 _FAR = 50
-# If the range in fit is at least this wide, images from 0 to 1 are on another scale.
+# So are images with values from 0 to 1, if the range in fit is at least this wide.
 _WIDE = 100
 
 

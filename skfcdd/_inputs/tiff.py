@@ -78,9 +78,9 @@ def set_raw_mode(image: Any, change: Callable[[str], str]) -> None:
 
 
 def correct_order(image: Any) -> None:
-    """Make Pillow read 32-bit values in the byte order in which libtiff returns them.
+    """Make Pillow read 32-bit values in native byte order if libtiff has decoded them.
 
-    libtiff returns them in native byte order, but Pillow assumes that of the file.
+    libtiff returns values in native byte order, but Pillow assumes that of the file.
     """
     unpacked = image.tile and image.tile[0][0] == "libtiff"
     if unpacked and image.mode in ("I", "F"):

@@ -91,7 +91,7 @@ def label_text(value: Any) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell is empty or contains a marker of missing values."""
+    """Whether a table cell is empty or marks a missing value."""
     return str(value).strip().casefold() in _MISSING
 
 

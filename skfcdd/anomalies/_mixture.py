@@ -169,7 +169,7 @@ def mixture(kinds: tuple[Planter, ...]) -> Planter | None:
 def resolve_kinds(
     synthetic: Any,
 ) -> tuple[tuple[Planter, ...], tuple[FeatureAnomaly, ...]]:
-    """Return the kinds in `synthetic`, those in images separate from those in features.
+    """Return the kinds in `synthetic`: first those in images, then those in features.
 
     Raises
     ------

@@ -202,9 +202,9 @@ def _lattice(length: int, periods: int, device: torch.device) -> tuple[Tensor, T
 
 
 def _recolour(images: Tensor, draw: Draw) -> Callable[[slice], Tensor]:
-    """Return a function that computes the content from other images of the batch.
+    """Return a function that computes the content from the batch in reverse order.
 
-    These are enlarged, mirrored and recoloured.
+    The images are enlarged, mirrored and recoloured.
     """
     n, c, h, w = images.shape
     gain = draw.uniform(n, 1, 1, 1, low=-1.5, high=1.5)

@@ -167,8 +167,8 @@ def scratches(
 ) -> tuple[Tensor, Tensor]:
     """Draw one thin line per image: a straight scratch or a winding crack.
 
-    If the shorter side of the image has 224 pixels, lines are up to four pixels wide.
-    Lines are up to as long as this side, and at least a twentieth of it.
+    If the shorter side of the image has 224 pixels, the line is up to four pixels wide.
+    Its length is between a twentieth and the whole of this side.
 
     Parameters
     ----------
@@ -281,8 +281,8 @@ def cutpaste(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     rows, columns = _offsets((h, w), draw, n)
     gain = draw.uniform(n, 1, 1, 1, low=0.6, high=1.4)
     offset = draw.uniform(n, 1, 1, 1, low=-0.2, high=0.2)
-    # The pasted content is part of the whole image, shifted cyclically. Its mean before
-    # and after the change of contrast is that of the image.
+    # The pasted content comes from the image after a cyclic shift, so its mean is that
+    # of the image. The change of contrast preserves this mean.
     offset = offset + images.mean(dim=(2, 3), keepdim=True) * (1 - gain)
 
     def change(part: slice) -> Tensor:

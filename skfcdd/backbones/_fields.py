@@ -53,7 +53,7 @@ def measure_backbone(
 
 
 def _only(network: StagedNetwork, end: int) -> StagedNetwork:
-    """Return a network that outputs only the map after `end` layers; it shares them."""
+    """Return a network with shared layers that outputs only the map after `end`."""
     shorter = copy.copy(network)
     shorter.paths, shorter.taken = network.paths[:end], (end,)
     return shorter

@@ -2,8 +2,8 @@
 
 They are reconstruction from principal components or by an autoencoder, nearest
 neighbours among pretrained features (PatchCore), and the objectives of Deep SVDD and
-HSC. Like :class:`~skfcdd.FCDDDetector`, they accept images as X, hold out normal images
-for the threshold, and explain scores with heatmaps.
+HSC (by name, in `BASELINES`). Like :class:`~skfcdd.FCDDDetector`, they accept images as
+X, hold out normal images for the threshold, and explain scores with heatmaps.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class AutoencoderNet(FCDDNet):
     def get_loss(
         self, y_pred: Tensor, y_true: BatchTarget, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Return the mean squared error of a batch, as cells are errors of pixels."""
+        """Return the mean of `y_pred`, the squared error of each pixel in a batch."""
         return y_pred.mean()
 
 

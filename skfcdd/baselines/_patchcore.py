@@ -267,7 +267,7 @@ class PatchCoreDetector(BaselineDetector):
             warn_caller(
                 "With weights=None, the features come from a network with random "
                 "weights, and contain little information about images. Set "
-                "weights='imagenet', or weights to the path of a file.",
+                "weights='imagenet' or weights=PATH.",
                 RandomFeaturesWarning,
             )
 

@@ -1,4 +1,4 @@
-"""Locally aware patch features and a memory bank of normal ones."""
+"""Patch features, averaged over neighbourhoods, and their distance to normal ones."""
 
 from __future__ import annotations
 

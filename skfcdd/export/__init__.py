@@ -260,7 +260,7 @@ def _warn_about_limits(graph: ScoringGraph) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress messages of torch and onnxscript about each other."""
+    """Suppress messages that torch and onnxscript issue during an export."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     with warnings.catch_warnings(), seeded(None, "cpu"), torch.no_grad():

@@ -247,7 +247,10 @@ def _upsampler(
 
 
 def _offsets(model: FittedModel) -> Tensor:
-    """Return the centre of the first cell, (2, period), per remainder of the size."""
+    """Return the offset of the cells (2, period) for each remainder of the image size.
+
+    The padding, and with it the offset, may depend on the size modulo the stride.
+    """
     field = model.receptive_field
     assert field is not None
     period = math.lcm(*(max(1, round(j)) for j in field.stride))

@@ -127,7 +127,7 @@ def pixel_loss(heatmaps: Tensor, masks: Tensor, *, over: str = "anomalous") -> T
 def pixel_means(
     heatmaps: Tensor, masks: Tensor, over: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the two means of :func:`pixel_loss` for each image, of shape (n,).
+    """Compute both means in the formula of :func:`pixel_loss`, of shape (n,).
 
     The third result is True for images with an anomalous pixel; for all others, the
     second mean is replaced by 1.

@@ -134,10 +134,10 @@ class Objective(nn.Module):
     ) -> Tensor:
         """Compute the loss of each image with a known mask.
 
-        It is the sum of two terms: the loss of a normal image whose score is the mean
-        over normal pixels, and, if there are anomalous pixels, the loss of an anomaly
-        whose score is the mean over these. For FCDD, this equals
-        :func:`skfcdd.objectives.pixel_loss`.
+        It is the sum of two terms. The first is the loss of a normal image whose score
+        is the mean of the heatmap, with anomalous pixels set to 0. The second, used
+        only if there are anomalous pixels, is the loss of an anomaly whose score is
+        their mean. For FCDD, the sum equals :func:`skfcdd.objectives.pixel_loss`.
 
         Parameters
         ----------
@@ -243,7 +243,7 @@ class Focal(BCE):
         """Compute the focal loss of each image."""
         s = full_precision(s)
         error = torch.where(anomalous, torch.exp(-s), -torch.expm1(-s))
-        # At 0, the slope of the power may be infinite, which times 0 would be NaN.
+        # At an error of 0, the slope of the power may be infinite, and give NaN.
         error = error.clamp(min=torch.finfo(s.dtype).tiny)
         return error**self.gamma * super().loss(s, anomalous)
 
@@ -269,7 +269,7 @@ class _VectorObjective(Objective):
 class HSC(_VectorObjective):
     r"""Hypersphere classifier: :math:`s = \sqrt{\|a\|^2 + 1} - 1` of one vector.
 
-    Ruff et al., "Rethinking Assumptions in Deep Anomaly Detection", 2020.
+    See Ruff et al., "Rethinking Assumptions in Deep Anomaly Detection", 2020.
 
     Parameters
     ----------

@@ -166,7 +166,11 @@ class Decoder:
         dtype = np.dtype(value["dtype"])
         items = [self.decode(item) for item in value["array"]]
         if dtype.kind != "O" and dtype.kind not in _KINDS:
-            raise ModelFileError(f"The file contains an array of dtype {dtype}.")
+            raise ModelFileError(
+                f"The file contains an array of dtype {dtype}, which is not allowed."
+            )
         if dtype.kind == "O" and not all(isinstance(item, str) for item in items):
-            raise ModelFileError("The file contains an array of objects.")
+            raise ModelFileError(
+                "The file contains an array of objects, which is not allowed."
+            )
         return np.array(items, dtype=dtype).reshape(value["shape"])

@@ -112,9 +112,13 @@ def _check_memory(described: Mapping[str, Any], own: Mapping[str, Tensor]) -> No
         and units == (4,)
     )
     if not (type(size) is int and size % 2 == 1 and 0 < size < 100):
-        raise ModelFileError(f"The file has a memory bank with patch_size={size!r}.")
+        raise ModelFileError(
+            f"The file has a memory bank with an invalid patch_size={size!r}."
+        )
     if not (type(block) is int and 0 < block < 100):
-        raise ModelFileError(f"The file has a memory bank with block={block!r}.")
+        raise ModelFileError(
+            f"The file has a memory bank with an invalid block={block!r}."
+        )
     if not (is_number(position, -1e-9) and agree):
         raise ModelFileError(
             f"The file has a memory bank with invalid shapes {shapes}."

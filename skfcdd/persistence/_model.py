@@ -183,7 +183,7 @@ def _check(model: FittedModel, kind: str) -> None:
             model.normal_peak is None or is_number(model.normal_peak, -1e-9),
         ),
         (
-            "calibration scores",
+            "array of calibration scores",
             scores,
             isinstance(scores, np.ndarray)
             and scores.dtype == np.float64
@@ -192,7 +192,7 @@ def _check(model: FittedModel, kind: str) -> None:
             and bool((np.diff(scores) >= 0).all()),
         ),
         ("kind", model.convention.kind, model.convention.kind == kind),
-        ("classes", classes, _are_classes(classes)),
+        ("pair of classes", classes, _are_classes(classes)),
         ("anomaly sign", model.convention.anomaly_sign, _is_sign(model.convention)),
         ("min_area", area, type(area) is int and area >= 1),
         ("image format", model.images, _is_format(model.images)),
@@ -213,9 +213,7 @@ def _check(model: FittedModel, kind: str) -> None:
         ),
     ):
         if not holds:
-            raise ModelFileError(
-                f"The file has an invalid value for the {name}: {value!r}."
-            )
+            raise ModelFileError(f"The file has an invalid {name}: {value!r}.")
 
 
 def _is_format(images: ImageFormat) -> bool:
@@ -266,9 +264,7 @@ def _module(
         settings = replace(settings, stages=None)
     weights: Any = None
     if network["weights"] not in (None, "imagenet", "given"):
-        raise ModelFileError(
-            f"The file has an invalid value for the weights: {network['weights']!r}."
-        )
+        raise ModelFileError(f"The file has invalid weights {network['weights']!r}.")
     if named and network["weights"] is not None:
         # {} keeps timm from downloading weights; those of the file are loaded below.
         timm = settings.backbone.startswith("timm:")
@@ -328,8 +324,9 @@ def _roi(
     fits = inside.dtype == torch.bool and inside.shape == image_shape[:2]
     if not fits or not inside.any():
         raise ModelFileError(
-            f"The file has a region of interest of {tuple(inside.shape)} pixels, "
-            f"{int(inside.sum())} of them inside, for images of {image_shape}."
+            "The file has an invalid region of interest: "
+            f"{tuple(inside.shape)} pixels, {int(inside.sum())} of them inside, for "
+            f"images of shape {image_shape}."
         )
     return Inside(inside.numpy(), size)
 
@@ -381,8 +378,7 @@ def _net(module: FCDDModule, network: Mapping[str, Any], device: str) -> FCDDNet
     """Return the net of a loaded model, ready to score."""
     if network["precision"] not in ("float64", "float32", "bfloat16", "mixed"):
         raise ModelFileError(
-            "The file has an invalid value for the precision: "
-            f"{network['precision']!r}."
+            f"The file has an invalid precision: {network['precision']!r}."
         )
     net = FCDDNet(
         module,

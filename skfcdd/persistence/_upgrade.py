@@ -111,8 +111,8 @@ def _old_reading(document: Mapping[str, Any]) -> dict[str, Any] | None:
 def with_former_sigma(model: FittedModel) -> FittedModel:
     """Restore the upsampling of heatmaps in a model of format 1 to 3.
 
-    At that time, the Gaussian for receptive fields of 64 pixels and more had a standard
-    deviation of 10 pixels; for smaller fields, it still has.
+    In these formats, Gaussians had a standard deviation of 10 pixels even if receptive
+    fields were 64 pixels or larger.
     """
     if model.judging.heatmap_sigma is not None or model.receptive_field is None:
         return model

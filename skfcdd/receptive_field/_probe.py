@@ -47,7 +47,7 @@ class Probe:
     def __call__(self, images: Tensor) -> Tensor:
         """Return which cells (n, d, u, v) of images (n, c, h, w) are NaN.
 
-        Of equal channels, only one may be returned.
+        If channels are known to be equal, only one of them is returned.
         """
         if not self.together and len(images) > 1:
             return torch.cat([self(image[None]) for image in images])
@@ -134,7 +134,7 @@ class Line:
     def touched(self, length: int, spans: Sequence[tuple[int, int]]) -> Seen:
         """Return which cells depend on each span of pixels, as (spans, 2, cells).
 
-        The second axis is for the cells in any channel, then in the sharpest ones only.
+        Index 0 of the second axis is for all channels, index 1 for the sharpest ones.
         """
         channels = self._channels(length, spans)
         seen = sharp = channels.any(dim=1)
@@ -147,7 +147,7 @@ class Line:
     ) -> Edges:
         """Return the first and last pixel in the field of cells, as (2, cells, 2).
 
-        The first axis is for the fields in any channel, then in the sharpest ones only.
+        Index 0 of the first axis is for all channels, index 1 for the sharpest ones.
         Both pixels are -1 for a cell that depends on no pixel. A `guess` of the same
         shape saves time.
         """
