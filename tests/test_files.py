@@ -316,7 +316,7 @@ def test_wrong_options(tmp_path):
     with pytest.raises(ValueError, match="mode='rgb'"):
         ImageFiles([path], mode="rgb")
     for resize in (0, 0.5, "large", (8,), (8, 8, 8), (8, -1)):
-        with pytest.raises(ValueError, match=r"positive integer, or a pair \(h, w\)"):
+        with pytest.raises(ValueError, match=r"positive integer, or a tuple \(h, w\)"):
             ImageFiles([path], resize=resize)
     with pytest.raises(ValueError, match="paths is empty"):
         ImageFiles([])

@@ -97,7 +97,7 @@ def is_paths(X: Any) -> bool:
 
 
 def _column(X: Any) -> list[Any] | None:
-    """Return the values of a one-dimensional sequence that may be text, or None."""
+    """Return the values of a 1d sequence that may contain strings, otherwise None."""
     if isinstance(X, (list, tuple)):
         return list(X) or None
     shape, dtype = getattr(X, "shape", None), getattr(X, "dtype", None)

@@ -409,7 +409,7 @@ def _common_size(
         whole = [int(n) for n in sides if isinstance(n, Integral) and int(n) >= 1]
         if len(whole) != 2 or len(sides) != 2:
             raise ValueError(
-                f"resize must be a positive integer, or a pair (h, w) of them. Got "
+                f"resize must be a positive integer, or a tuple (h, w) of two. Got "
                 f"{resize!r}."
             )
         return whole[0], whole[1]

@@ -220,7 +220,7 @@ def _classes(
 
 
 def _check_same_kind(found: npt.NDArray[Any], anomaly_label: Any) -> None:
-    """Raise an error if only one of `found` and `anomaly_label` consists of strings."""
+    """Raise an error if only the labels, or only `anomaly_label`, are strings."""
     is_text = [
         isinstance(x, (str, np.str_)) for x in (found.tolist()[0], anomaly_label)
     ]

@@ -119,7 +119,7 @@ def meaning(name: Any, *, clearly: bool = False) -> bool | None:
 
 def _phrase(text: str) -> str:
     words = [word.casefold() for word in _WORDS.findall(_HUMPS.sub(" ", text))]
-    # Numbers next to words are those of lots.
+    # Numbers next to words are lot numbers.
     return " ".join(w for w in words if w not in _FILLERS and not w.isdigit())
 
 

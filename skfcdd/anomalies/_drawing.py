@@ -119,7 +119,7 @@ class Uses:
         return slice(rows.start - turn, rows.stop - turn)
 
     def mirror(self, drawings: Tensor, rows: slice) -> Tensor:
-        """Mirror drawings as these images use them."""
+        """Mirror drawings as required for these images."""
         axes = _MIRRORED[rows.start // self.n_drawn]
         return drawings.flip(axes) if axes else drawings
 

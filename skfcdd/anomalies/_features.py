@@ -158,7 +158,7 @@ class FeatureAnomaly(ABC):
 
 @dataclass(frozen=True)
 class FeatureNoise(FeatureAnomaly):
-    """Gaussian noise that is added to the features of normal images.
+    """Synthetic anomaly that adds Gaussian noise to the features of normal images.
 
     The noise of each channel has `strength` times the standard deviation of that
     channel over normal images, and is independent for each cell (after Liu et al.,
@@ -212,7 +212,7 @@ class FeatureNoise(FeatureAnomaly):
 
 @dataclass(frozen=True)
 class FeatureMix(FeatureAnomaly):
-    """Cells of the features of normal images that are moved to other positions.
+    """Synthetic anomaly that moves cells of feature maps to other positions.
 
     The features of each cell are real, but neighbouring cells do not fit together.
 

@@ -42,7 +42,10 @@ _MIXED = _Mixture((confetti, blobs, perlin, cutpaste, scratches))
 
 
 def mixed(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Split a batch among confetti, blobs, perlin, cutpaste and scratches.
+    """Draw anomalies of five kinds, one kind in each image of a batch.
+
+    The kinds are confetti, blobs, perlin, cutpaste and scratches, which are used for
+    equal parts of the batch, in random order.
 
     Parameters
     ----------

@@ -33,9 +33,9 @@ _STEM, _HEAD = 32, 1280
 class SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's "same" padding.
 
-    It maps n pixels to ceil(n / stride) cells. The padding depends on n; if it is odd,
-    the end gets one pixel more than the start. The kernel must be odd, and no smaller
-    than the stride.
+    It maps n pixels to ceil(n / stride) cells. The number of padding pixels depends on
+    n; if it is odd, the end gets one pixel more than the start. The kernel size must be
+    odd, and not smaller than the stride.
 
     Examples
     --------

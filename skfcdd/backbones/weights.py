@@ -148,7 +148,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _from_url(url: str, got: str) -> dict[str, Tensor]:
-    """Load the state dict at a URL, from the cache if it was downloaded before."""
+    """Load a state dict from a URL, or from the cache if it was downloaded before."""
     path = _cache_path(url, got)
     try:
         if not path.exists():

@@ -18,11 +18,10 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["FlatUpsampler", "balanced_matrix", "pixel_upsampler"]
 
-# Rows are rescaled until their sums are 1 within this tolerance, or for this many
+# Rescaling stops when the sums of rows are 1 within this tolerance, or after this many
 # steps.
 _TOLERANCE, _MOST_STEPS = 0.005, 1000
-# Minimum weight before rescaling, so that the weights of every pixel have a sum above
-# 0.
+# Minimum weight before rescaling, so that no row consists of zeros.
 _LEAST = 1e-200
 
 

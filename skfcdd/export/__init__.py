@@ -64,13 +64,13 @@ def to_onnx(
       inliers and -1 for outliers;
     - "heatmap" (n, h, w), float32, if the objective has a map;
     - "mask" (n, h, w), uint8, for a segmenter. The threshold of a segmenter applies to
-      pixels, so "probability" and "label" are those of the highest pixel of the
-      heatmap.
+      pixels, so "probability" and "label" are those of the pixel with the highest
+      heatmap value.
 
     The graph computes in float32, even if the model was trained in bfloat16 or float64.
     Scores in bfloat16 differ slightly, and so may the label of an image close to the
-    threshold; if this matters, fit with ``precision="float32"``. Threshold, labels,
-    shape and version are stored in the metadata of the file.
+    threshold; if this matters, fit with ``precision="float32"``. The threshold, labels,
+    image shape and versions are stored in the metadata of the file.
 
     Parameters
     ----------
@@ -80,10 +80,11 @@ def to_onnx(
         Path of the file. An existing file is replaced only after the new one has been
         verified.
     X : array-like of images, default=None
-        Images for the verification, as for ``fit``; a few dozen are enough. They also
-        define the data type and the order of axes of the graph. None generates images.
+        Images for the verification, in the form passed to ``fit``; a few dozen are
+        enough. They also define the data type and the order of axes of the graph. None
+        generates images.
     dynamic_size : bool, default=False
-        Whether the graph accepts images of any height and width, at least those of the
+        Whether the graph accepts images of any height and width not smaller than the
         receptive field. Scores and heatmaps are then those of
         :meth:`~skfcdd.FCDDClassifier.explain_large`. Not possible with ``resize=``,
         ``roi=`` or ``normalize="flat-field"``, if the objective has no map, or if cells

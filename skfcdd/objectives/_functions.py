@@ -29,7 +29,7 @@ def pseudo_huber(phi: Tensor) -> Tensor:
 
     Parameters
     ----------
-    phi : Tensor of any shape, floating
+    phi : Tensor of any shape, floating-point
         Output of the network.
 
     Returns
@@ -57,7 +57,7 @@ def anomaly_nll(s: Tensor) -> Tensor:
 
     Parameters
     ----------
-    s : Tensor of any shape, floating, non-negative
+    s : Tensor of any shape, floating-point, non-negative
         Anomaly scores.
 
     Returns

@@ -243,7 +243,8 @@ class Focal(BCE):
         """Compute the focal loss of each image."""
         s = full_precision(s)
         error = torch.where(anomalous, torch.exp(-s), -torch.expm1(-s))
-        # At an error of 0, the slope of the power may be infinite, and give NaN.
+        # At an error of 0, the slope of the power may be infinite, and its product with
+        # a gradient of 0 would be NaN.
         error = error.clamp(min=torch.finfo(s.dtype).tiny)
         return error**self.gamma * super().loss(s, anomalous)
 

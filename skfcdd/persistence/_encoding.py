@@ -99,7 +99,7 @@ class Encoder:
         if value.dtype.kind in _KINDS or (
             value.dtype == object and all(isinstance(x, str) for x in labels)
         ):
-            # JSON keeps all digits of the numbers in a list.
+            # Numbers are stored in a JSON list, which keeps all their digits.
             items = [self.encode(item, name) for item in value.ravel().tolist()]
             dtype = value.dtype.str if value.dtype != object else "O"
             return {"array": items, "dtype": dtype, "shape": list(value.shape)}
