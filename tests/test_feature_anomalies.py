@@ -355,7 +355,7 @@ def test_frozen_stages_are_asked_for(synthetic, frozen):
         (FeatureNoise(0), ValueError, r"FeatureNoise\(strength=0\).*greater than 0"),
         (FeatureNoise(float("nan")), ValueError, "strength=nan"),
         (FeatureNoise("1"), ValueError, "strength='1'"),
-        (FeatureNoise(size=0), ValueError, r"size=0\), but expected a proportion"),
+        (FeatureNoise(size=0), ValueError, r"size=0\), but expected a number in"),
         (FeatureNoise(size=(0.5, 0.2)), ValueError, r"size=\(0.5, 0.2\)"),
         (("blobs", FeatureMix(size=1.5)), ValueError, r"FeatureMix\(size=1.5\)"),
         (FeatureMix(size=(0.1,)), ValueError, r"size=\(0.1,\)"),
@@ -372,7 +372,7 @@ def test_settings_that_are_wrong(synthetic, error, message):
 
 
 def test_nothing_to_plant_in_images():
-    with pytest.raises(ValueError, match=r"of images: FeatureNoise\("):
+    with pytest.raises(ValueError, match=r"in images: FeatureNoise\("):
         resolve_synthetic(("confetti", "feature_noise"))
     planted, made = resolve_kinds(("confetti", "feature_noise", FeatureMix("same")))
     assert planted == (confetti,)

@@ -247,7 +247,7 @@ def rewritten(path, change=None, numbers=None, method=zipfile.ZIP_STORED):
 
 
 HOSTILE = {
-    "newer": (lambda d: d.update(format=8), "format 8 .*Install a newer"),
+    "newer": (lambda d: d.update(format=8), "format 8, .*Install a newer"),
     "class": (lambda d: d.update({"class": "os.system"}), "not an estimator of skfcdd"),
     "checkpoint": (
         lambda d: d["parameters"].update(checkpoint="/somewhere"),

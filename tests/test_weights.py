@@ -461,7 +461,7 @@ def test_prefix_of_some_keys_is_not_stripped():
     state = {f"module.{key}": value for key, value in make_state().items()}
     state["head.weight"] = torch.zeros(1)
     message = fails_and_changes_nothing(make_module(), state)
-    assert "'0.weight'" in message and "first 'module.0.weight'" in message
+    assert "'0.weight'" in message and "starting with 'module.0.weight'" in message
 
 
 def test_counter_of_batch_norm_may_be_missing():
