@@ -2,14 +2,15 @@
 Can the heatmap be trusted?
 ===========================
 
-A model that finds every defect may have learned nothing about defects. This example
-shows how to find out.
+A model may detect every defect without having learned anything about defects. This
+example shows how to find out.
 """
 
 # %%
-# Photographs of wood. The good ones come from one camera; the defects were collected
-# over the years with another one, which prints a mark into the corner, unnoticed.
-# Clever Hans was a horse that seemed to do sums; in fact, it watched its master's face.
+# The images show wood. The good ones come from one camera; the defects were collected
+# over the years with another camera, which prints a mark in the corner, unnoticed. A
+# model may use such a mark, as Clever Hans did: this horse seemed to do sums but in
+# fact watched its owner's face.
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
@@ -54,14 +55,14 @@ marked = np.where(y[:, None, None] == 1, stamp(clean), clean)
 
 settings = {"max_epochs": 8, "random_state": 0}
 clever = FCDDClassifier(**settings).fit(marked[train], y[train])
-for name, images in {"as they came": marked, "without the mark": clean}.items():
+for name, images in {"with the mark": marked, "without the mark": clean}.items():
     scores = clever.anomaly_score(images[test])
     print(f"image AUROC {name}: {roc_auc_score(y[test], scores):.2f}")
 
 # %%
-# The first value would have gone into the report. The second one would have appeared in
-# the factory.  The heatmap reveals the problem. Its pixels add up to the score, so that
-# it has to show the cause of the score:
+# The first value would have gone into the report; the second is what the factory would
+# have seen. The heatmap reveals the problem: its mean is the score, so it must show
+# what causes the score.
 print(f"error of the sum: {additivity_error(clever, marked[test]).max():.0e}")
 some = test[np.flatnonzero(y[test])[:6]]
 display = HeatmapDisplay.from_estimator(
@@ -69,24 +70,25 @@ display = HeatmapDisplay.from_estimator(
 )
 
 # %%
-# A look at six heatmaps is enough. The audit finds the same without a look: the heat of
-# each region is compared with its size, and the region is then replaced by wood from
-# elsewhere in the same image, to measure the change of the score. Images whose true
-# defect lies in a region are excluded.
+# Six heatmaps are enough to see the cause. The audit finds it automatically: it
+# compares the heat of each region with its size, then replaces the region with wood
+# from elsewhere in the same image and measures the change of the score. Images whose
+# true defect lies in a region are excluded.
 audit = audit_regions(clever, marked[test], y[test], masks=masks[test])
 print(audit)
 RegionAuditDisplay.from_audit(audit)
 
 # %%
-# The same for a single image: what if the corner were normal? Score, label and heatmap
-# before and after. Look at the new content too, because the result is only as good as
-# that.
+# For a single image, the question is: what if the corner were normal? The display shows
+# score, label and heatmap before and after the replacement. Check the new content too,
+# because the result is only as good as the replacement.
 CounterfactualDisplay.from_estimator(clever, marked[some], "top_left")
 
 # %%
 # The solution is to crop the edge with the mark from all images. (Printing the mark on
-# half of the good images is not enough: it would still be more likely on a defect. The
-# audit would flag that.) Now nothing is flagged, and the metric is honest.
+# half of the good images would not be enough: a marked image would still be more likely
+# to show a defect, and the audit would flag the corner.) Now nothing is flagged, and
+# the metric is realistic.
 CUT = 10
 cropped, outlines = marked[:, :, CUT:], masks[:, :, CUT:]
 mended = FCDDClassifier(**settings).fit(cropped[train], y[train])
@@ -95,11 +97,15 @@ scores = mended.anomaly_score(cropped[test])
 print(f"image AUROC: {roc_auc_score(y[test], scores):.2f}")
 
 # %%
-# Is its heatmap any better? The pointing game tests whether the hottest pixel lies on
-# the true defect.
+# Are the heatmaps of the new model any better? The pointing game tests whether the
+# hottest pixel lies on the true defect.
 games = {
-    "clever": pointing_game(clever.explain(marked[test]), masks[test], tolerance=2),
-    "mended": pointing_game(mended.explain(cropped[test]), outlines[test], tolerance=2),
+    "with the mark": pointing_game(
+        clever.explain(marked[test]), masks[test], tolerance=2
+    ),
+    "cropped": pointing_game(
+        mended.explain(cropped[test]), outlines[test], tolerance=2
+    ),
 }
 for name, game in games.items():
     share, low, high = game.share
@@ -109,16 +115,17 @@ for name, game in games.items():
     )
 
 # %%
-# Without masks: if the score depends on the hottest pixels, it falls when they are
-# replaced by normal content, and hardly changes when others are.
+# A test that needs no masks: if the score depends on the hottest pixels, it falls when
+# these are replaced with normal content, and hardly changes when other pixels are
+# replaced.
 found = test[(y[test] == 1) & (scores > mended.threshold_)]
 PerturbationCurveDisplay.from_estimator(
     mended, cropped[found[:12]], n_random=2, random_state=0
 )
 
 # %%
-# For the record of a single part: how much does each hot region raise the score, and
-# would the part pass without it?
+# For a single part: by how much does each hot region raise the score, and would the
+# part be accepted without it?
 for effect in explain_regions(mended, cropped[found[:1]])[0]:
     print(
         f"box {effect.region.bbox}: {effect.share:.0%} of the heatmap, raises "

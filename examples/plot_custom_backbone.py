@@ -2,13 +2,13 @@
 A custom backbone
 =================
 
-Any module that maps images to feature maps can be the network. If it has named stages,
-it can be cut, frozen and registered under a name.
+Any module that maps images to feature maps can be used as the backbone. If it has named
+stages, it can be cut, frozen and registered under a name.
 """
 
 # %%
-# An architecture with named stages. It preserves positions: it has only convolutions,
-# and nothing is flattened.
+# This architecture has named stages. It preserves positions, because it is fully
+# convolutional: nothing is flattened.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -21,7 +21,7 @@ from skfcdd.display import HeatmapDisplay
 
 
 def build(n_channels: int) -> Stages:
-    """Four convolutions, two of them dilated, in three stages."""
+    """Build a network of four convolutions, two of them dilated, in three stages."""
     layers = {
         "conv1": nn.Conv2d(n_channels, 16, 5, stride=2, padding=2),
         "norm1": nn.BatchNorm2d(16),
@@ -45,8 +45,8 @@ def build(n_channels: int) -> Stages:
 register_backbone("four_convolutions", build)
 
 # %%
-# Its receptive field is measured in ``fit``, never entered by hand, so a network that
-# is cut after another stage needs no further settings.
+# The receptive field is measured in ``fit`` and never entered by hand, so a network
+# that is cut after another stage needs no further settings.
 data = make_defects(300, image_size=64, texture="wood", random_state=0)
 good = data.images[data.target == 0][:120]
 test = slice(150, None)
@@ -73,9 +73,9 @@ models["plain"] = FCDDClassifier(plain, max_epochs=15, random_state=0).fit(good)
 print(models["plain"].receptive_field_)
 
 # %%
-# A cell with a field of 13 pixels can hardly distinguish a defect from the grain. The
-# field must be large enough to recognise a defect, but no larger, because it also
-# determines how blurred heatmaps are.
+# A cell with a receptive field of 13 pixels can hardly distinguish a defect from the
+# grain. The receptive field should be large enough to recognise a defect, but no
+# larger, because it also determines how blurred heatmaps are.
 row = np.flatnonzero(data.defect == "missing")[0]
 figure, axes = plt.subplots(2, 3, figsize=(8, 5.4), layout="constrained")
 for column, model in zip(axes.T, models.values(), strict=True):

@@ -2,12 +2,12 @@
 Scoring with Dask
 =================
 
-Scoring is a function of blocks of images, so a Dask array of any size is scored block
-by block: by threads here, or by the machines of a cluster.
+A model scores each block of images independently, so a Dask array of any size can be
+scored block by block: here by threads, elsewhere by the machines of a cluster.
 """
 
 # %%
-# A model, and images as a Dask array. These come from memory; use
+# Fit a model, and create a Dask array of images. Here the images come from memory; use
 # ``dask.array.from_zarr`` or ``from_delayed`` to read them from elsewhere.
 import dask
 import dask.array as da
@@ -33,16 +33,17 @@ hottest = heatmaps.max(axis=(1, 2))
 scores
 
 # %%
-# Now scores are computed. Only scores and the hottest value of each heatmap are
-# returned, not the heatmaps.
+# Now the scores are computed. Only the scores and the hottest value of each heatmap are
+# returned, not the heatmaps themselves.
 with dask.config.set(scheduler="threads", num_workers=2):
     scores, hottest = dask.compute(scores, hottest)
 print("as without Dask:", np.allclose(scores, model.anomaly_score(data.images)))
 
 # %%
-# Then keep only the heatmaps of images above the threshold. On a cluster, the same
-# lines run after ``client = distributed.Client("scheduler:8786")``; a grid search runs
-# there with ``joblib.parallel_backend("dask")``. See :doc:`Large data </scaling>`.
+# The heatmaps are then needed only for images above the threshold. On a cluster, run
+# the same lines after ``client = distributed.Client("scheduler:8786")``; for a grid
+# search on a cluster, use ``joblib.parallel_backend("dask")``. See
+# :doc:`Large data </scaling>`.
 found = np.flatnonzero(scores > model.threshold_)
 print(f"{len(found)} of {len(scores)} images are above the threshold")
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")

@@ -2,10 +2,10 @@
 When the lamp ages
 ==================
 
-A threshold that was set on the first day is not valid under different lighting. Here
+A threshold that was set on the first day is not valid under different lighting. Here,
 the lamp of a camera loses a third of its brightness over some weeks. A monitor examines
-the images and raises an alarm. The probability of ever raising a false alarm is at most
-1 %, over the whole stream.
+the images and raises an alarm. The probability that it ever raises a false alarm is at
+most 1 % over the whole stream.
 """
 
 # %%
@@ -33,8 +33,8 @@ monitor.fit(image_statistics(model, usual))
 # %%
 # Weeks without drift
 # -------------------
-# The evidence stays around 1 or below. Without drift it does not accumulate, so you may
-# check the monitor as often as you like.
+# The evidence stays around 1 or below. Without drift, it does not accumulate, so you
+# may check the monitor as often as you like.
 calm, later = stream[:250], stream[250:]
 monitor.update(image_statistics(model, calm))
 print(f"alarm: {monitor.alarm_}, evidence {monitor.evidence_:.2f}")
@@ -68,8 +68,8 @@ plt.show()
 #
 # Monitoring the scores only
 # --------------------------
-# Images are normalised before they enter the network, so their scores hardly change.
-# A monitor of the scores only would detect the drift later, or not at all.
+# Images are normalised before they enter the network, so their scores hardly change. A
+# monitor of only the scores detects the drift later, or not at all.
 scores = DriftMonitor(false_alarm_probability=0.01, random_state=0)
 scores.fit(model.anomaly_score(usual))
 scores.update(model.anomaly_score(np.concatenate([calm, darker])))
@@ -78,12 +78,13 @@ print(f"by the scores only: alarm {scores.alarm_}, at image {scores.alarm_at_}")
 # %%
 # Restarting
 # ----------
-# The state is saved to a file, so the guarantee also holds across restarts: a monitor
-# that starts again every morning could raise a false alarm every day.
+# The state can be saved to a file, so that the guarantee holds across restarts. If a
+# new monitor were started every morning, each could raise a false alarm with the stated
+# probability.
 monitor.save("drift.json")
 print(DriftMonitor.load("drift.json").n_seen_, "images seen so far")
 
 # %%
-# After the lamp was replaced, ``fit`` starts a new stream. If the new lighting is
-# permanent, first calibrate the model on images taken under it:
+# After the lamp has been replaced, call ``fit`` to start a new stream. If the new
+# lighting is permanent, first calibrate the model on images taken under it:
 # ``model.calibrate(X_new)``.

@@ -3,12 +3,13 @@ A few labelled defects
 ======================
 
 A few defects have been found and labelled, or even outlined. This example measures how
-much they improve detection.
+much such labels and masks improve detection.
 """
 
 # %%
-# Tablets with a missing piece. This defect resembles none of the synthetic anomalies,
-# so labels should help. Fifteen defects are used for training; all others are held out.
+# The images show tablets, some with a piece missing. This defect resembles none of the
+# synthetic anomalies, so labels should help. Fifteen defects are used for training; all
+# others are held out.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import RocCurveDisplay, roc_auc_score
@@ -23,13 +24,13 @@ good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
 test = np.r_[good[180:], bad[15:]]
 
 # %%
-# First without any of them, then with labels, then with masks. Real anomalies come
-# first in every batch, and synthetic ones fill it up, so that a few real ones are
-# enough.
+# The first model is trained without defects, the second with labels, the third with
+# masks. Real anomalies take precedence in each batch, and synthetic ones make up the
+# rest, so a few real ones are enough.
 few = np.r_[good[:180], bad[:15]]
 settings = {"max_epochs": 8, "random_state": 0}
 models = {
-    "good images alone": FCDDClassifier(**settings).fit(data.images[good[:180]]),
+    "good images only": FCDDClassifier(**settings).fit(data.images[good[:180]]),
     "15 labels": FCDDClassifier(**settings).fit(data.images[few], data.target[few]),
     "15 masks": FCDDClassifier(**settings).fit(
         data.images[few], data.target[few], masks=data.masks[few]
@@ -50,8 +51,9 @@ for name, model in models.items():
 ax.set(xlabel="false alarm rate", ylabel="detection rate")
 
 # %%
-# This is a single kind of defect, and fifteen images show nearly all of it. If there
-# are many kinds, fifteen labels in total may not help at all, because they replace
-# synthetic anomalies: measure before you use them. On real parts, ten masked defects of
-# each kind improved the result considerably, and twenty-five no more than ten: see
+# There is only one kind of defect here, and fifteen images cover most of its variation.
+# If there are many kinds, fifteen labels in total may not help at all, because they
+# replace synthetic anomalies: measure before you use them. On real parts, ten masked
+# defects of each kind improved the result considerably, and twenty-five no more than
+# ten: see
 # :doc:`the results for magnetic tiles </benchmarks>`.

@@ -6,9 +6,9 @@ Train only on good images; then score, classify and explain new ones.
 """
 
 # %%
-# Images of wood with varying light, pose and scale. The training images are all good,
-# as on a production line without defects so far. For images of this size, the default
-# network is pretrained on photographs.
+# The images show wood with varying light, pose and scale. The training images are all
+# good, as on a production line that has had no defects so far. For images of this size,
+# the default network is pretrained on photographs.
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
@@ -25,8 +25,8 @@ model.fit(data.images[train])
 print(f"network: {model.backbone_}, its first weights: {model.weights_}")
 
 # %%
-# Three results: the score ranks images, the label classifies them, and the heatmap,
-# whose mean is the score, localises the anomaly.
+# The model returns three results: the score ranks images, the label classifies them,
+# and the heatmap, whose mean is the score, localises the anomaly.
 images, masks = data.images[test], data.masks[test]
 scores = model.anomaly_score(images)
 labels = model.predict(images)
@@ -37,24 +37,24 @@ print("mean of the heatmap is the score:", np.allclose(heatmaps.mean((1, 2)), sc
 
 # %%
 # The threshold was set on good images held out of training: about 5 % of good images
-# are labelled as anomalous, the default of ``contamination``. Each kind of defect is
-# detected as far as it differs from the grain.
+# are classified as anomalous, as set by the default of ``contamination``. Each kind of
+# defect is detected to the extent that it differs from the grain.
 kinds = data.defect[test]
 for kind in np.unique(kinds):
     rows = kinds == kind
     print(f"{kind:8s} flagged: {labels[rows].mean():4.0%} of {rows.sum()}")
 
 # %%
-# One image of each kind. All heatmaps share one colour scale, fixed in ``fit``, so that
-# good images look calm and defects can be compared. The white line is the true outline,
-# the dashed one marks the prediction.
+# This figure shows one image of each kind. All heatmaps share one colour scale, set in
+# ``fit``, so that good images stay uncoloured and defects can be compared. The white
+# line is the true outline; the dashed line marks the prediction.
 shown = [np.flatnonzero(kinds == kind)[0] for kind in np.unique(kinds)]
 HeatmapDisplay.from_estimator(
     model, images, data.target[test], masks=masks, names=kinds, rows=shown
 )
 
 # %%
-# The threshold among the scores, and the loss during training.
+# The distribution of the scores with the threshold, and the loss during training:
 ScoreDistributionDisplay.from_estimator(model, images, data.target[test])
 
 # %%

@@ -2,13 +2,13 @@
 Grid search over backbone and loss
 ==================================
 
-The classifier works with scikit-learn's model selection like any other estimator.
+The classifier can be used with scikit-learn's model selection like any other estimator.
 """
 
 # %%
-# Every combination of two networks and two objectives, in two folds. The score is the
-# AUROC of ``decision_function``, so no threshold plays a part. With ``n_jobs=2`` the
-# fits are shared out among processes.
+# All combinations of two networks and two objectives are evaluated in two folds. The
+# metric is the AUROC of ``decision_function``, which does not depend on the threshold.
+# With ``n_jobs=2``, the fits are distributed between two processes.
 import matplotlib.pyplot as plt
 import pandas as pd
 from sklearn.model_selection import GridSearchCV
@@ -33,8 +33,8 @@ table = table[["param_backbone", "param_loss", "mean_test_score", "std_test_scor
 table
 
 # %%
-# "hsc" makes one vector of an image. It may rank images as well, but has no map to
-# show; its heatmaps are gradients.
+# "hsc" maps an image to a single vector. It may rank images equally well, but there is
+# no anomaly map to explain its scores; its heatmaps are gradients.
 grid = table.pivot(
     index="param_backbone", columns="param_loss", values="mean_test_score"
 )

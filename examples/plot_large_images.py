@@ -2,11 +2,11 @@
 Images of any size
 ==================
 
-A model fitted on pieces of good scans explains a whole scan, tile by tile.
+A model fitted on crops of good scans explains a whole scan, tile by tile.
 """
 
 # %%
-# Good scans, from which pieces are cut at random for training.
+# Random crops of good scans are used for training.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -30,8 +30,8 @@ pieces = np.stack(
 model = FCDDClassifier(max_epochs=12, random_state=0).fit(pieces)
 
 # %%
-# A new scan with three bright inclusions. The network is fully convolutional, so it
-# takes a scan of any size; only one tile, the cells of the whole scan and the heatmap
+# The new scan has three bright inclusions. The network is fully convolutional, so it
+# accepts a scan of any size; only one tile, the cells of the whole scan and the heatmap
 # are in memory.
 scan = make_defects(1, image_size=SIZE, anomaly_fraction=0, random_state=9).images[0]
 places = [(80, 130), (270, 400), (370, 60)]
@@ -44,7 +44,8 @@ for y, x in places:
     print(f"at {y, x}: {heatmap[y : y + 12, x : x + 20].mean():.3f}")
 
 # %%
-# Tiles leave no traces: the heatmap equals that of the whole scan up to rounding.
+# Tiling leaves no traces: the heatmap equals that computed from the whole scan at once,
+# up to rounding.
 whole = model.explain_large(scan, tile_size=4096)
 print(f"largest difference: {np.abs(heatmap - whole).max() / whole.max():.1e}")
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")

@@ -2,16 +2,16 @@
 Learning from marks
 ===================
 
-After a first model, a person looks at images and marks them as good or as defects.
-Their time is expensive: this example selects the most useful images, trains the model
-on the marks, and tests whether it has improved.
+Once there is a first model, an expert looks at images and marks them as good or as
+defects. This takes time, so this example selects the most useful images, trains the
+model on the marks, and tests whether it has improved.
 """
 
 # %%
 # The first model
 # ---------------
-# The images show tablets, some with a piece missing. The model was trained on good ones
-# and on synthetic anomalies, which look different from these defects.
+# The images show tablets, some with a piece missing. The model is trained on good
+# images and on synthetic anomalies, which look different from these defects.
 import copy
 
 import matplotlib.pyplot as plt
@@ -50,17 +50,17 @@ HeatmapDisplay.from_estimator(model, X[chosen[:6]])
 plt.show()
 
 # %%
-# ``skfcdd select`` writes a page on which these images are marked with one key each,
-# and ``skfcdd update`` reads the marks that the page exports. In this example, the
-# marks are the true labels of the generated images.
+# ``skfcdd select`` writes a page on which each of these images can be marked with a
+# single key, and ``skfcdd update`` reads the marks that the page exports. In this
+# example, the marks are the true labels of the generated images.
 #
 # Learning
 # --------
-# With ``warm_start=True``, ``fit`` continues training. Real defects replace synthetic
-# anomalies, as far as there are enough of them. Images that were used in any training
-# do not set the threshold.
+# With ``warm_start=True``, ``fit`` continues the training. Real defects replace as many
+# of the synthetic anomalies as possible. Images that were used in any training are not
+# used to set the threshold.
 #
-# Further training helps even without marks. To measure the effect of the marks only,
+# Further training can help even without marks. To measure the effect of the marks only,
 # the same model is also trained further without them.
 without = copy.deepcopy(model).fit(X[train])
 X_marked = np.concatenate([X[train], X[chosen]])
@@ -70,7 +70,7 @@ model.fit(X_marked, y_marked)
 # %%
 # Is it better?
 # -------------
-# Both models score the same images, which are new to both. The interval is that of the
+# Both models score the same images, which are new to both. The interval refers to the
 # difference; if it contains 0, this test cannot decide which model is better.
 found = compare_models(
     without, model, X[test], y[test], n_resamples=300, random_state=0

@@ -2,14 +2,14 @@
 Masks and segmentation
 ======================
 
-From a few masks to predicted defects, with a limit on false alarms, and a description
-of each defect.
+Train on a few masks, limit the rate of false alarms, and describe each defect that is
+found.
 """
 
 # %%
-# Boards, a few of them with masked defects. The threshold of the segmenter is a heatmap
-# value; here it is set so that at most one good board in twenty has any marked pixel,
-# which requires at least 19 held-out good images.
+# The images show boards; the training set includes ten masked defects. The threshold of
+# the segmenter is a heatmap value. Here it is set so that at most one good board in
+# twenty has any marked pixel, which requires at least 19 held-out good images.
 import numpy as np
 
 from skfcdd import FCDDSegmenter
@@ -33,8 +33,8 @@ model.set_params(validation_fraction=0.2).fit(data.images[train], data.masks[tra
 model.calibrate(data.images[held])
 
 # %%
-# How well do heatmaps localise the defects? The interval shows how reliable the metric
-# is for this number of images.
+# How well do heatmaps localise the defects? The interval shows how precise the metric
+# is with this number of images.
 images, masks = data.images[test], data.masks[test]
 heatmaps, found = model.explain(images), model.predict(images)
 auroc = bootstrap_interval(
@@ -49,7 +49,7 @@ print(f"marked: {marked[normal].mean():.1%} of the good boards")
 print(f"        {marked[~normal].mean():.1%} of the bad ones")
 
 # %%
-# By kind of defect:
+# Results by kind of defect:
 print(
     defect_report(
         data.defect[test],
@@ -61,8 +61,8 @@ print(
 )
 
 # %%
-# True outlines, and dashed the predicted ones, which are wider: a cell responds to
-# everything in its receptive field.
+# The solid lines are the true outlines, the dashed lines the predicted ones. These are
+# wider, because a cell responds to everything in its receptive field.
 kinds = data.defect[test]
 shown = [np.flatnonzero(kinds == kind)[0] for kind in ("crack", "spot", "missing")]
 HeatmapDisplay.from_estimator(model, images, masks=masks, names=kinds, rows=[*shown, 0])
@@ -71,5 +71,6 @@ for row, regions in zip(shown, model.regions(images[shown]), strict=True):
         print(f"{kinds[row]}: {region}")
 
 # %%
-# The fraction of a defect that is covered, against the fraction of good pixels marked:
+# The covered fraction of a defect as a function of the fraction of good pixels that are
+# marked:
 RegionOverlapDisplay.from_estimator(model, images, masks)

@@ -2,13 +2,13 @@
 In place of an outlier detector
 ===============================
 
-:class:`~skfcdd.FCDDDetector` stands where ``IsolationForest`` or ``OneClassSVM`` do,
-and sees images where these see rows of numbers.
+:class:`~skfcdd.FCDDDetector` has the interface of ``IsolationForest`` and
+``OneClassSVM``, but uses the spatial structure of images.
 """
 
 # %%
-# A heap of images without a label, 5 % of them bad. ``fit_predict`` gives 1 for inliers
-# and -1 for outliers, as with every detector of scikit-learn.
+# The images are unlabelled, and 5 % of them show defects. ``predict`` returns 1 for
+# inliers and -1 for outliers, like all outlier detectors of scikit-learn.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.decomposition import PCA
@@ -39,11 +39,12 @@ detectors = {
 }
 
 # %%
-# Both take flat rows. ``score_samples`` is greater for what is more normal.
+# Both accept flat rows. The values of ``score_samples`` are higher for more normal
+# images.
 figure, ax = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
 for name, detector in detectors.items():
     verdicts = detector.fit(rows).predict(new_rows)
     scores = -detector.score_samples(new_rows)
     RocCurveDisplay.from_predictions(new.target, scores, name=name, ax=ax)
     print(f"{name}: {np.sum(verdicts == -1)} outliers of {len(verdicts)}")
-ax.set(xlabel="good images called outliers", ylabel="defects found")
+ax.set(xlabel="false alarm rate", ylabel="detection rate")

@@ -2,12 +2,13 @@
 Outlier exposure
 ================
 
-Images of anything else as anomalies, and their effect on detection.
+Train with images of other things as anomalies, and measure their effect on detection.
 """
 
 # %%
-# Wood is normal. Images of fabric and tablets are available, and may serve as exposed
-# outliers. Brushed metal, and wood with a defect, are used only for testing.
+# Images of wood are normal. Images of fabric and tablets are available for outlier
+# exposure. Images of brushed metal, and of wood with a defect, are used only for
+# testing.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -25,15 +26,16 @@ train, held = good[:180], good[180:]
 tests = {"another surface": metal, "wood with a defect": wood.images[wood.target == 1]}
 
 # %%
-# ``oe_limit`` limits their number. For comparison, only synthetic anomalies, and both:
-# exposed outliers come first in a batch, and synthetic anomalies fill it up.
+# ``oe_limit`` limits the number of exposed outliers. For comparison, one model uses
+# only synthetic anomalies, and one uses both: exposed outliers take precedence in a
+# batch, and synthetic anomalies make up the rest.
 settings = {"max_epochs": 10, "random_state": 0}
 exposed = {"synthetic": None, "outlier_exposure": others}
 models = {
     "2 exposed": FCDDClassifier(oe_limit=2, **exposed, **settings),
     "20 exposed": FCDDClassifier(oe_limit=20, **exposed, **settings),
     "200 exposed": FCDDClassifier(**exposed, **settings),
-    "planted": FCDDClassifier(**settings),
+    "synthetic": FCDDClassifier(**settings),
     "both": FCDDClassifier(outlier_exposure=others, oe_limit=10, **settings),
 }
 figures = {}
@@ -46,10 +48,10 @@ for name, model in models.items():
         print(f"{name:12s} {kind:18s} AUROC {figures[name, kind]:.3f}")
 
 # %%
-# All of them distinguish another surface from wood. Here, two exposed outliers are as
+# All models distinguish another surface from wood. Here, two exposed outliers are as
 # good as two hundred: the model learns the appearance of wood, which also helps to
-# detect flaws. The best choice of anomalies depends on the images, so compare them on
-# yours.
+# detect flaws. The best choice of anomalies depends on the images, so compare several
+# on your own.
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 places = np.arange(len(models))
 for shift, kind in zip((-0.2, 0.2), tests, strict=True):

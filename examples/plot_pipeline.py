@@ -2,13 +2,14 @@
 Pipelines and cross-validation
 ==============================
 
-Preprocessing with scikit-learn, and folds that train only on good images.
+Preprocess images with scikit-learn, and cross-validate with folds that train only on
+good images.
 """
 
 # %%
-# A pipeline. Transformers such as scalers take flat rows, so the images are flattened,
-# and ``image_shape`` states their shape. Here each pixel has its own gain and offset,
-# as in a camera with a dirty sensor; ``StandardScaler`` removes them.
+# In a pipeline, transformers such as scalers need flat rows, so the images are
+# flattened, and ``image_shape`` states their shape. Here, each pixel has its own gain
+# and offset, as in a camera with a dirty sensor; ``StandardScaler`` removes them.
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict, cross_val_score
@@ -33,22 +34,22 @@ scaled
 # %%
 # :class:`~skfcdd.model_selection.AnomalyKFold` trains only on normal images, and tests
 # each image once, including the anomalies. With ``groups=``, photographs of one part
-# stay on one side.
+# are kept on one side of each split.
 folds = AnomalyKFold(2, random_state=0)
-for name, estimator in {"as it is": detector, "scaled": scaled}.items():
+for name, estimator in {"unscaled": detector, "scaled": scaled}.items():
     scores = cross_val_score(estimator, X, data.target, cv=folds, scoring="roc_auc")
     print(f"{name:9s} AUROC {scores.mean():.3f} ± {scores.std():.3f}")
 
 # %%
-# ``cross_val_predict`` returns for each image the prediction of a model that has not
-# seen it, which gives an unbiased view of all images.
+# For each image, ``cross_val_predict`` returns the prediction of a model that was not
+# trained on it, so that all images can be evaluated without bias.
 probability = cross_val_predict(
     scaled, X, data.target, cv=folds, method="predict_proba"
 )[:, 1]
 print(f"over all images: AUROC {roc_auc_score(data.target, probability):.3f}")
 
 # %%
-# A display of the scores can be created from predictions.
+# Displays can be created from such predictions too.
 ScoreDistributionDisplay.from_predictions(
     data.target, probability, threshold=0.5, score_name="probability of an anomaly"
 )

@@ -3,11 +3,12 @@ The receptive field
 ===================
 
 The receptive field determines which defects can be recognised, and how precisely they
-are localised. It is measured on the network.
+are localised. It is measured on the network itself.
 """
 
 # %%
-# Receptive fields of some networks after each stage, for images of 96 pixels.
+# Measure the receptive fields of some networks after each of their first stages, for
+# images of 96 pixels.
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -27,8 +28,8 @@ for name in ("efficientnet_lite0", "squeezenet1_1", "resnet18"):
         )
 
 # %%
-# A network of the paper, cut after two of its stages. The rectangle is the receptive
-# field of the hottest cell, over which its heat is spread.
+# A network of the paper is cut after its third and after its fifth stage. The rectangle
+# is the receptive field of the hottest cell, over which the heat of the cell is spread.
 data = make_defects(240, image_size=96, texture="wood", random_state=0)
 good = data.images[data.target == 0][:100]
 row = np.flatnonzero(data.defect == "scratch")[0]
@@ -52,6 +53,7 @@ for ax in axes.flat:
 
 # %%
 # ``cut="auto"`` uses the deepest stage whose receptive field covers at most half of
-# each side of the image. A :class:`~skfcdd.exceptions.ReceptiveFieldWarning` is raised
-# if a cell sees nearly everything; the heatmap can then not localise anything.
-# :doc:`The table </backbones>` lists all architectures and stages.
+# each side of the image. A :class:`~skfcdd.exceptions.ReceptiveFieldWarning` is issued
+# if a cell sees nearly the whole image, because the heatmap then cannot localise
+# anything. :doc:`Backbones </backbones>` lists the receptive fields of all
+# architectures and stages.

@@ -2,12 +2,12 @@
 A report to review
 ==================
 
-Some training images contain unnoticed defects. Share a report, collect the marks made
-in it, and fit again.
+Some training images contain unnoticed defects. Share a report, collect the marks of the
+reviewers, and fit again.
 """
 
 # %%
-# Tablets that were all assumed to be good, although fifteen have a missing piece.
+# All tablets were assumed to be good, although a piece is missing from fifteen of them.
 import json
 import tempfile
 from pathlib import Path
@@ -38,16 +38,16 @@ info = write_report(model, images, page, names=names)
 print(f"{info.n_images} images, {info.n_bytes / 1e6:.1f} MB")
 
 # %%
-# It shows the most anomalous images first. But this kind of defect resembles none of
-# the synthetic anomalies, and the highest scores do not contain it:
+# The report shows the most anomalous images first. But this kind of defect resembles
+# none of the synthetic anomalies, and is not among the images with the highest scores:
 scores = model.anomaly_score(images)
 hidden = data.target[train] == 1
 highest = np.argsort(-scores)[:30]
 print(f"{hidden[highest].sum()} of {hidden.sum()} among the 30 highest scores")
 
 # %%
-# An expert therefore looks through all of them, and exports the marks. In this example,
-# the file is written from the known truth.
+# An expert therefore looks through all images and exports the marks. In this example,
+# the exported file is created from the true labels.
 marked = [
     {"name": name, "score": score, "mark": "defect" if is_defect else "good"}
     for name, score, is_defect in zip(names, scores.tolist(), hidden, strict=True)
@@ -82,7 +82,7 @@ HeatmapDisplay.from_estimator(
 )
 
 # %%
-# The distribution of their scores:
+# The distribution of the scores of new images:
 ScoreDistributionDisplay.from_estimator(again, data.images[test], data.target[test])
 
 # %%

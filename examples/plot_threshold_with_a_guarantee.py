@@ -8,7 +8,7 @@ this?
 
 # %%
 # A quantile of a few held-out scores guarantees nothing. The number of images needed
-# for a guarantee is known exactly, whatever the network has learned:
+# for a guarantee can be computed exactly, whatever the network has learned:
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -23,8 +23,9 @@ print("good images to hold out:", n_calibration_required(RATE))
 print("... with a confidence of 0.95:", n_calibration_required(RATE, confidence=0.95))
 
 # %%
-# The guarantee is exact for images held out of training, here a tenth of them. If they
-# are too few, ``fit`` raises an error before training, which states how many it needs.
+# The guarantee is exact for images held out of training, here a tenth of them. If there
+# are too few, ``fit`` raises an error before training, which states how many are
+# needed.
 data = make_defects(600, texture="wood", image_size=48, random_state=0)
 good, bad = np.flatnonzero(data.target == 0), np.flatnonzero(data.target)
 model = FCDDClassifier(
@@ -40,7 +41,7 @@ except ValueError as error:
     print(error)
 
 # %%
-# So hold out more: a third of 180 images.
+# Therefore, hold out more images: a third of 180.
 model.set_params(validation_fraction=1 / 3).fit(data.images[good[:180]])
 test = good[180:]
 alarms = model.predict(data.images[test]).mean()
@@ -52,8 +53,8 @@ ScoreDistributionDisplay.from_estimator(model, data.images[rows], data.target[ro
 # %%
 # The guarantee holds on average over held-out images. To check this, split the images
 # into calibration and test images a thousand times, with the same network: the mean
-# rate of false alarms stays below the guaranteed one, and with ``confidence``, so do
-# the rates of nearly all thresholds.
+# rate of false alarms stays below the guaranteed one, and with ``confidence``, the
+# rates of nearly all individual thresholds do too.
 scores = np.sort(model.anomaly_score(data.images[good[120:]]))
 rng = np.random.default_rng(0)
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
@@ -74,8 +75,9 @@ ax.set(xlabel="rate of false alarms", ylabel="cases of 1000")
 ax.legend(frameon=False)
 
 # %%
-# A different question: of the images selected from a batch as anomalies, how many are
-# good? ``select_anomalies`` limits this proportion, the false discovery rate.
+# A different question is how many of the images that are selected from a batch as
+# anomalies are good. ``select_anomalies`` limits this proportion, the false discovery
+# rate.
 batch = np.r_[test[:150], bad[:50]]
 picked = model.select_anomalies(data.images[batch], rate=0.2)
 wrong = (data.target[batch][picked] == 0).mean()

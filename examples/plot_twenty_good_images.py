@@ -2,13 +2,13 @@
 Twenty good images
 ==================
 
-A camera was set up today, and twenty good parts have passed it. Is that enough for a
-detector, and for a trustworthy threshold?
+A camera was set up today and has photographed twenty good parts. Is that enough for a
+detector, and for a reliable threshold?
 """
 
 # %%
-# ``fit`` uses the twenty images as they are. With fewer than 100 good images, all of
-# them are used for training, and none is held out:
+# Fit with the default settings. With fewer than 100 good images, all of them are used
+# for training, and none is held out:
 import warnings
 
 import matplotlib.pyplot as plt
@@ -26,10 +26,10 @@ model = FCDDClassifier(random_state=0).fit(data.images[first])
 print(model.calibration_)
 
 # %%
-# The scores of training images are too low to predict those of new good images. So
-# three further networks are trained, each without a third of the images, and score that
-# third. These out-of-fold scores set the threshold. Here, later good images are
-# available for comparison:
+# Training images have lower scores than new good images. Therefore, three additional
+# networks are trained, each without one third of the images, and score that third. The
+# threshold is set on these out-of-fold scores. Here, later good images are available
+# for comparison:
 of_itself, of_new = (
     model.anomaly_score(data.images[first]),
     model.anomaly_score(data.images[later]),
@@ -48,7 +48,7 @@ ax.axvline(model.threshold_, color="0.2", linestyle=":", label="threshold")
 ax.set(xlabel="anomaly score", ylim=(-0.6, 2.6), yticks=[])
 
 # %%
-# The requested rate of false alarms was 5 %. The result on the other images:
+# The requested rate of false alarms was 5 %. The rate on the later images is:
 print(f"false alarms: {model.predict(data.images[later]).mean():.1%}")
 print(f"defects detected: {model.predict(data.images[bad]).mean():.0%}")
 HeatmapDisplay.from_estimator(model, data.images[bad[:4]], data.target[bad[:4]])
@@ -57,9 +57,10 @@ HeatmapDisplay.from_estimator(model, data.images[bad[:4]], data.target[bad[:4]])
 # Fewer images
 # ------------
 #
-# On average, one new image in twenty scores higher than nineteen earlier ones. None of
-# eight scores is exceeded that rarely, so the threshold is then extrapolated beyond the
-# scores. ``fit`` warns of this, and states the range of rates that eight images allow.
+# A new good image scores higher than nineteen earlier ones with a probability of one in
+# twenty. With only eight scores, even the highest one is exceeded more often than that,
+# so the threshold is extrapolated beyond the scores. ``fit`` warns about this, and
+# states the range of rates that are compatible with eight images.
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", FewImagesWarning)
     few = FCDDClassifier(random_state=0).fit(data.images[first[:8]])
@@ -70,9 +71,10 @@ print(f"false alarms: {few.predict(data.images[later]).mean():.1%}")
 # Images that belong together
 # ---------------------------
 #
-# Twenty photographs of four parts are not twenty images: what counts is the number of
-# parts. ``groups`` keeps photographs of one part on one side of every split, and counts
-# each part as one. Here, each of five parts was photographed four times.
+# Twenty photographs of four parts are not as informative as twenty parts: the number of
+# parts is what matters. With ``groups``, photographs of one part are kept on one side
+# of every split, and each part counts as one image. Here, each of five parts was
+# photographed four times.
 rng = np.random.default_rng(0)
 part = np.repeat(np.arange(5), 4)
 photographs = data.images[first[:5]][part].astype(float)
@@ -89,4 +91,4 @@ for groups in (None, part):
 
 # %%
 # When more good images are available, ``model.calibrate(X)`` sets the threshold on them
-# without training again; ``fit`` on all of them also gives a better detector.
+# without another training; ``fit`` on all images also improves the detector.

@@ -2,13 +2,14 @@
 Two kinds of evidence
 =====================
 
-The default detector knows two things: what synthetic anomalies look like, and which
-features it has seen on good images. Its heatmap is the sum of both, and can be split.
+The default detector has learned what synthetic anomalies look like, and has stored the
+features of good images. Its heatmap is the sum of two maps, one for each kind of
+evidence, and can be split into them.
 """
 
 # %%
-# Boards with cracks, spots and scratches, and boards of another kind of flaw: a place
-# that is worn smooth. It has no edge and no strange colour, and no synthetic
+# Some boards have cracks, spots or scratches, and others have another kind of flaw: an
+# area that is worn smooth. It has no edges and no unusual colour, and no synthetic
 # anomaly looks like it.
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +27,7 @@ flawed = data.images[data.target == 1][:25]
 
 
 def wear(images, seed=0):
-    """Smooth a round place of each image, fading out towards its rim."""
+    """Smooth a round area of each image, with soft edges."""
     rng = np.random.default_rng(seed)
     n, h, w = images.shape
     y, x = np.mgrid[:h, :w]
@@ -41,15 +42,16 @@ worn = wear(rest)
 model = FCDDClassifier(max_epochs=6, random_state=0).fit(train)
 
 # %%
-# ``explain_parts`` gives both maps, the score, and how much of the score comes from the
-# memory of normal features, all from one pass through the network. Each part is a score
-# in its own right: how well does it tell each kind of flaw from good boards?
+# ``explain_parts`` computes both maps, the score, and the share of the score that comes
+# from the memory of normal features, in one pass through the network. The mean of each
+# map can be used as a score of its own: how well does it distinguish each kind of flaw
+# from good boards?
 groups = {"good": held, "cracks, spots, ...": flawed, "worn": worn}
 parts = {name: model.explain_parts(images) for name, images in groups.items()}
 
 
 def auroc(name, part):
-    """Area under the ROC curve, good boards against those of a group."""
+    """Compute the AUROC of a map, for a group of boards against good ones."""
     scores = [parts[key][part].mean(axis=(1, 2)) for key in ("good", name)]
     truth = np.repeat([0, 1], [len(score) for score in scores])
     return roc_auc_score(truth, np.concatenate(scores))
@@ -61,8 +63,9 @@ for name in list(groups)[1:]:
     print(f"{name:20s} {defect:19.2f} {novelty:19.2f} {whole:6.2f}")
 
 # %%
-# Two good boards, and the three highest scores of each other group. The percentages are
-# shares of the score. Good boards have a score too, but their heatmaps stay calm.
+# The figure shows two good boards, and the three boards with the highest scores of each
+# other group. The percentages are shares of the score. Good boards have a score too,
+# but their heatmaps stay almost uncoloured.
 highest = {name: np.argsort(-found.score)[:3] for name, found in parts.items()}
 flaws = [groups[name][highest[name]] for name in list(groups)[1:]]
 HeatmapDisplay.from_estimator(
@@ -75,9 +78,9 @@ HeatmapDisplay.from_estimator(
 )
 
 # %%
-# All boards by their two parts. An image is classified as anomalous if the sum is above
-# the threshold, to the upper right of the line: strong evidence of one kind is enough,
-# and so is some of both.
+# The two parts of the scores of all boards. An image is classified as anomalous if
+# their sum is above the threshold, to the upper right of the line: strong evidence of
+# one kind is enough, and so is moderate evidence of both.
 figure, ax = plt.subplots(figsize=(5.6, 4.4), layout="constrained")
 for (name, found), marker in zip(parts.items(), "o^s", strict=True):
     novelty = found.score * found.novelty_share
@@ -90,16 +93,17 @@ ax.set(xlim=limits[0], ylim=limits[1])
 ax.legend(frameon=False)
 
 # %%
-# When does each matter?
+# When does each part matter?
 #
-# - *Looks like a defect* is what FCDD learns, from synthetic anomalies or from real
-#   ones. It knows small and thin flaws with edges, and gets better with each real
-#   defect that ``fit`` is given.
-# - *Never seen before* needs no defects at all. It notices what no synthetic anomaly
-#   resembles, but also whatever is new and harmless: another light, another supplier.
+# - *Looks like a defect* is what FCDD learns from synthetic or real anomalies. It
+#   responds to small and thin flaws with edges, and improves with real defects that are
+#   passed to ``fit``.
+# - *Never seen before* needs no defects at all. It responds to flaws that no synthetic
+#   anomaly resembles, but also to anything that is new but harmless: different
+#   lighting, another supplier.
 #
-# A large share of novelty in false alarms means that good images were missing in
-# ``fit``. A large share of the other part means that something harmless resembles the
-# synthetic anomalies: choose other ones with ``synthetic=``.
+# If false alarms have a large share of novelty, the images passed to ``fit`` did not
+# cover all good images. If the other part has a large share, something harmless
+# resembles the synthetic anomalies: choose other kinds with ``synthetic=``.
 #
-# ``memory_bank=MemoryBank(weight=...)`` sets how much the second part counts.
+# ``memory_bank=MemoryBank(weight=...)`` sets the weight of the second part.

@@ -2,9 +2,9 @@
 Serving over HTTP
 =================
 
-A fitted model is exported to one ONNX file, and a small server returns its scores:
-images are sent as PNG, scores returned as JSON. The server needs neither torch nor
-scikit-learn.
+A fitted model is exported to an ONNX file, and a small server returns its scores:
+clients send images as PNG files and receive scores as JSON. The server needs neither
+torch nor scikit-learn.
 
 Needs ``pip install 'skfcdd[onnx]' starlette uvicorn``.
 """
@@ -12,8 +12,9 @@ Needs ``pip install 'skfcdd[onnx]' starlette uvicorn``.
 # sphinx_gallery_thumbnail_path = "images/serve_over_http.png"
 
 # %%
-# The server. Reading a picture and running the model both leave Python, so that threads
-# share the work; each call itself uses one.
+# The server decodes images and runs the model in threads. Both operations release the
+# global interpreter lock, so several threads run in parallel; the model uses one thread
+# per call.
 import contextlib
 import http.client
 import io
@@ -38,7 +39,7 @@ from skfcdd.onnx import OnnxFCDD
 
 
 def make_app(model):
-    """An application that scores the picture in the body of a request."""
+    """Return an application that scores the image in the body of a request."""
 
     def judge(content):
         image = np.asarray(Image.open(io.BytesIO(content)))
@@ -49,7 +50,7 @@ def make_app(model):
         content = await request.body()
         try:
             return JSONResponse(await run_in_threadpool(judge, content))
-        except (OSError, ValueError) as error:  # no picture, or of another size
+        except (OSError, ValueError) as error:  # not an image, or of another size
             return JSONResponse({"error": str(error)}, status_code=422)
 
     return Starlette(routes=[Route("/score", score, methods=["POST"])])
@@ -57,8 +58,9 @@ def make_app(model):
 
 @contextlib.contextmanager
 def serving(app):
-    """Serve from a thread, on a free port of this machine; yields the port."""
-    # Named as TCP, or asyncio leaves small responses waiting for an acknowledgement.
+    """Serve from a thread, on a free local port, which is yielded."""
+    # Without the protocol, asyncio does not disable Nagle's algorithm, which delays
+    # small responses.
     tcp = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
     with socket.socket(*tcp) as listener:
         listener.bind(("127.0.0.1", 0))
@@ -75,16 +77,16 @@ def serving(app):
 
 
 # %%
-# The clients. Each keeps one connection and sends its pictures one after the other.
+# Each client keeps one connection open and sends its images one after the other.
 def as_png(image):
-    """The bytes of a PNG file."""
+    """Return the bytes of an image as a PNG file."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "png")
     return content.getvalue()
 
 
 def ask(port, pictures):
-    """Return the responses, and the seconds that each took."""
+    """Return the responses, and the time that each took, in seconds."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     answers, seconds = [], []
     for picture in pictures:
@@ -98,7 +100,7 @@ def ask(port, pictures):
 
 
 def ask_from_threads(port, pictures, n_threads):
-    """As `ask`, with the pictures distributed among several clients."""
+    """Do the same as `ask`, with the images distributed among several clients."""
     with ThreadPoolExecutor(n_threads) as pool:
         parts = [pictures[k::n_threads] for k in range(n_threads)]
         results = list(pool.map(ask, [port] * n_threads, parts))
@@ -109,9 +111,10 @@ def ask_from_threads(port, pictures, n_threads):
 
 
 # %%
-# Fit, export, serve. The export has been compared with the model before it is written.
+# Fit, export and serve a model. ``to_onnx`` compares the predictions of the exported
+# file with those of the model.
 def main():
-    """Serve a model for some seconds, and compare its results with the library's."""
+    """Serve a model for some seconds, and compare its scores with those of skfcdd."""
     data = make_defects(120, image_size=96, random_state=0)
     normal = data.images[data.target == 0]
     model = FCDDClassifier(max_epochs=3, precision="float32", random_state=0).fit(
@@ -137,7 +140,7 @@ def main():
         print(f"with {clients} client(s): median {half:.1f} ms, p99 {p99:.1f} ms")
     print(f"statuses: {sorted({status for status, _ in answers})}")
     print(f"largest relative difference: {np.max(np.abs(scores / library - 1)):.1e}")
-    print(f"something else is refused with {refused}: {message['error'][:30]}...")
+    print(f"not an image: status {refused}, {message['error'][:30]}...")
 
 
 if __name__ == "__main__":

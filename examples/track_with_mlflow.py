@@ -2,10 +2,11 @@
 Runs in MLflow
 ==============
 
-skorch's own callback logs the losses of each epoch to an MLflow run; parameters,
-metrics and the saved model are logged to the same run.
+A skorch callback logs the losses of each epoch to an MLflow run; parameters, metrics
+and the saved model are logged to the same run.
 
-Needs ``pip install mlflow-skinny`` or ``mlflow``. Not run when this page is built.
+Needs ``pip install mlflow-skinny`` or ``mlflow``. This example is not run when the
+documentation is built.
 """
 
 # sphinx_gallery_thumbnail_path = "images/track_with_mlflow.png"
@@ -13,8 +14,8 @@ Needs ``pip install mlflow-skinny`` or ``mlflow``. Not run when this page is bui
 # needs: mlflow
 
 # %%
-# Runs are stored in a local folder, which MLflow requires to be enabled explicitly;
-# with a server or a database, set its URL instead.
+# Runs are stored in a local folder, which must be enabled explicitly in MLflow; if you
+# use a server or a database, set its URL instead.
 import os
 import tempfile
 from pathlib import Path
@@ -34,8 +35,8 @@ os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
 mlflow.set_tracking_uri((folder / "runs").as_uri())
 
 # %%
-# ``create_artifact=False``, because skorch would write pickles: the model is stored in
-# a file that runs no code.
+# ``create_artifact=False`` prevents skorch from writing pickles: the model is saved to
+# a file that contains no code.
 with mlflow.start_run(run_name="wood") as run:
     model = FCDDClassifier(
         max_epochs=5,
@@ -46,12 +47,12 @@ with mlflow.start_run(run_name="wood") as run:
     model.fit(good[:80])
     auroc = roc_auc_score(data.target, model.anomaly_score(data.images))
     mlflow.log_metrics({"auroc": auroc, "threshold": model.threshold_})
-    model.set_params(callbacks=None)  # a file holds no code
+    model.set_params(callbacks=None)  # code cannot be saved
     save(model, folder / "wood.skfcdd", metrics={"auroc": auroc})
     mlflow.log_artifact(str(folder / "wood.skfcdd"))
 
 # %%
-# The logged data:
+# Read the logged data:
 client = mlflow.MlflowClient()
 logged = client.get_run(run.info.run_id).data
 print(logged.params, {name: round(value, 3) for name, value in logged.metrics.items()})

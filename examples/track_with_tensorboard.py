@@ -2,9 +2,11 @@
 Training curves in TensorBoard
 ==============================
 
-skorch's own callback writes the losses of each epoch where TensorBoard finds them.
+A skorch callback writes the losses of each epoch to event files, which TensorBoard
+displays.
 
-Needs ``pip install tensorboard``. Not run when this page is built.
+Needs ``pip install tensorboard``. This example is not run when the documentation is
+built.
 """
 
 # sphinx_gallery_thumbnail_path = "images/track_with_tensorboard.png"
@@ -12,8 +14,8 @@ Needs ``pip install tensorboard``. Not run when this page is built.
 # needs: tensorboard
 
 # %%
-# ``callbacks`` takes any callbacks of skorch. Losses are "train_loss" and, with
-# ``early_stopping=True``, "valid_loss".
+# ``callbacks`` accepts any skorch callbacks. The logged losses are "train_loss" and,
+# with ``early_stopping=True``, "valid_loss".
 import tempfile
 from pathlib import Path
 
@@ -41,7 +43,8 @@ with SummaryWriter(folder) as writer:
     writer.add_images("heatmaps", ((heatmaps - low) / (high - low)).clip(0, 1))
 
 # %%
-# View them with ``tensorboard --logdir FOLDER``. The files can also be read:
+# View the curves with ``tensorboard --logdir FOLDER``. The event files can also be read
+# from Python:
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 events = EventAccumulator(str(folder)).Reload()

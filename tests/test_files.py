@@ -261,7 +261,7 @@ def test_plain_folders(tmp_path):
         "bent": 1,
         "cut": 0,
     }
-    with pytest.raises(ValueError, match=r"known to hold good images.*normal="):
+    with pytest.raises(ValueError, match=r"known to contain good images.*normal="):
         load_images(tmp_path / "kinds", normal="nothing")
     alone = load_images(tmp_path / "kinds" / "bent")
     assert alone.target.tolist() == [0] and alone.masks is None

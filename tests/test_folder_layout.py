@@ -132,7 +132,7 @@ def test_normal_names_the_folder_of_good_images(tmp_path):
     root = put(tmp_path, "train/OK_teile/0.png", "test/ok_teile/1.png", "test/x/2.png")
     data = load_images(root, normal="Ok_Teile")
     assert data.target.tolist() == [0, 0, 1]
-    with pytest.raises(ValueError, match=r"\['OK_teile'\] .* is known to hold good"):
+    with pytest.raises(ValueError, match=r"\['OK_teile'\] .* is known to contain good"):
         load_images(root)
     with pytest.raises(ValueError, match=r"normal='OK_tiele'"):
         load_images(root, normal="OK_tiele")
@@ -158,7 +158,7 @@ def test_a_test_without_good_images(tmp_path):
         assert load_images(root).target.tolist() == [0, 1, 1]
     with pytest.warns(UnclearDataWarning, match="^No good image was found in"):
         assert load_images(root / "test").target.tolist() == [1, 1]
-    with pytest.raises(ValueError, match="is known to hold good images"):
+    with pytest.raises(ValueError, match="is known to contain good images"):
         load_images(put(tmp_path / "kinds", "a/0.png", "b/0.png"))
     with pytest.warns(UnclearDataWarning, match="^No good image was found in"):
         load_images(put(tmp_path / "bad", "test/bad/0.png"))
@@ -190,7 +190,7 @@ def test_names_that_contradict(name, tmp_path):
 
 def test_two_folders_for_a_part(tmp_path):
     root = put(tmp_path, "train/good/0.png", "training/good/0.png")
-    with pytest.raises(ValueError, match="holds both 'train' and 'training'"):
+    with pytest.raises(ValueError, match="contains both 'train' and 'training'"):
         load_images(root)
 
 
@@ -308,7 +308,7 @@ def test_links_back_are_not_followed(place, linked):
     """Every image was read twice, the second time as an anomaly."""
     (linked / place).symlink_to(linked, target_is_directory=True)
     with pytest.warns(
-        UnclearDataWarning, match="^1 link to files that are read anyway not"
+        UnclearDataWarning, match="^1 link to files that are also read directly not"
     ):
         data = load_images(linked)
     assert targets(data, linked) == {"good/a.png": 0, "cut/b.png": 1}
@@ -318,7 +318,7 @@ def test_links_to_a_folder_or_file_within(linked):
     (linked / "copy").symlink_to(linked / "good", target_is_directory=True)
     (linked / "cut" / "a.png").symlink_to(linked / "good" / "a.png")
     with pytest.warns(
-        UnclearDataWarning, match="^2 links to files that are read anyway"
+        UnclearDataWarning, match="^2 links to files that are also read directly"
     ):
         data = load_images(linked)
     assert targets(data, linked) == {"good/a.png": 0, "cut/b.png": 1}
@@ -333,8 +333,12 @@ def test_links_out_are_followed_and_named(linked, tmp_path):
     with pytest.warns(UnclearDataWarning) as caught:
         data = load_images(linked)
     texts = [str(w.message) for w in caught]
-    assert texts[0].startswith("2 links out of the folder followed, the first")
-    assert texts[1].startswith("1 link to files that are read anyway not followed")
+    assert texts[0].startswith(
+        "2 links that lead out of the folder followed, the first"
+    )
+    assert texts[1].startswith(
+        "1 link to files that are also read directly not followed"
+    )
     assert targets(data, linked) == {
         "good/a.png": 0,
         "good/c.png": 0,

@@ -119,7 +119,7 @@ def test_masks_without_an_image_are_counted(parts):
 
 def test_masks_that_match_nothing(parts, tmp_path_factory):
     other = put_masks(tmp_path_factory.mktemp("other"), "a.png", "b.png")
-    with pytest.raises(ValueError, match=r"masks=.* holds 2 images, but none"):
+    with pytest.raises(ValueError, match=r"masks=.* contains 2 images, but none"):
         load_images(parts, masks=other)
     put_masks(parts, "ground_truth/scratch/9.png")
     with pytest.warns(UnclearDataWarning) as caught:
@@ -144,7 +144,9 @@ def test_one_mask_for_images_of_one_name(parts):
         data = load_images(parts)
     assert masked(data, parts) == {"test/scratch/001.png"}
     texts = [str(w.message) for w in caught]
-    assert any("1 mask could belong to several images" in text for text in texts)
+    assert any(
+        "1 mask not used, because several images match" in text for text in texts
+    )
     assert any("2 images of defects without a mask" in text for text in texts)
 
 
@@ -233,7 +235,9 @@ def test_empty_masks_of_defects_are_unknown(parts):
     put(parts, "ground_truth/dent/000_mask.png", values=np.zeros(SIZE, np.uint8))
     with pytest.warns(UnclearDataWarning) as caught:
         data = load_images(parts)
-    assert any("1 mask of defects without" in str(w.message) for w in caught)
+    assert any(
+        "1 empty mask of defects treated as unknown" in str(w.message) for w in caught
+    )
     assert len(masked(data, parts)) == 2
 
 
@@ -360,7 +364,7 @@ def test_doubtful_masks_are_named(parts):
     full = np.full(SIZE, 255, np.uint8)
     full[0, 0] = 0
     put(parts, *(f"masks/{d}.png" for d in DEFECTS), values=full)
-    with pytest.warns(UnclearDataWarning, match="they may be inverted"):
+    with pytest.warns(UnclearDataWarning, match="so they may be inverted"):
         load_images(parts)
     put(
         parts,
@@ -375,7 +379,7 @@ def test_masks_with_values_that_are_no_numbers(tmp_path):
     values = spot(1, np.float32)
     values[0, 0] = np.nan
     put(tmp_path, "m.tif", values=values)
-    with pytest.raises(ImageFileError, match=r"m\.tif.*holds NaN"):
+    with pytest.raises(ImageFileError, match=r"m\.tif.*contains NaN"):
         read_mask(tmp_path / "m.tif")
 
 

@@ -132,11 +132,11 @@ VALUES = {
         (spot(1, np.int32), "tif", MARKED),
         (spot(1, np.float32), "tif", MARKED),
     ],
-    "numbers of classes": [(of_classes(), "png", MARKED)],
+    "class numbers": [(of_classes(), "png", MARKED)],
     "a palette, ": [(of_palette(9, 0, 0), "png", MARKED)],
     "a palette in which": [(of_palette(0, 0, 0), "png", MARKED)],
     "colours": [(np.dstack([spot(200), spot(9), 0 * spot()]), "png", MARKED)],
-    "one colour on transparent": [(on_transparent(), "png", MARKED)],
+    "one colour on a transparent": [(on_transparent(), "png", MARKED)],
     "0 and 255 in a JPEG": [(LARGE, "jpg", LARGE > 0)],
     "0 and 255, resized": [(smooth(), "png", SMOOTH)],
     "0, 60 and 255": [(THREE, "png", THREE > 0)],
@@ -152,7 +152,7 @@ def test_values_of_masks(row, tmp_path):
         put(tmp_path, f"mask.{suffix}", values=values)
         path = tmp_path / f"mask.{suffix}"
         if marked is None:
-            with pytest.raises(ImageFileError, match="holds NaN"):
+            with pytest.raises(ImageFileError, match="contains NaN"):
                 read_mask(path)
             continue
         found, doubt = read_mask(path)

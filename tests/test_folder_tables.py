@@ -149,7 +149,7 @@ def test_lines_are_numbered(folder):
         load_images(long)
     with pytest.raises(ValueError, match=r"^Line 2 of .* has no path"):
         load_images(table(folder, "path,label", " ,good"))
-    with pytest.raises(ValueError, match=r"^Line 2 .* names 'img', which is a folder"):
+    with pytest.raises(ValueError, match=r"^Line 2 .* lists 'img', which is a folder"):
         load_images(table(folder, "path,label", "img,good"))
     gone = table(folder, "path,label", "img/0.png,good", "img/9.png,cut")
     with pytest.raises(
@@ -199,7 +199,9 @@ def test_columns_that_are_not_known(folder):
 
 def test_an_image_twice(folder):
     lines = ["path,label", "img/0.png,good", "img/1.png,cut", "./img/1.png,cut"]
-    with pytest.warns(UnclearDataWarning, match="^1 line of .* repeat earlier images"):
+    with pytest.warns(
+        UnclearDataWarning, match="^1 line of .* ignored, because earlier"
+    ):
         data = load_images(table(folder, *lines))
     assert data.target.tolist() == [0, 1]
     with pytest.raises(
@@ -214,7 +216,7 @@ def test_masks_of_tables(folder):
     data = load_images(table(folder, *lines, "img/2.png,cut,NaN"))
     assert data.masks[1].sum() == 6 and data.masks[2] is None
     assert data.summary == "1 good, 2 defects in 1 kind, 1 with masks, 1 without"
-    with pytest.raises(ImageFileError, match=r"^Line 3 of .* names 'm/7\.png'"):
+    with pytest.raises(ImageFileError, match=r"^Line 3 of .* lists 'm/7\.png'"):
         load_images(table(folder, *lines[:2], "img/1.png,cut,m/7.png"))
     with pytest.raises(ValueError, match=r"0\.png' counts as good, but its mask"):
         load_images(table(folder, lines[0], "img/0.png,good,m/1.png"))

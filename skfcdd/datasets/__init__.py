@@ -1,4 +1,4 @@
-"""Data sets: generated surfaces with defects, images from files, public collections."""
+"""Data sets: generated images of defects, images from files, public data sets."""
 
 from __future__ import annotations
 

@@ -37,11 +37,11 @@ __all__ = ["RemoteFile", "download", "fetch_file", "read_files", "unpack"]
 
 _TIMEOUT = 60.0
 _CHUNK = 1 << 20
-# Seconds without writing after which a partial file belongs to a dead process.
+# After this many seconds without writing, a partial file is considered abandoned.
 _ABANDONED = 3600.0
-# On a full disk, a partial download is worthless.
+# Errors on a full disk, after which a partial download is deleted.
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-# Photographs hardly compress. An archive that expands beyond this is malicious.
+# Photographs hardly compress: an archive that expands by more is probably malicious.
 _MAX_GROWTH = 50
 _MIN_LIMIT = 1 << 28
 
@@ -87,7 +87,7 @@ def fetch_file(remote: RemoteFile, folder: Path, *, download_if_missing: bool) -
 def _check(path: Path, remote: RemoteFile) -> None:
     """Raise if the file is not the expected one."""
     if remote.digest is None:
-        # The login page of a proxy is a file, too.
+        # The response may have been the login page of a proxy.
         if remote.name.endswith(".zip") and not zipfile.is_zipfile(path):
             raise DownloadError("it is not a zip archive, or is truncated")
         return
@@ -131,7 +131,7 @@ def download(
 
 
 def _download(url: str, path: Path, check: Check, resume: bool) -> None:
-    # Each process writes to its own file: two of them may download the same file.
+    # Several processes may download the same file, so each writes to its own.
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     if resume:
         _claim(path, part)
@@ -160,9 +160,9 @@ def _download(url: str, path: Path, check: Check, resume: bool) -> None:
 
 
 def _claim(path: Path, part: Path) -> None:
-    """Take over the partial file left by an earlier call, if any."""
+    """Rename the partial file that an earlier call has left, if any, to `part`."""
     for old in path.parent.glob(f"{glob.escape(path.name)}*.part"):
-        # If another process is faster, start again.
+        # If another process takes the file first, start from the beginning.
         with contextlib.suppress(OSError):
             is_left = old.name == f"{path.name}.part"
             if is_left or time.time() - old.stat().st_mtime > _ABANDONED:
@@ -172,7 +172,7 @@ def _claim(path: Path, part: Path) -> None:
 
 
 def _stream(url: str, part: Path) -> bool:
-    """Append a response to a partial file; return whether it was continued."""
+    """Download to a partial file; return whether an existing one was resumed."""
     start = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "skfcdd", "Accept-Encoding": "identity"}
     if start:
@@ -183,14 +183,14 @@ def _stream(url: str, part: Path) -> bool:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not start:
             raise
-        # Nothing follows the end of the part: it is complete, or belongs to another
+        # The part is not shorter than the file: it is complete, or belongs to another
         # file.
         error.close()
         return True
     with answer:
         span = answer.headers.get("Content-Range", "")
         if answer.status != 206:
-            # The server does not support ranges: it sends the whole file.
+            # The server does not support ranges and sends the whole file.
             start = 0
         elif not span.startswith(f"bytes {start}-"):
             part.unlink()
@@ -209,7 +209,7 @@ def _stream(url: str, part: Path) -> bool:
 
 
 def _copy(source: IO[bytes], target: IO[bytes], start: int, n_bytes: int) -> int:
-    """Copy and return the number of bytes, with a progress bar in a terminal."""
+    """Copy a stream with a progress bar; return the number of bytes."""
     bar: Any = importlib.import_module("tqdm").tqdm(
         total=start + n_bytes if n_bytes else None,
         initial=start,
@@ -240,8 +240,8 @@ def _check_space(folder: Path, n_bytes: int) -> None:
 def unpack(archive: Path, folder: Path, keep: Choice) -> None:
     """Unpack the files of a tar or zip archive whose names are selected by `keep`.
 
-    Paths outside the folder, links, devices and absurdly large archives raise an error.
-    Files unpacked before the error remain, so use a temporary folder.
+    Paths outside the folder, links, devices and implausibly large archives raise an
+    error. Files that were unpacked before the error remain, so use a temporary folder.
     """
     with _telling(archive):
         for name, size, source in _entries(archive, keep):
@@ -253,17 +253,17 @@ def unpack(archive: Path, folder: Path, keep: Choice) -> None:
 
 
 def read_files(archive: Path, keep: Choice) -> dict[str, bytes]:
-    """Read the files of an archive whose names are selected by `keep`, by name."""
+    """Return the contents of the files that are selected by `keep`, by name."""
     with _telling(archive):
         return {name: source.read() for name, _, source in _entries(archive, keep)}
 
 
 @contextlib.contextmanager
 def _telling(archive: Path) -> Iterator[None]:
-    """Add the path of the archive, and advice, to an error."""
+    """Convert errors to DownloadError, with the path of the archive and advice."""
     try:
         yield
-    # A damaged archive raises many errors; zipfile uses RuntimeError for passwords.
+    # Damaged archives cause various errors; RuntimeError means a password is needed.
     except (
         DownloadError,
         EOFError,
@@ -286,12 +286,14 @@ def _entries(archive: Path, keep: Choice) -> Iterator[tuple[str, int, IO[bytes]]
     limit = max(_MAX_GROWTH * archive.stat().st_size, _MIN_LIMIT)
     packed = _from_zip if zipfile.is_zipfile(archive) else _from_tar
     for name, size, is_plain, source in packed(archive):
-        # Windows paths can have both slashes, and drives.
+        # Windows paths may have drives, and both kinds of slashes.
         path = PureWindowsPath(name)
         if path.drive or path.root or ".." in path.parts:
-            raise DownloadError(f"it holds {name!r}, which points outside the folder")
+            raise DownloadError(
+                f"it contains {name!r}, which points outside the folder"
+            )
         if not is_plain:
-            raise DownloadError(f"it holds {name!r}, which is a link or a device")
+            raise DownloadError(f"it contains {name!r}, which is a link or a device")
         limit -= size
         if limit < 0:
             raise DownloadError("its unpacked size would be implausibly large")
@@ -316,7 +318,7 @@ def _from_zip(archive: Path) -> Iterator[_Entry]:
 
 def _from_tar(archive: Path) -> Iterator[_Entry]:
     """Yield the entries of a tar archive, as for a zip archive."""
-    # A stream cannot seek, so a large archive is decompressed only once.
+    # Reading it as a stream ensures that a large archive is decompressed only once.
     with tarfile.open(archive, "r|*") as packed:
         for member in packed:
             is_plain = member.isfile() or member.isdir()
@@ -325,7 +327,7 @@ def _from_tar(archive: Path) -> Iterator[_Entry]:
 
 
 def _extract(packed: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    # Older versions of Python lack this second check.
+    # This second check is missing in older versions of Python.
     if hasattr(tarfile, "data_filter"):
         tarfile.data_filter(member, tempfile.gettempdir())
     source = packed.extractfile(member)

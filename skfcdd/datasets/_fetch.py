@@ -49,17 +49,19 @@ def fetch_fashion_mnist(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Any:
-    """Load Fashion-MNIST: greyscale images of 10 classes of clothing (classification).
+    """Load Fashion-MNIST: grey images of 10 classes of clothing.
 
     Parameters
     ----------
     split : {"train", "test"} or None, default=None
-        Load the 60,000 training images, the 10,000 test images, or all.
+        Images to load: the 60,000 training images, the 10,000 test images, or all
+        of them (None).
     data_home : path, default=None
         Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
         otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download the data (30 MB) if missing; otherwise raise an error.
+        Whether to download the data (30 MB) if missing. If False, missing data
+        raise an error.
     return_X_y : bool, default=False
         If True, return only (images, target).
 
@@ -83,8 +85,8 @@ def fetch_fashion_mnist(
 
     Notes
     -----
-    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
-    by name from there. Their hashes are still checked.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files of the same
+    names are downloaded from there. Their hashes are still checked.
 
     Examples
     --------
@@ -121,12 +123,14 @@ def fetch_cifar10(
     Parameters
     ----------
     split : {"train", "test"} or None, default=None
-        Load the 50,000 training images, the 10,000 test images, or all.
+        Images to load: the 50,000 training images, the 10,000 test images, or all
+        of them (None).
     data_home : path, default=None
         Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
         otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download the data (170 MB) if missing; otherwise raise an error.
+        Whether to download the data (170 MB) if missing. If False, missing data
+        raise an error.
     return_X_y : bool, default=False
         If True, return only (images, target).
 
@@ -150,8 +154,8 @@ def fetch_cifar10(
 
     Notes
     -----
-    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
-    by name from there. Their hashes are still checked.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files of the same
+    names are downloaded from there. Their hashes are still checked.
 
     Examples
     --------
@@ -183,12 +187,14 @@ def fetch_cifar100(
     Parameters
     ----------
     split : {"train", "test"} or None, default=None
-        Load the 50,000 training images, the 10,000 test images, or all.
+        Images to load: the 50,000 training images, the 10,000 test images, or all
+        of them (None).
     data_home : path, default=None
         Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
         otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download the data (169 MB) if missing; otherwise raise an error.
+        Whether to download the data (169 MB) if missing. If False, missing data
+        raise an error.
     return_X_y : bool, default=False
         If True, return only (images, target).
 
@@ -213,12 +219,12 @@ def fetch_cifar100(
 
     Notes
     -----
-    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
-    by name from there. Their hashes are still checked.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files of the same
+    names are downloaded from there. Their hashes are still checked.
 
     Examples
     --------
-    Used as outlier exposure for CIFAR-10, with which it shares no class:
+    For outlier exposure with CIFAR-10, which has no class in common:
 
     >>> from skfcdd.datasets import fetch_cifar100
     >>> others = fetch_cifar100(split="train").images  # doctest: +SKIP
@@ -240,7 +246,7 @@ def fetch_cifar100(
 def _fetch_cifar(
     key: str, split: str | None, data_home: Home, download_if_missing: bool
 ) -> dict[str, bytes]:
-    """Read the files of a CIFAR archive, by name without folder."""
+    """Return the contents of the files of a CIFAR archive, by name without folder."""
     check_choice("split", split, [*_SPLITS, None])
     [archive] = fetch_files(key, home_of(key, data_home), download_if_missing)
     other = {"train": "test", "test": "train"}.get(split or "")
@@ -263,14 +269,14 @@ def _part_of(name: str) -> str:
 def _cifar_parts(
     packed: dict[str, bytes], n_labels: int, split: str | None
 ) -> list[tuple[str, Bytes, Bytes]]:
-    """Yield split, images (n, 32, 32, 3) and labels (n, n_labels) of batch files."""
+    """Return split, images (n, 32, 32, 3) and labels of each batch file."""
     parts = []
     for part in _SPLITS if split is None else (split,):
         for name in sorted(packed):
             if not name.endswith(".bin") or _part_of(name) != part:
                 continue
             records = _as_array(name, packed[name], (-1, n_labels + 3072))
-            # Red, green and blue are stored one after the other.
+            # Each record stores all red values, then all green and all blue ones.
             planes = records[:, n_labels:].reshape(-1, 3, 32, 32)
             images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
             parts.append((part, images, records[:, :n_labels]))
@@ -299,7 +305,7 @@ def _as_array(name: str, body: bytes, shape: tuple[int, ...]) -> Bytes:
     n_rows = shape[0] if shape[0] >= 0 else len(body) // row
     if len(body) != n_rows * row:
         raise DownloadError(
-            f"The file {name} is damaged: it holds {len(body)} bytes, but expected "
+            f"The file {name} is damaged: it contains {len(body)} bytes, but expected "
             f"{n_rows} x {row}."
         )
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
@@ -317,7 +323,7 @@ def _bunch(
     return_X_y: bool,
     **others: Any,
 ) -> Any:
-    """Create the result of a loader."""
+    """Create the return value of a loader."""
     if not arrays:
         raise DownloadError(f"There are no images in the files of {key}.")
     images = np.concatenate([images for _, images, _ in arrays])

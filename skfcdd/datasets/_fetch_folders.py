@@ -61,7 +61,7 @@ _VISA = (
 )
 # Photographs whose numbers are closer than this show the same magnetic tile.
 _GAP = 160
-# Tiles without defects reserved for testing, by number. Drawn once, at random.
+# Numbers of the tiles without defects that are used for testing, drawn at random.
 _TEST_TILES = {17, 46, 52, 62, 67, 71, 89, 99, 101, 123, 124, 126, 127}
 _TEST_TILES |= {130, 131, 141, 147, 155, 173, 177, 181, 187, 200, 204, 208}
 
@@ -87,23 +87,24 @@ def fetch_mvtec_ad(
         "metal_nut", "pill", "screw", "tile", "toothbrush", "transistor", "wood" or
         "zipper".
     split : {"train", "test"} or None, default=None
-        Load the good training images, the test images, or all.
+        Images to load: the good training images, the test images, or all of them
+        (None).
     resize : int, tuple of int (h, w) or None, default=256
         Size in pixels; None keeps the original size.
     data_home : path, default=None
         Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
         otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download missing data; otherwise raise an error.
+        Whether to download missing data. If False, missing data raise an error.
     return_X_y : bool, default=False
         If True, return only (images, target).
 
     Returns
     -------
     sklearn.utils.Bunch
-        As returned by :func:`load_images` (images, which are read on access, target,
-        kind, split, masks, filenames), with folder, DESCR and license. If `return_X_y`
-        is True, a tuple (images, target) instead.
+        The attributes of :func:`load_images` (images, target, kind, split, masks,
+        filenames), and folder, DESCR and license. Images are read on access. If
+        `return_X_y` is True, a tuple (images, target) instead.
 
     Raises
     ------
@@ -115,9 +116,9 @@ def fetch_mvtec_ad(
 
     Notes
     -----
-    Not for commercial use: the licence is CC BY-NC-SA 4.0. If the environment variable
-    ``SKFCDD_MIRROR`` is set to a URL, files are downloaded by name from there. Their
-    hashes are still checked.
+    The licence, CC BY-NC-SA 4.0, does not permit commercial use. If the environment
+    variable ``SKFCDD_MIRROR`` is set to a URL, files of the same names are downloaded
+    from there. Their hashes are still checked.
 
     Examples
     --------
@@ -159,8 +160,8 @@ def fetch_visa(
         "candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1",
         "macaroni2", "pcb1", "pcb2", "pcb3", "pcb4" or "pipe_fryum".
     split : {"train", "test"} or None, default=None
-        Load the good training images, the test images, or all, as in the authors'
-        one-class split.
+        Images to load: the good training images, the test images, or all of them
+        (None). The split is the one-class split of the authors.
     resize : int, tuple of int (h, w) or None, default=256
         Size in pixels; None keeps the original size, which must be the same for all
         files.
@@ -168,15 +169,15 @@ def fetch_visa(
         Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
         otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download missing data; otherwise raise an error.
+        Whether to download missing data. If False, missing data raise an error.
     return_X_y : bool, default=False
         If True, return only (images, target).
 
     Returns
     -------
     sklearn.utils.Bunch
-        As returned by :func:`load_images` (images, target, kind, split, masks,
-        filenames; images are read on access), with folder, DESCR and license. The kind
+        The attributes of :func:`load_images` (images, target, kind, split, masks,
+        filenames), and folder, DESCR and license. Images are read on access. The kind
         is "good" or "bad". If `return_X_y` is True, a tuple (images, target) instead.
 
     Raises
@@ -189,8 +190,8 @@ def fetch_visa(
 
     Notes
     -----
-    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
-    by name from there. Their hashes are still checked.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files of the same
+    names are downloaded from there. Their hashes are still checked.
 
     Examples
     --------
@@ -220,29 +221,30 @@ def fetch_magnetic_tiles(
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Any:
-    """Load photographs of magnetic tiles, good and with five kinds of defect.
+    """Load photographs of magnetic tiles, good or with one of five kinds of defects.
 
     Parameters
     ----------
     split : {"train", "test"} or None, default=None
-        Load the 714 good training images, the test images (238 good, 392 defective), or
-        all. No tile appears in both sets.
+        Images to load: the 714 good training images, the test images (238 good, 392
+        defective), or all of them (None). No tile appears in both sets.
     resize : int, tuple of int (h, w) or None, default=128
         Size in pixels. The files have different sizes, so None raises an error.
     data_home : path, default=None
         Download folder. None uses the environment variable ``SKFCDD_DATA`` if set,
         otherwise ``~/skfcdd_data``.
     download_if_missing : bool, default=True
-        Whether to download the data (51 MB) if missing; otherwise raise an error.
+        Whether to download the data (51 MB) if missing. If False, missing data raise an
+        error.
     return_X_y : bool, default=False
         If True, return only (images, target).
 
     Returns
     -------
     sklearn.utils.Bunch
-        As returned by :func:`load_images` (images, which are read on access, target,
-        kind, split, masks, filenames), with folder, DESCR and license. The kind is
-        "good", "blowhole", "break", "crack", "fray" or "uneven". If `return_X_y` is
+        The attributes of :func:`load_images` (images, target, kind, split, masks,
+        filenames), and folder, DESCR and license. Images are read on access. The kind
+        is "good", "blowhole", "break", "crack", "fray" or "uneven". If `return_X_y` is
         True, a tuple (images, target) instead.
 
     Raises
@@ -253,8 +255,8 @@ def fetch_magnetic_tiles(
 
     Notes
     -----
-    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files are downloaded
-    by name from there.
+    If the environment variable ``SKFCDD_MIRROR`` is set to a URL, files of the same
+    names are downloaded from there.
 
     Examples
     --------
@@ -290,13 +292,13 @@ def _install(
         ready = arrange(Path(name))
         if not (ready / "train").is_dir():
             raise DownloadError(
-                f"The archive {archive} holds no images of {folder.name!r}. Delete it "
-                "to download it again, or replace it with a good copy."
+                f"The archive {archive} contains no images of {folder.name!r}. Delete "
+                "it to download it again, or replace it with a good copy."
             )
         try:
             os.replace(ready, folder)
         except OSError:
-            # Another process has done the same first.
+            # Another process may have unpacked the same data first.
             if not folder.is_dir():
                 raise
 
@@ -323,7 +325,7 @@ def _arrange_visa(unpacked: Path, category: str) -> Path:
 def _move(unpacked: Path, name: PurePosixPath, target: Path) -> None:
     """Move a file listed in a table."""
     source = unpacked / name
-    # A table could name any file of the computer.
+    # A manipulated table could list any file of the computer.
     if ".." in name.parts or name.is_absolute() or not source.is_file():
         raise DownloadError(f"The table lists {name}, which does not exist.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -367,7 +369,7 @@ def _parts(paths: list[Path], kinds: list[str]) -> list[str]:
 def _load(
     key: str, folder: Path, split: str | None, resize: Size, return_X_y: bool
 ) -> Any:
-    """Create the result of a loader from an existing folder."""
+    """Create the return value of a loader from an existing folder."""
     from skfcdd.datasets._folders import find_images, read_found
 
     found = find_images(folder).only(split)

@@ -29,7 +29,7 @@ class DataSet:
 
     @property
     def description(self) -> str:
-        """Describe the data set in a text."""
+        """Title and contents, followed by source, licence and reference."""
         return (
             f"{self.title}\n\n{self.contents}\n\nSource: {self.source}\n"
             f"Licence: {self.license}\nReference: {self.reference}\n"
@@ -37,7 +37,7 @@ class DataSet:
 
 
 _FASHION = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
-# Identifies the contents permanently; a branch could change.
+# A commit identifies the contents permanently, whereas a branch could change.
 _TILES_COMMIT = "cc4eb530b57b9cb7225bf76023873043ffd50655"
 
 DATA_SETS: dict[str, DataSet] = {
@@ -184,8 +184,8 @@ DATA_SETS: dict[str, DataSet] = {
         contents=(
             "Grey photographs of magnetic tiles in many sizes: 952 good ones, and 392 "
             "with a blowhole, break, crack, fray or uneven surface, with masks. Each "
-            "tile was photographed under up to six lights; all photographs of a tile "
-            "are in the same part. The split is ours."
+            "tile was photographed at up to six exposures; all photographs of a tile "
+            "are in the same part. The split is not the authors', but that of skfcdd."
         ),
     ),
 }

@@ -1,7 +1,8 @@
-"""Synthetic defects, drawn softly into a single image.
+"""Synthetic defects with soft edges, drawn into a single image.
 
-Each defect takes a scene with the clean image and a random state, and returns the image
-with the defect. Contrasts are at most a few times the noise of the surface.
+Each function takes a random state and a scene that contains the clean image, and
+returns the image with the defect. Contrasts are at most a few times the noise of the
+surface.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Scene:
     Parameters
     ----------
     image, bare : ndarray of shape (h, w)
+        Brightness of the surface, and of the background.
     parts : ndarray of shape (h, w), int
+        Number of the part that each pixel belongs to.
     """
 
     image: Floats
@@ -40,14 +43,14 @@ class Scene:
 
 
 def _place(rng: np.random.RandomState, scene: Scene, margin: float) -> Floats:
-    """Draw a point (y, x), with a margin to the border relative to the sides."""
+    """Draw a point (y, x) with a margin to the border, as a fraction of the side."""
     shape = np.array(scene.image.shape)
     place: Floats = rng.uniform(margin, 1 - margin, 2) * shape
     return place
 
 
 def _distance(scene: Scene, center: Floats, stretch: float, angle: float) -> Floats:
-    """Compute an elliptical distance from a point, for a stretch along an angle."""
+    """Compute the elliptical distance of each pixel from a point."""
     h, w = scene.image.shape
     y, x = np.arange(h)[:, None] - center[0], np.arange(w)[None, :] - center[1]
     along = y * np.sin(angle) + x * np.cos(angle)
@@ -56,7 +59,7 @@ def _distance(scene: Scene, center: Floats, stretch: float, angle: float) -> Flo
 
 
 def _irregular(rng: np.random.RandomState, scene: Scene, radius: float) -> Floats:
-    """Draw the soft coverage (h, w), 0 to 1, of an irregular patch."""
+    """Draw an irregular patch with soft edges: coverage (h, w) from 0 to 1."""
     center = _place(rng, scene, 0.15)
     distance = _distance(scene, center, rng.uniform(0.8, 1.4), rng.uniform(0, np.pi))
     noise = ndimage.gaussian_filter(
@@ -74,7 +77,7 @@ def _line(
     length: float,
     width: float,
 ) -> Floats:
-    """Draw the soft coverage (h, w), 0 to 1, of a straight or winding line."""
+    """Draw a straight or winding line with soft edges: coverage (h, w) from 0 to 1."""
     n_steps = 4 * int(length) + 8
     turns = ndimage.gaussian_filter1d(rng.standard_normal(n_steps), 6)
     angle = rng.uniform(0, 2 * np.pi) + winding * np.cumsum(turns)

@@ -1,4 +1,4 @@
-"""Images from folders and tables, with their labels, masks and parts."""
+"""Load images from folders and tables, with labels, masks and groups."""
 
 from __future__ import annotations
 
@@ -51,15 +51,16 @@ def load_images(
 
     - a folder in the layout of MVTec-AD: ``train/good``, ``test/good``,
       ``test/<kind>``, and masks ``ground_truth/<kind>/<name>_mask.png``;
-    - a folder with a subfolder for each kind, including one named "good",
-      "normal", "ok" or similar (in any case), or as `normal`;
-    - a folder of images, which are all normal; with a second one, `anomalous`, of
-      anomalous images;
+    - a folder with a subfolder for each kind of image, one of them named "good",
+      "normal", "ok" or similar (in upper or lower case), or as set by `normal`;
+    - a folder of images that are all normal, optionally with a second folder,
+      `anomalous`, of anomalous images;
     - a CSV file with the columns ``path`` and optionally ``label`` (0 or 1, words,
-      or kinds), ``mask``, ``split`` and ``group``; paths are relative to the file.
+      or kinds), ``mask``, ``split`` and ``group``; paths are relative to the folder
+      of the file.
 
-    All rules are in the user guide, under "Folders, masks and tables". Ambiguous data
-    raises an error or a warning, and is never reinterpreted silently.
+    The user guide describes all rules, under "Folders, masks and tables". Ambiguous
+    data cause an error or a warning, and are never reinterpreted silently.
 
     Parameters
     ----------
@@ -68,58 +69,63 @@ def load_images(
     split : {"train", "val", "test"} or None, default=None
         Part to load, if the data is split into parts. None loads all images.
     anomalous : path, default=None
-        Folder of images with defects, if `source` is a folder of good ones.
+        Folder of images with defects, if `source` is a folder of good images.
     masks : path, default=None
         Folder with the masks, which has the same subfolders and file names as the
         images, with or without ``_mask`` at the end. None looks for the folders
         ``ground_truth``, ``masks`` or ``gt`` in `source`, for ``ground_truth`` next to
         it, and for masks next to their images.
     normal : str, default=None
-        Name of the folder, or the label, of good images. No other names then count as
-        good. None recognises common names.
+        Name of the folder of good images, or their label. No other names then mean
+        "good". None recognises common names.
     groups : str, default=None
         Regular expression that extracts the group of an image, such as the part that it
-        shows, from its path below `source`: images with the same text in the
-        parentheses belong to one group. ``r"(part\d+)_"`` groups "good/part7_a.png" and
-        "good/part7_b.png". None uses the column ``group`` of a table.
+        shows, from its path below `source`: images belong to one group if the text in
+        the parentheses is the same. For example, ``r"(part\d+)_"`` groups
+        "good/part7_a.png" and "good/part7_b.png". None uses the column ``group`` of a
+        table.
     resize, keep_aspect, mode, page, n_jobs, dtype, rescale, n_channels
         As for :class:`ImageFiles`.
     on_error : {"raise", "skip"}, default="raise"
         How to handle files that cannot be read. "skip" decodes all files once and skips
         those that fail, together with their labels and masks, with a warning. "raise"
-        raises an error: immediately for an invalid header, and when the file is read
-        for invalid contents.
+        raises an error: immediately if the header of a file is invalid, otherwise when
+        the file is decoded.
 
     Returns
     -------
-    Bunch
-        images : ImageFiles, to pass to the estimators as X;
-        target : ndarray of shape (n,), 1 for an anomaly;
-        kind : ndarray of str (n,); split : ndarray of str (n,);
-        masks : ndarray of shape (n, h, w), uint8; a list of arrays (h, w) with None
-        for defects whose mask is not known, if there are some; None if there are none;
-        filenames : ndarray of str (n,);
-        groups : ndarray of str (n,), for ``fit``; None if nothing groups the images;
-        summary : str, a description of the data in one line.
+    sklearn.utils.Bunch
+        Dictionary-like object with the attributes
+
+        - images: ImageFiles, to be passed to estimators as X.
+        - target: (n,), int64; 0 normal, 1 anomaly.
+        - kind: (n,), name of the folder, or label.
+        - split: (n,), "train", "val" or "test", or the name of the source.
+        - masks: (n, h, w), uint8; 1 at anomalous pixels, otherwise 0. If only some
+          masks are known, a list of arrays (h, w), with None for defects without a
+          mask. None if no mask is known.
+        - filenames: (n,), paths of the files.
+        - groups: (n,), names of groups, for ``fit``; None if images are not grouped.
+        - summary: description of the data in one line.
 
     Raises
     ------
     FileNotFoundError
         If the folder or table does not exist, or contains no images.
     ValueError
-        If it is ambiguous which images are good, names or labels contradict each other,
-        or `masks` contains no mask of a defect.
+        If it is unclear which images are good, names or labels contradict each other,
+        or `masks` contains no mask of any defect.
     ImageFileError
         If a file cannot be read.
     ImageShapeError
-        If files have several sizes and there is no `resize`.
+        If files differ in size and `resize` is None.
 
     Warns
     -----
     SkippedFilesWarning
         If files were skipped with ``on_error="skip"``.
     UnclearDataWarning
-        If masks or images are unused, no image is good, links lead outside the folder,
+        If masks or images are not used, no image is good, links lead out of the folder,
         or the values of masks are ambiguous.
 
     Examples
@@ -174,9 +180,10 @@ def find_images(
     unlabelled: bool = False,
     whole: bool | None = None,
 ) -> Found:
-    """The files of a folder or table, with labels and masks; no file is opened.
+    """Find the files of a folder or table, with labels and masks, without opening them.
 
-    If `whole` is given, all images of a folder are good (False) or defects (True).
+    `whole` sets the label of all images of a folder: True for defects, False for good
+    images, None to use the names of folders.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Got on_error={on_error!r}, but expected 'raise' or 'skip'.")
@@ -186,15 +193,15 @@ def find_images(
     if place.is_file():
         if whole is not None:
             raise ValueError(
-                "One label for all images is only possible for folders, but "
-                f"{str(source)!r} is a table. Write labels into its column 'label'."
+                "A single label for all images is possible only for folders, but "
+                f"{str(source)!r} is a table. Add a column 'label' to the table."
             )
         for name, given in (("anomalous", anomalous), ("masks", masks)):
             if given is not None:
                 raise ValueError(
                     f"Got {name}={os.fspath(given)!r} together with the table "
                     f"{str(source)!r}, which states labels and masks in the columns "
-                    "'label' and 'mask'. Omit it."
+                    f"'label' and 'mask'. Omit {name}=."
                 )
         return read_table(
             place, normal=normal, on_error=on_error, unlabelled=unlabelled
@@ -226,8 +233,9 @@ def read_found(
 ) -> Bunch:
     """Return the result of :func:`load_images` for files that were found.
 
-    A callable `resize` chooses a size from those of the files. `keep_empty` is for
-    data sets whose authors have drawn all masks.
+    If `resize` is callable, it computes the size from the sizes of all files. With
+    `keep_empty`, empty masks of defects are kept, as in data sets in which all masks
+    are known.
     """
     if not found.entries:
         raise _no_images(source, split, found)
@@ -274,10 +282,10 @@ def _no_images(source: Any, split: str | None, found: Found) -> FileNotFoundErro
 
 
 def _read_masks(found: Found, reader: MaskReader) -> tuple[Any, list[bool], list[str]]:
-    """Read masks at the size of the images, for which images they exist, and warnings.
+    """Return masks at the size of the images, whether each is known, and warnings.
 
-    Masks are an array (n, h, w) if all are known, a list with None if some are, and
-    None otherwise.
+    Masks are an array (n, h, w) if all are known, a list with None if only some are,
+    and None if no mask of a defect is known.
     """
     entries = found.entries
     masks = reader.read(entries)
@@ -304,7 +312,7 @@ def _read_masks(found: Found, reader: MaskReader) -> tuple[Any, list[bool], list
 def sound(
     entries: list[Entry], on_error: str, n_jobs: int | None
 ) -> tuple[list[Entry], list[Header]]:
-    """Entries whose files can be read, and their headers."""
+    """Return the entries whose files can be read, and the headers of the files."""
     headers = read_headers([entry.path for entry in entries], n_jobs)
     if on_error == "raise":
         for entry, header in zip(entries, headers, strict=True):

@@ -1,4 +1,4 @@
-"""Contents of a folder or a table: files, their labels, and unused files."""
+"""Image files found in a folder or table, with their labels, and unused files."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ SUFFIXES = (
 
 @dataclass
 class Entry:
-    """A file, and what is known about it.
+    """An image file, with its label, split, masks and group.
 
     Parameters
     ----------
     path : Path
     kind : str
-        Name of its folder, or its label.
+        Name of the folder of the image, or its label.
     anomalous : bool
+        Whether the image shows a defect.
     split : str
-        "train", "test" or "val", or the name of the source.
+        "train", "test" or "val", or the name of the source if it has no such parts.
     masks : tuple of Path
-        Its mask, or the masks of its parts; empty where none is known.
+        Mask of the image, or several masks to be combined; empty if there is none.
     place : tuple of str
-        Folders from the source down to the file.
+        Names of the folders from the source down to the file.
     assumed : bool
-        Whether it counts as good only by default.
+        Whether the image is treated as good only because no name or label says so.
     where : str
-        The line of a table that names it.
+        Line of the table that lists the image; empty for folders.
     group : str
-        Name of the group of images that it belongs to; empty if to none.
+        Name of the image's group; empty if it belongs to no group.
     """
 
     path: Path
@@ -51,7 +52,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """A folder of masks, and the folder to whose images they belong, if not to all."""
+    """A folder of masks.
+
+    Parameters
+    ----------
+    path : Path
+    scope : Path or None
+        Folder of the images that the masks may belong to; None for all images.
+    files : tuple of Path
+        The masks.
+    """
 
     path: Path
     scope: Path | None
@@ -60,21 +70,21 @@ class MaskFolder:
 
 @dataclass
 class Found:
-    """Entries of a source, with notes for the user on how they were read.
+    """Images found in a folder or table, with warnings about their interpretation.
 
     Parameters
     ----------
     entries : list of Entry
     skipped : list of Path
-        Files that look like images and were not taken.
+        Files that look like images but are not used.
     warnings : list of str
-        Ambiguities.
+        Messages about ambiguous or unexpected contents.
     masked : bool
-        Whether there are masks at all, so that a defect without one stands out.
+        Whether there are any masks; defects without one then cause a warning.
     labelled : bool
         Whether it is known which images are good.
     left_out : dict of str to int
-        Images of other parts, by the name of the part.
+        Numbers of images in the parts that were not selected, by name of the part.
     """
 
     entries: list[Entry]
@@ -85,11 +95,11 @@ class Found:
     left_out: dict[str, int] = field(default_factory=dict)
 
     def parts(self) -> set[str]:
-        """Names of the parts."""
+        """Return the names of the parts."""
         return {entry.split for entry in self.entries}
 
     def only(self, split: str | None) -> Found:
-        """The entries of one part; all of them if that is None."""
+        """Return the entries of one part, or all of them if `split` is None."""
         if split is None:
             return self
         rest = [entry.split for entry in self.entries if entry.split != split]
@@ -103,12 +113,13 @@ class Found:
         )
 
     def summary(self, known: Sequence[bool] | None = None, n_failed: int = 0) -> str:
-        """A line such as "40 good, 12 defects in 3 kinds, 10 with masks, 2 without".
+        """Return a line such as "40 good, 12 defects in 3 kinds, 10 with masks".
 
         Parameters
         ----------
         known : sequence of bool, default=None
-            Entries whose mask is known. None means those with a file.
+            Whether the mask of each entry is known. None means that it is known if
+            there is a file.
         n_failed : int, default=0
             Number of files that could not be read.
         """
@@ -130,10 +141,10 @@ class Found:
 
 
 def plural(n: int, noun: str) -> str:
-    """Such as "1 file" and "3 files"."""
+    """Return a number with its noun, such as "1 file" or "3 files"."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def first_of(paths: Sequence[Path]) -> str:
-    """The first of some files, quoted."""
+    """Return the first of several paths, quoted."""
     return repr(str(paths[0]))

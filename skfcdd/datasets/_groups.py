@@ -1,4 +1,4 @@
-"""Which files show the same part, by their names or by a table."""
+"""Groups of images that belong together, from their paths or from a table."""
 
 from __future__ import annotations
 
@@ -16,20 +16,28 @@ __all__ = ["group_names", "grouped"]
 
 
 def grouped(found: Found, pattern: str, source: str | os.PathLike[str]) -> Found:
-    """The same entries with groups that a pattern finds in their paths.
+    """Assign images to groups by matching a pattern to their paths.
 
     Parameters
     ----------
     found : Found
     pattern : str
-        Regular expression with one pair of parentheses, or more.
+        Regular expression with at least one capturing group, which identifies the group
+        of an image.
     source : path
-        The folder, or the table in it, below which paths count.
+        Folder or table. Paths are matched relative to this folder, or to the folder of
+        the table.
+
+    Returns
+    -------
+    Found
+        A copy, whose entries have groups.
 
     Raises
     ------
     ValueError
-        If it is no such expression, or fits no path.
+        If the pattern is not a valid regular expression, has no capturing group, or
+        matches no path.
     """
     try:
         known = re.compile(pattern)
@@ -59,17 +67,20 @@ def _matched(pattern: re.Pattern[str], path: Path, root: Path) -> str:
 
 
 def _below(path: Path, root: Path) -> str:
-    """A path as seen from the folder, with slashes on every system."""
+    """Return a path relative to a folder, with forward slashes on all systems."""
     try:
         return path.relative_to(root).as_posix()
-    except ValueError:  # a table may name files elsewhere
+    except ValueError:  # a table may list files in other folders
         return path.as_posix()
 
 
 def group_names(entries: list[Entry]) -> npt.NDArray[np.str_] | None:
-    """The group of each file, its own for those without one; None if there are none."""
+    """Return the group of each image; None if no image has one.
+
+    Images without a group get a unique name.
+    """
     if not any(entry.group for entry in entries):
         return None
-    # No name has a line break in it, so that none is taken twice.
+    # Names contain no line breaks, so these cannot coincide with the name of a group.
     names = [e.group or f"\n{k}" for k, e in enumerate(entries)]
     return np.array(names)

@@ -1,4 +1,4 @@
-"""Meaning of the names of folders: parts, good images, and kinds of defect."""
+"""Interpret folder names as parts, good images and kinds of defects."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PARTS = {
     "validation": "val",
     "calibration": "val",
 }
-# These may hold masks, or be kinds of defect.
+# Folders of these names may contain masks, or images of a kind of defect.
 _LIKE_MASKS = {"label", "labels", "annotation", "annotations", "seg", "segmentation"}
 
 
 def part_of(name: str) -> str | None:
-    """The part that a folder, or a cell of a table, names: "train", "test", "val"."""
+    """Return the part that a name stands for: "train", "test", "val" or None."""
     return _PARTS.get(name.strip().casefold())
 
 
@@ -41,7 +41,7 @@ def read_folder(
     unlabelled: bool = False,
     whole: bool | None = None,
 ) -> Found:
-    """Images of a folder, with labels and masks.
+    """Find the images of a folder, with labels and masks.
 
     Parameters
     ----------
@@ -49,9 +49,10 @@ def read_folder(
     anomalous, masks, normal
         As for :func:`load_images`.
     unlabelled : bool, default=False
-        Whether nothing is to be known of the images.
+        Whether to ignore all labels and masks.
     whole : bool, default=None
-        Whether all images are defects, or none is, whatever the folders are called.
+        Label of all images: True for defects, False for good images. None uses the
+        names of folders.
     """
     apart = [] if anomalous is None else [anomalous]
     found = walk(source, apart=apart, masks=masks)
@@ -85,14 +86,14 @@ def read_folder(
 
 
 def says_what_is_good(source: Path, normal: str | None = None) -> bool:
-    """Whether the folders of a source show which images are good."""
+    """Whether the names of folders in a source show which images are good."""
     root = walk(source).root
     parts = any(part_of(folder.name) for folder in root.folders)
     return parts or _Layout(source, normal, []).knows_good(root)
 
 
 class _Layout:
-    """Goes through folders, and makes entries of their images."""
+    """Builder of entries from folders, by interpreting their names."""
 
     def __init__(self, source: Path, normal: str | None, warnings: list[str]) -> None:
         self.source, self.normal, self.warnings = source, normal, warnings
@@ -102,7 +103,7 @@ class _Layout:
         self.named = False
 
     def read(self, root: Folder) -> None:
-        """The parts of a source, or the source as one part."""
+        """Read the parts of a source, or the source as a single part."""
         if any(part_of(folder.name) for folder in root.folders):
             self._read_parts(root)
         else:
@@ -112,7 +113,7 @@ class _Layout:
             raise self.unknown_normal()
 
     def read_whole(self, root: Folder, anomalous: bool) -> None:
-        """Images that are all defects, or all good; folders in it are kinds."""
+        """Read images that are all defects or all good; subfolders are kinds."""
         kinds = [replace(root, folders=[]), *root.folders]
         for kind in kinds:
             name = kind.name if anomalous else "good"
@@ -134,8 +135,9 @@ class _Layout:
                 rest += folder.every()
             elif part in parts:
                 raise ValueError(
-                    f"{str(root.path)!r} holds both {parts[part].name!r} and "
-                    f"{folder.name!r}. Put the images of a part into one folder."
+                    f"{str(root.path)!r} contains both {parts[part].name!r} and "
+                    f"{folder.name!r}, which mean the same. Put their images into one "
+                    "folder."
                 )
             else:
                 parts[part] = folder
@@ -157,9 +159,9 @@ class _Layout:
             return
         if folder.images:
             raise ValueError(
-                f"{str(folder.path)!r} holds both images and folders of images, so it "
-                f"is unknown which are good. Move {folder.images[0].name!r} and the "
-                "others into folders."
+                f"{str(folder.path)!r} contains both images and folders of images, so "
+                "it is unclear which images are good. Move "
+                f"{folder.images[0].name!r} and the other images into folders."
             )
         good = [kind for kind in kinds if self._is_good(kind.name)]
         if not good and self._leads_to_good(folder):
@@ -196,7 +198,7 @@ class _Layout:
         elif split in ("test", "val") and folder.images and self.normal is None:
             self.warnings.append(
                 f"the {plural(len(folder.images), 'image')} of {str(folder.path)!r} "
-                "count as good, because no subfolder says otherwise. Sort them into "
+                "count as good, because there are no subfolders. Sort them into "
                 "folders, or pass a table"
             )
         self._add(folder, folder.name, False, split, assumed=not self.named)
@@ -205,13 +207,13 @@ class _Layout:
         """Raise if no name marks the good images, unless only a test part is read."""
         names = [kind.name for kind in folder.folders]
         known = [name for name in self._names(folder) if meaning(name, clearly=True)]
-        hint = f" The name of {known[0]!r} suggests good images, too." if known else ""
+        hint = f" The name of {known[0]!r} suggests good images." if known else ""
         if split not in ("test", "val") or (self.normal is not None and known):
             named = "" if self.normal is None else f" (normal={self.normal!r})"
             raise ValueError(
                 f"None of the folders {names} in {str(folder.path)!r} is known to "
-                f"hold good images{named}.{hint} Name the right one with normal=, or "
-                "rename it to 'good'."
+                f"contain good images{named}.{hint} Pass the name of the right one as "
+                "normal=, or rename it to 'good'."
             )
 
         if self.normal is None and all(
@@ -221,7 +223,7 @@ class _Layout:
         self.warnings.append(
             f"no good image was found in {str(folder.path)!r}: none of its folders "
             f"{names} has a name such as 'good', 'normal' or 'ok', and all count as "
-            "defects. Name the right one with normal="
+            "defects. If one of them contains good images, pass its name as normal="
         )
 
     def _is_good(self, name: str) -> bool:
@@ -234,18 +236,21 @@ class _Layout:
         return [inner.name for inner in folder.below()]
 
     def knows_good(self, folder: Folder) -> bool:
-        """Whether the name of a folder in this one, at any depth, means good."""
+        """Whether the name of any folder below this one means good."""
         near = any(self._is_good(inner.name) for inner in folder.folders)
         return near or self._leads_to_good(folder)
 
     def _leads_to_good(self, folder: Folder) -> bool:
-        """Whether a clear name comes further down; "0" may be the number of a lot."""
+        """Whether the name of a folder further down clearly means good.
+
+        A name such as "0" is not clear, because it may be a lot number.
+        """
         if self.normal is not None:
             return any(same(name, self.normal) for name in self._names(folder))
         return any(meaning(name, clearly=True) for name in self._names(folder))
 
     def _check_names(self, good: list[Folder], bad: list[Folder]) -> None:
-        """Refuse defects below a folder of good images, and the other way round."""
+        """Raise if there are defects below a folder of good images, or vice versa."""
         kinds = {kind.name.casefold() for kind in bad}
         for kind in good:
             for inner in kind.below():
@@ -255,7 +260,7 @@ class _Layout:
                     raise self._contradiction(inner, kind, "good images")
         for kind in bad:
             for inner in kind.below():
-                # normal= names one folder; other names keep their usual meaning.
+                # Names other than `normal` keep their usual meaning.
                 named = self.normal is not None and same(inner.name, self.normal)
                 if named or meaning(inner.name, clearly=True):
                     raise self._contradiction(inner, kind, "defects")
@@ -291,7 +296,7 @@ class _Layout:
             )
 
     def read_two(self, root: Folder, anomalous: Path, masks: Path | None) -> None:
-        """A folder of good images, and one of others."""
+        """Read a folder of good images and a folder of defects."""
         if os.path.realpath(anomalous) == os.path.realpath(self.source):
             raise ValueError(
                 "anomalous= is also the folder of the good images, "
@@ -324,7 +329,7 @@ class _Layout:
 def _add_masks(
     result: Found, source: Path, inside: list[MaskFolder], given: Path | None
 ) -> None:
-    """Assign masks to entries, and report those left over."""
+    """Assign masks to entries, and warn about masks that are not assigned."""
     folders = inside
     beside = given is None and not inside
     if given is not None:
@@ -335,7 +340,7 @@ def _add_masks(
     n_bad = sum(entry.anomalous for entry in result.entries)
     if given is not None and matched.n_matched == 0:
         raise ValueError(
-            f"masks={str(given)!r} holds {plural(len(folders[0].files), 'image')}, "
+            f"masks={str(given)!r} contains {plural(len(folders[0].files), 'image')}, "
             f"but none belongs to one of the {plural(n_bad, 'image')} with a "
             "defect. A mask must have the same subfolders and name as its image, with "
             "or without a suffix such as _mask."
@@ -350,14 +355,14 @@ def _add_masks(
     if matched.ambiguous:
         n = plural(len(matched.ambiguous), "mask")
         result.warnings.append(
-            f"{n} could belong to several images and not used, the first "
-            f"{first_of(matched.ambiguous)}. Put masks into the same folders as the "
-            "images"
+            f"{n} not used, because several images match, the first "
+            f"{first_of(matched.ambiguous)}. Put masks into subfolders with the names "
+            "of the folders of their images"
         )
 
 
 def _without_images(folder: MaskFolder, result: Found) -> MaskFolder:
-    """A folder of masks that may hold the images as well."""
+    """Remove the images from a folder of masks that may also contain images."""
     images = {os.path.realpath(entry.path) for entry in result.entries}
     files = [p for p in folder.files if os.path.realpath(p) not in images]
     return replace(folder, files=tuple(files))

@@ -17,7 +17,7 @@ from skfcdd.datasets._textures import TEXTURES, Surface
 
 __all__ = ["make_defects"]
 
-# A pixel belongs to a defect if it differs by at least this much of 255.
+# A pixel belongs to a defect if its value (0 to 255) changes by at least this much.
 _VISIBLE = 6
 _SMALLEST_SIDE = 16
 # A defect without a visible trace is drawn again, at most this many times.
@@ -42,22 +42,22 @@ def make_defects(
 ) -> Bunch:
     """Generate images of surfaces, some of which have a defect.
 
-    Illumination, pose and scale vary as in real images, so that a defect cannot be
-    recognised by the brightness of the image or of single pixels, but only from its
-    surroundings.
+    Illumination, pose and scale vary as in real images. A defect therefore cannot be
+    recognised by the brightness of the image or of single pixels, but only by comparing
+    it with its surroundings.
 
     Parameters
     ----------
     n_samples : int, default=200
         Number of images.
     image_size : int or tuple of int (h, w), default=64
-        Size in pixels, at least 16.
+        Image size in pixels; each side must be at least 16.
     texture : str or sequence of str, default="fabric"
-        "fabric", "brushed_metal", "wood" or "tablets"; a sequence, or "all", mixes them
-        evenly.
+        Texture of the surface: "fabric", "brushed_metal", "wood" or "tablets". For a
+        sequence, or "all", textures are mixed evenly.
     defect : str or sequence of str, default="all"
-        "scratch", "spot", "stain", "missing" or "crack"; a sequence, or "all", mixes
-        them evenly.
+        Kind of defect: "scratch", "spot", "stain", "missing" or "crack". For a
+        sequence, or "all", kinds are mixed evenly.
     anomaly_fraction : float, default=0.2
         Fraction of images with a defect, in [0, 1].
     color : bool, default=False
@@ -150,7 +150,8 @@ def _photograph(
                 break
         else:
             raise RuntimeError(
-                f"No visible {kinds[i]} could be drawn on {texture} at {size} pixels."
+                f"No visible {kinds[i]} could be drawn on {texture} at {size} pixels. "
+                "Increase image_size."
             )
         images[i] = np.where(masks[i][..., None], image, clean[i])
     return images, masks
@@ -223,7 +224,7 @@ def _check_names(what: str, given: Any, known: Mapping[str, Any]) -> list[str]:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"Got {what}={given!r}, but expected 'all' or names of {list(known)}."
+                f"Got {what}={given!r}, but expected 'all' or names from {list(known)}."
                 f"{hint}"
             )
     if not names:

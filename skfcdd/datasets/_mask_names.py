@@ -1,9 +1,9 @@
-"""Matching of masks to images by the names of files and folders.
+"""Match masks to images by the names of files and folders.
 
-The subfolders of a mask folder have the names of the folders of the image, and the mask
-has the file name of the image, with or without a word such as ``_mask``. An image is
-assigned the mask that matches most of its folders. A mask that matches two images is
-not assigned.
+A mask matches an image if it has the same file name, with or without a word such as
+``_mask``, and if the folders above it are among those of the image. Of several matching
+masks, an image is assigned the one that shares the most folders with it. A mask that
+matches two images is not assigned.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from skfcdd.datasets._found import Entry, MaskFolder
 __all__ = ["Matched", "is_mask_folder", "masks_beside", "match_masks"]
 
 _FOLDERS = {"groundtruth", "groundtruths", "gt", "mask", "masks"}
-# Among images, only these words identify a file as the mask of another one.
+# In a folder of images, only these words identify a file as the mask of another one.
 _CLEAR = r"(?:ground[ _-]?truth|gt|masks?)"
 _WORD = r"(?:ground[ _-]?truth|gt|masks?|labels?|seg(?:mentation)?|annotation|truth)"
 
 
 def _pattern(word: str) -> re.Pattern[str]:
-    """Compile a pattern of a name with a word before or after it, and a part number."""
+    """Compile a pattern for a name that is preceded or followed by a word."""
     behind = rf"(?P<a>.+?)[ _.-]{word}(?:[ _.-]?(?P<part>\d+))?"
     return re.compile(rf"{behind}|{word}[ _.-](?P<b>.+)", re.IGNORECASE)
 
@@ -41,10 +41,10 @@ def is_mask_folder(name: str) -> bool:
 
 
 def masks_beside(images: Sequence[Path]) -> set[Path]:
-    """Find files among images that are named as masks of others.
+    """Find the files in a folder of images that are named as masks of other files.
 
-    If there is one, all files named in this way are masks, including those whose image
-    is missing.
+    If there is at least one, all files named in this way are considered masks, even if
+    their image is missing.
     """
     names = {path.stem.casefold() for path in images}
     names |= {path.name.casefold() for path in images}
@@ -55,7 +55,7 @@ def masks_beside(images: Sequence[Path]) -> set[Path]:
 
 
 def _stems(path: Path, pattern: re.Pattern[str]) -> set[str]:
-    """Return names of images that a mask may belong to, given the word in its name."""
+    """Return the names of images that a mask of this name may belong to."""
     found = pattern.fullmatch(path.stem)
     return {found["a"] or found["b"]} if found else set()
 
@@ -67,13 +67,14 @@ class _Claim:
     Parameters
     ----------
     depth : int
-        Number of folders in common.
+        Number of folders that the mask and the image have in common.
     tagged : bool
         Whether the name contains a word for masks.
     part : bool
         Whether it is one of several masks of an image.
     exact : bool
-        Whether the names have the same case.
+        Whether the names also agree in case.
+    mask : Path
     """
 
     depth: int
@@ -89,7 +90,7 @@ class _Claim:
 
 @dataclass
 class Matched:
-    """Masks without an image, and ambiguous masks."""
+    """Masks that match no image or several, and the number of defects with a mask."""
 
     unmatched: list[Path]
     ambiguous: list[Path]
@@ -97,10 +98,10 @@ class Matched:
 
 
 def match_masks(entries: Sequence[Entry], folders: Iterable[MaskFolder]) -> Matched:
-    """Assign masks to images of defects, and to good images in a folder of that name.
+    """Assign masks to the images that they belong to.
 
-    Good images need no mask. A mask in a folder named after good images is kept, so
-    that it can later be verified to be empty.
+    Good images need no mask. A mask of a good image is assigned only if it is in a
+    folder of the same name as the image, so that it can later be verified to be empty.
     """
     names: dict[str, list[int]] = defaultdict(list)
     for row, entry in enumerate(entries):
@@ -124,12 +125,12 @@ def _claims(
     entries: Sequence[Entry],
     scope: Path | None,
 ) -> Iterable[tuple[int, _Claim]]:
-    """Return the images that a mask may belong to."""
+    """Yield the rows of the images that a mask may belong to, each with its claim."""
     found = _TAGGED.fullmatch(mask.stem)
     numbered = bool(found and found["part"])
     readings = [(s, inner, True, numbered) for s in _stems(mask, _TAGGED)]
     readings.append((mask.stem, inner, False, False))
-    if inner:  # a folder with masks of the parts of one image
+    if inner:  # a folder with several masks of one image
         *outer, last = inner
         stems = {last, *_stems(Path(f"{last}.x"), _TAGGED)}
         readings += [(stem, tuple(outer), True, True) for stem in stems]
@@ -143,7 +144,7 @@ def _claims(
 
 
 def _lies_in(folders: Sequence[str], place: Sequence[str]) -> bool:
-    """Whether the folders occur, in this order, among those of an image."""
+    """Whether the folders occur among those of an image, in the same order."""
     rest = iter(name.casefold() for name in place)
     return all(name.casefold() in rest for name in folders)
 
@@ -178,7 +179,7 @@ def _settle(
 
 
 def _best(found: list[_Claim]) -> list[_Claim]:
-    """Return the mask of an image, or the masks of its parts."""
+    """Return the best mask of an image, or several if it has numbered masks."""
     top = max(claim.rank for claim in found)
     chosen = sorted((c for c in found if c.rank == top), key=lambda c: c.mask.name)
     return chosen if top[1] else chosen[:1]

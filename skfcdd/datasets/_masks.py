@@ -1,9 +1,9 @@
-"""Reading of masks from files made with any tool.
+"""Read mask files created with any tool.
 
-A pixel is anomalous if its value is not 0. For a palette, the value is the index; for
-colours, the largest channel; for transparency, the opacity if only one colour was
-drawn. Only a binary mask that was blurred by compression or resizing is thresholded at
-half of its maximum.
+A pixel is anomalous if its value is not 0. In images with a palette, the value is the
+index; in colour images, the highest channel; in images with transparency, the opacity
+if only one colour was drawn. A threshold, half of the maximum, is used only for binary
+masks that were blurred by compression or resizing.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ __all__ = ["MaskReader", "read_mask"]
 
 Mask = npt.NDArray[np.bool_]
 
-# Values from here on are high; lower values may be class numbers.
+# A mask with only lower values may contain class numbers.
 _HIGH = 128
-# Number of values in lossless hand-drawn files; blurred edges have more.
+# Lossless, hand-drawn masks have fewer values than this; blurred edges have more.
 _FEW = 16
-# Distance in pixels to which a codec or a resampling spreads an edge, ...
+# Distance in pixels over which compression or resampling spreads an edge, ...
 _NEAR = 3
-# ... and to which JPEG blocks spread faint noise, up to this fraction of the maximum.
+# ... and JPEG blocks spread faint noise, of up to this fraction of the maximum.
 _BLOCK, _FAINT = 16, 0.2
 _LOSSY = {"JPEG", "WEBP", "MPO"}
 
 
 def read_mask(path: Path, page: int | None = None) -> tuple[Mask, str | None]:
-    """Read a mask (h, w) from a file, with a message if its meaning is in doubt.
+    """Read a mask (h, w) from a file; return it with a message if it is ambiguous.
 
     Raises
     ------
     ImageFileError
-        If the file cannot be read, or holds NaN or infinity.
+        If the file cannot be read, or contains NaN or infinity.
     """
     with naming(path), opened(path, 0) as image:
         if page is not None and 0 < page < getattr(image, "n_frames", 1):
@@ -59,7 +59,7 @@ def read_mask(path: Path, page: int | None = None) -> tuple[Mask, str | None]:
         values, coloured = _values(image)
     if not np.isfinite(values).all():
         raise ImageFileError(
-            f"The mask {str(path)!r} holds NaN or infinity. Use 0 for normal and 1 "
+            f"The mask {str(path)!r} contains NaN or infinity. Use 0 for normal and 1 "
             "for anomalous pixels."
         )
     return _marked(values, lossy=lossy, coloured=coloured)
@@ -68,7 +68,7 @@ def read_mask(path: Path, page: int | None = None) -> tuple[Mask, str | None]:
 def _marked(
     values: npt.NDArray[Any], *, lossy: bool, coloured: bool
 ) -> tuple[Mask, str | None]:
-    """Return pixels that are not 0, or above half the maximum in a blurred mask."""
+    """Return the anomalous pixels, and a message if the values are ambiguous."""
     if values.min(initial=0) < 0:
         return values != 0, "values below 0"
     top = values.max(initial=0)
@@ -86,7 +86,7 @@ def _marked(
 
 
 def _values(image: Any) -> tuple[npt.NDArray[Any], bool]:
-    """Return the value of each pixel, 0 if normal, and whether there are colours."""
+    """Return one value per pixel, 0 if it is normal, and whether there are colours."""
     if image.mode in ("LA", "La", "RGBA", "RGBa"):
         plain = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
         array = np.asarray(image.convert(plain))
@@ -107,7 +107,7 @@ def _has_colours(array: npt.NDArray[Any]) -> bool:
 
 
 def _inverted(image: Any) -> str | None:
-    """Return a doubt if index 0 of a palette is not black, but another index is."""
+    """Return a message if another index of a palette than 0 is black."""
     used = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
     background = np.array(image.getpalette("RGB") or [0, 0, 0])[:3]
     if background.any() and (used == 0).all(axis=1).any():
@@ -118,7 +118,7 @@ def _inverted(image: Any) -> str | None:
 def _of_transparency(
     colours: npt.NDArray[Any], alpha: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
-    """Return the opacity if one colour was drawn, otherwise the visible colours."""
+    """Return the opacity if one colour was drawn, otherwise the highest channel."""
     seen = alpha > 0
     brightest = colours.max(axis=2)
     if alpha.size == 0 or alpha.min() == alpha.max():
@@ -130,7 +130,7 @@ def _of_transparency(
 
 
 def _is_blurred(values: npt.NDArray[Any], top: float) -> bool:
-    """Whether all values between 0 and the high ones are on the edges between them."""
+    """Whether low values other than 0 occur only near edges, as after blurring."""
     high = values > top / 2
     if high.all():
         return False
@@ -142,15 +142,16 @@ def _is_blurred(values: npt.NDArray[Any], top: float) -> bool:
 
 @dataclass
 class MaskReader:
-    """Reader of masks at the size of their images, which collects doubts.
+    """Reader that resizes masks to the size of their images, and collects warnings.
 
     Parameters
     ----------
     images : ImageFiles
+        Images that the masks belong to.
     on_error : {"raise", "skip"}
-        Behaviour for masks that cannot be read.
+        How to handle masks that cannot be read.
     keep_empty : bool
-        Whether empty masks of defects are returned unchanged.
+        Whether to keep empty masks of defects instead of treating them as unknown.
     """
 
     images: ImageFiles
@@ -167,7 +168,7 @@ class MaskReader:
         Raises
         ------
         ImageFileError
-            If a mask cannot be read, or has another size than its image.
+            If a mask cannot be read, or does not have the size of its image.
         ValueError
             If the mask of a good image has anomalous pixels.
         """
@@ -175,7 +176,7 @@ class MaskReader:
 
     @functools.cached_property
     def nothing(self) -> npt.NDArray[np.uint8]:
-        """Return the shared, read-only mask of good images."""
+        """Shared, read-only mask of good images."""
         empty = np.zeros(self.images.size, dtype=np.uint8)
         empty.flags.writeable = False
         return empty
@@ -184,21 +185,20 @@ class MaskReader:
         """Return the warnings about the masks."""
         told = []
         if self.empty:
-            n = plural(len(self.empty), "mask")
+            n = plural(len(self.empty), "empty mask")
             told.append(
-                f"{n} of defects without anomalous pixels, treated as unknown, the "
-                f"first {first_of(self.empty)}"
+                f"{n} of defects treated as unknown, the first {first_of(self.empty)}"
             )
         if self.doubts:
             path, doubt = self.doubts[0]
             n = plural(len({path for path, _ in self.doubts}), "mask")
             told.append(
-                f"{n} with ambiguous values, all of which except 0 count as "
-                f"anomalous, the first {str(path)!r}: {doubt}"
+                f"{n} with ambiguous values, which are treated as anomalous unless "
+                f"they are 0, the first {str(path)!r}: {doubt}"
             )
         if len(self.shares) > 1 and np.median(self.shares) > 0.5:
             told.append(
-                "most masks have more anomalous than normal pixels: they may be "
+                "most masks have more anomalous than normal pixels, so they may be "
                 "inverted (0 should mean normal)"
             )
         return told
@@ -239,11 +239,11 @@ class MaskReader:
         return mask
 
     def _fitted(self, mask: Mask, row: int) -> npt.NDArray[np.uint8]:
-        """Resize a mask to the image size; partly anomalous pixels are anomalous."""
+        """Resize a mask to the image size; partly anomalous pixels become anomalous."""
         h, w = self.images._inner(row)
         if mask.shape != (h, w):
             image = pillow("Image")
-            # With 8 bits, a hundredth of a pixel would be lost.
+            # With 8 bits, a small anomalous fraction of a pixel would be rounded to 0.
             grey = image.fromarray(mask.astype(np.float32))
             mask = np.asarray(grey.resize((w, h), image.Resampling.BOX)) > 0
         whole = np.zeros(self.images.size, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Tables of files: how they are written down, and what their cells mean."""
+"""Read tables of image files: format, columns, and meaning of the cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skfcdd.exceptions import ImageFileError
 
 __all__ = ["has_labels", "read_table"]
 
-# Names of columns by content.
+# Meaning of the names of columns.
 _COLUMNS = {
     "path": "path",
     "label": "label",
@@ -26,13 +26,13 @@ _COLUMNS = {
     "group": "group",
 }
 _DELIMITERS = (",", ";", "\t", "|")
-# Tried in this order; every file is a text in the last one.
+# Tried in this order; the last one can decode every file.
 _ENCODINGS: tuple[str, ...] = ("utf-8-sig", "cp1252", "latin-1")
 
 
 @dataclass
 class _Row:
-    """A line of a table: its number, and its cells by column."""
+    """A line of a table: its number, and its cells by the meaning of the column."""
 
     number: int
     cells: dict[str, str]
@@ -63,7 +63,7 @@ def read_table(
     on_error: str = "raise",
     unlabelled: bool = False,
 ) -> Found:
-    """Images of a table, with their labels and masks.
+    """Read the images of a table, with their labels and masks.
 
     Parameters
     ----------
@@ -71,14 +71,14 @@ def read_table(
     normal, on_error
         As for :func:`load_images`.
     unlabelled : bool, default=False
-        Whether nothing is to be known of the images; a table may then lack labels.
+        Whether to ignore labels; the table may then lack them.
 
     Raises
     ------
     ValueError
-        If it is no table, or it is not clear which images are good.
+        If the file is not a table, or it is unclear which images are good.
     ImageFileError
-        If a line names a file that is not there, unless files are skipped.
+        If a file does not exist and `on_error` is "raise".
     """
     table = _open(path, unlabelled=unlabelled)
     labels = None if unlabelled else _labels(table)
@@ -103,12 +103,12 @@ def read_table(
                 masks,
                 assumed=label is None,
                 where=table.line(row),
-                # An image without a name there belongs to no other.
+                # An image with an empty cell is a group of its own.
                 group="" if is_missing(group) else group,
             )
         )
     entries = _without_copies(entries, table)
-    # An empty cell means that the mask is not known.
+    # Found.masked stays False: an empty mask cell causes no warning.
     return Found(entries, [], table.warnings, labelled=not unlabelled)
 
 
@@ -133,12 +133,12 @@ def _open(path: Path, *, unlabelled: bool = False) -> _Table:
     unknown = [name for name in header if name and name.casefold() not in _COLUMNS]
     if unknown and not unlabelled:
         warned.append(
-            f"the columns {unknown} of {str(path)!r} are ignored; the known ones are "
+            f"the columns {unknown} of {str(path)!r} are ignored; known columns are "
             f"{sorted(_COLUMNS)}"
         )
     table = _Table(path, _columns(path, header), unknown, warned)
     for number, cells in filled[1:]:
-        # Spreadsheets fill up lines with empty cells.
+        # Spreadsheets pad lines with empty cells.
         while len(cells) > len(header) and not cells[-1]:
             cells.pop()
         if len(cells) != len(header):
@@ -153,7 +153,7 @@ def _open(path: Path, *, unlabelled: bool = False) -> _Table:
 
 
 def _columns(path: Path, header: Sequence[str]) -> list[str]:
-    """Return the meaning of each column; "" for those that are not read."""
+    """Return the meaning of each column, "" if it is not read."""
     columns = [_COLUMNS.get(name.casefold(), "") for name in header]
     if "path" not in columns:
         raise ValueError(
@@ -170,7 +170,7 @@ def _columns(path: Path, header: Sequence[str]) -> list[str]:
 
 
 def _text(path: Path) -> tuple[str, list[str]]:
-    """A file as text, with a warning if it is not UTF-8."""
+    """Return the text of a file, and a warning if it is not UTF-8."""
     data = path.read_bytes()
     encodings = _ENCODINGS
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -193,7 +193,7 @@ def _text(path: Path) -> tuple[str, list[str]]:
 
 
 def _delimiter(text: str) -> str:
-    """Delimiter with which the header has a column "path"."""
+    """Return the delimiter for which the header has a column "path"."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     for delimiter in _DELIMITERS:
         row = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
@@ -203,12 +203,12 @@ def _delimiter(text: str) -> str:
 
 
 def _labels(table: _Table) -> dict[int, str] | None:
-    """The label of each line, by its number; None if the table has no labels.
+    """Return the label of each line, by its number; None if the table has no labels.
 
     Raises
     ------
     ValueError
-        If a cell is empty, a column is not known, or label and kind disagree.
+        If a label is missing, or there are only unknown columns instead of labels.
     """
     name = next((c for c in ("label", "kind") if c in table.columns), None)
     if name is None:
@@ -232,7 +232,7 @@ def _labels(table: _Table) -> dict[int, str] | None:
 def _good_labels(
     table: _Table, labels: dict[int, str] | None, normal: str | None
 ) -> set[str]:
-    """The labels that mean "good"."""
+    """Return the labels that mean "good"."""
     if labels is None or not labels:
         return set()
     found = set(labels.values())
@@ -242,7 +242,7 @@ def _good_labels(
         if "0" in found:
             raise ValueError(
                 f"{str(table.path)!r} has the labels -1, 0 and 1, and it is unclear "
-                "which of them means good. Name it with normal=."
+                "which of them means good. Pass it as normal=."
             )
         good = {"1"} | {label for label in found if meaning(label)}
     else:
@@ -251,13 +251,13 @@ def _good_labels(
         named = "" if normal is None else f", and none is normal={normal!r}"
         raise ValueError(
             f"No label of {str(table.path)!r} is known to mean good: it has "
-            f"{sorted(found)[:10]}{named}. Name the label of good images with normal=."
+            f"{sorted(found)[:10]}{named}. Pass the label of good images as normal=."
         )
     return good
 
 
 def _check_kind(table: _Table, row: _Row, kind: str, anomalous: bool) -> None:
-    """Reject a kind that contradicts the label."""
+    """Raise if a kind contradicts the label."""
     if "label" in row.cells and meaning(kind, clearly=True) is anomalous:
         raise ValueError(
             f"{table.line(row)} has the label {row.cells.get('label')!r} and the kind "
@@ -266,7 +266,7 @@ def _check_kind(table: _Table, row: _Row, kind: str, anomalous: bool) -> None:
 
 
 def _file(table: _Table, row: _Row, column: str, on_error: str) -> Path:
-    """The file that a cell names, from the folder of the table on."""
+    """Return the path in a cell, relative to the folder of the table."""
     cell = row.cells[column]
     if is_missing(cell):
         raise ValueError(f"{table.line(row)} has no {column}. Fill it in.")
@@ -275,10 +275,13 @@ def _file(table: _Table, row: _Row, column: str, on_error: str) -> Path:
         if path.is_file():
             return path
     if path.is_dir():
-        raise ValueError(f"{table.line(row)} names {cell!r}, which is a folder.")
+        raise ValueError(
+            f"{table.line(row)} lists {cell!r}, which is a folder. List its files "
+            "instead."
+        )
     if on_error == "raise":
         raise ImageFileError(
-            f"{table.line(row)} names {cell!r}, but there is no such file. Paths are "
+            f"{table.line(row)} lists {cell!r}, but there is no such file. Paths are "
             f"relative to the table; skip such files with on_error='skip' of "
             f"load_images, --on-error skip of the command line."
         )
@@ -286,7 +289,7 @@ def _file(table: _Table, row: _Row, column: str, on_error: str) -> Path:
 
 
 def _without_copies(entries: list[Entry], table: _Table) -> list[Entry]:
-    """Each file once; a file of two meanings is an error."""
+    """Remove repeated files; raise if a file is listed with different meanings."""
     kept: dict[Path, Entry] = {}
     again = 0
     for entry in entries:
@@ -311,7 +314,7 @@ def _without_copies(entries: list[Entry], table: _Table) -> list[Entry]:
                 )
     if again:
         table.warnings.append(
-            f"{plural(again, 'line')} of {str(table.path)!r} repeat earlier images, "
-            "and were ignored"
+            f"{plural(again, 'line')} of {str(table.path)!r} ignored, because earlier "
+            "lines list the same images"
         )
     return list(kept.values())

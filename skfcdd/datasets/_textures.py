@@ -1,9 +1,9 @@
 """Generated surfaces without defects.
 
-Each texture returns, for n images of h x w pixels, the surface, the background that is
+Each function returns, for n images of h x w pixels, the surface, the background that is
 visible if a part is missing, and the part that each pixel belongs to. Values are in
-0..1 before illumination and noise. Pose, scale, illumination and colour differ from
-image to image, as in real photographs.
+[0, 1] before illumination and noise are added. Pose and scale differ from image to
+image, as in real photographs.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Surface:
     Parameters
     ----------
     images : ndarray of shape (n, h, w)
-        Brightness, 0 to 1.
+        Brightness, from 0 to 1.
     bare : ndarray of shape (n, h, w)
         Brightness of the background, visible where a part is missing.
     parts : ndarray of shape (n, h, w), int
-        Number of the part (thread, tablet) that a pixel belongs to, -1 for none; 0
-        everywhere if the texture has no parts.
+        Number of the part (thread, tablet) that each pixel belongs to, -1 if it belongs
+        to none; 0 everywhere if the texture has no parts.
     tint : tuple of float
         Colour (red, green, blue) of a bright pixel.
     """
@@ -47,7 +47,7 @@ class Surface:
 def _uniform(
     rng: np.random.RandomState, n: int, low: float, high: float
 ) -> npt.NDArray[np.float64]:
-    """Draw one number per image, to be broadcast over its pixels."""
+    """Draw one number per image, with shape (n, 1, 1)."""
     return rng.uniform(low, high, size=(n, 1, 1))
 
 
@@ -73,7 +73,7 @@ def _smooth(
 
 
 def fabric(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface:
-    """Generate plain weave: threads that pass over and under each other."""
+    """Generate a plain weave: threads that pass over and under each other."""
     side = min(h, w)
     v, u = _turned(rng, n, h, w, 4)
     period = _uniform(rng, n, 0.055, 0.07) * side
@@ -133,7 +133,7 @@ def tablets(rng: np.random.RandomState, n: int, h: int, w: int) -> Surface:
     angle = rng.uniform(0, np.pi, (n, 64))[own, key]
     radius = 0.36 + rng.uniform(-0.012, 0.012, (n, 64))[own, key]
     r = np.hypot(dv, du)
-    soft = 1.2 / pitch  # width of an edge, about a pixel
+    soft = 1.2 / pitch  # width of an edge, about one pixel
     inside = np.clip((radius - r) / soft + 0.5, 0, 1)
     line = np.abs(dv * np.cos(angle) + du * np.sin(angle))
     groove = np.clip(1 - line / (0.035 + soft / 2), 0, 1) * (r < 0.8 * radius)

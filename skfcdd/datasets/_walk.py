@@ -1,7 +1,7 @@
 """Search for images and masks below a folder.
 
-Hidden folders, and folders created by systems and programs, are skipped. Every image is
-read once, whatever links point to it.
+Hidden folders, and folders created by operating systems and other programs, are
+skipped. Each image is found only once, even if several links lead to it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from skfcdd.datasets._mask_names import is_mask_folder, masks_beside
 
 __all__ = ["Folder", "Walk", "walk", "walk_masks"]
 
-# Created by macOS archives, network drives and systems.
+# Folders created by macOS archives, network drives and operating systems.
 _FOREIGN = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
-# Images that are not read; the user is warned about them.
+# Unsupported image formats; a warning is issued for such files.
 _UNREAD = re.compile(
     r"\.(apng|avif|bm|dcm|dib|dng|exr|hdr|heic|heif|jfif|jp2|jpe|jxl|pbm|pcx"
     r"|pgm|png~|pnm|ppm|psd|raw|svg|tga)$",
@@ -29,7 +29,7 @@ _UNREAD = re.compile(
 
 @dataclass
 class Folder:
-    """A folder that contains images, itself or in its subfolders."""
+    """A folder with its images, and the subfolders that contain images."""
 
     path: Path
     images: list[Path] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Folder:
         return sorted(found)
 
     def below(self) -> Iterator[Folder]:
-        """Iterate over subfolders at any depth."""
+        """Iterate over all subfolders, at any depth."""
         for inner in self.folders:
             yield inner
             yield from inner.below()
@@ -53,7 +53,7 @@ class Folder:
 
 @dataclass
 class Walk:
-    """Content found below a folder."""
+    """Images and masks found below a folder, and files and links to warn about."""
 
     root: Folder
     masks: list[MaskFolder] = field(default_factory=list)
@@ -67,12 +67,20 @@ class Walk:
         return [*self.hidden, *self.unread, *self.links_back]
 
     def warnings(self) -> list[str]:
-        """Return warnings about content that is unexpected in a folder of images."""
+        """Return warnings about files and links that may not have been intended."""
         told = []
         for paths, noun, text in (
-            (self.unread, "file", "in unsupported formats, or not files, skipped"),
-            (self.links_out, "link", "out of the folder followed"),
-            (self.links_back, "link", "to files that are read anyway not followed"),
+            (
+                self.unread,
+                "file",
+                "in unsupported formats, or not regular files, skipped",
+            ),
+            (self.links_out, "link", "that lead out of the folder followed"),
+            (
+                self.links_back,
+                "link",
+                "to files that are also read directly not followed",
+            ),
         ):
             if paths:
                 n = plural(len(paths), noun)
@@ -83,7 +91,7 @@ class Walk:
 def walk(
     source: Path, *, apart: Collection[Path] = (), masks: Path | None = None
 ) -> Walk:
-    """Search a folder.
+    """Search a folder for images and masks.
 
     Parameters
     ----------
@@ -91,7 +99,7 @@ def walk(
     apart : collection of Path
         Subfolders to skip.
     masks : Path or None
-        A folder of masks, whatever its name or location.
+        Folder of masks, which is not searched for images, whatever its name.
     """
     found = Walk(Folder(source))
     walker = _Walker(source, found, {_real(p) for p in apart}, masks and _real(masks))
@@ -109,7 +117,7 @@ def is_hidden(name: str) -> bool:
 
 
 class _Walker:
-    """Recursive search that follows links to new folders."""
+    """Recursive search that follows links to folders not reached otherwise."""
 
     def __init__(
         self, source: Path, found: Walk, apart: set[Path], masks: Path | None
@@ -150,7 +158,7 @@ class _Walker:
             folder.folders.append(inner)
 
     def _take(self, path: Path, folder: Folder) -> None:
-        """Add a file; broken links are kept, and raise an error when read."""
+        """Add a file. Broken links are added too, and raise an error when read."""
         if path.is_symlink() and path.exists():
             real = _real(path)
             if not path.is_file():
@@ -187,7 +195,7 @@ class _Walker:
     def _is_seen(self, real: Path) -> bool:
         """Whether a location is searched without following links, and is not hidden.
 
-        Version control tools store files in hidden folders, with links to them.
+        Version control tools store files in hidden folders and create links to them.
         """
         return any(
             real.is_relative_to(root)
