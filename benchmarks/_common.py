@@ -83,7 +83,7 @@ def auroc_by_pooling(
     model: AnomalyScorer, X: np.ndarray, kind: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Image AUROC by kind of defect for several `score_pooling`, from one scoring."""
-    parts = model._fitted.maps(ImageArray(X[..., None]))
+    parts = model._fitted.maps(ImageArray(X if X.ndim == 4 else X[..., None]))
     cells = np.concatenate([cells for _, cells in parts])
     return {str(p): auroc_by_kind(kind, pool_maps(cells, p)) for p in POOLINGS}
 
