@@ -1,4 +1,4 @@
-"""Scores, heatmaps and labels of any fitted estimator or exported model."""
+"""Helpers that work with any fitted estimator or exported model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_model(estimator: Any, *methods: str) -> None:
         raise TypeError(
             "Expected a fitted estimator of skfcdd, or an OnnxFCDD. Got "
             f"{type(estimator).__name__}, which has no {' and no '.join(missing)}. "
-            "For a search or a pipeline, pass the inner estimator, such as "
+            "Instead of a search or a pipeline, pass the estimator inside it, such as "
             "best_estimator_."
         )
     if hasattr(estimator, "fit"):
@@ -54,7 +54,7 @@ def check_model(estimator: Any, *methods: str) -> None:
 
 
 def has_memory(estimator: Any) -> bool:
-    """Whether heatmaps are the sum of two parts, one of them from a memory bank."""
+    """Return whether the distance to a memory bank is a part of the heatmaps."""
     model = getattr(estimator, "_fitted", None)
     return getattr(model, "memory", None) is not None
 
@@ -66,7 +66,7 @@ def count(X: Any) -> int:
 
 
 def take(X: Any, rows: npt.NDArray[np.intp]) -> Any:
-    """Select rows of any accepted form of X."""
+    """Return the given rows of X, which may have any form that estimators accept."""
     if hasattr(X, "iloc"):
         return X.iloc[rows]
     if isinstance(X, (list, tuple)):
@@ -92,7 +92,7 @@ def iter_heatmaps(estimator: Any, X: Any) -> Iterator[npt.NDArray[np.float32]]:
 def judge(
     estimator: Any, X: Any, scores: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """Predict which images are anomalous; for masks, any anomalous pixel counts."""
+    """Predict which images are anomalous, or contain an anomalous pixel."""
     if not convention_of(estimator).judges_pixels:
         above: npt.NDArray[np.bool_] = is_above(scores, estimator.threshold_)
         return above
@@ -120,7 +120,7 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
     Raises
     ------
     ValueError
-        If the length is not `n`, or the estimator does not know a label.
+        If `y` does not have `n` entries, or has a label unknown to the estimator.
     """
     if y is None:
         return None
@@ -136,7 +136,7 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
         unseen = np.setdiff1d(labels, known)
         if len(unseen):
             raise ValueError(
-                f"y has the label(s) {unseen[:10].tolist()}, but those of the "
+                f"y has the label(s) {unseen[:10].tolist()}, but the labels of the "
                 f"estimator are {list(known)}, where {anomaly!r} means anomaly."
             )
         truth = labels == anomaly
@@ -146,15 +146,15 @@ def read_truth(estimator: Any, y: Any, n: int) -> npt.NDArray[np.bool_] | None:
 
 
 def _within(mask: Any, roi: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the anomalous pixels of a mask in a region of interest."""
+    """Return the anomalous pixels of a mask, without those outside a region."""
     plane = as_plane(mask, roi.shape)
     return (plane > 0) & roi if plane.shape == roi.shape else plane > 0
 
 
 def _labels(estimator: Any) -> tuple[list[Any], Any]:
-    """Return both labels, and the one that means anomaly."""
+    """Return both labels, and which of them means anomaly."""
     convention = getattr(estimator, "convention_", None)
-    if convention is None:  # an estimator of another package
+    if convention is None:  # an estimator from another package
         classes = getattr(estimator, "classes_", None)
         if classes is None:
             return [-1, 1], -1  # scikit-learn's convention of outlier detectors
@@ -166,12 +166,12 @@ def _labels(estimator: Any) -> tuple[list[Any], Any]:
 def pick_masks(
     masks: Any, rows: npt.NDArray[np.intp], n: int, size: tuple[int, int]
 ) -> npt.NDArray[np.bool_] | None:
-    """Select the masks of some of `n` images; images without a mask get an empty one.
+    """Select the masks of some images; an image without a mask gets an empty one.
 
     Raises
     ------
     ImageShapeError
-        If there are not `n` masks, or their size is not `size`.
+        If there are not `n` masks, or a mask does not have the size `size`.
     ValueError
         If they contain values other than 0 and 1 (or 255).
     """
@@ -195,7 +195,7 @@ def pick_masks(
 
 
 def named_axes(estimator: Any) -> tuple[str | None, tuple[int, ...] | None]:
-    """Return the axis order and the layout of flat rows that ``fit`` was given."""
+    """Return the `channels` and `image_shape` that the estimator was fitted with."""
     model = getattr(estimator, "_fitted", None)
     if model is not None:
         return model.images.channels, model.images.layout

@@ -56,10 +56,10 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     backbone_ = of_model("network.backbone_name", "Name of the backbone.")
     weights_ = of_model("network.weights", "Initial weights of the backbone.")
-    net_ = of_model("runner", "Trained network of skorch.")
-    receptive_field_ = of_model("receptive_field", "Receptive field of a cell.")
+    net_ = of_model("runner", "Trained skorch network.")
+    receptive_field_ = of_model("receptive_field", "Receptive field of a map cell.")
     precision_ = of_model("runner.precision", "Precision of the backbone.")
-    roi_ = of_model("roi", "Pixels (h, w) that count; None if all do.")
+    roi_ = of_model("roi", "Region of interest (h, w); None for all pixels.")
 
     history_ = of_model("epochs", "Loss and duration of each epoch.")
 
@@ -192,7 +192,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
     ) -> None:
         """Train on validated images, and set the learned attributes.
 
-        X and y are the arguments of ``fit``, for callbacks.
+        X and y are the arguments of ``fit``, which are passed to callbacks.
         """
         settings = Settings.of(
             self.get_params(deep=False),
@@ -257,19 +257,20 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
     ) -> FittedModel | None:
         """Return the model that ``warm_start=True`` continues to train, if any.
 
-        `now` holds digests of the settings of the network, `roi` the pixels that count.
+        `now` contains digests of the current network settings, and `roi` is the current
+        region of interest.
 
         Raises
         ------
         ValueError
-            If parameters that define the network have changed.
+            If parameters that define the network have changed since the last fit.
         """
         if not (self.warm_start and hasattr(self, "_fitted")):
             return None
         if self.image_shape_ != images.image_shape:
             raise ImageShapeError(
                 "warm_start=True continues a fit on images of shape "
-                f"{self.image_shape_}, but X holds images of shape "
+                f"{self.image_shape_}, but X has images of shape "
                 f"{images.image_shape}."
             )
         known = self._fitted.network_digests
@@ -285,28 +286,32 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         return self._fitted
 
     def explain_parts(self, X: Any, *, heatmaps: bool = True) -> Bunch:
-        """Compute heatmaps split into the parts of defects and of novelty.
+        """Compute heatmaps split into a defect part and a novelty part.
 
-        Images pass through the network once: this takes about as long as ``explain``,
-        and also returns the scores.
+        Images pass through the network only once, so this takes about as long as
+        ``explain``, although it also returns the scores.
 
         Parameters
         ----------
         X : array-like
             Images, as for ``fit``.
         heatmaps : bool, default=True
-            Whether to return heatmaps. False returns only scores and shares.
+            Whether to return heatmaps, in addition to `score` and `novelty_share`.
 
         Returns
         -------
         :class:`~sklearn.utils.Bunch`
-            Dictionary-like object with the following ndarrays. `defect`, the part that
-            the network has learned from synthetic or real anomalies, and `novelty`, the
-            distance to the memory of normal features, both of shape (n, h, w), float32;
-            their sum is `heatmap`, which is ``explain(X)``. `score`, of shape (n,),
-            float64, is ``anomaly_score(X)``; `novelty_share`, of shape (n,), float64,
-            is the proportion of it that comes from the memory, from 0 to 1. Without a
-            memory bank, `novelty` and `novelty_share` are 0.
+            Dictionary-like object with these attributes:
+
+            - `heatmap` of shape (n, h, w), float32: ``explain(X)``, the sum of `defect`
+              and `novelty`.
+            - `defect` of shape (n, h, w), float32: the part that the network has
+              learned from synthetic or real anomalies.
+            - `novelty` of shape (n, h, w), float32: the part that comes from the
+              distance to the memory of normal features; 0 without a memory bank.
+            - `score` of shape (n,), float64: ``anomaly_score(X)``.
+            - `novelty_share` of shape (n,), float64: proportion of the score that comes
+              from the memory, from 0 to 1; 0 without a memory bank.
 
         Raises
         ------
@@ -339,11 +344,10 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
     ) -> Any:
         """Compute the heatmap of one image of any size, tile by tile.
 
-        The network is fully convolutional, so that images may have other sizes than
-        those of ``fit``. Tiles overlap by the receptive field of a cell, so that, up to
-        rounding, the result is the same as for the whole image at once. Only the
-        features of one tile, the cells of the whole image and the heatmap are kept in
-        memory.
+        The network is fully convolutional, so the image may differ in size from those
+        of ``fit``. Tiles overlap by the receptive field of a cell, so the result equals
+        that for the whole image at once, up to rounding. Only the features of one tile,
+        the cells of the whole image and the heatmap are kept in memory.
 
         Parameters
         ----------
@@ -359,23 +363,23 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         Returns
         -------
         ndarray of shape (h, w), float32
-            Heatmap, whose mean is the mean of the cells.
+            Heatmap; its mean equals the mean of the cells.
 
         Raises
         ------
         ValueError
-            If the image has a different number of channels than those of ``fit``,
-            contains NaN, or is smaller than a receptive field; if `out` has a different
-            shape or is not writable, or `tile_size` is not a positive integer; if the
-            receptive field covers the whole image or depends on the position, if the
-            objective has no map, or if images are resized; if several stages are used
-            and a side of the image is not a multiple of the largest stride; if there is
-            a region of interest, and the image has another size than those of ``fit``.
+            If the image has the wrong number of channels, contains NaN, or is smaller
+            than a receptive field; if `out` has the wrong shape or is not writable; if
+            `tile_size` is not a positive integer; if the receptive field covers the
+            whole image or depends on the position; if the objective has no map; if
+            images are resized; if several stages are used and a side of the image is
+            not a multiple of the largest stride; or if there is a region of interest
+            and the image differs in size from those of ``fit``.
 
         Warns
         -----
         ValueRangeWarning
-            If the values have a different range than those of ``fit``.
+            If the pixel values have a different range than those of ``fit``.
         """
         check_is_fitted(self)
         return explain_large(self._fitted, image, tile_size, out)
@@ -387,7 +391,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
 
 
 def _are_equal(one: Any, other: Any) -> bool:
-    """Whether both are None, or equal arrays."""
+    """Return whether both are None, or both are equal arrays."""
     return (one is None) == (other is None) and np.array_equal(one, other)
 
 
@@ -396,6 +400,6 @@ def _check_pixel_loss(loss: Any) -> None:
     objective = resolve_objective(loss)
     if not objective.spatial:
         raise ValueError(
-            f"Got pixel_loss= with {type(objective).__name__}, which has no anomaly "
-            "map. Set pixel_loss=None, or use an objective with a map."
+            f"pixel_loss= cannot be used with {type(objective).__name__}, which has no "
+            "anomaly map. Set pixel_loss=None, or use an objective with a map."
         )

@@ -1,4 +1,4 @@
-"""Thresholds and colour scales of a model, from images held out of training."""
+"""Calibration of thresholds and colour scales on images held out of training."""
 
 from __future__ import annotations
 
@@ -45,28 +45,29 @@ __all__ = [
 
 Rows = npt.NDArray[np.intp]
 
-# Number of heatmaps, and of pixels of each, that the colour scale is estimated from.
+# Approximate maximum numbers of heatmaps, and of pixels per heatmap, from which the
+# colour scale is estimated.
 _SCALE_IMAGES, _SCALE_PIXELS = 256, 1 << 14
 # Number of synthetic defects whose peaks set the upper end of the scale.
 _PLANTED_IMAGES = 64
-# Value of "auto".
+# Contamination that "auto" stands for.
 _CONTAMINATION = 0.05
-# Proportion of normal images whose heatmaps have no outline.
+# Proportion of normal images in which no pixel is outlined.
 _CALM = 0.95
 
 
 @dataclass(frozen=True)
 class CalibrationRows:
-    """Rows of the images that are used for calibration.
+    """Row numbers of the images that are used for calibration.
 
     Parameters
     ----------
     normal, anomalous : ndarray of int
-        Images that the threshold is set on.
+        Normal and anomalous images from which the threshold is chosen.
     every : ndarray of int
-        Images that `contamination` refers to, for outlier detectors.
+        Images that the `contamination` of an outlier detector refers to.
     groups : ndarray of int, or None
-        Number of the group of each of `normal`, starting at 0.
+        Group number of each normal image, starting at 0.
     """
 
     normal: Rows
@@ -76,22 +77,22 @@ class CalibrationRows:
 
     @property
     def n_units(self) -> int:
-        """Number of normal images, or of groups of them."""
+        """Number of normal images, or of their groups if there are groups."""
         if self.groups is None:
             return len(self.normal)
         return int(self.groups.max()) + 1
 
 
 class Scorer(Protocol):
-    """Interface of the model, or its folds, for scoring calibration images."""
+    """Protocol for scoring calibration images by one model, or by those of folds."""
 
     def scores(self, images: ImageArray, rows: Rows) -> npt.NDArray[np.float64]:
-        """Compute the scores of some rows of images."""
+        """Compute the scores of the images at `rows`."""
 
     def heatmaps(
         self, images: ImageArray, rows: Rows
     ) -> Iterator[tuple[Any, npt.NDArray[np.float32]]]:
-        """Yield, batch by batch, row numbers and heatmaps of some rows of images."""
+        """Yield row numbers and heatmaps of the images at `rows`, batch by batch."""
 
 
 def _rule(judging: Judging) -> Threshold | float:
@@ -114,7 +115,7 @@ def check_rule(judging: Judging, n_normal: int, n_anomalous: int) -> None:
 def with_calibration_scores(
     model: FittedModel, images: ImageArray, rows: CalibrationRows, scorer: Scorer
 ) -> FittedModel:
-    """Return the model with the scores of the normal calibration images."""
+    """Return a copy of the model with the scores of normal calibration images."""
     scores, groups = scorer.scores(images, rows.normal), rows.groups
     order = np.argsort(scores, kind="stable")
     scores = scores[order]
@@ -127,18 +128,20 @@ def with_calibration_scores(
 
 @dataclass(frozen=True)
 class Verge:
-    """A threshold, and the values it was chosen from.
+    """Threshold, with the values of the normal images that it was chosen from.
 
     Parameters
     ----------
     threshold : float
+        The threshold.
     normal : ndarray of float64, or None
-        Value of each normal image that is compared with the threshold; None if pixels
-        are compared with it.
+        Value of each normal image that is compared with the threshold: its score, or
+        the peak of its heatmap. None if the threshold was set without such values.
     groups : ndarray of int, or None
         Group of each normal image.
     rate : float or None
-        Proportion of normal images that may exceed it, if the rule has such a limit.
+        Proportion of normal images that may exceed the threshold; None if the rule
+        does not limit it.
     """
 
     threshold: float
@@ -172,7 +175,8 @@ def pixel_threshold(
 ) -> Verge:
     """Choose the threshold of heatmaps.
 
-    Rules that need anomalies use all pixels, others the hottest pixel of each image.
+    Rules that need anomalies use all pixels; other rules use the hottest pixel of each
+    normal image.
     """
     rule, normal, masked = _rule(model.judging), found.normal, found.anomalous
     if not isinstance(rule, Threshold):
@@ -196,7 +200,7 @@ def pixel_threshold(
 
 
 def calibration_of(verge: Verge, rows: CalibrationRows, source: str) -> Calibration:
-    """Summarise the images that a threshold was chosen on."""
+    """Summarise the images that a threshold was chosen from."""
     rate = None if verge.rate is None else float(verge.rate)
     found = Calibration(source, len(rows.normal), rows.n_units, rate, None)
     if verge.normal is None:
@@ -216,9 +220,9 @@ class NormalHeat:
     Parameters
     ----------
     pixels : ndarray of float32
-        Sample of their pixels.
+        Sample of the pixel values.
     peaks : ndarray of float32
-        Hottest pixel of each.
+        Maximum of each heatmap.
     """
 
     pixels: npt.NDArray[np.float32]
@@ -226,7 +230,7 @@ class NormalHeat:
 
     @property
     def calm(self) -> float:
-        """Value that the heatmaps of nearly all normal images do not exceed."""
+        """Value that the heatmaps of 95 % of the normal images do not exceed."""
         return float(np.quantile(self.peaks, _CALM))
 
 
@@ -235,8 +239,9 @@ def heatmap_scale(
 ) -> tuple[float, float]:
     """Compute the limits of the colour scale of heatmaps.
 
-    The lower limit is exceeded by few normal pixels; the upper one is the typical peak
-    of synthetic defects, as there may be no real ones.
+    Only 1 % of the normal pixels exceed the lower limit. The upper limit is the typical
+    peak of synthetic defects, because there may be no real ones, and at least five
+    times the lower limit.
     """
     low = float(np.quantile(heat.pixels, 0.99))
     if not low > 0:  # the map is 0 for normal images
@@ -265,7 +270,7 @@ def normal_heat(
     normal: Rows,
     roi: npt.NDArray[np.bool_] | None = None,
 ) -> NormalHeat:
-    """Summarise the heatmaps of a sample of the rows `normal`, in a region (h, w)."""
+    """Summarise the heatmaps of a sample of normal images, inside a region (h, w)."""
     rows = normal[:: -(-len(normal) // _SCALE_IMAGES)]
     h, w = images.image_shape[:2]
     step = max(1, math.isqrt(h * w // _SCALE_PIXELS))

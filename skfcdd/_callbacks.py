@@ -18,7 +18,7 @@ class CallbackBridge(Listener):
     estimator : estimator
         The estimator being fitted.
     X, y : array-like
-        The data passed to ``fit``, for callbacks that score.
+        The data passed to ``fit``, for callbacks that compute scores.
     present : callable
         Returns the learned attributes as if training had just ended; called only for
         callbacks that request them.
@@ -31,8 +31,8 @@ class CallbackBridge(Listener):
     ) -> None:
         self.estimator = estimator
         self.given = {"X": X, "y": y, "reconstruction_attributes": present}
-        self.whole: Any = None  # of scikit-learn's contexts
-        self.part: Any = None
+        self.whole: Any = None  # scikit-learn's context of the fit
+        self.part: Any = None  # scikit-learn's context of the current epoch
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Open the context of the fit."""
@@ -55,7 +55,7 @@ class CallbackBridge(Listener):
         Raises
         ------
         KeyboardInterrupt
-            The way in which skorch callbacks stop a training.
+            If a callback requests it; this is how skorch callbacks stop training.
         """
         part, self.part = self.part, None
         if part.call_on_fit_task_end(estimator=self.estimator, **self.given):

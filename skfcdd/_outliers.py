@@ -1,4 +1,4 @@
-"""Mixin with scikit-learn's interface of outlier detectors."""
+"""Mixin with the interface of scikit-learn's outlier detectors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DETECTOR = Convention("detector", np.array([-1, 1]), -1)
 
 
 class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
-    """Mixin for outlier detectors; higher scores are more normal."""
+    """Mixin for outlier detectors, in which higher scores are more normal."""
 
     if TYPE_CHECKING:
 
@@ -54,7 +54,7 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         return self.fit(X, y, **fit_params).predict(X)
 
     def score_samples(self, X: Any) -> npt.NDArray[np.float64]:
-        """Compute the score of each image; greater is more normal.
+        """Compute the score of each image; higher is more normal.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n,), float64
-            ``score_samples(X) - offset_``; exactly 0 for images on the threshold.
+            ``score_samples(X) - offset_``; exactly 0 for images at the threshold.
         """
         scores, model = self._scored(X)
         return model.threshold - settled(scores, model.threshold)
@@ -115,8 +115,8 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
         outlying = _known_outliers(labels, is_image=images.image_shape[0] > 1)
         if outlying.all():
             raise ValueError(
-                "y holds only -1, known outliers, but normal images are needed for "
-                "training."
+                "y contains only -1, for known outliers, but training needs normal "
+                "images."
             )
         return Targets(outlying)
 
@@ -141,12 +141,12 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
 def _known_outliers(
     labels: npt.NDArray[Any], *, is_image: bool
 ) -> npt.NDArray[np.bool_]:
-    """Find the labels of outliers: -1, or of two strings the one of defects.
+    """Find known outliers: labels of -1, or the one of two strings that means defect.
 
     Raises
     ------
     ValueError
-        If labels are strings and it is unclear which of them means defects.
+        If labels are strings and it is unclear which of them means a defect.
 
     Warns
     -----

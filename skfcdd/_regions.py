@@ -1,4 +1,4 @@
-"""Connected regions of masks, for whole batches."""
+"""Connected regions of batches of masks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 __all__ = ["Region", "drop_small", "find_regions", "label_regions"]
 
-# Neighbours within an image, including diagonal ones, and none in the next image.
+# Pixels are connected to all eight neighbours, but not to pixels of other images.
 _NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
 _NEIGHBOURS[1] = True
 
 
 @dataclass(frozen=True)
 class Region:
-    """A connected defect of an image.
+    """Connected region of anomalous pixels in an image.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Region:
 
 
 def label_regions(masks: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
-    """Label the regions of masks (n, h, w) from 1, with 8-connectivity."""
+    """Number the 8-connected regions of masks (n, h, w), starting at 1."""
     from scipy import ndimage  # imported late: not needed to serve exported models
 
     labels, count = ndimage.label(masks, structure=_NEIGHBOURS)

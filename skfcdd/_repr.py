@@ -1,4 +1,4 @@
-"""HTML summary of a fitted estimator, shown below the diagram of scikit-learn."""
+"""HTML summary of a fitted estimator, shown below scikit-learn's diagram."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from skfcdd.thresholds import FalseAlarmRate
 
 __all__ = ["ReprMixin"]
 
-# A colour that nothing else has: it becomes that of the text around a figure, which is
-# dark on a light page and light on a dark one.
+# Placeholder colour that is used for nothing else. It is replaced by the text colour of
+# the page, which is dark on a light page and light on a dark one.
 _INK = "#010203"
 _RC = {
     "font.size": 8.0,
@@ -50,9 +50,10 @@ _CSS = """
 
 
 class ReprMixin:
-    """Key metrics and curves of a fitted estimator, for notebooks.
+    """Mixin that displays key facts and plots of a fitted estimator in notebooks.
 
-    To be named before scikit-learn's BaseEstimator, whose diagram comes first.
+    It must precede scikit-learn's BaseEstimator in the list of base classes, because it
+    appends them to the diagram of BaseEstimator.
     """
 
     def _repr_html_inner(self) -> str:
@@ -67,10 +68,10 @@ class ReprMixin:
 
 
 def summary(estimator: Any) -> str:
-    """Return HTML of the key facts; empty for an estimator that is not fitted.
+    """Return the key facts as HTML, or an empty string if there was no fit.
 
-    Errors are shown in place of the missing parts, as displaying an estimator must
-    never stop a notebook.
+    A part that cannot be created is replaced by its error, because displaying an
+    estimator must never stop a notebook.
     """
     try:
         check_is_fitted(estimator)
@@ -102,7 +103,7 @@ def _table(estimator: Any) -> str:
 
 
 def facts(estimator: Any) -> dict[str, str]:
-    """Return the key facts about a fitted estimator, in words."""
+    """Return the key facts about a fitted estimator as text."""
     rows = _threshold_facts(estimator)
     h, w, c = estimator.image_shape_
     rows["images"] = f"{h} x {w} pixels, {c} channel{'s' * (c > 1)}"
@@ -116,7 +117,7 @@ def facts(estimator: Any) -> dict[str, str]:
     field = getattr(estimator, "receptive_field_", None)
     if field is not None:
         extent, stride = (_pair(v) for v in (field.extent, field.stride))
-        rows["a cell sees"] = f"{extent} pixels, every {stride}"
+        rows["receptive field"] = f"{extent} pixels, stride {stride}"
     low, high = estimator.heatmap_scale_
     rows["heatmap colours"] = f"{low:.3g} to {high:.3g}"
     history = getattr(estimator, "history_", None)
@@ -128,7 +129,7 @@ def facts(estimator: Any) -> dict[str, str]:
 
 
 def _threshold_facts(estimator: Any) -> dict[str, str]:
-    """The threshold, and the expected rate of false alarms."""
+    """Describe the threshold and the expected rate of false alarms."""
     held, threshold = estimator.calibration_scores_, float(estimator.threshold_)
     found = estimator.calibration_
     images = f"{len(held)} normal images"
@@ -148,14 +149,14 @@ def _threshold_facts(estimator: Any) -> dict[str, str]:
     if found is not None and not found.supported:
         low, high = (100 * end for end in found.range)
         rows["false alarms"] = (
-            f"between {low:.0f} and {high:.0f} %: {100 * found.rate:.3g} % needs at "
-            f"least {found.n_required} images, there are {found.n_groups}"
+            f"between {low:.0f} and {high:.0f} %; {100 * found.rate:.3g} % needs at "
+            f"least {found.n_required} images, but there are {found.n_groups}"
         )
     return rows
 
 
 def _promise(model: Any) -> str | None:
-    """Return the guaranteed rate; None if the threshold has no guarantee."""
+    """Describe the guaranteed rate; None if the threshold has no guarantee."""
     rule, held, found = (
         model.judging.threshold,
         model.calibration_scores,
@@ -167,9 +168,9 @@ def _promise(model: Any) -> str | None:
         expected = rule(np.zeros(len(held)), held, groups=model.calibration_groups)
     except CalibrationError:
         return None
-    if expected != model.threshold:  # of a file that did not keep them together
+    if expected != model.threshold:  # not set by this rule, as in old files
         return None
-    share = f"at most {100 * rule.rate:.3g} % of good images"
+    share = f"at most {100 * rule.rate:.3g} % of normal images"
     if found is not None and found.source == "out-of-fold":
         share = f"about {share}"
     if rule.confidence is None:
@@ -182,7 +183,7 @@ def _pair(values: Any) -> str:
 
 
 def _scores(estimator: Any) -> str:
-    """The scores of the normal images that set the threshold, and the threshold."""
+    """Plot the threshold and the scores of the normal images that set it."""
     from skfcdd.display import ScoreDistributionDisplay
 
     scores = estimator.calibration_scores_
@@ -204,7 +205,7 @@ def _scores(estimator: Any) -> str:
 
 
 def _curves(estimator: Any) -> str:
-    """The losses of the epochs."""
+    """Plot the loss of each epoch."""
     from skfcdd.display import HistoryDisplay
 
     if not getattr(estimator, "history_", None):
@@ -217,7 +218,7 @@ def _curves(estimator: Any) -> str:
 
 
 def _figure(draw: Callable[[Any], None], name: str) -> str:
-    """A figure as SVG within the page, in the colour of its text."""
+    """Return a figure as inline SVG, in the text colour of the page."""
     import matplotlib.figure
     import matplotlib.style
 
@@ -225,7 +226,7 @@ def _figure(draw: Callable[[Any], None], name: str) -> str:
         figure = matplotlib.figure.Figure(figsize=(3.6, 2.2), layout="constrained")
         ax = figure.add_subplot()
         draw(ax)
-        # Above the plot, as no frame separates it from the points.
+        # Above the plot, because without a frame it would blend into the data.
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small")
         stream = io.StringIO()
         no_notes = dict.fromkeys(("Creator", "Date", "Format", "Type"))

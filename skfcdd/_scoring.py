@@ -51,7 +51,7 @@ def of_model(path: str, text: str) -> Any:
 
     def learned(estimator: Any) -> Any:
         model = vars(estimator).get("_fitted")
-        if model is None:  # also an AttributeError, so that hasattr gives False
+        if model is None:  # also an AttributeError, so that hasattr works
             raise NotFittedError(
                 f"This {type(estimator).__name__} is not fitted yet. Call fit first."
             )
@@ -74,26 +74,28 @@ class AnomalyScorer(ReprMixin):
     heatmap_sigma: float | None
     _fitted: FittedModel
 
-    threshold_ = of_model("threshold", "Scores above it are anomalous.")
+    threshold_ = of_model(
+        "threshold", "Value above which images or pixels are anomalous."
+    )
     calibration_scores_ = of_model(
         "calibration_scores", "Scores of held-out normal images, in increasing order."
     )
-    calibration_ = of_model("calibration", "Counts of calibration images.")
+    calibration_ = of_model("calibration", "Summary of the calibration images.")
     heatmap_scale_ = of_model(
         "heatmap_scale", "Limits of the colour scale of heatmaps."
     )
     pixel_threshold_ = of_model(
-        "pixel_threshold", "Pixels of heatmaps above it are outlined in plots."
+        "pixel_threshold", "Heatmap value above which pixels are outlined in plots."
     )
     image_shape_ = of_model("images.shape", "Shape (h, w, c) of the images.")
-    reading_ = of_model("images.reading", "How files are read; None for arrays.")
+    reading_ = of_model("images.reading", "Settings for reading files, or None.")
     convention_ = of_model("convention", "Labels and signs of predictions.")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
 
     def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
-        """Compute the anomaly score of each image; greater is more anomalous.
+        """Compute the anomaly score of each image; higher is more anomalous.
 
         Parameters
         ----------
@@ -116,9 +118,9 @@ class AnomalyScorer(ReprMixin):
     def explain(self, X: Any, out: Any = None) -> Any:
         """Compute a heatmap of the anomalous regions of each image.
 
-        The mean of a heatmap is the mean of the image's cells: with
-        ``score_pooling="mean"`` it is the anomaly score. With a region of interest,
-        this is the mean of the pixels inside; all others are 0.
+        The mean of a heatmap equals the mean of the image's cells, which is the anomaly
+        score with ``score_pooling="mean"``. With a region of interest, this applies to
+        the mean of the pixels inside; all other pixels are 0.
 
         Parameters
         ----------
@@ -139,7 +141,8 @@ class AnomalyScorer(ReprMixin):
         ImageShapeError
             If the shape of the images differs from that in ``fit``.
         ValueError
-            If `out` has a different shape, no floating-point dtype, or is not writable.
+            If `out` has the wrong shape, has no floating-point dtype, or is not
+            writable.
         """
         images = self._check_images(X)
         shape = (len(images), *images.image_shape[:2])
@@ -174,8 +177,8 @@ class AnomalyScorer(ReprMixin):
     def calibrate(self, X: Any, y: Any = None, groups: Any = None) -> Self:
         """Set the threshold again on other images, without training the network.
 
-        Changes of the parameters `threshold`, `contamination`, `score_pooling`,
-        `heatmap_sigma` and `min_area` take effect here, and the colour scale follows.
+        Changes to the parameters `threshold`, `contamination`, `score_pooling`,
+        `heatmap_sigma` and `min_area` take effect, and the colour scale is set again.
         The scores of the normal images replace ``calibration_scores_``, from which
         :meth:`p_values` are computed.
 
@@ -197,7 +200,7 @@ class AnomalyScorer(ReprMixin):
         ------
         CalibrationError
             If there are no normal images that were not used for training, or too few
-            images for the threshold rule. The threshold is not changed.
+            images for the threshold rule. The model is then unchanged.
 
         Warns
         -----
@@ -242,7 +245,7 @@ class AnomalyScorer(ReprMixin):
             warn_caller(found.warning, FewImagesWarning)
 
     def _new_to_the_network(self, images: ImageArray) -> npt.NDArray[np.bool_]:
-        """Find the images that were not used for training."""
+        """Return which images were not used for training."""
         used = self._fitted.used
         if not len(used.trained):
             return np.ones(len(images), dtype=bool)
@@ -250,7 +253,8 @@ class AnomalyScorer(ReprMixin):
         if not new.all():
             warn_caller(
                 f"{int((~new).sum())} of {len(new)} images were used for training and "
-                "are ignored: their scores do not represent new images.",
+                "are ignored, because their scores are not representative of new "
+                "images.",
                 UserWarning,
             )
         return new
@@ -260,20 +264,21 @@ class AnomalyScorer(ReprMixin):
     ) -> npt.NDArray[np.float64]:
         r"""Compute the conformal p-value of each image.
 
-        The p-value is :math:`(1 + k) / (n + 1)` if :math:`k` of :math:`n` normal images
-        that were not used for training have at least the score of the image. For a new
-        normal image that is exchangeable with them, it is at most :math:`\alpha` with a
-        probability of at most :math:`\alpha`, no matter how well the network was
-        trained. See :func:`skfcdd.conformal.conformal_p_values`. If the scores are out
-        of fold (see ``calibration_.source``), this holds only approximately.
+        The p-value is :math:`(1 + k) / (n + 1)` if :math:`k` of the :math:`n` normal
+        calibration images, which were not used for training, have at least the score of
+        the image. For a new normal image that is exchangeable with them, the p-value is
+        at most :math:`\alpha` with a probability of at most :math:`\alpha`, no matter
+        how well the network was trained. If the calibration scores are out of fold (see
+        ``calibration_.source``), this holds only approximately. See
+        :func:`skfcdd.conformal.conformal_p_values`.
 
         Parameters
         ----------
         X : array-like
             Images, as for ``fit``.
         smoothed : bool, default=False
-            Whether to break ties at random, so that p-values of normal images are
-            uniform.
+            Whether to break ties at random, so that the p-values of normal images are
+            exactly uniform.
         random_state : int, RandomState instance or None, default=None
             Random state for breaking ties if `smoothed` is True.
 
@@ -327,7 +332,7 @@ class AnomalyScorer(ReprMixin):
         try:
             yield
         except BaseException:
-            # scikit-learn still notifies its callbacks of the end.
+            # scikit-learn needs these to notify its callbacks of the end of the fit.
             kept = {n: v for n, v in vars(self).items() if n in _OF_CALLBACKS}
             self.__dict__.clear()
             self.__dict__.update(before | kept)
@@ -371,7 +376,7 @@ class AnomalyScorer(ReprMixin):
         )
 
     def _read_targets(self, y: Any, images: ImageArray) -> Targets:
-        """Interpret y."""
+        """Convert y to targets."""
         raise NotImplementedError
 
     def _usable(self, targets: Targets) -> npt.NDArray[np.intp]:
@@ -379,17 +384,18 @@ class AnomalyScorer(ReprMixin):
         return np.flatnonzero(targets.anomalous)
 
     def _held_anomalies(self, split: Split, targets: Targets) -> npt.NDArray[np.intp]:
-        """Select the anomalies that the threshold is set on.
+        """Select the anomalies from which the threshold is chosen.
 
-        These are the held-out ones or, if none of them can be used, those used for
-        training: a handful of anomalies is too few to hold any out.
+        These are the held-out anomalies. If none of these can be used, those used for
+        training are returned, because a handful of anomalies is too few to hold any
+        out.
         """
         usable = np.intersect1d(self._usable(targets), np.flatnonzero(targets.kept))
         held = np.intersect1d(split.held_anomalous, usable)
         return held if len(held) else usable
 
     def _rows(self, split: Split, targets: Targets) -> CalibrationRows:
-        """Select the images that the threshold is set on in ``fit``."""
+        """Select the images from which the threshold is chosen in ``fit``."""
         every = np.flatnonzero(targets.kept)
         held, normal = self._held_anomalies(split, targets), split.held_normal
         return CalibrationRows(normal, held, every, targets.groups_of(normal))
@@ -409,9 +415,10 @@ class AnomalyScorer(ReprMixin):
         scorer: Scorer | None = None,
         source: str = "held-out",
     ) -> FittedModel:
-        """Return the model with everything that is calibrated on the images at `rows`.
+        """Return the model with its threshold and colour scale calibrated.
 
-        They are scored by `scorer`, or by the model itself if it is None.
+        The calibration images at `rows` are scored by `scorer`, or by the model itself
+        if it is None.
         """
         scorer = model if scorer is None else scorer
         model = with_calibration_scores(model, images, rows, scorer)
@@ -433,7 +440,7 @@ class AnomalyScorer(ReprMixin):
         return image_threshold(model, images, rows, scorer)
 
     def _scored(self, X: Any) -> tuple[npt.NDArray[np.float64], FittedModel]:
-        """Compute scores, and return them with the model that was used."""
+        """Return the scores of X, and the model that computed them."""
         images, model = self._check_images(X), self._fitted
         return model.scores(images), model
 

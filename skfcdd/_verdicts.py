@@ -1,6 +1,6 @@
-"""How estimators decide: for images or pixels, with which labels and sign.
+"""Conversion of scores to decisions, labels and probabilities.
 
-One protocol for estimators and exported models. Depends neither on torch nor on
+Estimators and exported models share this module, so it depends on neither torch nor
 scikit-learn.
 """
 
@@ -31,8 +31,8 @@ __all__ = [
 
 Scores = npt.NDArray[np.float64]
 
-# The score of an image varies by rounding with the other images of the batch and with
-# the library that computes it. Scores that differ relatively by at most this are equal.
+# Relative difference up to which scores count as equal. Due to rounding, the score of
+# an image depends slightly on the other images in its batch and on the library used.
 SLACK = 3e-6
 
 
@@ -43,12 +43,13 @@ def limit(threshold: float) -> float:
 
 def is_above(scores: npt.ArrayLike, threshold: float) -> Any:
     """Compare scores with a threshold, ignoring differences due to rounding."""
-    # Both in double precision: a Python float would be rounded to single precision.
+    # np.float64 keeps the comparison in double precision; NumPy would round a Python
+    # float to the precision of the scores.
     return np.asarray(scores) > np.float64(limit(threshold))
 
 
 def settled(scores: npt.ArrayLike, threshold: float) -> Scores:
-    """Set scores that exceed a threshold only by rounding to the threshold."""
+    """Replace scores that exceed a threshold only due to rounding by the threshold."""
     values = np.asarray(scores, dtype=np.float64)
     on = (values > threshold) & ~is_above(values, threshold)
     return np.where(on, threshold, values)
@@ -56,14 +57,15 @@ def settled(scores: npt.ArrayLike, threshold: float) -> Scores:
 
 @dataclass(frozen=True, eq=False)
 class Convention:
-    """Form of an estimator's predictions.
+    """Labels, signs and decisions of an estimator's predictions.
 
     An image or a pixel is anomalous if and only if its score exceeds the threshold by
-    more than rounding (a relative difference of three millionths).
+    more than rounding errors (a relative difference of three millionths).
 
     Parameters
     ----------
     kind : {"classifier", "detector", "segmenter"}
+        Kind of the estimator.
     classes : ndarray of shape (2,)
         The sorted labels: -1 and 1 for a detector, 0 and 1 for a segmenter.
     anomaly_sign : {1, -1}, default=1
@@ -71,7 +73,7 @@ class Convention:
     min_area : int, default=1
         Minimum number of pixels of a region marked by a segmenter.
     image_anomaly_label : label, default=None
-        For a segmenter, the label of anomalous images if ``fit`` was given labels.
+        For a segmenter that was fitted with image labels, the label of anomalies.
     """
 
     kind: str = "classifier"
@@ -96,7 +98,7 @@ class Convention:
         return self.classes[1 if self.anomaly_sign > 0 else 0]
 
     def index(self, scores: Scores, threshold: float) -> npt.NDArray[np.int_]:
-        """Return the index in `classes` of each label."""
+        """Return the index in `classes` of each predicted label."""
         above = is_above(scores, threshold)
         return (above == (self.anomaly_sign > 0)).astype(int)
 
@@ -132,13 +134,13 @@ class Convention:
 
 
 def anomaly_probability(scores: npt.NDArray[Any], threshold: float) -> Scores:
-    """Return the probability of an anomaly; above 0.5 exactly if it is predicted."""
+    """Return the probability of an anomaly: above 0.5 if it is predicted as one."""
     ratio = settled(scores, threshold) / threshold
     return np.asarray(-np.expm1(-np.log(2) * ratio))
 
 
 def convention_of(estimator: Any) -> Convention:
-    """Return the convention of an estimator; by default, predictions are for images."""
+    """Return the convention of an estimator, by default that of a classifier."""
     convention: Convention = getattr(estimator, "convention_", Convention())
     return convention
 
@@ -146,8 +148,8 @@ def convention_of(estimator: Any) -> Convention:
 def outline_level(estimator: Any) -> float:
     """Return the heatmap value above which pixels are outlined in plots.
 
-    This is ``pixel_threshold_``, or the middle of the colour scale of a model without
-    it.
+    This is ``pixel_threshold_`` or, for a model without it, the middle of the colour
+    scale.
     """
     if convention_of(estimator).judges_pixels:
         return float(estimator.threshold_)
@@ -156,7 +158,7 @@ def outline_level(estimator: Any) -> float:
 
 
 def middle_of(low: float, high: float) -> float:
-    """Return the middle of a colour scale; the geometric mean if it begins above 0."""
+    """Return the middle of a colour scale: the geometric mean if `low` is above 0."""
     return math.sqrt(low * high) if low > 0 else (low + high) / 2
 
 
@@ -183,8 +185,8 @@ def silent_at(
 ) -> npt.NDArray[np.float64]:
     """Find the lowest value above which no region has `min_area` pixels, by bisection.
 
-    Regions shrink as the threshold rises, so there is exactly one such value, and it
-    occurs in the heatmap.
+    Regions shrink as the threshold rises, so there is exactly one such value, and it is
+    the value of a pixel.
     """
     n, n_pixels = len(heatmaps), int(np.prod(heatmaps.shape[1:]))
     if min_area <= 1:

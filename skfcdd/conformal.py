@@ -5,11 +5,13 @@ training, and :math:`s` that of a new image. If the new image is normal too, all
 :math:`n + 1` scores are exchangeable, and the rank of :math:`s` among them is uniform.
 All guarantees follow from this [1]_ [2]_, for any network and any distribution of
 scores. They do not hold if the new images differ from the held-out ones, for example
-in lighting or camera, or if parts in the held-out images were also used for training.
+in lighting or camera, or if the training images show the same parts as the held-out
+ones.
 
 Photographs of the same part resemble each other and are not exchangeable. With
-`groups`, whole groups are exchangeable instead: each group counts as one, and its
-images share its weight [3]_. The number of groups then replaces that of images.
+`groups`, only whole groups are assumed to be exchangeable: each group has weight 1,
+which is divided equally among its images [3]_. The number of groups then replaces the
+number of images.
 
 References
 ----------
@@ -57,21 +59,21 @@ def conformal_p_values(
     .. math:: p = \frac{1 + \#\{i : s_i \ge s\}}{n + 1}
 
     For a normal image, :math:`P(p \le \alpha) \le \alpha` for every :math:`\alpha`.
-    Calibration scores equal to the score increase the p-value, so that the guarantee
-    also holds with ties. Scores that differ by less than three millionths are treated
-    as equal: due to rounding, the score of an image can differ by this much depending
-    on the other images in its batch.
+    Calibration scores equal to the new score increase the p-value, so that the
+    guarantee also holds with ties. Scores with a relative difference of less than three
+    millionths are treated as equal: due to rounding, the score of an image can differ
+    by this much depending on the other images in its batch.
 
     Parameters
     ----------
     calibration_scores : array-like of shape (n_calibration,)
-        Scores of held-out normal images; greater is more anomalous.
+        Scores of held-out normal images; higher is more anomalous.
     scores : array-like of shape (n,)
         Scores of new images.
     groups : array-like of shape (n_calibration,), default=None
-        Group of each calibration image. Each group counts as one image: the count in
-        the numerator is the sum over groups of the proportion of their images with at
-        least this score, and :math:`n` is the number of groups.
+        Group of each calibration image. Each group counts as one image: in the
+        numerator, it contributes the proportion of its images with at least this score,
+        and :math:`n` is the number of groups.
     smoothed : bool, default=False
         Whether to break ties at random, including that of the image with itself. The
         p-values of normal images are then exactly uniform, but depend on
@@ -115,21 +117,22 @@ def false_alarm_threshold(
     confidence: float | None = None,
     groups: npt.ArrayLike | None = None,
 ) -> float:
-    r"""Compute the lowest threshold with a given rate of false alarms.
+    r"""Compute the lowest threshold that limits the rate of false alarms.
 
-    Without `confidence`, a new normal image is above the threshold with probability
-    at most `rate`, on average over calibration sets: the threshold is the
-    :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest of the calibration scores.
+    Without `confidence`, a new normal image is above the threshold with a probability
+    of at most `rate` :math:`= \alpha`, on average over calibration sets: the threshold
+    is the :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest calibration score.
 
-    With `confidence`, the rate of false alarms of the threshold from *this* calibration
-    set is at most `rate` with that probability. At most :math:`j` calibration scores
-    then lie above it, with the largest :math:`j` for which
+    With `confidence`, the limit holds for *this* calibration set: with a probability of
+    at least `confidence`, the rate of false alarms of its threshold is at most `rate`.
+    At most :math:`j` calibration scores are then above the threshold, where :math:`j`
+    is the largest number with
     :math:`P(\mathrm{Bin}(n, \alpha) \le j) \le 1 -` `confidence`.
 
     Parameters
     ----------
     calibration_scores : array-like of shape (n_calibration,)
-        Scores of held-out normal images; greater is more anomalous.
+        Scores of held-out normal images; higher is more anomalous.
     rate : float
         Proportion of normal images that may be above the threshold, in (0, 1).
     confidence : float, default=None
@@ -175,7 +178,7 @@ def false_alarm_threshold(
     if confidence is None:
         most = (n + 1) * rate - 1
     else:
-        if groups is not None:  # the rate of groups is at least that of their images
+        if groups is not None:  # groups exceed a threshold at least as often as images
             names, groups = np.unique(np.asarray(groups), return_inverse=True)
             greatest = np.zeros(len(names))
             np.maximum.at(greatest, groups, np.asarray(calibration_scores, dtype=float))
@@ -188,7 +191,7 @@ def false_alarm_threshold(
 
 
 def n_calibration_required(rate: float, *, confidence: float | None = None) -> int:
-    """Return how many calibration images a rate of false alarms requires.
+    """Return how many calibration images are needed for a rate of false alarms.
 
     Parameters
     ----------
@@ -215,7 +218,7 @@ def n_calibration_required(rate: float, *, confidence: float | None = None) -> i
     """
     for name, value in (("rate", rate), ("confidence", confidence)):
         if value is not None and not 0 < value < 1:
-            raise ValueError(f"Got {name}={value!r}, but expected it between 0 and 1.")
+            raise ValueError(f"Got {name}={value!r}, but expected it in (0, 1).")
     if confidence is None:
         return max(1, math.ceil(1 / rate - 1 - _ROUNDING))
     needed = math.log1p(-confidence) / math.log1p(-rate)
@@ -236,7 +239,7 @@ def select_discoveries(
     p_values : array-like of shape (n,)
         p-values from :func:`conformal_p_values`, not smoothed.
     n_calibration : int
-        Number of calibration scores that they were computed from.
+        Number of calibration scores that the p-values were computed from.
     rate : float, default=0.1
         False discovery rate, in (0, 1).
 
@@ -261,9 +264,9 @@ def select_discoveries(
     needed = n_calibration_required(rate)
     if n_calibration < needed:
         raise CalibrationError(
-            f"With {n_calibration} calibration images no p-value is below "
+            f"With {n_calibration} calibration images, no p-value is below "
             f"1/{n_calibration + 1}, so nothing can be selected at rate={rate:g}. At "
-            f"least {needed} are needed (validation_fraction=, or calibrate), and m "
+            f"least {needed} are needed (validation_fraction=, or calibrate), or m "
             "times as many if one image in m is anomalous."
         )
     p = _check_scores(p_values, "p_values", may_be_empty=True)
@@ -276,9 +279,9 @@ def select_discoveries(
 def _ranked(
     scores: npt.ArrayLike, groups: npt.ArrayLike | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int]:
-    """Sort scores; also return the weights at or above each, and the total weight.
+    """Return sorted scores, the total weight at or above each, and the total weight.
 
-    The weight of each image, or of each group, is 1.
+    Each image has weight 1 or, with groups, each group has weight 1.
     """
     checked = _check_scores(scores, "calibration_scores")
     order = np.argsort(checked, kind="stable")

@@ -63,7 +63,7 @@ class BackboneError(ValueError):
 
 
 class WeightsError(BackboneError):
-    """Error raised if weights are damaged or belong to another network.
+    """Error raised if weights are damaged or belong to a different network.
 
     Examples
     --------
@@ -85,7 +85,7 @@ class DownloadError(OSError):
 
 
 class CalibrationError(ValueError):
-    """Error raised if calibration images are too few, or unsuitable for the rule.
+    """Error raised if there are too few calibration images, or unsuitable ones.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class CalibrationError(ValueError):
 
 
 class AnomalyLabelWarning(UserWarning):
-    """Warning issued if the label of anomalies is chosen by sorted order.
+    """Warning issued if it is uncertain which label means anomaly.
 
     Examples
     --------
@@ -118,7 +118,7 @@ class CollapseWarning(UserWarning):
 
 
 class FewImagesWarning(UserWarning):
-    """Warning issued if there are too few images for the rate of false alarms.
+    """Warning issued if there are too few images for the requested false alarm rate.
 
     Examples
     --------
@@ -129,7 +129,7 @@ class FewImagesWarning(UserWarning):
 
 
 class RandomFeaturesWarning(UserWarning):
-    """Warning issued if a method for pretrained features uses random weights.
+    """Warning issued if a method that needs pretrained features has random weights.
 
     Examples
     --------
@@ -140,7 +140,7 @@ class RandomFeaturesWarning(UserWarning):
 
 
 class CheckpointError(ValueError):
-    """Error raised if a checkpoint is damaged or belongs to another training.
+    """Error raised if a checkpoint is damaged or belongs to a different training run.
 
     Examples
     --------
@@ -151,7 +151,7 @@ class CheckpointError(ValueError):
 
 
 class DivergedTrainingWarning(UserWarning):
-    """Warning issued if training diverged and the state before is used.
+    """Warning issued if training diverged, and weights of an earlier epoch are used.
 
     Examples
     --------
@@ -162,7 +162,7 @@ class DivergedTrainingWarning(UserWarning):
 
 
 class InterruptedTrainingWarning(UserWarning):
-    """Warning issued if training was interrupted and its present state is used.
+    """Warning issued if training was interrupted, and its current state is used.
 
     Examples
     --------
@@ -173,7 +173,7 @@ class InterruptedTrainingWarning(UserWarning):
 
 
 class ReceptiveFieldWarning(UserWarning):
-    """Warning issued if heatmaps cannot localise because of the receptive field.
+    """Warning issued if the receptive field prevents heatmaps from localising defects.
 
     Examples
     --------
@@ -184,7 +184,7 @@ class ReceptiveFieldWarning(UserWarning):
 
 
 class ValueRangeWarning(UserWarning):
-    """Warning issued if images have another range of values than those of ``fit``.
+    """Warning issued if pixel values have a different range than those of ``fit``.
 
     Examples
     --------
@@ -206,7 +206,7 @@ class ImageFileError(ValueError, OSError):
 
 
 class ImageFileWarning(UserWarning):
-    """Warning issued if an image file is not read as stored, such as a transparent one.
+    """Warning issued if an image file is converted, such as one with transparency.
 
     Examples
     --------
@@ -228,7 +228,7 @@ class ModelFileError(ValueError):
 
 
 class NotStoredWarning(UserWarning):
-    """Warning issued if parameters are not stored in the file of a model.
+    """Warning issued if some parameters are not stored in a model file.
 
     Examples
     --------

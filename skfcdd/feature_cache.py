@@ -1,9 +1,10 @@
 """Caching of the features of frozen stages during training.
 
 If the first stages of a backbone are frozen and images are not augmented, the output of
-these stages for an image is the same in every epoch. It is cached, so that an epoch
-costs only the trained stages. Synthetic anomalies come from a bank of cached features;
-a fraction of the bank is generated again before each epoch, by default all of it.
+these stages for an image is the same in every epoch. It is cached, so that each epoch
+computes only the trained stages. Synthetic anomalies come from a bank of cached
+features. A fraction of the bank, by default all of it, is generated again before each
+epoch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Settings of the cache of features of frozen stages.
+    """Settings of the cache for features of frozen stages.
 
     Parameters
     ----------
@@ -27,18 +28,19 @@ class FeatureCache:
         Maximum number of bytes kept in memory. Larger caches are stored in a temporary
         file, which is deleted after training.
     folder : str, default=None
-        Folder of the temporary file. None uses the system's temporary folder.
+        Folder for the temporary file. None uses the system's temporary folder.
     dtype : {"auto", "float16", "bfloat16", "float32", "float64"}, default="auto"
-        Storage data type. "auto" means bfloat16 or float64 if the frozen stages compute
-        in it, and float16 if they compute in float32.
+        Data type in which features are stored. "auto" uses that of the frozen stages if
+        it is bfloat16 or float64, and float16 if it is float32.
     bank : float, default=1.0
         Size of the bank of synthetic anomalies, as a multiple of the number used in an
         epoch; greater than 0.
     refresh : float, default=1.0
-        Fraction of the bank generated again before each epoch except the first, in [0,
-        1]. Each of them costs a pass through the frozen stages. By default, no anomaly
-        is used twice, which improves detection. If the frozen stages are slow, use
-        ``FeatureCache(bank=2, refresh=0.1)``, which uses each about five times.
+        Fraction of the bank that is generated again before each epoch except the first,
+        in [0, 1]. Each new anomaly costs a pass through the frozen stages. By default,
+        no anomaly is used twice, which improves detection. If the frozen stages are
+        slow, use ``FeatureCache(bank=2, refresh=0.1)``, with which each anomaly is used
+        about five times.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-r"""Upsampling of anomaly maps to heatmaps of the image size.
+r"""Upsampling of anomaly maps to heatmaps of the size of the image.
 
 The heatmap of an image with anomaly map :math:`A` (u x v) is
 
@@ -6,19 +6,20 @@ The heatmap of an image with anomaly map :math:`A` (u x v) is
 
 where column :math:`k` of :math:`U_h` (h x u) is a Gaussian over the pixel rows around
 the centre of the receptive field of cell row :math:`k`, truncated at the borders of
-that field, and likewise :math:`U_w` for columns. This is the transposed convolution
-with a fixed Gaussian kernel of Liznerski et al. (ICLR 2021, algorithm 1), written as
-two matrix products, for any image size and aspect ratio. The columns are scaled such
-that
+that field, and likewise for :math:`U_w` and pixel columns. This is the transposed
+convolution with a fixed Gaussian kernel of Liznerski et al. (ICLR 2021, algorithm 1),
+written as two matrix products, for any image size and aspect ratio. The columns are
+scaled such that
 
 .. math:: \operatorname{mean}(A') = \operatorname{mean}(A) = s :
 
 the mean of the pixels equals the anomaly score, even for cells at the image border.
 
-A region of interest is a border of the same kind. Outside of it the heatmap is 0, and
-each cell spreads its value over the pixels inside. Cell :math:`k` counts as much as the
-number of pixels inside to which it is the nearest cell, with weights :math:`w_k` that
-sum to 1, so that the mean of the pixels inside is :math:`\sum_k w_k A_k = s`.
+The boundary of a region of interest acts like the image border. Outside the region,
+the heatmap is 0, and each cell spreads its value over the pixels inside. The weight
+:math:`w_k` of cell :math:`k` is proportional to the number of pixels inside for which
+it is the nearest cell. The weights sum to 1, so that the mean of the pixels inside is
+:math:`\sum_k w_k A_k = s`.
 """
 
 from __future__ import annotations
@@ -34,18 +35,19 @@ from skfcdd.receptive_field import ReceptiveField
 
 __all__ = ["GaussianUpsampler", "default_sigma", "gaussian_matrix", "heatmap_sigmas"]
 
-# A cell that puts less than this share of its Gaussian on its own pixels inside a
-# region of interest does not reach them.
+# A cell is ignored if its Gaussian has less than this mass in a region of interest, per
+# pixel of the region for which it is the nearest cell.
 _UNREACHED = 1e-20
 
 
 def default_sigma(extent: float, stride: float = 1.0) -> float:
     r"""Return the standard deviation of the Gaussian for a receptive field.
 
-    The rule of the authors of FCDD: :math:`\log_{10}(0.45 k + 1) + 0.25` for a field of
-    :math:`k < 32` pixels, otherwise 10. For :math:`k \ge 64`, which exceeds the fields
-    of their networks, 12, the largest value that they tuned manually. At least half the
-    distance between two cells, because smaller Gaussians appear as a grid of spots.
+    By the rule of the authors of FCDD, it is :math:`\log_{10}(0.45 k + 1) + 0.25` for a
+    receptive field of :math:`k < 32` pixels, and 10 otherwise. For :math:`k \ge 64`,
+    which exceeds the receptive fields of their networks, it is 12, the largest value
+    that they tuned manually. It is at least half the distance between neighbouring
+    cells, because narrower Gaussians would appear as a grid of spots.
 
     Parameters
     ----------
@@ -82,7 +84,7 @@ def heatmap_sigmas(
     Parameters
     ----------
     receptive_field : ReceptiveField
-        In pixels of the network input.
+        Receptive field of a cell, in pixels of the network input.
     sigma : float, tuple of float or None, default=None
         Standard deviation in pixels of the heatmap, or one for each axis. None uses
         :func:`default_sigma` for each axis.
@@ -132,7 +134,7 @@ def gaussian_matrix(
     sigma : float
         Standard deviation in pixels, greater than 0.
     extent : float, default=inf
-        The Gaussian of a cell is truncated at half this distance from its centre.
+        Extent of the receptive field in pixels, to which each Gaussian is truncated.
 
     Returns
     -------
@@ -157,7 +159,7 @@ def gaussian_matrix(
         raise ValueError(f"Got sigma={sigma!r}, but expected a number greater than 0.")
     distance = np.arange(n_pixels)[:, None] - np.asarray(centers, dtype=np.float64)
     exponent = -0.5 * (distance / sigma) ** 2
-    # A cell affects at least its nearest pixel, however its field is truncated.
+    # However narrow the extent, a cell affects at least its nearest pixel.
     nearest = np.abs(distance).min(axis=0)
     seen = np.abs(distance) <= np.maximum((extent - 1) / 2, nearest) + 1e-6
     exponent = np.where(seen, exponent, -np.inf)
@@ -178,7 +180,7 @@ class GaussianUpsampler(nn.Module):
     cells_shape : tuple of int (u, v)
         Number of cells along each axis.
     receptive_field : ReceptiveField
-        In pixels of the network input.
+        Receptive field of a cell, in pixels of the network input.
     sigma : float, tuple of float or None, default=None
         Standard deviation in pixels of the heatmap, or one for each axis; None uses
         :func:`default_sigma` for each axis.
@@ -196,7 +198,7 @@ class GaussianUpsampler(nn.Module):
     Raises
     ------
     ValueError
-        If no cell reaches a pixel of the region of interest.
+        If no cell reaches the region of interest.
 
     Examples
     --------
@@ -261,12 +263,12 @@ class GaussianUpsampler(nn.Module):
         weights = np.where(reached, own, 0.0)
         if not weights.any():
             raise ValueError(
-                "The Gaussian of no cell reaches the region of interest (roi=). Use a "
+                "No cell of the map reaches the region of interest (roi=). Use a "
                 "larger region, or a larger heatmap_sigma."
             )
         self.weights = weights / weights.sum()
         gains = self.weights * pixels.sum() / np.where(reached, mass, 1.0)
-        # Found again from the region, so that files need not hold them.
+        # Not stored in model files, because they follow from the region.
         for name, values in (
             ("inside", pixels),
             ("gains", gains),
@@ -285,7 +287,7 @@ class GaussianUpsampler(nn.Module):
             return heatmaps * self.inside.to(cells.dtype)
 
     def mean(self, cells: Tensor) -> Tensor:
-        """Mean (n,) of the heatmaps of cells (n, u, v), over the region of interest."""
+        """Return the mean of each heatmap inside the region, for cells (n, u, v)."""
         if self.weights is None:
             return cells.mean(dim=(1, 2))
         return (cells * self.shares.to(cells)).sum(dim=(1, 2))
@@ -294,7 +296,7 @@ class GaussianUpsampler(nn.Module):
 def _nearest(
     n_pixels: int, centers: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return a matrix (n_pixels, n_cells) that is 1 at the nearest cell of a pixel."""
+    """Return a matrix (n_pixels, n_cells) with 1 at the cell nearest to each pixel."""
     distance = np.abs(np.arange(n_pixels)[:, None] - centers)
     matrix: npt.NDArray[np.float64] = np.eye(len(centers))[distance.argmin(axis=1)]
     return matrix

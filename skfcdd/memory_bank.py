@@ -1,4 +1,4 @@
-"""Memory bank of normal features, which adds novelty to the map of FCDD.
+"""Memory bank of normal features, which adds a novelty term to the map of FCDD.
 
 FCDD detects what resembles synthetic or real anomalies; a memory of normal features
 detects what was never seen before. The two anomaly maps are added, each in units of its
@@ -17,7 +17,7 @@ __all__ = ["MemoryBank"]
 
 @dataclass(frozen=True)
 class MemoryBank:
-    r"""Settings of the memory of normal features.
+    r"""Settings of the memory bank of normal features.
 
     The features are those of the pretrained network, before any training. They are
     taken from the stage after the one that FCDD's map is computed from, upsampled to
@@ -33,12 +33,12 @@ class MemoryBank:
     over normal images is `weight` times that of FCDD's score. The map is averaged over
     as many cells as lie within the stride of its stage, and added to FCDD's map.
 
-    Some images are unusual as a whole rather than in one place. The mean features of an
-    image over its cells, standardised, are therefore compared with those of normal
-    images by a one-class support vector machine (Schölkopf et al., 2001;
-    :class:`sklearn.svm.OneClassSVM` with ``nu=0.1`` and ``gamma`` the reciprocal of the
-    number of features). Its reversed decision function, bounded from below and above,
-    is added to all cells alike; its standard deviation over normal images is
+    Some images are unusual as a whole rather than in one place. Therefore, the features
+    of each image are averaged over its cells, standardised, and compared with those of
+    normal images by a one-class support vector machine (Schölkopf et al., 2001;
+    :class:`sklearn.svm.OneClassSVM` with ``nu=0.1`` and with the reciprocal of the
+    number of features as ``gamma``). The negative of its decision function is clipped
+    and added to all cells, scaled so that its standard deviation over normal images is
     `global_weight` times that of FCDD's score.
 
     Parameters
@@ -47,26 +47,27 @@ class MemoryBank:
         Weight of the memory: standard deviation of its part of the score on normal
         images, as a multiple of that of FCDD's part. Greater than 0.
     n_patches : int, default=2000
-        Number of feature vectors to keep. The time of scoring and the size of the
-        model grow in proportion to it.
+        Number of feature vectors to keep. The time for scoring and the size of the
+        model are roughly proportional to it.
     max_patches : int, default=40_000
         Maximum number of candidate vectors, drawn evenly from the normal images, among
         which those to keep are chosen.
     n_components : int or None, default=64
         Number of principal components. None uses the features without projection.
     patch_size : int, default=3
-        Odd number of cells per side over which the features are averaged.
+        Side of the square of neighbouring cells over which features are averaged, an
+        odd number.
     stages : sequence of int or None, default=None
-        Numbers of the stages whose features are concatenated, none of them before the
-        stage that FCDD's map is computed from. None uses the stage after it, or that
-        stage itself if it is the last one.
+        Numbers of the stages whose features are concatenated. None of them may precede
+        the stage that FCDD's map is computed from. None uses the next stage after that
+        one, or the same stage if it is the last.
     position : float, default=0.0
-        Weight of the position of a cell in the image, for parts that are aligned in all
-        images: a shift across the whole image adds as much to the distance as this many
-        standard deviations of the features. 0 ignores the position.
+        Weight of the position of a cell in the image. Set it if parts are aligned in
+        all images. A shift across the whole image adds as much to the distance as this
+        many standard deviations of the features. 0 ignores the position.
     global_weight : float, default=0.5
-        Weight of the features of the whole image, in the units of `weight`. 0 compares
-        only cells.
+        Weight of the features of the whole image, in the same unit as `weight`. 0
+        compares only cells.
 
     Examples
     --------
@@ -94,12 +95,12 @@ class MemoryBank:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def check(self) -> None:
-        """Raise if a setting is out of range.
+        """Check the parameters.
 
         Raises
         ------
         ValueError
-            If a setting is out of range; the message names it.
+            If a parameter is out of range; the message names it.
         """
         stages = self.stages
         for name, fits, expected in (

@@ -1,4 +1,4 @@
-"""Splits with only normal images for training, which keep groups together."""
+"""Splits with only normal images for training, with or without groups."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def anomaly_split(
 ) -> list[Any]:
     """Split images into a training set of normal images and a test set.
 
-    All anomalies are in the test set, together with all images of groups that have an
-    anomaly or are drawn for testing: no group is in both sets.
+    The test set contains all anomalies and a random sample of the normal images. With
+    `groups`, it contains all groups with an anomaly and a random sample of the other
+    groups, so that no group is in both sets.
 
     Parameters
     ----------
@@ -42,21 +43,22 @@ def anomaly_split(
     y : array-like of shape (n,) or (n, h, w)
         Labels, or masks.
     *arrays : array-like of length n
-        Further arrays to split in the same way: masks, kinds, names.
+        Further arrays to split in the same way, such as masks, kinds of defects or file
+        names.
     groups : array-like of shape (n,), default=None
         Group of each image, such as a part or a lot.
     test_size : float, default=0.25
-        Fraction of the normal images to draw for the test set, in (0, 1); with
-        `groups`, fraction of the groups without an anomaly.
+        Fraction of the normal images to draw for the test set, in (0, 1). With
+        `groups`, the fraction of the groups without an anomaly.
     anomaly_label : label, default=None
-        As for :class:`skfcdd.FCDDClassifier`.
+        Label of anomalies, as for :class:`skfcdd.FCDDClassifier`.
     random_state : int, RandomState instance or None, default=None
         Controls the split.
 
     Returns
     -------
     list
-        The training and test parts of X, y and each further array, in this order.
+        The training part and the test part of X, of y, and of each further array.
 
     Raises
     ------
@@ -91,20 +93,20 @@ def anomaly_split(
 
 
 class AnomalyKFold(BaseCrossValidator):  # type: ignore[misc]
-    """Cross-validation whose training sets contain only normal images.
+    """Cross-validator whose training sets contain only normal images.
 
-    Every image is in one test set, and anomalies are distributed evenly over these. The
-    training set contains the normal images whose fold and group are not in the test
-    set.
+    Each image is in exactly one test set, and anomalies are distributed evenly over the
+    test sets. The training set contains the normal images of the other folds. With
+    groups, all images of a group are in the same fold.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds.
     shuffle : bool, default=True
-        Whether to shuffle the images first.
+        Whether to shuffle the images before they are split into folds.
     anomaly_label : label, default=None
-        As for :class:`skfcdd.FCDDClassifier`.
+        Label of anomalies, as for :class:`skfcdd.FCDDClassifier`.
     random_state : int, RandomState instance or None, default=None
         Controls the folds if `shuffle` is True.
 
@@ -168,10 +170,10 @@ class AnomalyKFold(BaseCrossValidator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If y is None, or there are fewer images (groups) than folds.
+            If y is None, or there are fewer images (or groups) than folds.
         """
         if y is None:
-            raise ValueError("y is needed to tell anomalies from normal images.")
+            raise ValueError("y is needed to distinguish anomalies from normal images.")
         check_consistent_length(X, y, groups)
         labels = image_labels(y, self.anomaly_label)
         kind = StratifiedKFold if groups is None else StratifiedGroupKFold

@@ -40,9 +40,9 @@ _LEAST_BATCH = 16
 
 
 class OnnxFCDD:
-    r"""A model exported by :func:`skfcdd.export.to_onnx`, with the estimator's methods.
+    r"""Model exported by :func:`skfcdd.export.to_onnx`, with methods of the estimator.
 
-    It can be used from several threads at the same time.
+    It can be used by several threads at the same time.
 
     Parameters
     ----------
@@ -52,34 +52,35 @@ class OnnxFCDD:
         ONNX Runtime execution providers in order of preference. None uses the CPU.
     n_threads : int, default=None
         Number of threads per call. None uses one per core; use 1 if several threads or
-        processes make calls.
+        processes make calls at the same time.
     verify : bool, default=True
-        Whether to compare the file with the hash that it contains before loading it: a
-        single flipped bit in its weights would change scores without an error. Use
+        Whether to verify the file against the hash that it contains before loading it:
+        a single flipped bit in the weights would change scores without an error. Use
         False for files modified by other tools, such as quantised models.
 
     Attributes
     ----------
     classes_ : ndarray of shape (2,)
-        The labels; -1 and 1 for a detector, 0 and 1 for a segmenter.
+        Class labels: -1 and 1 for a detector, 0 and 1 for a segmenter.
     threshold_ : float
         Images (for a segmenter, pixels) with a higher score are anomalies.
     heatmap_scale_ : tuple of float (low, high)
-        Values at which the colour scale of heatmaps begins and ends.
+        Limits of the colour scale of heatmaps.
     pixel_threshold_ : float
-        Pixels of heatmaps above this value are outlined in plots.
+        Heatmap value above which pixels are outlined in plots.
     image_shape_ : tuple of int (h, w, c)
-        Image shape in ``fit``.
+        Shape of the images in ``fit``.
     channels : {"first", "last"}
         Position of the channel axis in the model input.
     reading_ : dict or None
-        How files were read in ``fit``; paths passed as X are read in the same way.
+        Settings with which files were read in ``fit``. Paths passed as X are read in
+        the same way.
     roi_ : ndarray of shape (h, w), bool, or None
-        Pixels that count; None if all do.
+        True inside the region of interest. None if all pixels count.
     convention_ : Convention
         Labels and signs of predictions.
     metadata_ : dict of str
-        Further metadata of the file.
+        All metadata of the file.
 
     Raises
     ------
@@ -136,7 +137,7 @@ class OnnxFCDD:
         h, w, c = json.loads(metadata["image_shape"])
         self.image_shape_: tuple[int, int, int] = (h, w, c)
         self.threshold_ = float(metadata["threshold"])
-        # Files written by older versions have none.
+        # Files written by older versions have no colour scale.
         low, high = json.loads(
             metadata.get("heatmap_scale", f"[{self.threshold_}, {5 * self.threshold_}]")
         )
@@ -163,7 +164,7 @@ class OnnxFCDD:
         self._dynamic = bool(json.loads(metadata["dynamic_size"]))
 
     def anomaly_score(self, X: Any) -> npt.NDArray[np.float64]:
-        """Compute the anomaly score of each image; greater is more anomalous.
+        """Compute the anomaly score of each image; higher is more anomalous.
 
         Parameters
         ----------
@@ -187,7 +188,7 @@ class OnnxFCDD:
         Returns
         -------
         ndarray of shape (n,), or (n, h, w), uint8
-            Values are in ``classes_``.
+            Labels from ``classes_``, or masks with 1 at anomalous pixels.
         """
         if self.convention_.judges_pixels:
             return self._masks(self._run("mask", X))
@@ -197,7 +198,8 @@ class OnnxFCDD:
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         r"""Predict the probability of each label, or that each pixel is anomalous.
 
-        :math:`p = 1 - 2^{-s / t}` with the threshold :math:`t`.
+        The probability of an anomaly is :math:`p = 1 - 2^{-s / t}`, with the threshold
+        :math:`t` and the score of the image, or heatmap value of the pixel, :math:`s`.
 
         Parameters
         ----------
@@ -241,7 +243,7 @@ class OnnxFCDD:
             )
         images = self._check(X)
         options = self._runtime.RunOptions()
-        # Requests for scores must not compute heatmaps.
+        # Do not compute heatmaps if only scores are requested.
         options.only_execute_path_to_fetches = True
         parts = [
             self._session.run([output], {"images": batch}, options)[0]
@@ -259,7 +261,7 @@ class OnnxFCDD:
         return masks if area <= 1 else drop_small(masks > 0, area).astype(np.uint8)
 
     def _check(self, X: Any) -> npt.NDArray[Any]:
-        """Convert X to images as the graph takes them; files are read as in ``fit``."""
+        """Convert X to the input of the graph; files are read as in ``fit``."""
         if (paths := path_list(X)) is not None:
             from skfcdd._inputs.files import files_for
 
@@ -281,7 +283,7 @@ class OnnxFCDD:
             expected = tuple(free)
         if found != expected:
             raise ValueError(
-                f"X holds images of shape {found}, but the model expects {expected}, "
+                f"X has images of shape {found}, but the model expects {expected}, "
                 f"as {'(c, h, w)' if (self.channels == 'first') else '(h, w, c)'}."
             )
         return np.ascontiguousarray(images)
@@ -300,8 +302,8 @@ class OnnxFCDD:
         if images.ndim == 3 and c == 1:
             return images[:, None] if (self.channels == "first") else images[..., None]
         raise ValueError(
-            f"X must hold images (n, {', '.join(map(str, shape))}). Got an array of "
-            f"shape {images.shape}."
+            f"X must have the shape (n, {', '.join(map(str, shape))}). Got "
+            f"{images.shape}."
         )
 
     def _check_type(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -319,7 +321,7 @@ class OnnxFCDD:
         return images
 
     def _warn_about_range(self, images: npt.NDArray[Any]) -> None:
-        """Warn if images have another scale than those of ``fit``."""
+        """Warn if pixel values have a different scale than those of ``fit``."""
         if self._fitted_dtype is None or self._limits is None or not images.size:
             return
         if images.dtype.kind not in "biuf":  # raises an error later
@@ -375,7 +377,7 @@ def _open(
             )
     try:
         return runtime.InferenceSession(source, options, providers=providers)
-    # The many errors of ONNX Runtime have no other common base class.
+    # The errors of ONNX Runtime have no more specific base class in common.
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as an ONNX model: it is damaged, truncated, or in "

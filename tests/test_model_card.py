@@ -37,7 +37,7 @@ def test_card_counts_images_and_says_what_the_threshold_promises(model):
     above = int((model.calibration_scores_ > model.threshold_).sum())
     told = card.facts["Threshold"]["expected false alarms"]
     most = beta.ppf(0.95, above + 1, n - above)
-    assert f"at most {(above + 1) / (n + 1):.1%} of good images" in told
+    assert f"at most {(above + 1) / (n + 1):.1%} of normal images" in told
     assert f"at most {most:.1%} with this one" in told
     assert f"{1 / (n + 1):.2%}" in " ".join(card.notes["Limits of use"])
     assert card.facts["Versions"]["torch"]
@@ -64,7 +64,7 @@ def test_a_threshold_chosen_otherwise_promises_nothing(threshold):
 def test_a_guaranteed_rate_is_told():
     model = quick(max_epochs=1, threshold=FalseAlarmRate(0.2), validation_fraction=0.3)
     told = model_card(model.fit(NORMAL)).facts["Threshold"]
-    assert told["false alarms"] == "at most 20 % of good images, on average"
+    assert told["false alarms"] == "at most 20 % of normal images, on average"
 
 
 def test_figures_are_measured_with_intervals(model):

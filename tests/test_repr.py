@@ -86,7 +86,7 @@ def test_fitted_goes_on_after_the_diagram(kind):
         " x ".join(f"{v:g}" for v in pair)
         for pair in (model.receptive_field_.extent, model.receptive_field_.stride)
     )
-    assert shown["a cell sees"] == f"{extent} pixels, every {stride}"
+    assert shown["receptive field"] == f"{extent} pixels, stride {stride}"
     held = f"{len(model.calibration_scores_)} normal images"
     assert shown["calibrated on"].startswith(held)
     named = "pixel threshold" if kind is FCDDSegmenter else "threshold"
@@ -150,10 +150,10 @@ def test_settings_of_the_user_are_left_alone(model):
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        (FalseAlarmRate(0.1), "at most 10 % of good images, on average"),
+        (FalseAlarmRate(0.1), "at most 10 % of normal images, on average"),
         (
             FalseAlarmRate(0.1, confidence=0.9),
-            "at most 10 % of good images, with 90 % confidence",
+            "at most 10 % of normal images, with 90 % confidence",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_a_guarantee_is_stated_where_there_is_one(model, rule, words):
     assert facts(_repr.summary(promised))["false alarms"] == words
     promised.calibrate(make_images(30, seed=9)[0])
     said = facts(_repr.summary(promised))["false alarms"]
-    assert said == "at most 40 % of good images, on average"
+    assert said == "at most 40 % of normal images, on average"
     # What is not known to be the threshold of a rule, as in old files, is no promise.
     for other in (rule, FalseAlarmRate(0.001), "quantile"):
         odd = with_judging(promised, threshold=other)

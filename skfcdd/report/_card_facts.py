@@ -58,7 +58,7 @@ def network_facts(estimator: Any) -> Facts:
     if model is None:
         return found
     told = usual_facts(estimator)
-    for name in ("network", "a cell sees", "epochs", "computed in"):
+    for name in ("network", "receptive field", "epochs", "computed in"):
         if name in told:
             found[name] = told[name]
     parameters = sum(p.numel() for p in model.module.parameters())
@@ -116,8 +116,8 @@ def calibration_facts(estimator: Any) -> Facts:
         # The threshold is one of the scores.
         most = rate_limits(above, n, _CONFIDENCE)[1]
         found["expected false alarms"] = (
-            f"at most {mean:.1%} of good images on average over calibration sets; with "
-            f"{_CONFIDENCE:.0%} confidence at most {most:.1%} with this one"
+            f"at most {mean:.1%} of normal images on average over calibration sets; "
+            f"with {_CONFIDENCE:.0%} confidence at most {most:.1%} with this one"
         )
     return found
 
