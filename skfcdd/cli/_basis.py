@@ -51,7 +51,7 @@ def basis(estimator: Any) -> list[str]:
             f"{percent(high)} false alarms (95 % interval)."
         ]
     if found is not None and found.warning is not None:
-        lines.append(found.warning.partition(" Add good images")[0])
+        lines.append(found.warning.partition(" Add normal images")[0])
     if len(held) < FEW:
         lines.append(
             "These are few images, so the threshold is uncertain: calibrate on more "

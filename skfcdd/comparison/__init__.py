@@ -1,9 +1,9 @@
-"""Whether a model is better than another, on the same images.
+"""Comparison of two models on the same images.
 
-Two metrics with separate intervals show little about their difference: most of what
-varies is which images are easy, and that is the same for both models.
-:func:`compare_models` looks at the difference image by image, at the threshold of each
-model, and :func:`write_comparison` shows the images on which they disagree.
+Separate confidence intervals for two models show little about their difference: most of
+the variation is in how difficult the images are, which affects both models alike.
+:func:`compare_models` therefore compares the models image by image, each at its own
+threshold, and :func:`write_comparison` shows the images on which they disagree.
 """
 
 from __future__ import annotations

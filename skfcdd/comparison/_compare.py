@@ -1,4 +1,4 @@
-"""Two models on the same images."""
+"""Metrics of two models on the same images, and their differences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["FIGURES", "Comparison", "Contrast", "Side", "compare_models"]
 
 Flags = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
-# Images that are looked at together.
+# Number of images per batch.
 _AT_ONCE = 64
 FIGURES = {
     "image_auroc": "image AUROC",
@@ -43,6 +43,7 @@ class Contrast:
     difference : Interval
         Second minus first, with its confidence interval.
     greater_is_better : bool
+        Whether higher values of the metric are better.
 
     Examples
     --------
@@ -59,13 +60,13 @@ class Contrast:
     greater_is_better: bool
 
     def not_worse_by(self, tolerance: float) -> bool:
-        """Whether the interval rules out that the second is worse by more than this."""
+        """Return whether the interval rules out a loss of more than `tolerance`."""
         _, low, high = self.difference
         return low >= -tolerance if self.greater_is_better else high <= tolerance
 
     @property
     def verdict(self) -> str:
-        """Conclusion from the interval: better, worse, or undecided."""
+        """Conclusion about the second model: "better", "worse" or "undecided"."""
         _, low, high = self.difference
         if not self.greater_is_better:
             low, high = -high, -low
@@ -74,7 +75,7 @@ class Contrast:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of two models with its predictions."""
+    """One of the two models, with its predictions."""
 
     estimator: Any
     X: Any
@@ -90,13 +91,14 @@ class Comparison:
     Parameters
     ----------
     contrasts : dict of str to Contrast
-        "image_auroc", "false_alarm_rate" and "miss_rate", as far as the images allow.
+        "image_auroc", "false_alarm_rate" (if there are normal images) and "miss_rate"
+        (if there are anomalies). The first needs both.
     truth : ndarray of shape (n,), bool
         True for anomalies.
     flagged : ndarray of shape (2, n), bool
         True for images that each model predicts as anomalous.
     scores : ndarray of shape (2, n), float64
-        Scores of each model. Their scales differ between models.
+        Scores of each model. The scale differs between models.
     confidence_level : float
         Confidence level of the intervals.
     names : list of str
@@ -113,7 +115,7 @@ class Comparison:
 
     @property
     def differing(self) -> npt.NDArray[np.intp]:
-        """Rows of the images for which the predictions differ."""
+        """Rows of the images for which the predictions of the models differ."""
         return np.flatnonzero(self.flagged[0] != self.flagged[1])
 
     def worse(self, tolerance: float) -> list[str]:
@@ -122,14 +124,14 @@ class Comparison:
         Parameters
         ----------
         tolerance : float
-            Non-negative difference that is still acceptable. A metric is listed if its
+            Maximum loss that is acceptable, at least 0. A metric is listed if its
             interval does not rule out a larger loss.
 
         Returns
         -------
         list of str
-            Keys of `contrasts`. Empty if the second model is shown to be as good within
-            the tolerance in all metrics.
+            Keys of `contrasts`. The list is empty if the second model is shown to be as
+            good as the first, within the tolerance, in all metrics.
 
         Raises
         ------
@@ -147,7 +149,7 @@ class Comparison:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return metrics, and names of images with different predictions, for JSON."""
+        """Return the metrics and the images with different predictions, for JSON."""
         return {
             "n_images": len(self.truth),
             "n_anomalous": int(self.truth.sum()),
@@ -203,16 +205,16 @@ def compare_models(
         Fitted estimators of this package, or :class:`~skfcdd.onnx.OnnxFCDD`, of any
         kind. Their labels may differ.
     X : array-like
-        Images used for training neither of them, as for ``first.anomaly_score``.
+        Images that neither model was trained on, as for ``first.anomaly_score``.
     y : array-like of shape (n,)
         1 (or True) for anomalies, 0 for normal images.
     X_second : array-like, default=None
         The same images for `second`, if it needs them in another form, such as another
         size. None uses X.
     names : sequence of str or path, default=None
-        Names of the images. None numbers them.
+        Names of the images. None uses their numbers.
     n_resamples : int, default=999
-        Number of bootstrap samples for AUROC.
+        Number of bootstrap resamples for AUROC.
     confidence_level : float, default=0.95
         Confidence level of the intervals, in (0, 1).
     random_state : int, RandomState instance or None, default=None
@@ -221,20 +223,21 @@ def compare_models(
     Returns
     -------
     Comparison
-        Differences of `second` minus `first`, with intervals from a paired bootstrap
-        for AUROC, and of Agresti and Min for matched pairs for rates.
+        Differences, `second` minus `first`, with confidence intervals. Those of AUROC
+        are from a paired bootstrap, and those of rates are the intervals of Agresti and
+        Min for matched pairs.
 
     Raises
     ------
     TypeError
-        If one of the models is not one of these.
+        If a model is of any other type.
     NotFittedError
-        If one of them is not fitted.
+        If a model is not fitted.
     ImageShapeError
         If the models require images of different shapes and `X_second` is None.
     ValueError
-        If y contains other values or has a different length, or there are fewer than
-        two images of a class.
+        If y contains other values or has the wrong length, or there is only one image
+        of a class, or no image at all.
 
     Examples
     --------
@@ -284,7 +287,7 @@ def _check_shapes(first: Any, second: Any) -> None:
     one, other = (tuple(model.image_shape_) for model in (first, second))
     if one != other:
         raise ImageShapeError(
-            f"The models take images of different shapes, (h, w, c) = {one} and "
+            f"The models expect images of different shapes, (h, w, c) = {one} and "
             f"{other}. Pass the same images in the shape of the second model as "
             "X_second=."
         )
@@ -303,7 +306,7 @@ def _truth(y: Any, n: int) -> Flags:
     few = [int((truth == kind).sum()) for kind in (False, True)]
     if 1 in few or few == [0, 0]:
         raise ValueError(
-            "The comparison needs at least 2 normal and 2 anomalous images. Got "
+            "The comparison needs images, and at least 2 of each class in y. Got "
             f"{few[0]} normal and {few[1]} anomalous."
         )
     return truth

@@ -1,4 +1,4 @@
-"""The difference of two rates on the same images."""
+"""Confidence interval for the difference between two rates on the same images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def paired_difference(
     second: npt.NDArray[np.bool_],
     confidence_level: float,
 ) -> Interval:
-    r"""Compute the fraction true in `second` minus that in `first`, with an interval.
+    r"""Compute the rate of True in `second` minus that in `first`, with an interval.
 
-    A bootstrap interval has zero width if the two agree on every image, however few
-    there are. Instead, half an image is added to each of the four cells of the 2 x 2
-    table. The coverage of the Wald interval is then close to nominal even for small
-    samples [1]_.
+    A bootstrap interval would have zero width if both agree on every image, however few
+    images there are. Instead, half an image is added to each of the four cells of the
+    2 x 2 table. The coverage of the Wald interval is then close to nominal even for
+    small samples [1]_.
 
     References
     ----------

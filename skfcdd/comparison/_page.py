@@ -1,4 +1,4 @@
-"""HTML page comparing two models: metrics, and images on which they disagree."""
+"""HTML page that compares two models by metrics and by images with disagreement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skfcdd.report._static import escaped, page, panel, table
 
 __all__ = ["write_comparison"]
 
-# Images that are drawn together.
+# Number of images per batch.
 _AT_ONCE = 16
 
 
@@ -37,8 +37,8 @@ def write_comparison(
 ) -> Path:
     """Write a comparison of two models to one HTML file.
 
-    It shows the metrics of both models with confidence intervals of their differences,
-    and the images with different predictions, each with both heatmaps. The page
+    The page shows the metrics of both models with confidence intervals of their
+    differences, and the images with different predictions, each with both heatmaps. It
     contains no scripts and works offline.
 
     Parameters
@@ -46,20 +46,21 @@ def write_comparison(
     found : Comparison
         Result of :func:`compare_models`.
     path : path
-        File to write. It is only created when it is complete.
+        File to write. It appears only when it is complete.
     titles : sequence of two str, default=("first", "second")
         Names of the models.
     tolerance : float, default=None
-        Non-negative difference. If given, the page also states whether the second model
-        is shown not to be worse by more than this.
+        Maximum loss that is acceptable, at least 0. If given, the page also states
+        whether the second model has been shown not to be worse by more than this.
     n_images : int, default=60
         Maximum number of images to show, starting with errors of the second model.
     max_side : int, default=256
-        Longer side of the pictures, in pixels.
+        Maximum length of the longer side of the pictures, in pixels.
 
     Returns
     -------
     Path
+        Path of the file.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def write_comparison(
 
 
 def _order(found: Comparison) -> npt.NDArray[np.intp]:
-    """Images on which verdicts differ, the second model's mistakes first."""
+    """Return the images with different predictions, errors of the second first."""
     rows = found.differing
     wrong = found.flagged[1, rows] != found.truth[rows]
     ordered: npt.NDArray[np.intp] = rows[np.argsort(~wrong, kind="stable")]
@@ -124,7 +125,7 @@ def _figures(found: Comparison, titles: Sequence[str], tolerance: float | None) 
     ]
     if tolerance is not None:
         parts.append(_judgement(found, second, tolerance))
-    return panel("Figures", *parts)
+    return panel("Metrics", *parts)
 
 
 def _cells(contrast: Contrast) -> list[str]:
@@ -143,8 +144,8 @@ def _judgement(found: Comparison, second: str, tolerance: float) -> str:
     open_ones = [FIGURES[name] for name in found.worse(tolerance)]
     if not open_ones:
         return (
-            f'<p class="better">{second} is at most {tolerance:g} worse in each of '
-            "them.</p>"
+            f'<p class="better">{second} is at most {tolerance:g} worse in all '
+            "metrics.</p>"
         )
     return (
         f'<p class="worse">It could not be shown that {second} is at most '
@@ -165,7 +166,7 @@ def _models(found: Comparison, titles: Sequence[str]) -> str:
 def _facts(estimator: Any) -> dict[str, str]:
     try:
         told = describe(estimator)
-    except AttributeError:  # another's estimator
+    except AttributeError:  # an estimator from another package
         return {"kind": type(estimator).__name__}
     return {"kind": told["name"], **dict(told["facts"])}
 
@@ -200,7 +201,7 @@ def _items(
     for k, row in enumerate(rows):
         truth = bool(found.truth[row])
         figures = [
-            _figure(plain[k], "true label: anomaly" if truth else "truly normal")
+            _figure(plain[k], "true label: anomaly" if truth else "true label: normal")
         ]
         for title, side, pictures in zip(titles, found._sides, columns, strict=True):
             threshold = float(side.estimator.threshold_)
@@ -230,7 +231,7 @@ def _figure(picture: str, caption: str) -> str:
 def _drawn(
     side: Side, rows: npt.NDArray[np.intp], max_side: int
 ) -> list[tuple[str, str]]:
-    """Each image as it is, and with its heatmap, as addresses of their data."""
+    """Return each image without and with its heatmap, as data URLs."""
     estimator, X = side.estimator, take(side.X, rows)
     heatmaps = np.asarray(estimator.explain(X))
     size = heatmaps.shape[1:]
@@ -247,12 +248,12 @@ def _drawn(
 
 
 def _shrunk(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    """Size (h, w) of a picture whose longer side is at most `max_side`."""
+    """Return the size (h, w) of a picture reduced to a longer side of `max_side`."""
     scale = min(1.0, max_side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _encoded(picture: npt.NDArray[Any], size: tuple[int, int]) -> str:
-    """A picture of values from 0 to 1, with all of them kept."""
+    """Return a picture with values from 0 to 1 as the data URL of a PNG."""
     values = np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
     return encode_picture(values, size, None)

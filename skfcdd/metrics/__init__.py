@@ -1,8 +1,8 @@
-"""Metrics of heatmaps, of predicted masks, and of each kind of defect.
+"""Metrics for heatmaps, predicted masks, and each kind of defect.
 
 For image-level metrics, use scikit-learn with ``anomaly_score``. This module provides
-pixel-level metrics, for ten pixels or a billion, with scorers for cross-validation and
-confidence intervals.
+pixel-level metrics that scale from ten pixels to a billion, scorers for
+cross-validation, and confidence intervals.
 """
 
 from __future__ import annotations

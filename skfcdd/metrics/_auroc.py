@@ -1,4 +1,4 @@
-"""The area under the ROC curve, many times."""
+"""Fast computation of the area under the ROC curve."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["fast_auroc"]
 
 
 def fast_auroc(y_true: Any, y_score: Any) -> float:
-    """ROC AUC as in scikit-learn's ``roc_auc_score``, without its checks.
+    """Compute the ROC AUC like scikit-learn's ``roc_auc_score``, without validation.
 
-    These would be repeated for every resample of a bootstrap.
+    A bootstrap would otherwise repeat the validation for each resample.
     """
     truth = np.asarray(y_true, dtype=bool)
     n_bad = int(truth.sum())

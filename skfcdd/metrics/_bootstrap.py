@@ -17,12 +17,12 @@ __all__ = ["Interval", "bootstrap_interval", "wilson_interval"]
 
 
 class Interval(NamedTuple):
-    """A metric with its confidence interval.
+    """Value of a metric with its confidence interval.
 
     Parameters
     ----------
     value : float
-        Metric on all images.
+        Value of the metric on all images.
     low, high : float
         Limits of the confidence interval.
 
@@ -51,10 +51,10 @@ def bootstrap_interval(
 ) -> Interval:
     """Compute a percentile bootstrap interval over images, or over groups of images.
 
-    Images with and without an anomaly are resampled separately, so that their numbers
-    stay the same. With `other`, the metric is the difference between two detectors on
-    the same resamples: a paired comparison, which is much more precise than comparing
-    two intervals.
+    Normal and anomalous images are resampled separately, so that their numbers stay the
+    same. With `other`, the interval is for the difference between two detectors on the
+    same resamples: a paired comparison, which is much more precise than comparing two
+    intervals.
 
     Parameters
     ----------
@@ -62,18 +62,18 @@ def bootstrap_interval(
         For example :func:`sklearn.metrics.roc_auc_score` or
         :func:`pixel_roc_auc_score`.
     y_true : array-like of shape (n,) or (n, h, w)
-        Labels, 1 for anomalies; or masks, with None for images to ignore.
+        Labels, with 1 for anomalies; or masks, with None for images to ignore.
     y_score : array-like of the same shape
         Anomaly scores or heatmaps.
     other : array-like of the same shape, default=None
-        Scores or heatmaps of another detector; the metric is then that of `y_score`
-        minus that of `other`.
+        Scores or heatmaps of another detector. The value is then the metric of
+        `y_score` minus the metric of `other`.
     groups : array-like of shape (n,), default=None
-        Group of each image, such as all photographs of one part. Groups are resampled
-        as a whole: similar photographs carry less information than as many independent
-        ones.
+        Group of each image, such as the part that it shows. Groups are resampled as a
+        whole, because similar photographs carry less information than the same number
+        of independent ones.
     n_resamples : int, default=999
-        Number of resamples; time is proportional to it.
+        Number of resamples. The time is proportional to it.
     confidence_level : float, default=0.95
         Confidence level of the interval.
     random_state : int, RandomState instance or None, default=None
@@ -87,7 +87,8 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        If lengths differ, or a kind has fewer than two images (groups).
+        If lengths differ, or there are fewer than two normal or two anomalous images
+        (or groups).
 
     Examples
     --------
@@ -148,7 +149,7 @@ def bootstrap_interval(
 
 
 def _members(units: npt.NDArray[Any]) -> list[npt.NDArray[np.intp]]:
-    """Return the rows of each unit."""
+    """Return the rows of each group."""
     _, number = np.unique(units, return_inverse=True)
     order = np.argsort(number, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
@@ -157,7 +158,7 @@ def _members(units: npt.NDArray[Any]) -> list[npt.NDArray[np.intp]]:
 def wilson_interval(share: float, n: int, level: float = 0.95) -> Interval:
     """Return a fraction of `n` cases with Wilson's confidence interval.
 
-    The fraction of hits may include parts of hits, such as those of ties.
+    The fraction need not be a multiple of 1 / n, because ties may count in part.
     """
     z = float(stats.norm.ppf((1 + level) / 2))
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)

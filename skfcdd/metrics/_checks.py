@@ -14,16 +14,17 @@ from skfcdd.exceptions import ImageShapeError
 
 __all__ = ["blocks", "check_maps", "check_region"]
 
-# Maps are read in blocks of about this many pixels, so that files are not loaded.
+# Maps are read in blocks of about this many pixels, so that memory-mapped files are not
+# loaded as a whole.
 _BLOCK = 1 << 22
 
 
 def check_maps(
     masks: Any, maps: Any, name: str = "heatmaps"
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Validate both as arrays of equal shape; values are checked block by block.
+    """Return masks and maps as arrays of equal shape, without checking their values.
 
-    Images whose mask is None are ignored.
+    Images whose mask is None are dropped.
 
     Raises
     ------
@@ -51,14 +52,14 @@ def check_maps(
 
 
 def check_region(roi: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
-    """Validate a region of interest (h, w) of maps of a shape (n, h, w).
+    """Validate a region of interest (h, w) for maps of shape (n, h, w).
 
     Raises
     ------
     ImageShapeError
         If the shapes differ.
     ValueError
-        If it is empty.
+        If the region is empty.
     """
     if roi is None:
         return None
@@ -69,14 +70,14 @@ def check_region(roi: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | No
             f"{inside.shape}."
         )
     if not inside.any():
-        raise ValueError("roi has no pixels inside, so no pixel is left.")
+        raise ValueError("roi is False everywhere, so there are no pixels to score.")
     return inside
 
 
 def blocks(
     masks: npt.NDArray[Any], maps: npt.NDArray[Any]
 ) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]]:
-    """Yield validated blocks of whole images.
+    """Yield blocks of whole images after checking their values.
 
     Raises
     ------
@@ -91,5 +92,5 @@ def blocks(
             row = start + int(
                 np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))[0]
             )
-            raise ValueError(f"heatmaps hold NaN or infinity, first in row {row}.")
+            raise ValueError(f"heatmaps contain NaN or infinity, first in row {row}.")
         yield truth, values

@@ -38,10 +38,10 @@ class PixelSample:
     truth : ndarray of shape (k,), bool
     score : ndarray of shape (k,)
     weight : ndarray of shape (k,) or None
-        Number of pixels; None means one each.
+        Number of pixels that each entry represents. None means 1.
     overlap : ndarray of shape (k,) or None
-        Normal pixels have weight one, anomalous ones the inverse of the size of their
-        region.
+        Weights for the per-region overlap: 1 for each normal pixel, and the inverse of
+        the size of its region for each anomalous pixel.
     """
 
     truth: npt.NDArray[np.bool_]
@@ -57,7 +57,7 @@ def sort_pixels(
     regions: bool = False,
     roi: npt.NDArray[np.bool_] | None = None,
 ) -> PixelSample:
-    """Sort all pixels of validated maps, or those in a region (h, w) of interest."""
+    """Collect all pixels of maps, or those in a region of interest (h, w)."""
     parts = list(blocks(masks, heatmaps))
 
     def chosen(maps: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -85,10 +85,12 @@ def overlap_weights(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
 
 
 def need_both(n_anomalous: int, n_pixels: int) -> None:
-    """Raise if all pixels are of one kind."""
+    """Raise if all pixels are normal, or all are anomalous."""
     if n_anomalous in (0, n_pixels):
         what = "no anomalous pixels" if n_anomalous == 0 else "only anomalous pixels"
-        raise ValueError(f"masks hold {what}, but both kinds are needed.")
+        raise ValueError(
+            f"masks contain {what}, but normal and anomalous pixels are both needed."
+        )
 
 
 def roc_auc(pixels: PixelSample) -> float:
@@ -106,9 +108,11 @@ def average_precision(pixels: PixelSample) -> float:
 def region_overlap(
     pixels: PixelSample,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Compute the per-region overlap, a ROC curve with different weights."""
+    """Compute the per-region overlap curve, an ROC curve with different weights."""
     if pixels.overlap is None:
-        raise ValueError("The regions were not counted, because regions=False.")
+        raise ValueError(
+            "AUPRO needs a histogram with regions=True, not regions=False."
+        )
     fpr, overlap, thresholds = roc_curve(
         pixels.truth, pixels.score, sample_weight=pixels.overlap
     )
@@ -116,7 +120,7 @@ def region_overlap(
 
 
 def check_max_fpr(max_fpr: float) -> None:
-    """Validate the upper limit of the false positive rate."""
+    """Raise if the upper limit of the false positive rate is not in (0, 1]."""
     if not 0 < max_fpr <= 1:
         raise ValueError(f"Got max_fpr={max_fpr!r}, but expected it in (0, 1].")
 
@@ -136,7 +140,7 @@ def cut_curve(
 
 
 def aupro(pixels: PixelSample, max_fpr: float) -> float:
-    """Compute the area under the per-region overlap."""
+    """Compute the area under the per-region overlap curve."""
     check_max_fpr(max_fpr)
     fpr, overlap, _ = region_overlap(pixels)
     return float(auc(*cut_curve(fpr, overlap, max_fpr)) / max_fpr)

@@ -18,19 +18,20 @@ __all__ = ["PixelHistogram"]
 class PixelHistogram:
     r"""Histogram of the scores of normal and anomalous pixels, of constant size.
 
-    The bin of a score is given by the leading bits of its float32 representation. The
-    bins therefore need no range, scores in one bin differ relatively by less than
-    :math:`2^{9 - b}` with :math:`b` bits, and memory does not depend on the number of
-    pixels (24 MB for 20 bits). Every metric comes with a bound on its distance from the
-    exact value, computed from the number of pixels whose order within a bin is unknown.
+    The bin of a score is given by the leading bits of its float32 representation.
+    Therefore, the range of scores need not be known in advance, the relative difference
+    between scores in the same bin is less than :math:`2^{9 - b}` with :math:`b` bits,
+    and memory use does not depend on the number of pixels (24 MB for 20 bits). Every
+    metric comes with a bound on its error, computed from the number of pixels whose
+    order within a bin is unknown.
 
     Parameters
     ----------
     n_bits : int, default=20
         Number of leading bits, between 10 and 24.
     regions : bool, default=True
-        Whether to also count for :meth:`aupro`, which requires the regions of the
-        masks.
+        Whether to also collect data for :meth:`aupro`, for which the connected regions
+        of the masks must be found.
 
     Examples
     --------
@@ -93,7 +94,9 @@ class PixelHistogram:
 
     def _keys(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Return the bins of scores, in the order of the scores."""
-        single = np.ascontiguousarray(values, dtype=np.float32) + np.float32(0)  # no -0
+        single = np.ascontiguousarray(values, dtype=np.float32) + np.float32(
+            0
+        )  # turns -0.0 into 0.0
         bits = single.view(np.uint32)
         ordered = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(1 << 31))
         return (ordered >> np.uint32(32 - self.n_bits)).astype(np.int64)
@@ -105,7 +108,7 @@ class PixelHistogram:
         return bits.astype(np.uint32).view(np.float32).astype(np.float64)
 
     def sample(self) -> PixelSample:
-        """Return the bins as weighted scores, as scikit-learn's metrics take them.
+        """Return the bins as weighted scores, for scikit-learn's metrics.
 
         Returns
         -------
@@ -135,9 +138,10 @@ class PixelHistogram:
         return curves.roc_auc(self.sample())
 
     def roc_auc_error(self) -> float:
-        r"""Bound the distance of :meth:`roc_auc` from the exact value.
+        r"""Bound the error of :meth:`roc_auc`.
 
-        Half of the pairs of a normal and an anomalous pixel that share a bin.
+        The bound is half the proportion of pairs of a normal and an anomalous pixel
+        that share a bin.
         """
         pairs = float((self.normal.astype(float) * self.anomalous).sum())
         return 0.5 * pairs / float(self.normal.sum()) / float(self.anomalous.sum())
@@ -147,9 +151,10 @@ class PixelHistogram:
         return curves.average_precision(self.sample())
 
     def average_precision_error(self) -> float:
-        """Bound the distance of :meth:`average_precision` from the exact value.
+        """Bound the error of :meth:`average_precision`.
 
-        Computed from the best and the worst order of the pixels within each bin.
+        The bound is computed from the best and the worst order of the pixels within
+        each bin.
         """
         p, n = self.anomalous[::-1].astype(float), self.normal[::-1].astype(float)
         occupied = p > 0
@@ -163,15 +168,17 @@ class PixelHistogram:
         return float(max(best.sum() / total - value, value - worst.sum() / total))
 
     def aupro(self, max_fpr: float = 0.3) -> float:
-        """Compute the area under the per-region overlap, see :func:`aupro_score`."""
+        """Compute the area under the overlap curve, see :func:`aupro_score`."""
         return curves.aupro(self.sample(), max_fpr)
 
     def aupro_error(self, max_fpr: float = 0.3) -> float:
-        """Bound the distance of :meth:`aupro` from the exact value."""
+        """Bound the error of :meth:`aupro`."""
         if self.overlap is None:
-            raise ValueError("The regions were not counted, because regions=False.")
+            raise ValueError(
+                "AUPRO needs a histogram with regions=True, not regions=False."
+            )
         pairs = float((self.normal * self.overlap).sum())
-        # Within a step of the curve, the exact curve stays inside the box of the step.
+        # The exact curve stays inside the bounding box of each step of this curve.
         return pairs / float(self.normal.sum()) / float(self.overlap.sum()) / max_fpr
 
     def f1_max(self) -> tuple[float, float]:
@@ -179,7 +186,7 @@ class PixelHistogram:
         return curves.f1_max(self.sample())
 
     def f1_max_error(self) -> float:
-        """Bound the distance of :meth:`f1_max` from the exact value."""
+        """Bound the error of the maximum F1 of :meth:`f1_max`."""
         p, n = self.anomalous[::-1].astype(float), self.normal[::-1].astype(float)
         true_after, false_before = np.cumsum(p), np.cumsum(n) - n
         best = 2 * true_after / (true_after + false_before + p.sum())

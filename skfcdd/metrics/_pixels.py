@@ -30,7 +30,7 @@ MOST_EXACT = 1 << 24
 def _pixels(
     masks: Any, heatmaps: Any, method: str, roi: Any, *, regions: bool = False
 ) -> PixelSample:
-    """Validate pixels, and return them individually or as a histogram."""
+    """Validate the maps, and return their pixels individually or as a histogram."""
     if method not in ("auto", "exact", "histogram"):
         raise ValueError(
             f"Got method={method!r}, but expected 'auto', 'exact' or 'histogram'."
@@ -53,12 +53,12 @@ def pixel_roc_auc_score(
         1 (or 255) at anomalous pixels, otherwise 0. Images whose mask is None (unknown)
         are ignored.
     heatmaps : array-like of shape (n, h, w)
-        Greater values are more anomalous.
+        Higher values are more anomalous.
     method : {"auto", "exact", "histogram"}, default="auto"
         "exact" sorts all pixels, which takes about 30 bytes per pixel. "histogram"
-        counts them block by block, in memory that does not depend on their number; see
-        :class:`PixelHistogram` for its accuracy. "auto" is exact up to 16 million
-        pixels.
+        counts them block by block, with a memory use that does not depend on their
+        number; see :class:`PixelHistogram` for its accuracy. "auto" uses "exact" for up
+        to 16 million pixels, and "histogram" for more.
     roi : array-like of shape (h, w), bool, default=None
         Region of interest, such as ``roi_`` of an estimator; pixels outside are
         ignored. None uses all pixels.
@@ -73,8 +73,8 @@ def pixel_roc_auc_score(
     ImageShapeError
         If the shapes differ.
     ValueError
-        If masks contain other values, all pixels are of one kind, or heatmaps are not
-        finite.
+        If masks contain other values, all pixels are normal or all are anomalous, or
+        heatmaps are not finite.
 
     Examples
     --------
@@ -124,13 +124,14 @@ def aupro_score(
     method: str = "auto",
     roi: Any = None,
 ) -> float:
-    """Compute the area under the per-region overlap (AUPRO).
+    """Compute the area under the per-region overlap curve (AUPRO).
 
     Small defects count as much as large ones. At each threshold, the overlap is the
-    fraction of the pixels of a defect above it, averaged over all defects: the
-    connected regions of the masks, including diagonal neighbours. It is integrated over
-    the false positive rate of pixels up to `max_fpr`, and divided by `max_fpr`
-    (Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021).
+    fraction of the pixels of a defect that are above the threshold, averaged over all
+    defects. Defects are the connected regions of the masks; diagonal neighbours are
+    connected. The overlap is integrated over the false positive rate of pixels up to
+    `max_fpr`, and divided by `max_fpr` (Bergmann et al., "The MVTec Anomaly Detection
+    Dataset", IJCV 2021).
 
     Parameters
     ----------
@@ -163,7 +164,7 @@ def aupro_score(
 def region_overlap_curve(
     masks: Any, heatmaps: Any, *, method: str = "auto", roi: Any = None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Compute the per-region overlap curve, whose area is `aupro_score`.
+    """Compute the per-region overlap curve, for which `aupro_score` is the area.
 
     Parameters
     ----------
@@ -241,8 +242,9 @@ def intersection_over_union_score(
     predictions : array-like of shape (n, h, w)
         1 (or 255) at pixels predicted to be anomalous, otherwise 0.
     average : {"image", "pixel"}, default="image"
-        "image" averages over images; an image without anomalous pixels counts 1 if none
-        is predicted, otherwise 0. "pixel" combines the pixels of all images.
+        "image" averages over images; an image without anomalous pixels counts as 1 if
+        none are predicted, and as 0 otherwise. "pixel" combines the pixels of all
+        images.
     roi : array-like of shape (h, w), bool, default=None
         Region of interest; pixels outside are ignored. None uses all pixels.
 
@@ -256,7 +258,7 @@ def intersection_over_union_score(
     ImageShapeError
         If the shapes differ.
     ValueError
-        If there are other values.
+        If masks or predictions contain other values, or `average` is unknown.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Report of the metrics for each kind of defect."""
+"""Report of metrics for each kind of defect."""
 
 from __future__ import annotations
 
@@ -34,36 +34,36 @@ def defect_report(
     heatmaps: Any = None,
     output_dict: bool = False,
 ) -> str | dict[str, dict[str, float]]:
-    """Build a report with the metrics for each kind of defect against normal images.
+    """Build a report of metrics that compare each kind of defect with normal images.
 
     Parameters
     ----------
     kinds : array-like of shape (n,)
-        Kind of each image.
+        Kind of defect of each image, or `normal`.
     scores : array-like of shape (n,)
-        Anomaly scores; greater values are more anomalous.
+        Anomaly scores; higher values are more anomalous.
     normal : label
         The kind that means "no defect".
     threshold : float, default=None
-        Adds the fraction of images above the threshold: detected defects, or false
-        alarms for normal images.
+        If given, the report also states the fraction of images above this threshold:
+        detected defects, or false alarms for normal images.
     masks, heatmaps : array-like of shape (n, h, w), default=None
-        Add pixel AUROC and AUPRO. Defects whose mask is None or empty are ignored,
-        because their location is unknown.
+        If given, the report also states pixel AUROC and AUPRO. These ignore defects
+        whose mask is None or empty, because their location is unknown.
     output_dict : bool, default=False
         If True, return a dict of dicts instead of text.
 
     Returns
     -------
     str or dict
-        A table, or metrics by kind and name. "all" stands for all defects together;
-        "all defects" if a kind has that name.
+        A table, or metrics by kind and name. The kind "all" (or "all defects", if there
+        is a kind named "all") stands for all defects together.
 
     Raises
     ------
     ValueError
-        If there are no normal images or no defects, lengths differ, or masks are given
-        without heatmaps.
+        If there are no normal images or no defects, lengths differ, or only one of
+        masks and heatmaps is given.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def _marked(masks: Any, n: int) -> npt.NDArray[np.bool_]:
 def _pixel_figures(
     masks: Any, heatmaps: Any, rows: npt.NDArray[np.intp]
 ) -> dict[str, float]:
-    """Compute pixel metrics of images with known masks; good images need none."""
+    """Compute pixel metrics of images with known masks; normal images need none."""
     check_consistent_length(masks, heatmaps)
     values = np.asanyarray(heatmaps)[rows]
     empty = np.zeros(values.shape[1:], dtype=bool)

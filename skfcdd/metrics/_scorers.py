@@ -22,13 +22,13 @@ __all__ = ["PIXEL_SCORERS", "PixelScorer"]
 class PixelScorer:
     """Scorer that compares heatmaps or predicted masks with masks passed as y.
 
-    Use it as ``scoring=`` of GridSearchCV and cross_val_score. If the estimator has a
+    Pass it as ``scoring=`` to GridSearchCV or cross_val_score. If the estimator has a
     region of interest (``roi_``), it is passed to the metric as `roi`.
 
     Parameters
     ----------
     metric : callable (masks, maps, ...) -> float
-        Greater is better. Called with `options` as keyword arguments.
+        Metric for which higher is better, called with `options` as keyword arguments.
     response_method : {"explain", "predict"}, default="explain"
         Method of the estimator that returns heatmaps or masks.
     options : dict, default={}

@@ -1,4 +1,4 @@
-"""Files of a folder as they are completed."""
+"""Watching of a folder for files that have been completely written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Arrival:
     Parameters
     ----------
     name : str
-        Path relative to the folder, as text that can be written to any file.
+        Path relative to the folder, escaped if it is not valid UTF-8.
     path : Path
     modified_ns, size : int
         Time of the last modification in nanoseconds, and size in bytes. A file of the
@@ -32,7 +32,7 @@ class Arrival:
 
     @property
     def state(self) -> tuple[int, int]:
-        """Time and size, which distinguish successive files of the same name."""
+        """Time and size, which distinguish successive files with the same name."""
         return self.modified_ns, self.size
 
 
@@ -40,20 +40,21 @@ class WatchedFolder:
     """Folder that is watched for complete files.
 
     A file is complete if it is unchanged in two scans at least `settle` seconds apart.
-    If it still cannot be read, it is tried again until it has been unchanged for
-    `patience` seconds.
+    If it still cannot be read, reading is tried again until the file has been unchanged
+    for `patience` seconds.
 
-    Only files that are still in the folder are kept in memory.
+    Only files that are still in the folder are remembered.
 
     Parameters
     ----------
     root : Path
-        Folder to scan with its subfolders, except hidden ones and links.
+        Folder to scan, with its subfolders except for hidden ones and symbolic links.
     suffixes : collection of str
         Suffixes of images, in lower case.
     settle, patience : float
         Times in seconds.
     clock : callable, default=time.monotonic
+        Returns the current time in seconds.
     """
 
     def __init__(
@@ -75,11 +76,11 @@ class WatchedFolder:
 
     @property
     def n_waiting(self) -> int:
-        """Number of files that are not processed yet."""
+        """Number of files that have not been processed yet."""
         return len(self._waiting)
 
     def look(self) -> list[Arrival]:
-        """Find complete files that are not processed yet, oldest first.
+        """Find complete files that have not been processed yet, oldest first.
 
         Raises
         ------
@@ -108,7 +109,7 @@ class WatchedFolder:
         self._waiting.pop(name, None)
 
     def may_get_better(self, arrival: Arrival) -> bool:
-        """Whether an unreadable file may still be in the process of being written."""
+        """Return whether an unreadable file may not be completely written yet."""
         _, since = self._waiting.get(arrival.name, (None, self.clock()))
         return self.clock() - since < self.patience
 
@@ -122,7 +123,7 @@ def _files(root: Path, suffixes: Collection[str]) -> Iterator[Arrival]:
         except OSError:
             if folder == root:
                 raise
-            continue  # removed meanwhile, or closed to us
+            continue  # removed meanwhile, or no permission
         with entries:
             for entry in entries:
                 if entry.name.startswith("."):
@@ -133,7 +134,7 @@ def _files(root: Path, suffixes: Collection[str]) -> Iterator[Arrival]:
                     elif os.path.splitext(entry.name)[1].lower() in suffixes:
                         yield _arrival(root, entry)
                 except OSError:
-                    continue  # removed between listing and looking
+                    continue  # removed since it was listed
 
 
 def _arrival(root: Path, entry: os.DirEntry[str]) -> Arrival:

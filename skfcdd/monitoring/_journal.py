@@ -11,27 +11,28 @@ from typing import Any
 
 __all__ = ["Journal"]
 
-# Every row begins like this, which distinguishes a truncated row from foreign text.
+# Every row begins like this, which distinguishes a truncated row from other content.
 _BEGIN = b'{"path": '
 
 
 class Journal:
     """Append-only JSON Lines file, which is locked while it is open.
 
-    Rows are on the disk when `append` returns. An incomplete last row, because the
-    process was killed or the disk was full, is removed when the file is opened again:
-    the work that it records was not completed.
+    Rows are safely on disk when `append` returns. If the process was killed or the disk
+    was full, the last row may be incomplete. It is removed when the file is opened
+    again, because the work that it records was not completed.
 
     Parameters
     ----------
     path : Path
+        Path of the file, which is created if it does not exist.
 
     Raises
     ------
     OSError
         If the file cannot be opened, or another process has it open.
     ValueError
-        If it has other contents. It is not changed.
+        If the file was not written by this class; it is not changed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +105,7 @@ class Journal:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    """Keep other processes out, if the system can."""
+    """Lock the file against other processes, if the system supports it."""
     with contextlib.suppress(ImportError):
         import fcntl
 

@@ -1,4 +1,4 @@
-"""The game against uniform p-values: bets, and when they are placed."""
+"""Martingale that bets against uniform p-values."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ import numpy.typing as npt
 
 __all__ = ["Martingale"]
 
-# Exponents of the bets k p^(k - 1): the smaller, the more is staked on extreme ranks.
+# Exponents k of the bets k p^(k - 1). Smaller exponents bet on more extreme ranks.
 _EXPONENTS = (0.15, 0.4, 0.7)
-# Densities of Beta(a, a), which bet that the extremes are missing: scores that vary
-# less than those of calibration, such as those of a camera that has stopped.
+# Parameters of the bets Beta(a, a), which pay if extreme ranks are missing because
+# scores vary less than in calibration, for example if the camera repeats an image.
 _NARROW = (2.0, 4.0)
-# p-values are kept off 0 and 1, where bets are infinite or nothing.
+# p-values are clipped to this range, because payoffs at 0 and 1 can be infinite or 0.
 _LEAST, _GREATEST = 2.0**-60, 1 - 2.0**-53
 
 
 @functools.cache
 def _log_norms() -> npt.NDArray[np.float64]:
-    """Logarithms of what makes the narrow bets densities."""
+    """Return the log normalisation constants of the Beta densities."""
     return np.array([math.lgamma(2 * a) - 2 * math.lgamma(a) for a in _NARROW])
 
 
 def log_bets(p: float) -> npt.NDArray[np.float64]:
-    """Log payoff of each bet per unit stake; each payoff integrates to 1 over p.
+    """Return the log payoff of each bet per unit stake.
 
-    The bets pay for small p-values (scores have risen), large ones (fallen), both (they
-    vary more), and medium ones (they vary less).
+    The bets pay for small p-values (higher scores than before), large ones (lower
+    scores), both (scores that vary more), and medium ones (scores that vary less). Each
+    payoff integrates to 1 over p.
     """
     p = min(max(p, _LEAST), _GREATEST)
     small, great = math.log(p), math.log1p(-p)
@@ -42,30 +43,30 @@ def log_bets(p: float) -> npt.NDArray[np.float64]:
 
 
 def kept_until(step: int) -> float:
-    """Return the share of the wealth that is not yet staked after `step` steps.
+    """Return the share of the initial wealth that is not staked after `step` steps.
 
-    It decreases more slowly than any power, so that some wealth is left to bet on late
-    changes.
+    It decreases more slowly than any power of `step`, so that some wealth is left to
+    bet on late changes.
     """
     return 1 / math.log(math.e + step)
 
 
 class Martingale:
-    """Wealth of a gambler against independent uniform p-values.
+    """Wealth of a gambler who bets against independent uniform p-values.
 
-    Wealth that is lost cannot be won back soon, and a change may come after a long time
-    without any. So each step stakes a part of the initial capital, fixed
-    beforehand, on all bets alike, and stakes stay with their bets. Each stake is a fair
-    game, so their sum is.
+    A gambler who staked everything at once would lose it before a late change, and it
+    would take long to win it back. Therefore, each step stakes another part of the
+    initial wealth, fixed in advance, and divides it equally among all bets. Stakes and
+    their gains remain on the same bet. Each stake is a fair game, and so is their sum.
 
     Attributes
     ----------
     step : int
         Number of p-values so far.
     log_stakes : ndarray of float64
-        Logarithm of what each bet holds.
+        Logarithm of the wealth on each bet.
     log_wealth, log_greatest : float
-        Logarithms of the wealth, and of the highest so far.
+        Logarithms of the current wealth and of the highest wealth so far.
     """
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ class Martingale:
         self.log_greatest = 0.0
 
     def bet(self, p: float) -> float:
-        """Stake, see a p-value, and return the logarithm of the wealth."""
+        """Place the bets on a p-value, and return the logarithm of the wealth."""
         staked = kept_until(self.step) - kept_until(self.step + 1)
         share = math.log(staked / len(self.log_stakes))
         self.log_stakes = np.logaddexp(self.log_stakes, share) + log_bets(p)
@@ -90,7 +91,7 @@ class Martingale:
         return self.log_wealth
 
     def state(self) -> dict[str, Any]:
-        """Return the state for JSON; `restored` recreates the martingale from it."""
+        """Return the state for JSON, from which `restored` recreates the martingale."""
         return {
             "step": self.step,
             "log_stakes": [v if math.isfinite(v) else None for v in self.log_stakes],
@@ -100,7 +101,7 @@ class Martingale:
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> Martingale:
-        """The martingale of a state.
+        """Recreate a martingale from its state.
 
         Raises
         ------

@@ -32,14 +32,14 @@ _FORMAT, _VERSION = "skfcdd-drift-monitor", 1
 
 
 class DriftMonitor(BaseEstimator):  # type: ignore[misc]
-    """Monitor that raises an alarm if images drift away from those of calibration.
+    """Monitor that raises an alarm if images drift away from the calibration images.
 
     The input is the anomaly scores of a stream of images in their order of arrival, or
-    several statistics of each image from :func:`image_statistics`, which detect changes
-    (in lighting, for example) that may not affect the score. As long as the images of
-    the stream are exchangeable with those of calibration, the probability that an alarm
-    is ever raised is at most `false_alarm_probability`, however long the stream is. No
-    distribution is assumed.
+    several statistics of each image from :func:`image_statistics`, which also reveal
+    changes that may not affect the score, for example in lighting. As long as the
+    images of the stream are exchangeable with the calibration images, the probability
+    that an alarm is ever raised is at most `false_alarm_probability`, however long the
+    stream is. No distribution is assumed.
 
     Exchangeable images come from the same source, are sampled in the same way, and have
     the same proportion of defects. Calibrate on the images of a normal day, including
@@ -51,12 +51,12 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Probability of an alarm ever being raised without drift, in (0, 1). Larger
         values detect drift earlier.
     max_scores : int, default=10000
-        Maximum number of scores to keep, at least 20. It limits memory, and the speed
-        of detectable drift: a change over many times as many images may not be
-        detected. Increase it to detect very slow drift.
+        Maximum number of scores to keep, at least 20. It limits memory use, and how
+        slow a drift can be detected: a gradual change over many times this number of
+        images may be missed. Increase it to detect very slow drift.
     random_state : int, RandomState instance or None, default=None
-        Random state for breaking ties. The guarantee holds for any value that was not
-        chosen based on the results.
+        Random state for breaking ties and for choosing the scores to keep. The
+        guarantee holds for any value that was not chosen based on the results.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
     See Also
     --------
     image_statistics : Score, brightness, contrast and sharpness of images.
-    skfcdd.display.DriftDisplay : The course of the evidence.
+    skfcdd.display.DriftDisplay : Plot of the evidence over the stream.
 
     Notes
     -----
@@ -94,7 +94,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
     martingales reaches k / alpha is at most alpha.
 
     An alarm refers to the stream, not to a single image, and indicates that something
-    has changed, but not what. A series of defects also raises it.
+    has changed, but not what. A series of defects can also raise it.
 
     Examples
     --------
@@ -170,7 +170,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         ]
         self._martingales = [Martingale() for _ in range(n_columns)]
         self._trace = Trace()
-        # Kept from here on: a promise that changes on the way is none.
+        # A copy, because the guarantee needs the same probability for the whole stream.
         self.alarm_probability_ = float(self.false_alarm_probability)
         self._found: tuple[int, int] | None = None
         self.n_calibration_ = n
@@ -183,8 +183,8 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like of shape (n,) or (n, n_columns)
-            Their scores or statistics, in order of arrival. The results do not depend
-            on how the stream is divided into batches.
+            Scores or statistics of the images, in order of arrival. The results do not
+            depend on how the stream is divided into batches.
 
         Returns
         -------
@@ -253,9 +253,10 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @property
     def course_(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-        """Numbers of images, and the decimal logarithm of the evidence after them.
+        """Image numbers, and the decimal logarithm of the evidence after each of them.
 
-        Contains every image for short streams, and never more than 2048 images.
+        All images are included for short streams, and at most 2048 of them for long
+        ones.
         """
         check_is_fitted(self)
         values = np.array(self._trace.values, dtype=np.float64) / math.log(10)
@@ -274,7 +275,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         OSError
-            If it cannot be written.
+            If the file cannot be written.
         """
         check_is_fitted(self)
         state = {
@@ -298,7 +299,7 @@ class DriftMonitor(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a state, to continue as if there had been no restart.
+        """Load a saved monitor, which continues as if there had been no restart.
 
         Parameters
         ----------
@@ -379,7 +380,7 @@ def _finite(values: Sequence[Any]) -> list[float]:
 def _columns(
     X: Any, name: str, *, may_be_empty: bool = False
 ) -> npt.NDArray[np.float64]:
-    """Validate X as (n, n_columns), with digits affected by rounding removed."""
+    """Validate X as (n, n_columns), and remove the digits affected by rounding."""
     values: npt.NDArray[np.float64] = check_array(
         X,
         dtype=np.float64,

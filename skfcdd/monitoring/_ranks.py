@@ -1,4 +1,4 @@
-"""Ranks of scores among those before them, and the course of the evidence."""
+"""Ranks of scores among earlier ones, and a trace of the evidence."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import numpy.typing as npt
 
 __all__ = ["Ranks", "Trace", "coarse"]
 
-# Bits of a score that count: equal images have scores that differ by a few millionths.
+# Bits of a score to keep: the scores of equal images may differ by a few millionths.
 _BITS = 18
-# Points of a course that are kept.
+# Maximum number of points of a trace.
 _POINTS = 2048
 
 
 def coarse(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Scores to five or six digits, so that those of equal images are mostly equal.
+    """Round scores to five or six digits, so that those of equal images mostly agree.
 
-    The same rule for each score, whatever the others are: exchangeable scores stay so.
+    Each score is rounded independently of the others, so that exchangeable scores
+    remain exchangeable.
     """
     mantissa, exponent = np.frexp(scores)
     rounded: npt.NDArray[np.float64] = np.ldexp(
@@ -30,26 +31,26 @@ def coarse(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 class Ranks:
-    """Smoothed rank of each score among those kept from before, as a p-value.
+    """Smoothed rank of each score among the scores kept so far, as a p-value.
 
-    Let all scores be exchangeable, and U be uniform on (0, 1]. Given the *set* of those
-    compared, the newest is equally likely to be any of them, so that (number of greater
-    ones + U (number of equal ones, itself included)) / number is uniform. All later
-    p-values depend on this set and on later scores only, not on which of it came last:
-    so p-values are independent.
+    Let all scores be exchangeable, and let U be uniform on (0, 1]. Given the *set* of
+    the compared scores, the newest is equally likely to be any of them. Therefore,
+    (number of higher scores + U * number of equal scores, including the newest) /
+    number of scores is uniform. All later p-values depend only on this set and on later
+    scores, not on which score of the set was the newest, so p-values are independent.
 
-    At most `size` scores are kept: after each comparison, one of those compared is
-    drawn and left out. It is drawn without regard to values and to which came last, so
-    that the argument holds for the set that is left.
+    At most `size` scores are kept: after each comparison, one of the compared scores is
+    dropped at random. The choice depends neither on the values nor on which score was
+    the newest, so that the argument also holds for the remaining set.
 
     Parameters
     ----------
     scores : iterable of float
         Initial scores.
     size : int
-        Maximum number of scores that are kept.
+        Maximum number of scores to keep.
     generator : numpy Generator
-        Breaks ties, and selects the score to drop.
+        Breaks ties, and chooses the scores to drop.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Ranks:
         self.generator = generator
 
     def __call__(self, score: float) -> float:
-        """The p-value of the next score, in (0, 1]; small if it is great."""
+        """Return the p-value of the next score, in (0, 1]; small for high scores."""
         first = bisect.bisect_left(self.kept, score)
         last = bisect.bisect_right(self.kept, score)
         greater, n = len(self.kept) - last, len(self.kept) + 1
@@ -76,14 +77,14 @@ class Ranks:
 
 
 class Trace:
-    """A course of any length, at up to 2048 points that are equally far apart.
+    """Trace of a value over any number of steps, at fewer than 2048 equidistant steps.
 
     Attributes
     ----------
     stride : int
-        Distance between two points.
+        Number of steps between two points.
     values : list of float
-        After `stride`, 2 `stride`, ... steps.
+        Values after `stride`, 2 `stride`, ... steps.
     """
 
     def __init__(self, stride: int = 1, values: Iterable[float] = ()) -> None:
@@ -91,7 +92,7 @@ class Trace:
         self.values = list(values)
 
     def add(self, step: int, value: float) -> None:
-        """Note the value after a step, which are counted from 1."""
+        """Add the value after a step; the first step has the number 1."""
         if step % self.stride:
             return
         self.values.append(value)

@@ -12,10 +12,11 @@ __all__ = ["n_scores_required"]
 def n_scores_required(false_alarm_probability: float) -> int:
     """Return how many calibration images are needed to detect the largest change.
 
-    The guarantee of :class:`DriftMonitor` holds for any number. With few images,
-    however, those after a change soon outnumber those before it, and become the new
-    reference. With this number, an alarm is raised for a typical stream in which every
-    image scores higher than all calibration images. Smaller changes need more images.
+    The guarantee of :class:`DriftMonitor` holds for any number of images. With few of
+    them, however, the images after a change soon outnumber those before it, and become
+    the new reference. With the returned number, an alarm is raised for a typical stream
+    in which every image scores higher than all calibration images. Smaller changes need
+    more images.
 
     Parameters
     ----------
@@ -25,6 +26,7 @@ def n_scores_required(false_alarm_probability: float) -> int:
     Returns
     -------
     int
+        Minimum number of calibration images.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def n_scores_required(false_alarm_probability: float) -> int:
     if not 0 < false_alarm_probability < 1:
         raise ValueError(
             f"Got false_alarm_probability={false_alarm_probability!r}, but expected it "
-            f"between 0 and 1."
+            "between 0 and 1."
         )
     level, n = -math.log(false_alarm_probability), 1
     while _best_evidence(n) < level:
@@ -49,9 +51,10 @@ def n_scores_required(false_alarm_probability: float) -> int:
 
 
 def _best_evidence(n: int) -> float:
-    """Logarithm of the highest wealth if all of a stream scores above `n` others.
+    """Return the highest log wealth for a stream with higher scores than `n` others.
 
-    The t-th p-value is uniform up to t / (n + t); 1/e of that is its geometric mean.
+    The t-th p-value is uniform between 0 and t / (n + t). Its geometric mean, 1 / e
+    times the upper limit, represents a typical stream.
     """
     martingale = Martingale()
     for step in range(1, 2 * n + 3):

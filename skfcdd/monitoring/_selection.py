@@ -14,11 +14,12 @@ from skfcdd.inspection._images import read_stack
 __all__ = ["select_images"]
 
 Floats = npt.NDArray[np.float64]
-# Images are compared by means over a grid with this many cells per side, of the image
-# and of its heatmap.
+# Images are compared by the means of their pixels and heatmaps over the cells of a grid
+# with this many cells per side.
 _GRID = 6
-# Number of candidates per image to select, among which diverse ones are chosen.
+# Number of candidates per image to select, from which diverse ones are chosen.
 _CANDIDATES = 4
+# Number of images per batch.
 _AT_ONCE = 64
 
 
@@ -53,7 +54,7 @@ def select_images(estimator: Any, X: Any, n: int) -> npt.NDArray[np.intp]:
     Raises
     ------
     TypeError
-        If `estimator` is not one of these.
+        If `estimator` has no ``anomaly_score`` or ``explain``.
     NotFittedError
         If it is not fitted.
     ValueError
@@ -72,7 +73,7 @@ def select_images(estimator: Any, X: Any, n: int) -> npt.NDArray[np.intp]:
     check_model(estimator, "anomaly_score", "explain")
     n_images = count(X)
     if n_images == 0:
-        raise ValueError("X holds no images to choose from.")
+        raise ValueError("X has no images to choose from.")
     if n < 1:
         raise ValueError(f"Got n={n!r}, but expected at least 1.")
     strength, looks = _describe(estimator, X)
@@ -85,7 +86,7 @@ def select_images(estimator: Any, X: Any, n: int) -> npt.NDArray[np.intp]:
 
 
 def _farthest(looks: Floats, weight: Floats, n: int) -> list[int]:
-    """Select rows that are each far from all before, starting with the first row."""
+    """Select the first row, then repeatedly the row farthest from those selected."""
     chosen, distance = [0], np.linalg.norm(looks - looks[0], axis=1)
     while len(chosen) < n:
         value = distance * weight
@@ -97,7 +98,7 @@ def _farthest(looks: Floats, weight: Floats, n: int) -> list[int]:
 
 
 def _describe(estimator: Any, X: Any) -> tuple[Floats, Floats]:
-    """Closeness of each image to the threshold, and its features."""
+    """Return the score of each image relative to the threshold, and its features."""
     threshold, pixels = (
         float(estimator.threshold_),
         convention_of(estimator).judges_pixels,
@@ -118,7 +119,7 @@ def _describe(estimator: Any, X: Any) -> tuple[Floats, Floats]:
 
 
 def _means(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Means over a grid of parts, of shape (n, parts)."""
+    """Return the means over the cells of a grid, of shape (n, n_cells)."""
     rows = [part.mean(axis=1) for part in _split(images, 1)]
     cells = [cell.mean(axis=1) for row in rows for cell in _split(row, 1)]
     return np.stack(cells, axis=1)
@@ -130,6 +131,6 @@ def _split(images: npt.NDArray[Any], axis: int) -> list[npt.NDArray[Any]]:
 
 
 def _even(values: Floats) -> Floats:
-    """Scale both kinds of features to the same total variance."""
+    """Centre features, and scale them to a total variance of 1."""
     spread = float(np.sqrt(values.var(axis=0).sum()))
     return (values - values.mean(axis=0)) / (spread or 1.0)

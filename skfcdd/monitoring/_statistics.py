@@ -14,7 +14,7 @@ from skfcdd.inspection._images import read_stack
 __all__ = ["STATISTICS", "image_numbers", "image_statistics"]
 
 STATISTICS = ("score", "brightness", "contrast", "sharpness")
-# Images that are in memory together.
+# Number of images in memory at the same time.
 _AT_ONCE = 64
 
 
@@ -36,9 +36,9 @@ def image_statistics(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
     -------
     ndarray of shape (n, 4), float64
         Columns in the order of ``skfcdd.monitoring.STATISTICS``: the anomaly score, and
-        the mean, the standard deviation, and the mean absolute difference of
-        neighbouring pixels of the values in X, in the region of interest if the
-        estimator has one.
+        the mean, the standard deviation, and the mean absolute difference between
+        neighbouring pixels, of the pixel values in X. If the estimator has a region of
+        interest, only the pixels inside are used.
 
     Raises
     ------
@@ -102,11 +102,11 @@ def image_numbers(estimator: Any, X: Any) -> npt.NDArray[np.float64]:
 def _numbers_inside(
     images: npt.NDArray[np.float64], roi: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
-    """Compute the same of the pixels in a region (h, w) of interest."""
+    """Compute the same statistics of the pixels in a region of interest (h, w)."""
     pixels, axes = images[:, roi], (1, 2)
     edges = []
     for axis, both in ((1, roi[1:] & roi[:-1]), (2, roi[:, 1:] & roi[:, :-1])):
-        if both.any():  # neighbours inside
+        if both.any():  # if any neighbours are inside
             edges.append(np.abs(np.diff(images, axis=axis))[:, both].mean(axis=axes))
     sharpness = sum(edges) / max(1, len(edges)) + np.zeros(len(images))
     return np.column_stack([pixels.mean(axis=axes), pixels.std(axis=axes), sharpness])

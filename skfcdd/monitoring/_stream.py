@@ -17,11 +17,12 @@ __all__ = ["StreamMonitor"]
 
 
 class StreamMonitor:
-    """Monitor calibrated on the first images of a stream.
+    """Drift monitor that is calibrated on the first images of a stream.
 
-    It reads rows of a journal with the statistics of each image. The state is saved
-    periodically, after rows are written; later rows are read again from the journal. No
-    image is thus lost or counted twice.
+    It processes rows of a journal with the statistics of each image. The state is saved
+    from time to time, after rows were written to the journal. After an interruption,
+    the rows that the saved state does not include are read from the journal again, so
+    that no image is lost or counted twice.
 
     Parameters
     ----------
@@ -30,6 +31,7 @@ class StreamMonitor:
     n_usual : int
         Number of images to calibrate on.
     false_alarm_probability : float
+        Probability of an alarm ever being raised without drift, in (0, 1).
 
     Raises
     ------
@@ -45,9 +47,9 @@ class StreamMonitor:
         needed = n_scores_required(false_alarm_probability / len(STATISTICS))
         if n_usual < needed:
             raise CalibrationError(
-                f"Got {n_usual} images to calibrate drift on, but an alarm with a "
-                f"false_alarm_probability of {false_alarm_probability:g} needs at "
-                f"least {needed}. Wait for more, or allow a higher probability."
+                f"Got {n_usual} images to calibrate drift detection on, but an alarm "
+                f"with a false_alarm_probability of {false_alarm_probability:g} needs "
+                f"at least {needed}. Wait for more, or allow a higher probability."
             )
         self.path = path
         self.n_usual = n_usual
@@ -86,7 +88,7 @@ class StreamMonitor:
         self._skipped = 0
 
     def feed(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Process rows of further images, in order."""
+        """Process the rows of further images, in order."""
         for row in rows:
             numbers = [float(row[name]) for name in STATISTICS]
             if self.monitor is not None:

@@ -2,7 +2,7 @@
 
 A rule is called with the true labels (1 is anomalous) and the scores of images that the
 network was not trained on, and returns the value above which a score is anomalous. Pass
-it as ``threshold=`` to an estimator, by name or as an object, or use it separately.
+it as ``threshold=`` to an estimator, by name or as an object, or call it directly.
 Some rules use only normal images; the others need labelled anomalies.
 """
 
@@ -43,18 +43,18 @@ THRESHOLDS: Mapping[str, Callable[[], Threshold]] = MappingProxyType(
         "closest": Closest,
     }
 )
-"""Rules by the names that ``threshold=`` accepts."""
+"""Threshold rules by the names that ``threshold=`` accepts."""
 
 
 def resolve_threshold(threshold: Any, contamination: float = 0.05) -> Threshold:
-    """Return the threshold rule with a name; rules are returned unchanged.
+    """Return the threshold rule with the given name; a rule is returned unchanged.
 
     Parameters
     ----------
     threshold : str or Threshold
         A name of :data:`THRESHOLDS`, or a rule.
     contamination : float, default=0.05
-        Parameter of the rules "auto" and "quantile".
+        Parameter `contamination` of the rules "auto" and "quantile".
 
     Returns
     -------

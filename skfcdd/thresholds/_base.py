@@ -59,10 +59,10 @@ class Threshold:
         y_score : array-like of shape (n,)
             Anomaly scores, non-negative.
         sample_weight : array-like of shape (n,), default=None
-            Sample weights; only for rules that need anomalies.
+            Sample weights, supported only by rules that need anomalies.
         groups : array-like of shape (n,), default=None
             Group of each image. Rules that limit the rate of false alarms count each
-            group of normal images as one; others ignore groups.
+            group of normal images as one image; other rules ignore groups.
 
         Returns
         -------
@@ -72,8 +72,8 @@ class Threshold:
         Raises
         ------
         CalibrationError
-            If there are no normal images, too few of them, or no anomalies although the
-            rule needs some.
+            If there are too few normal images for the rule, or no anomalies although
+            the rule needs some.
         """
         truth = column_or_1d(y_true).astype(bool)
         score = column_or_1d(y_score).astype(np.float64)
@@ -96,7 +96,10 @@ class Threshold:
         else:
             threshold = float(self.choose_by_group(score[~truth], score[truth], names))
         if not math.isfinite(threshold):
-            raise CalibrationError(f"{self} gives {threshold} for the given scores.")
+            raise CalibrationError(
+                f"{self} gives {threshold} for these scores, but a threshold must be "
+                "finite."
+            )
         return max(threshold, float(np.finfo(np.float32).tiny))
 
     def check(self, n_normal: int, n_anomalous: int) -> None:
@@ -105,8 +108,8 @@ class Threshold:
         Parameters
         ----------
         n_normal, n_anomalous : int
-            Numbers of calibration images. With groups, `n_normal` is the number of
-            groups of normal images.
+            Numbers of normal and anomalous calibration images. With groups, `n_normal`
+            is the number of groups of normal images.
 
         Raises
         ------
@@ -140,6 +143,7 @@ class Threshold:
         Returns
         -------
         float
+            Threshold.
         """
         raise NotImplementedError
 
@@ -158,7 +162,7 @@ class Threshold:
         Returns
         -------
         float
-            By default the result of :meth:`choose`, which ignores groups.
+            Threshold; by default that of :meth:`choose`, which ignores groups.
         """
         return self.choose(normal, anomalous, None)
 
@@ -212,5 +216,5 @@ def check_share(
 
 
 def just_above(score: float) -> float:
-    """Return the next number above a score, at which an image is still normal."""
+    """Return the next float above a score, as a threshold that it does not exceed."""
     return max(float(np.nextafter(score, np.inf)), float(np.finfo(np.float32).tiny))

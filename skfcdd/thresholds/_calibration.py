@@ -19,19 +19,19 @@ _SOURCES = {
     "given": " passed to calibrate",
 }
 _HELD = {
-    "held-out": "holds on average for images of the same kind, whatever their scores",
+    "held-out": "holds on average for images of the same kind with any scores",
     "out-of-fold": (
         "is approximate: the final network was trained on all images, and its scores "
-        "are assumed to be distributed like those of the networks of the folds"
+        "for new images are assumed to be distributed like the out-of-fold scores"
     ),
-    "given": "holds on average for images of the same kind, whatever their scores",
+    "given": "holds on average for images of the same kind with any scores",
 }
 
 
 def rate_limits(k: float, n: int, confidence: float) -> tuple[float, float]:
     """Return the Clopper-Pearson limits of a rate, from `k` events in `n` cases.
 
-    Each of the two limits has this confidence level.
+    Each of the two limits holds with this confidence.
     """
     low = float(beta.ppf(1 - confidence, k, n - k + 1)) if k > 0 else 0.0
     high = float(beta.ppf(confidence, k + 1, n - k)) if k < n else 1.0
@@ -57,7 +57,7 @@ class Calibration:
         are no groups.
     rate : float or None
         Proportion of normal images that may be predicted as anomalous, if the rule
-        limits it.
+        limits this proportion.
     n_above : float or None
         Number of calibration images above the threshold (with groups, the sum of their
         proportions); None for a segmenter whose rule uses pixels.
@@ -97,8 +97,8 @@ class Calibration:
     def range(self) -> tuple[float, float]:
         """Range of plausible rates of false alarms.
 
-        Each limit has a confidence level of 95 % (Clopper-Pearson). It is (0, 1) if the
-        number of images above the threshold is unknown.
+        Each limit has a confidence level of 95 % (Clopper-Pearson). The range is (0, 1)
+        if the number of images above the threshold is unknown.
         """
         n, k = self.n_groups, self.n_above
         if k is None:
@@ -107,7 +107,7 @@ class Calibration:
 
     @property
     def warning(self) -> str | None:
-        """Warning if the images are too few; None if they are not."""
+        """Text of the warning about too few images; None if there are enough."""
         if self.supported:
             return None
         low, high = (100 * end for end in self.range)
@@ -115,9 +115,9 @@ class Calibration:
         return (
             f"A false alarm rate of {100 * (self.rate or 0):.3g} % needs at least "
             f"{self.n_required} normal {units} for calibration, but there are "
-            f"{self.n_groups}: between {low:.0f} and {high:.0f} % of good images may "
+            f"{self.n_groups}: between {low:.0f} and {high:.0f} % of normal images may "
             "be flagged. The threshold is extrapolated beyond the calibration scores. "
-            "Add good images, or call calibrate(X) with further ones."
+            "Add normal images, or call calibrate(X) with further ones."
         )
 
     def __str__(self) -> str:
@@ -134,5 +134,5 @@ class Calibration:
         return (
             f"{text} The requested false alarm rate, {100 * self.rate:.3g} %, "
             f"{_HELD[self.source]}. For this particular threshold, these images are "
-            f"compatible with {low:.1f} to {high:.1f} %."
+            f"compatible with a rate of {low:.1f} to {high:.1f} %."
         )

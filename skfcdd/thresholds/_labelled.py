@@ -17,25 +17,25 @@ from skfcdd.thresholds._normal import Quantile
 
 __all__ = ["Auto", "Closest", "MaxF1", "MaxFNR", "MaxFPR", "Youden"]
 
-# "auto" keeps the natural threshold unless another one is better by this much in the
-# mean of sensitivity and specificity.
+# "auto" keeps the natural threshold unless another one exceeds its balanced accuracy by
+# more than this.
 _TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class _Curve(Threshold):
-    """A rule that picks a point of the ROC curve."""
+    """Base class of rules that choose a point of the ROC curve."""
 
     needs_anomalies = True
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Return the index of the chosen point; no score is above the first one."""
+        """Return the index of the chosen point; the point at 0 flags no image."""
         raise NotImplementedError
 
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Compute the middle of the gap below the score of the chosen point."""
+        """Return the midpoint of the gap below the score of the chosen point."""
         truth, scores, weight = _joined(normal, anomalous, weights)
         fpr, tpr, thresholds = roc_curve(
             truth, scores, sample_weight=weight, drop_intermediate=False
@@ -64,7 +64,7 @@ class Youden(_Curve):
 
 @dataclass(frozen=True)
 class Closest(_Curve):
-    """Threshold of the point of the ROC curve nearest to (0, 1), a perfect result.
+    """Threshold whose point on the ROC curve is closest to (0, 1), a perfect result.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class Closest(_Curve):
     """
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Return the index of the nearest point."""
+        """Return the index of the closest point."""
         return int(np.argmin(np.hypot(fpr, 1 - tpr)))
 
 
@@ -103,13 +103,13 @@ class MaxFPR(_Curve):
         check_share(self, "rate")
 
     def pick(self, fpr: Scores, tpr: Scores) -> int:
-        """Return the index of the highest sensitivity, with the lowest rate."""
+        """Return the first index of the highest sensitivity within the limit."""
         return int(np.argmax(np.where(fpr <= self.rate + 1e-12, tpr, -1.0)))
 
 
 @dataclass(frozen=True)
 class MaxFNR(_Curve):
-    """Threshold with fewest false alarms for a limited false-negative rate.
+    """Threshold with the fewest false alarms for a limited false-negative rate.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class MaxF1(Threshold):
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Compute the middle of the gap below the score of the highest F1."""
+        """Return the midpoint of the gap below the score that maximises F1."""
         truth, scores, weight = _joined(normal, anomalous, weights)
         _, least = f1_max(PixelSample(truth.astype(bool), scores, weight, None))
         return _middle_of_gap(scores, least)
@@ -159,15 +159,16 @@ class MaxF1(Threshold):
 
 @dataclass(frozen=True)
 class Auto(Threshold):
-    """Default rule: a quantile without anomalies, and ln 2 or Youden's J with them.
+    """Default rule: ln 2 or Youden's J with anomalies, and a quantile without any.
 
-    With anomalies, the natural threshold ln 2 is used unless the one that maximises
-    Youden's J has a balanced accuracy that is higher by more than 0.05.
+    With anomalies, the natural threshold ln 2 is used unless the balanced accuracy of
+    the threshold that maximises Youden's J is higher by more than 0.05.
 
     Parameters
     ----------
     contamination : float, default=0.05
-        As for :class:`Quantile`.
+        Proportion of normal images that may be predicted as anomalous, in [0, 1), as
+        for :class:`Quantile`. Used only if there are no anomalies.
 
     Examples
     --------
@@ -184,7 +185,7 @@ class Auto(Threshold):
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Choose by balanced accuracy."""
+        """Return the quantile, or the better of ln 2 and Youden's threshold."""
         if len(anomalous) == 0:
             return Quantile(self.contamination).choose(normal, anomalous, None)
         natural = math.log(2)
@@ -197,7 +198,7 @@ class Auto(Threshold):
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
-        """Compute the quantile of groups if there are no anomalies."""
+        """Choose the threshold; groups count only if there are no anomalies."""
         if len(anomalous) == 0:
             rule = Quantile(self.contamination)
             return rule.choose_by_group(normal, anomalous, groups)
@@ -217,7 +218,7 @@ def _joined(
 
 
 def _middle_of_gap(scores: Scores, score: float) -> float:
-    """Compute the middle between `score` and the next one below it."""
+    """Return the midpoint between `score` and the next lower score."""
     below = scores[scores < score]
     lower = float(below.max()) if len(below) else 0.0
     return just_above((score + lower) / 2)

@@ -24,12 +24,13 @@ class Quantile(Threshold):
     if that is not an integer, so that a new normal image exceeds it with a probability
     of about the requested :math:`\alpha`.
 
-    With too few scores for this rank (fewer than 19 for 5 %), the quantile of a
-    log-normal distribution with the moments of the scores is used:
+    If there are too few scores for this rank (fewer than 19 for 5 %), the quantile of a
+    log-normal distribution fitted to the scores is used:
     :math:`\exp(m + z s \sqrt{1 + 1/n})` with the mean :math:`m` and the standard
-    deviation :math:`s` of the logarithms, and the quantile :math:`z` of a normal
-    distribution. For log-normal scores of ten images, 6.7 % then exceed a threshold for
-    5 %; for four images or fewer, :math:`z` is increased so that at most 10 % do.
+    deviation :math:`s` of the log scores, and the quantile :math:`z` of the standard
+    normal distribution. If scores are log-normal, 6.7 % of new normal images exceed a
+    threshold for 5 % from ten images; for four images or fewer, :math:`z` is increased
+    so that at most 10 % do.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ class Quantile(Threshold):
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
-        """Compute the quantile with equal weight of all groups."""
+        """Compute the quantile, with equal weights for all groups."""
         return just_above(normal_threshold(normal, self.contamination, groups))
 
     def asked_rate(self, n_anomalous: int) -> float | None:
@@ -67,7 +68,7 @@ class Quantile(Threshold):
 
 @dataclass(frozen=True)
 class FalseAlarmRate(Threshold):
-    """Lowest threshold with a guarantee on the rate of false alarms.
+    """Lowest threshold with a guaranteed maximum rate of false alarms.
 
     See :func:`skfcdd.conformal.false_alarm_threshold`. An error is raised if there are
     too few calibration images for the guarantee.
@@ -77,8 +78,8 @@ class FalseAlarmRate(Threshold):
     rate : float
         Proportion of normal images that may be predicted as anomalous, in (0, 1).
     confidence : float, default=None
-        Probability, over calibration sets, that the rate holds for the threshold that
-        is set. None guarantees the rate on average over calibration sets.
+        Probability, over calibration sets, that the rate of the chosen threshold is
+        within the limit. None guarantees the limit on average over calibration sets.
 
     Examples
     --------
@@ -104,7 +105,7 @@ class FalseAlarmRate(Threshold):
     def choose(
         self, normal: Scores, anomalous: Scores, weights: tuple[Scores, Scores] | None
     ) -> float:
-        """Choose the order statistic with the guarantee."""
+        """Return the lowest score for which the guarantee holds."""
         return just_above(
             false_alarm_threshold(normal, self.rate, confidence=self.confidence)
         )
@@ -112,7 +113,7 @@ class FalseAlarmRate(Threshold):
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
-        """Choose the score with the guarantee for images of new groups."""
+        """Return the lowest score for which it holds for images of new groups."""
         lowest = false_alarm_threshold(
             normal, self.rate, confidence=self.confidence, groups=groups
         )

@@ -1,4 +1,4 @@
-"""Thresholds for rates that the number of scores is too small for."""
+"""Quantiles of normal scores, extrapolated if there are too few scores."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ def normal_threshold(scores: Scores, rate: float, groups: Groups | None) -> floa
     Returns
     -------
     float
-        Quantile of the scores at the rank :math:`(n + 1)(1 - \alpha)`, interpolated if
-        that is not an integer; with groups, the next score. If there are too few scores
-        for this rank, the result of :func:`log_normal_quantile`.
+        Quantile of the scores at the rank :math:`(n + 1)(1 - \alpha)`, where
+        :math:`\alpha` is `rate`. If the rank is not an integer, it is interpolated;
+        with groups, the next higher score is returned instead. If there are too few
+        scores for this rank, the result is that of :func:`log_normal_quantile`.
     """
     n = len(scores) if groups is None else len(np.unique(groups))
     if rate > 0 and n < n_calibration_required(rate):
         return log_normal_quantile(scores, rate, groups)
     if groups is None:
-        # One more image exceeds it with a probability of `rate`, if scores are uniform.
+        # If scores are uniform, a new image exceeds it with a probability of `rate`.
         return float(np.quantile(scores, 1 - rate, method="weibull"))
     if rate == 0:
         return float(scores.max())
@@ -48,20 +49,20 @@ def normal_threshold(scores: Scores, rate: float, groups: Groups | None) -> floa
 
 
 def log_normal_quantile(scores: Scores, rate: float, groups: Groups | None) -> float:
-    r"""Quantile of a log-normal distribution with the moments of the scores.
+    r"""Estimate a quantile by fitting a log-normal distribution to the scores.
 
     .. math:: \exp\left(m + z \, s \sqrt{1 + 1 / n}\right)
 
-    with the mean :math:`m` and the standard deviation :math:`s` of the logarithms, and
-    the quantile :math:`z` of a normal distribution. The root is the margin for the
-    error of the mean. That of the standard deviation has none, so that more than the
-    asked share :math:`\alpha` of log-normal scores exceed it: 6.7 % instead of 5 % with
-    ten images. :math:`z` is raised such that it is never more than :math:`2 \alpha`: to
-    the quantile for it of Student's distribution, if that is greater, as it is with
-    four images or fewer.
+    with the mean :math:`m` and the standard deviation :math:`s` of the log scores, and
+    the quantile :math:`z` of the standard normal distribution. The square root accounts
+    for the error of the mean. Nothing accounts for the error of the standard deviation,
+    so that log-normal scores exceed the quantile at more than the requested rate
+    :math:`\alpha`: 6.7 % instead of 5 % with ten images. To limit the rate to
+    :math:`2 \alpha`, :math:`z` is replaced by the quantile of Student's t-distribution
+    for :math:`2 \alpha` if that is higher, which is the case for four images or fewer.
 
-    With groups, :math:`n` is their number, the mean is that of the groups' means, and
-    the variance is the sum of those between and within groups.
+    With groups, :math:`n` is the number of groups, :math:`m` is the mean of the group
+    means, and the variance is the sum of the variances between and within groups.
 
     Parameters
     ----------
@@ -71,7 +72,8 @@ def log_normal_quantile(scores: Scores, rate: float, groups: Groups | None) -> f
     Returns
     -------
     float
-        The highest score, if there is one image or group only, or a score of 0.
+        The estimate. If there is only one image or group, or if a score is 0, it is the
+        highest score.
     """
     if groups is None:
         groups = np.arange(len(scores))
@@ -84,7 +86,7 @@ def log_normal_quantile(scores: Scores, rate: float, groups: Groups | None) -> f
     variance = float(means.var(ddof=1))
     if len(scores) > n:
         within = float(np.square(logs - means[index]).sum() / (len(scores) - n))
-        # The means vary by their share of that within groups too.
+        # The variance of the means already includes a part of that within groups.
         variance += within * (1 - float((1 / sizes).mean()))
     z = max(norm.isf(rate), student.isf(min(0.5, 2 * rate), n - 1))
     margin = float(z) * math.sqrt(variance * (1 + 1 / n))
