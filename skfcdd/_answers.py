@@ -54,7 +54,7 @@ def check_model(estimator: Any, *methods: str) -> None:
 
 
 def has_memory(estimator: Any) -> bool:
-    """Return whether the distance to a memory bank is a part of the heatmaps."""
+    """Return whether heatmaps include the distance to a memory bank."""
     model = getattr(estimator, "_fitted", None)
     return getattr(model, "memory", None) is not None
 
@@ -92,7 +92,7 @@ def iter_heatmaps(estimator: Any, X: Any) -> Iterator[npt.NDArray[np.float32]]:
 def judge(
     estimator: Any, X: Any, scores: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """Predict which images are anomalous, or contain an anomalous pixel."""
+    """Predict which images are anomalous; for a segmenter, in any of their pixels."""
     if not convention_of(estimator).judges_pixels:
         above: npt.NDArray[np.bool_] = is_above(scores, estimator.threshold_)
         return above

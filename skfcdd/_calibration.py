@@ -84,7 +84,7 @@ class CalibrationRows:
 
 
 class Scorer(Protocol):
-    """Protocol for scoring calibration images by one model, or by those of folds."""
+    """Protocol for scoring calibration images, with one model or a model per fold."""
 
     def scores(self, images: ImageArray, rows: Rows) -> npt.NDArray[np.float64]:
         """Compute the scores of the images at `rows`."""
@@ -128,7 +128,7 @@ def with_calibration_scores(
 
 @dataclass(frozen=True)
 class Verge:
-    """Threshold, with the values of the normal images that it was chosen from.
+    """Threshold and the values of the normal images that it was chosen from.
 
     Parameters
     ----------
@@ -240,8 +240,8 @@ def heatmap_scale(
     """Compute the limits of the colour scale of heatmaps.
 
     Only 1 % of the normal pixels exceed the lower limit. The upper limit is the typical
-    peak of synthetic defects, because there may be no real ones, and at least five
-    times the lower limit.
+    peak of synthetic defects, because there may be no real ones, or five times the
+    lower limit if that is higher.
     """
     low = float(np.quantile(heat.pixels, 0.99))
     if not low > 0:  # the map is 0 for normal images

@@ -55,7 +55,7 @@ class CallbackBridge(Listener):
         Raises
         ------
         KeyboardInterrupt
-            If a callback requests it; this is how skorch callbacks stop training.
+            If a callback stops the training, as skorch expects.
         """
         part, self.part = self.part, None
         if part.call_on_fit_task_end(estimator=self.estimator, **self.given):

@@ -46,13 +46,13 @@ _MOST = 2 / 3
 class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
     r"""Image anomaly classifier that explains its predictions with heatmaps.
 
-    Fully convolutional data description (FCDD) [1]_ trains a network that computes a
-    small map :math:`\phi` from an image, and thus an anomaly map with cells
-    :math:`A = \sqrt{\phi^2 + 1} - 1`, which are close to 0 in normal regions. Pooling
-    the cells gives the anomaly score :math:`s` of the image; upsampling them with
-    Gaussian kernels gives its heatmap. Normal images are sufficient for training,
-    because synthetic anomalies are drawn on them. Real anomalies, with or without
-    masks, are also used if there are any.
+    Fully convolutional data description (FCDD) [1]_ trains a network whose output for
+    an image is a small map :math:`\phi`. The cells of the anomaly map,
+    :math:`A = \sqrt{\phi^2 + 1} - 1`, are close to 0 in normal regions. Pooling the
+    cells gives the anomaly score :math:`s` of the image; upsampling them with Gaussian
+    kernels gives its heatmap. Normal images are sufficient for training, because
+    synthetic anomalies are drawn on them. Real anomalies, with or without masks, are
+    also used if there are any.
 
     Parameters
     ----------
@@ -73,10 +73,10 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         initialisation. "auto" uses "imagenet" for efficientnet_lite0, 1 and 2, and
         None for other networks.
     frozen : int, str or None, default="auto"
-        Stages of the backbone that are not trained: their number, the name of the
-        last one, or "all". "auto" freezes the first two stages of efficientnet_lite0,
-        1 and 2 unless their weights are random, but never the last stage that is used.
-        It freezes no stages of other networks.
+        Number of stages of the backbone that are frozen (not trained), counted from the
+        input; or the name of the last frozen stage, or "all". "auto" freezes the first
+        two stages of efficientnet_lite0, 1 and 2 unless their weights are random, but
+        never the last stage that is used. It freezes no stages of other networks.
     cut : int, "auto" or None, default=None
         Number of the last stage of the backbone to use. "auto" chooses the deepest
         stage whose receptive field covers at most half of each side of the image. None

@@ -41,10 +41,10 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
         initialisation. "auto" uses "imagenet" for efficientnet_lite0, 1 and 2, and
         None for other networks.
     frozen : int, str or None, default="auto"
-        Stages of the backbone that are not trained: their number, the name of the
-        last one, or "all". "auto" freezes the first two stages of efficientnet_lite0,
-        1 and 2 unless their weights are random, but never the last stage that is used.
-        It freezes no stages of other networks.
+        Number of stages of the backbone that are frozen (not trained), counted from the
+        input; or the name of the last frozen stage, or "all". "auto" freezes the first
+        two stages of efficientnet_lite0, 1 and 2 unless their weights are random, but
+        never the last stage that is used. It freezes no stages of other networks.
     cut : int, "auto" or None, default=None
         Number of the last stage of the backbone to use. "auto" chooses the deepest
         stage whose receptive field covers at most half of each side of the image. None

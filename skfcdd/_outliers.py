@@ -141,7 +141,7 @@ class OutlierVerdicts(OutlierMixin, AnomalyScorer):  # type: ignore[misc]
 def _known_outliers(
     labels: npt.NDArray[Any], *, is_image: bool
 ) -> npt.NDArray[np.bool_]:
-    """Find known outliers: labels of -1, or the one of two strings that means defect.
+    """Find known outliers: labels of -1, or of the string that means a defect.
 
     Raises
     ------

@@ -68,7 +68,7 @@ class ReprMixin:
 
 
 def summary(estimator: Any) -> str:
-    """Return the key facts as HTML, or an empty string if there was no fit.
+    """Return the key facts as HTML; an empty string before ``fit``.
 
     A part that cannot be created is replaced by its error, because displaying an
     estimator must never stop a notebook.

@@ -134,7 +134,7 @@ class Convention:
 
 
 def anomaly_probability(scores: npt.NDArray[Any], threshold: float) -> Scores:
-    """Return the probability of an anomaly: above 0.5 if it is predicted as one."""
+    """Return the probability of an anomaly, above 0.5 for predicted anomalies."""
     ratio = settled(scores, threshold) / threshold
     return np.asarray(-np.expm1(-np.log(2) * ratio))
 

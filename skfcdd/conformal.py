@@ -172,8 +172,9 @@ def false_alarm_threshold(
         kind = "images" if groups is None else "groups of images"
         raise CalibrationError(
             f"Got {promise}, which needs the scores of at least {needed} normal "
-            f"{kind} that were not used for training, but there are {n}. Hold out more "
-            "images (validation_fraction=, or calibrate), or allow more false alarms."
+            f"{kind} that were not used for training, but there are {n}. Increase "
+            "validation_fraction=, call calibrate with more normal images, or allow "
+            "more false alarms."
         )
     if confidence is None:
         most = (n + 1) * rate - 1
@@ -266,8 +267,9 @@ def select_discoveries(
         raise CalibrationError(
             f"With {n_calibration} calibration images, no p-value is below "
             f"1/{n_calibration + 1}, so nothing can be selected at rate={rate:g}. At "
-            f"least {needed} are needed (validation_fraction=, or calibrate), or m "
-            "times as many if one image in m is anomalous."
+            f"least {needed} are needed, or m times as many if one image in m is "
+            "anomalous. Increase validation_fraction=, or call calibrate with more "
+            "normal images."
         )
     p = _check_scores(p_values, "p_values", may_be_empty=True)
     if len(p) == 0:
@@ -279,7 +281,7 @@ def select_discoveries(
 def _ranked(
     scores: npt.ArrayLike, groups: npt.ArrayLike | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int]:
-    """Return sorted scores, the total weight at or above each, and the total weight.
+    """Return sorted scores, the weight of all scores >= each, and the total weight.
 
     Each image has weight 1 or, with groups, each group has weight 1.
     """

@@ -193,7 +193,7 @@ class GaussianUpsampler(nn.Module):
     ----------
     weights : ndarray of shape (u, v), float64, or None
         With a region of interest, the weight of each cell in the mean of the pixels
-        inside; they sum to 1.
+        inside. The weights sum to 1.
 
     Raises
     ------

@@ -82,8 +82,8 @@ def anomaly_split(
     free = np.flatnonzero(~anomalous & ~np.isin(units, units[anomalous]))
     if len(np.unique(units[free])) < 2:
         raise ValueError(
-            "At least 2 normal images (groups without an anomaly) are needed, one for "
-            f"training and one for testing. Got {len(np.unique(units[free]))}."
+            "At least 2 normal images (or groups without an anomaly) are needed: one "
+            f"for training and one for testing. Got {len(np.unique(units[free]))}."
         )
     splitter = GroupShuffleSplit(1, test_size=test_size, random_state=random_state)
     chosen, _ = next(splitter.split(free, groups=units[free]))

@@ -306,7 +306,7 @@ def _truth(y: Any, n: int) -> Flags:
     few = [int((truth == kind).sum()) for kind in (False, True)]
     if 1 in few or few == [0, 0]:
         raise ValueError(
-            "The comparison needs images, and at least 2 of each class in y. Got "
+            "The comparison needs at least 2 images of each class in y. Got "
             f"{few[0]} normal and {few[1]} anomalous."
         )
     return truth

@@ -18,7 +18,7 @@ def paired_difference(
     second: npt.NDArray[np.bool_],
     confidence_level: float,
 ) -> Interval:
-    r"""Compute the rate of True in `second` minus that in `first`, with an interval.
+    r"""Compute the rate of True in `second` minus `first`, with a confidence interval.
 
     A bootstrap interval would have zero width if both agree on every image, however few
     images there are. Instead, half an image is added to each of the four cells of the

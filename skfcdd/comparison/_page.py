@@ -1,4 +1,4 @@
-"""HTML page that compares two models by metrics and by images with disagreement."""
+"""HTML page comparing two models: metrics, and images on which they disagree."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def write_comparison(
 
 
 def _order(found: Comparison) -> npt.NDArray[np.intp]:
-    """Return the images with different predictions, errors of the second first."""
+    """Return images with different predictions, the second model's errors first."""
     rows = found.differing
     wrong = found.flagged[1, rows] != found.truth[rows]
     ordered: npt.NDArray[np.intp] = rows[np.argsort(~wrong, kind="stable")]

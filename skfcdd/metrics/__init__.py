@@ -1,4 +1,4 @@
-"""Metrics for heatmaps, predicted masks, and each kind of defect.
+"""Metrics for heatmaps, predicted masks and individual kinds of defects.
 
 For image-level metrics, use scikit-learn with ``anomaly_score``. This module provides
 pixel-level metrics that scale from ten pixels to a billion, scorers for

@@ -111,7 +111,7 @@ def region_overlap(
     """Compute the per-region overlap curve, an ROC curve with different weights."""
     if pixels.overlap is None:
         raise ValueError(
-            "AUPRO needs a histogram with regions=True, not regions=False."
+            "AUPRO needs a histogram created with regions=True. Got regions=False."
         )
     fpr, overlap, thresholds = roc_curve(
         pixels.truth, pixels.score, sample_weight=pixels.overlap

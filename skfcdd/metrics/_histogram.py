@@ -175,7 +175,7 @@ class PixelHistogram:
         """Bound the error of :meth:`aupro`."""
         if self.overlap is None:
             raise ValueError(
-                "AUPRO needs a histogram with regions=True, not regions=False."
+                "AUPRO needs a histogram created with regions=True. Got regions=False."
             )
         pairs = float((self.normal * self.overlap).sum())
         # The exact curve stays inside the bounding box of each step of this curve.

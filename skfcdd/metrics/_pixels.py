@@ -164,7 +164,7 @@ def aupro_score(
 def region_overlap_curve(
     masks: Any, heatmaps: Any, *, method: str = "auto", roi: Any = None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Compute the per-region overlap curve, for which `aupro_score` is the area.
+    """Compute the per-region overlap curve, the area under which is `aupro_score`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Watching of a folder for files that have been completely written."""
+"""Detection of completely written files in a folder."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Arrival:
     name : str
         Path relative to the folder, escaped if it is not valid UTF-8.
     path : Path
+        Path of the file.
     modified_ns, size : int
         Time of the last modification in nanoseconds, and size in bytes. A file of the
         same name with different values is treated as a new file.

@@ -20,14 +20,14 @@ class StreamMonitor:
     """Drift monitor that is calibrated on the first images of a stream.
 
     It processes rows of a journal with the statistics of each image. The state is saved
-    from time to time, after rows were written to the journal. After an interruption,
-    the rows that the saved state does not include are read from the journal again, so
-    that no image is lost or counted twice.
+    from time to time, after rows have been written to the journal. After an
+    interruption, the rows that the saved state does not include are read from the
+    journal again, so that no image is lost or counted twice.
 
     Parameters
     ----------
     path : Path
-        File of the state.
+        File in which the state is saved.
     n_usual : int
         Number of images to calibrate on.
     false_alarm_probability : float

@@ -198,7 +198,7 @@ class Auto(Threshold):
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
-        """Choose the threshold; groups count only if there are no anomalies."""
+        """Choose the threshold; groups are used only if there are no anomalies."""
         if len(anomalous) == 0:
             rule = Quantile(self.contamination)
             return rule.choose_by_group(normal, anomalous, groups)

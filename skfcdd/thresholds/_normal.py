@@ -62,7 +62,7 @@ class Quantile(Threshold):
         return just_above(normal_threshold(normal, self.contamination, groups))
 
     def asked_rate(self, n_anomalous: int) -> float | None:
-        """Return `contamination`, or None if it is 0, which cannot be verified."""
+        """Return `contamination`; None for 0, which no number of images can support."""
         return self.contamination or None
 
 
@@ -113,7 +113,7 @@ class FalseAlarmRate(Threshold):
     def choose_by_group(
         self, normal: Scores, anomalous: Scores, groups: npt.NDArray[Any]
     ) -> float:
-        """Return the lowest score for which it holds for images of new groups."""
+        """Return the lowest score with the guarantee for images of new groups."""
         lowest = false_alarm_threshold(
             normal, self.rate, confidence=self.confidence, groups=groups
         )

@@ -56,10 +56,11 @@ def log_normal_quantile(scores: Scores, rate: float, groups: Groups | None) -> f
     with the mean :math:`m` and the standard deviation :math:`s` of the log scores, and
     the quantile :math:`z` of the standard normal distribution. The square root accounts
     for the error of the mean. Nothing accounts for the error of the standard deviation,
-    so that log-normal scores exceed the quantile at more than the requested rate
-    :math:`\alpha`: 6.7 % instead of 5 % with ten images. To limit the rate to
-    :math:`2 \alpha`, :math:`z` is replaced by the quantile of Student's t-distribution
-    for :math:`2 \alpha` if that is higher, which is the case for four images or fewer.
+    so if scores are log-normal, new ones exceed the estimate at a higher rate than the
+    requested :math:`\alpha`: 6.7 % instead of 5 % with ten images. To limit this rate
+    to :math:`2 \alpha`, :math:`z` is replaced by the quantile of Student's
+    t-distribution for :math:`2 \alpha` if that is higher, which is the case for four
+    images or fewer.
 
     With groups, :math:`n` is the number of groups, :math:`m` is the mean of the group
     means, and the variance is the sum of the variances between and within groups.
