@@ -92,7 +92,7 @@ def iter_heatmaps(estimator: Any, X: Any) -> Iterator[npt.NDArray[np.float32]]:
 def judge(
     estimator: Any, X: Any, scores: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """Predict which images are anomalous; for a segmenter, in any of their pixels."""
+    """Predict which images are anomalous; for a segmenter, in any pixel."""
     if not convention_of(estimator).judges_pixels:
         above: npt.NDArray[np.bool_] = is_above(scores, estimator.threshold_)
         return above

@@ -223,7 +223,7 @@ class AnomalyScorer(ReprMixin):
                 "Calibration needs normal images that were not used for training. Got "
                 f"{int(targets.anomalous.sum())} anomalies and "
                 f"{int((~new & ~targets.anomalous).sum())} normal images that were "
-                "used for training."
+                "used for training. Pass other normal images."
             )
         judging = self._judging()
         convention = replace(self._fitted.convention, min_area=judging.min_area)

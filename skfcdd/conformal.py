@@ -179,13 +179,13 @@ def false_alarm_threshold(
     if confidence is None:
         most = (n + 1) * rate - 1
     else:
-        if groups is not None:  # groups exceed a threshold at least as often as images
+        if groups is not None:  # a bound for group maxima also holds for images
             names, groups = np.unique(np.asarray(groups), return_inverse=True)
             greatest = np.zeros(len(names))
             np.maximum.at(greatest, groups, np.asarray(calibration_scores, dtype=float))
             calibration, above, n = _ranked(greatest, None)
         most = int(binom.ppf(1 - confidence, n, rate))
-        # ppf returns the first count that reaches the probability.
+        # ppf returns the first count whose probability is at least this high.
         most -= most > 0 and binom.cdf(most, n, rate) > 1 - confidence
     # The first score with at most this many above it.
     return float(calibration[np.argmax(above[1:] <= most + n * _ROUNDING)])
@@ -219,7 +219,7 @@ def n_calibration_required(rate: float, *, confidence: float | None = None) -> i
     """
     for name, value in (("rate", rate), ("confidence", confidence)):
         if value is not None and not 0 < value < 1:
-            raise ValueError(f"Got {name}={value!r}, but expected it in (0, 1).")
+            raise ValueError(f"Got {name}={value!r}, but expected a number in (0, 1).")
     if confidence is None:
         return max(1, math.ceil(1 / rate - 1 - _ROUNDING))
     needed = math.log1p(-confidence) / math.log1p(-rate)

@@ -268,7 +268,7 @@ class GaussianUpsampler(nn.Module):
             )
         self.weights = weights / weights.sum()
         gains = self.weights * pixels.sum() / np.where(reached, mass, 1.0)
-        # Not stored in model files, because they follow from the region.
+        # Not stored in model files, because they are recomputed from the region.
         for name, values in (
             ("inside", pixels),
             ("gains", gains),

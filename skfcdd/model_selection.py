@@ -182,5 +182,8 @@ class AnomalyKFold(BaseCrossValidator):  # type: ignore[misc]
         for train, test in folds.split(np.zeros(len(labels)), labels, groups):
             normal = train[~labels[train]]
             if len(normal) == 0:
-                raise ValueError("A training fold has no normal images.")
+                raise ValueError(
+                    "A training set would have no normal images. Pass more normal "
+                    "images, or smaller groups."
+                )
             yield normal, test

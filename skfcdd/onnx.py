@@ -363,8 +363,8 @@ def _open(
     unknown = sorted(set(providers) - set(runtime.get_available_providers()))
     if unknown:
         raise ValueError(
-            f"Got providers={providers}, but this build of ONNX Runtime has no "
-            f"{unknown}. Available: {runtime.get_available_providers()}."
+            f"Got providers={providers}, but this build of ONNX Runtime does not "
+            f"include {unknown}. Available: {runtime.get_available_providers()}."
         )
     source: str | bytes = str(path)
     if verify:

@@ -260,7 +260,8 @@ def compare_models(
         check_model(model, "anomaly_score", "explain")
     if not 0 < confidence_level < 1:
         raise ValueError(
-            f"Got confidence_level={confidence_level!r}, but expected it in (0, 1)."
+            f"Got confidence_level={confidence_level!r}, but expected a number in "
+            "(0, 1)."
         )
     if X_second is None:
         _check_shapes(first, second)

@@ -59,7 +59,7 @@ def bootstrap_interval(
     Parameters
     ----------
     metric : callable (y_true, y_score) -> float
-        For example :func:`sklearn.metrics.roc_auc_score` or
+        Metric to compute, such as :func:`sklearn.metrics.roc_auc_score` or
         :func:`pixel_roc_auc_score`.
     y_true : array-like of shape (n,) or (n, h, w)
         Labels, with 1 for anomalies; or masks, with None for images to ignore.
@@ -87,8 +87,8 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        If lengths differ, or there are fewer than two normal or two anomalous images
-        (or groups).
+        If lengths differ, or there is only one normal or one anomalous image (or
+        group).
 
     Examples
     --------

@@ -74,7 +74,7 @@ def sort_pixels(
 
 
 def overlap_weights(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Return 1 at normal pixels, the inverse of the region size at anomalous ones."""
+    """Return 1 at normal pixels, and 1 / region size at anomalous pixels."""
     if truth.ndim != 3:
         raise ValueError(f"Regions need masks of shape (n, h, w). Got {truth.shape}.")
     labels, _ = label_regions(truth)
@@ -122,7 +122,7 @@ def region_overlap(
 def check_max_fpr(max_fpr: float) -> None:
     """Raise if the upper limit of the false positive rate is not in (0, 1]."""
     if not 0 < max_fpr <= 1:
-        raise ValueError(f"Got max_fpr={max_fpr!r}, but expected it in (0, 1].")
+        raise ValueError(f"Got max_fpr={max_fpr!r}, but expected a number in (0, 1].")
 
 
 def cut_curve(

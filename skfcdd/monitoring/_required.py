@@ -41,8 +41,8 @@ def n_scores_required(false_alarm_probability: float) -> int:
     """
     if not 0 < false_alarm_probability < 1:
         raise ValueError(
-            f"Got false_alarm_probability={false_alarm_probability!r}, but expected it "
-            "between 0 and 1."
+            f"Got false_alarm_probability={false_alarm_probability!r}, but expected a "
+            "number between 0 and 1."
         )
     level, n = -math.log(false_alarm_probability), 1
     while _best_evidence(n) < level:

@@ -106,7 +106,7 @@ def _numbers_inside(
     pixels, axes = images[:, roi], (1, 2)
     edges = []
     for axis, both in ((1, roi[1:] & roi[:-1]), (2, roi[:, 1:] & roi[:, :-1])):
-        if both.any():  # if any neighbours are inside
+        if both.any():  # at least one pair of neighbours is inside
             edges.append(np.abs(np.diff(images, axis=axis))[:, both].mean(axis=axes))
     sharpness = sum(edges) / max(1, len(edges)) + np.zeros(len(images))
     return np.column_stack([pixels.mean(axis=axes), pixels.std(axis=axes), sharpness])
