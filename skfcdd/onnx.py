@@ -302,8 +302,8 @@ class OnnxFCDD:
         if images.ndim == 3 and c == 1:
             return images[:, None] if (self.channels == "first") else images[..., None]
         raise ValueError(
-            f"X must have the shape (n, {', '.join(map(str, shape))}). Got "
-            f"{images.shape}."
+            f"X must have the shape (n, {', '.join(map(str, shape))}). Got an "
+            f"array of shape {images.shape}."
         )
 
     def _check_type(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -363,8 +363,8 @@ def _open(
     unknown = sorted(set(providers) - set(runtime.get_available_providers()))
     if unknown:
         raise ValueError(
-            f"Got providers={providers}, but this build of ONNX Runtime does not "
-            f"include {unknown}. Available: {runtime.get_available_providers()}."
+            f"Got providers={providers}, but this build of ONNX Runtime has no "
+            f"{unknown}. Available: {runtime.get_available_providers()}."
         )
     source: str | bytes = str(path)
     if verify:
