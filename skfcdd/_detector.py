@@ -19,8 +19,8 @@ class FCDDDetector(OutlierVerdicts, BaseFCDD):
 
     This is the method of :class:`FCDDClassifier` with the interface of scikit-learn's
     outlier detectors, such as :class:`~sklearn.ensemble.IsolationForest`: ``fit`` needs
-    no labels, inliers are labelled 1 and outliers -1, and higher scores are more
-    normal.
+    no labels, inliers are labelled 1 and outliers -1, and higher values of
+    ``score_samples`` are more normal.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ class FCDDSegmenter(BaseFCDD):
         Other networks use a memory only if one is passed, and need a frozen stage for
         it. None disables the memory.
     anomaly_label : label, default=None
-        Label of anomalies if y holds labels, as for :class:`FCDDClassifier`.
+        Label of anomalies if y contains labels, as for :class:`FCDDClassifier`.
     image_shape : tuple of int, default=None
         Shape of each image if the rows of X are flattened images: (h, w) or (h, w, c),
         or (c, h, w) with ``channels="first"``. None treats each row as an image of

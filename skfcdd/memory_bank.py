@@ -58,9 +58,9 @@ class MemoryBank:
         Side of the square of neighbouring cells over which features are averaged, an
         odd number.
     stages : sequence of int or None, default=None
-        Numbers of the stages whose features are concatenated. None of them may precede
-        the stage that FCDD's map is computed from. None uses the next stage after that
-        one, or the same stage if it is the last.
+        Numbers of the stages whose features are concatenated. No stage may precede the
+        one that FCDD's map is computed from. None uses the next stage after that one,
+        or the same stage if it is the last.
     position : float, default=0.0
         Weight of the position of a cell in the image. Set it if parts are aligned in
         all images. A shift across the whole image adds as much to the distance as this

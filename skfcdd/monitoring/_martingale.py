@@ -54,8 +54,8 @@ def kept_until(step: int) -> float:
 class Martingale:
     """Wealth of a gambler who bets against independent uniform p-values.
 
-    A gambler who staked everything at once would lose it before a late change, and it
-    would take long to win it back. Therefore, each step stakes another part of the
+    A gambler who staked everything at once would lose most of it before a late change,
+    and need many images to win it back. Therefore, each step stakes another part of the
     initial wealth, fixed in advance, and divides it equally among all bets. Stakes and
     their gains remain on the same bet. Each stake is a fair game, and so is their sum.
 

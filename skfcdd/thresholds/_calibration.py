@@ -18,13 +18,14 @@ _SOURCES = {
     "out-of-fold": ", each scored by a network that was not trained on it",
     "given": " passed to calibrate",
 }
+_EXACT = "holds on average for images of the same kind, with any distribution of scores"
 _HELD = {
-    "held-out": "holds on average for images of the same kind with any scores",
+    "held-out": _EXACT,
     "out-of-fold": (
         "is approximate: the final network was trained on all images, and its scores "
         "for new images are assumed to be distributed like the out-of-fold scores"
     ),
-    "given": "holds on average for images of the same kind with any scores",
+    "given": _EXACT,
 }
 
 

@@ -28,9 +28,9 @@ class Quantile(Threshold):
     log-normal distribution fitted to the scores is used:
     :math:`\exp(m + z s \sqrt{1 + 1/n})` with the mean :math:`m` and the standard
     deviation :math:`s` of the log scores, and the quantile :math:`z` of the standard
-    normal distribution. If scores are log-normal, 6.7 % of new normal images exceed a
-    threshold for 5 % from ten images; for four images or fewer, :math:`z` is increased
-    so that at most 10 % do.
+    normal distribution. If scores are log-normal, a threshold for 5 % that is based on
+    ten images is exceeded by 6.7 % of new normal images; for four images or fewer,
+    :math:`z` is increased so that at most 10 % exceed it.
 
     Parameters
     ----------
