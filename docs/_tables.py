@@ -97,13 +97,14 @@ _SETS = {
     "surface brushed_metal": "generated brushed metal",
     "surface wood": "generated wood",
     "surface tablets": "generated tablets",
+    "tiles, no labels": "magnetic tiles, half of the defective ones",
+    "tiles, labels": "the same, 10 labelled defects of each kind",
+    "tiles, masks": "the same, with masks",
+    "CIFAR-10 airplane": "CIFAR-10, airplanes against all others",
+    "CIFAR-10 horse": "CIFAR-10, horses against all others",
 }
-_DEFAULTS = {
-    "paper": "`weights=None`",
-    "default": "`memory_bank=None`",
-    "cells": "`global_weight=0`",
-    "memory": "**default**",
-}
+_DEFAULTS = {"paper": "`weights=None`", "memory": "**default**"}
+_PARTS = {"defect": "only FCDD", "novelty": "only the memory bank"}
 
 
 def _default_runs(data: str, variant: str) -> list[Record]:
@@ -113,31 +114,36 @@ def _default_runs(data: str, variant: str) -> list[Record]:
     return [r for r in rows if (r["data"], r["variant"]) == (data, variant)]
 
 
-def _over_seeds(figures: Iterable[float]) -> str:
+def _over_seeds(figures: Iterable[float | None]) -> str:
     """Mean and standard deviation, or the one figure that there is."""
-    found = list(figures)
+    found = [figure for figure in figures if figure is not None]
+    if not found:
+        return "-"
     return spread(found) if len(found) > 1 else share(found[0])
 
 
 @table
 def default_by_set() -> Rows:
-    """The pretrained default against a network of the paper, on all sets."""
+    """The pretrained default, and each of its parts, on all sets."""
     rows = []
     for data, label in _SETS.items():
         for variant, name in _DEFAULTS.items():
             runs = _default_runs(data, variant)
-            if runs:
-                rows.append(
-                    [
-                        label,
-                        name,
-                        str(len(runs)),
-                        _over_seeds(r["image_auroc"]["mean"]["all"] for r in runs),
-                        _over_seeds(r["pixel_auroc"] for r in runs),
-                        _over_seeds(r["aupro"] for r in runs),
-                    ]
-                )
-    header = ["images", "network", "seeds", "image AUROC", "pixel AUROC", "AUPRO"]
+            every = [
+                {**r, "image_auroc": r["image_auroc"]["mean"]["all"]} for r in runs
+            ]
+            found = [(name, every)] if runs else []
+            if variant == "memory":
+                found += [
+                    (called, [r["parts"][part] for r in runs])
+                    for part, called in _PARTS.items()
+                    if runs
+                ]
+            for called, figures in found:
+                metrics = ("image_auroc", "pixel_auroc", "aupro")
+                cells = [_over_seeds(r.get(m) for r in figures) for m in metrics]
+                rows.append([label, called, str(len(figures)), *cells])
+    header = ["images", "score", "seeds", "image AUROC", "pixel AUROC", "AUPRO"]
     return [header, *rows]
 
 

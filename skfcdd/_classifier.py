@@ -209,10 +209,10 @@ class FCDDClassifier(ClassifierMixin, BaseFCDD):  # type: ignore[misc]
         Optimizer. "sgd" uses a Nesterov momentum of 0.9.
     lr : "auto" or float, default="auto"
         Learning rate, or its maximum if `lr_schedule` is not None. "auto" uses 0.004
-        for pretrained efficientnet_lite0, 1 and 2, or 0.008 if there are fewer than 100
-        normal images to train on, and 0.001 for all other networks. The randomly
-        initialised layer after such a pretrained network has ten times this learning
-        rate.
+        for pretrained efficientnet_lite0, 1 and 2, and 0.001 for all other networks.
+        With fewer than 100 normal images to train on and ``max_epochs="auto"``, these
+        pretrained networks use 0.008. The randomly initialised layer after such a
+        network has ten times this learning rate.
     weight_decay : float, default=1e-4
         Weight decay of the optimizer.
     lr_schedule : str, skorch LRScheduler or None, default="onecycle"

@@ -173,6 +173,7 @@ def test_few_images_are_varied(n, params, expected, monkeypatch):
         (60, {}, 0.008),
         (130, {}, 0.004),
         (60, {"lr": 0.001}, 0.001),
+        (60, {"max_epochs": 5}, 0.004),
         (60, {"weights": None}, 0.001),
     ],
 )

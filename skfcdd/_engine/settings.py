@@ -249,9 +249,15 @@ class Settings:
         return replace(self, validation_fraction=share)
 
     def for_training(self, n_normal: int) -> Settings:
-        """Return the settings with the learning rate for `n_normal` normal images."""
-        few = n_normal < MANY_IMAGES and self.lr_few is not None
-        return replace(self, lr=self.lr_few) if few else self
+        """Return the settings with the learning rate for `n_normal` normal images.
+
+        The one for few images suits the length that "auto" chooses; in fewer steps, the
+        network can collapse to a constant.
+        """
+        few = n_normal < MANY_IMAGES and isinstance(self.max_epochs, str)
+        if few and self.lr_few is not None:
+            return replace(self, lr=self.lr_few)
+        return self
 
     def for_region(self, roi: npt.NDArray[np.bool_] | None) -> Settings:
         """Return the settings with the mask (h, w) of the pixels that count."""
