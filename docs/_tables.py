@@ -137,7 +137,7 @@ def default_by_set() -> Rows:
                 found += [
                     (called, [r["parts"][part] for r in runs])
                     for part, called in _PARTS.items()
-                    if runs
+                    if runs and "parts" in runs[0]
                 ]
             for called, figures in found:
                 metrics = ("image_auroc", "pixel_auroc", "aupro")
