@@ -672,6 +672,40 @@ def test_a_region_on_the_command_line(folder, form, capsys):
     assert table.exists()
 
 
+def test_comparison_counts_what_both_regions_agree_on(folder, capsys, monkeypatch):
+    masks = folder / "ground_truth/flaw"
+    masks.mkdir(parents=True)
+    for k in range(36, 48):
+        Image.fromarray(255 * MASKS[k]).save(masks / f"{k}_mask.png")
+    left = np.zeros(SIZE, dtype=bool)
+    left[:10, :20] = True
+    regions = {"none": None, "roi": ROI, "same": ROI, "left": left}
+    for name, roi in regions.items():
+        save(quick(roi=roi, max_epochs=1).fit(NORMAL), folder / f"{name}.skfcdd")
+
+    def told(*names):
+        models = [str(folder / f"{name}.skfcdd") for name in names]
+        assert main(["compare", *models, str(folder), "--json", "-q"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    hit = (MASKS[36:] > 0)[:, ROI].any(axis=1)
+    found = told("roi", "same")
+    assert (found["n_images"], found["n_anomalous"]) == (24, hit.sum())
+    assert found["n_outside"] == (~hit).sum() and "n_left_out" not in found
+    found = told("none", "roi")
+    assert found["n_left_out"] == (~hit).sum() and "n_outside" not in found
+    assert (found["n_images"], found["n_anomalous"]) == (24 - (~hit).sum(), hit.sum())
+    found, other = told("roi", "left"), (MASKS[36:] > 0)[:, left].any(axis=1)
+    assert (~hit & ~other).any() and (hit ^ other).any()
+    assert found["n_outside"] == (~hit & ~other).sum()
+    assert found["n_left_out"] == (hit ^ other).sum()
+    assert found["n_anomalous"] == (hit & other).sum()
+    monkeypatch.setattr("skfcdd.cli._console.is_terminal", lambda: True)
+    models = [str(folder / f"{name}.skfcdd") for name in ("none", "roi")]
+    assert main(["compare", *models, str(folder)]) == 0
+    assert "of one model, left out." in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("roi", "words"),
     [

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skfcdd.cli._console import Outcome
+import numpy as np
+import numpy.typing as npt
+
+from skfcdd.cli._console import Outcome, many
 from skfcdd.cli._model import Model
-from skfcdd.cli._reading import Source, load_part
+from skfcdd.cli._reading import Source, defects_outside, load_part
 from skfcdd.cli._writing import check_place
-from skfcdd.comparison import compare_models, write_comparison
+from skfcdd.comparison import Comparison, compare_models, write_comparison
+from skfcdd.datasets import ImageFiles
 from skfcdd.report._write import below
 
 __all__ = ["compare"]
@@ -35,23 +39,11 @@ def compare(
     """
     if output is not None:
         check_place(output, first.path, second.path)
-    data = load_part(source, "test", said=True, **first.options)
-    say(data.summary)
-    # Each model reads the files as it has learned to: its size, its colours.
-    other = load_part(source, "test", said=True, **second.options)
-    found = compare_models(
-        first.estimator,
-        second.estimator,
-        data.images,
-        data.target,
-        X_second=other.images,
-        names=below(data.images.paths),
-        random_state=0,
-    )
+    found, counts = _compared(first, second, source, say)
     not_shown = [] if tolerance is None else found.worse(tolerance)
     record: dict[str, Any] = {"first": str(first.path), "second": str(second.path)}
-    record |= found.to_dict()
-    sentences = str(found).splitlines()
+    record |= counts | found.to_dict()
+    sentences = [*_about_regions(counts), *str(found).splitlines()]
     if tolerance is not None:
         record |= {"not_worse_by": tolerance, "not_shown": not_shown}
     if output is not None:
@@ -60,6 +52,61 @@ def compare(
         record["page"] = str(output)
         sentences.append(f"Wrote {output}.")
     return Outcome(record, sentences), not_shown
+
+
+def _compared(
+    first: Model, second: Model, source: Source, say: Callable[[str], None]
+) -> tuple[Comparison, dict[str, int]]:
+    """Compare two models, each within its region of interest.
+
+    Defects outside of both regions count as good. Those outside of only one have no
+    label that is right for both models, and are left out. Also returns how many images
+    there are of either sort, if there are any.
+    """
+    data = load_part(source, "test", said=True, **first.options)
+    say(data.summary)
+    # Each model reads the files as it has learned to: its size, its colours.
+    other = load_part(source, "test", said=True, **second.options)
+    outside = [
+        defects_outside(images, model.estimator)
+        for images, model in ((data, first), (other, second))
+    ]
+    both, kept = outside[0] & outside[1], outside[0] == outside[1]
+    if not kept.any():
+        raise ValueError(
+            f"All {len(kept)} images have a defect outside the region of interest of "
+            "one model only, so no image can be compared. Add good images."
+        )
+    images = _rows(data.images, kept)
+    found = compare_models(
+        first.estimator,
+        second.estimator,
+        images,
+        np.where(both, 0, data.target)[kept],
+        X_second=_rows(other.images, kept),
+        names=below(images.paths),
+        random_state=0,
+    )
+    counts = {"n_outside": int(both.sum()), "n_left_out": int((~kept).sum())}
+    return found, {name: count for name, count in counts.items() if count}
+
+
+def _rows(images: ImageFiles, kept: npt.NDArray[np.bool_]) -> ImageFiles:
+    """Return some of the images, still to be read."""
+    if kept.all():
+        return images
+    return ImageFiles([images.paths[k] for k in np.flatnonzero(kept)], **images.reading)
+
+
+def _about_regions(counts: dict[str, int]) -> list[str]:
+    ends = {
+        "n_outside": "outside the region of interest of both models, counted as good.",
+        "n_left_out": "outside the region of interest of one model, left out.",
+    }
+    return [
+        f"{many(count, 'image')} with defects only {ends[name]}"
+        for name, count in counts.items()
+    ]
 
 
 def _titles(first: Path, second: Path) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skfcdd._inputs.words import meaning
 from skfcdd.cli._heatmaps import outside
@@ -20,6 +21,7 @@ from skfcdd.report import Review
 __all__ = [
     "Source",
     "common_size",
+    "defects_outside",
     "leave_outside",
     "load_marked",
     "load_part",
@@ -191,13 +193,19 @@ def leave_outside(data: Any, estimator: Any) -> int:
 
     Returns how many there are.
     """
+    outside = defects_outside(data, estimator)
+    data.target = np.where(outside, 0, data.target)
+    return int(outside.sum())
+
+
+def defects_outside(data: Any, estimator: Any) -> npt.NDArray[np.bool_]:
+    """Return which images (n,) have a mask, but no defect in the region of interest."""
     roi = getattr(estimator, "roi_", None)
-    if roi is None or data.masks is None:
-        return 0
     outside = np.zeros(len(data.target), dtype=bool)
+    if roi is None or data.masks is None:
+        return outside
     for row in np.flatnonzero(data.target == 1):
         mask = data.masks[row]
         if mask is not None and np.any(mask):
             outside[row] = not (np.asarray(mask) > 0)[roi].any()
-    data.target = np.where(outside, 0, data.target)
-    return int(outside.sum())
+    return outside
