@@ -340,7 +340,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
         return found
 
     def explain_large(
-        self, image: Any, *, tile_size: int = 1024, out: Any = None
+        self, image: Any, *, tile_size: int = 1024, out: Any = None, roi: Any = None
     ) -> Any:
         """Compute the heatmap of one image of any size, tile by tile.
 
@@ -359,11 +359,16 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             memory and more time.
         out : array of shape (h, w), default=None
             Array to write the heatmap to, as for ``explain``.
+        roi : array-like, path or sequence of points, default=None
+            Region of interest in this image, in any form of the parameter `roi`. It
+            replaces that of ``fit``. None uses that of ``fit``, if there is one, for an
+            image of the same size.
 
         Returns
         -------
         ndarray of shape (h, w), float32
-            Heatmap; its mean equals the mean of the cells.
+            Heatmap; its mean equals the mean of the cells. With a region of interest,
+            it is 0 outside, and cells are weighted by their pixels inside.
 
         Raises
         ------
@@ -373,8 +378,9 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             `tile_size` is not a positive integer; if the receptive field covers the
             whole image or depends on the position; if the objective has no map; if
             images are resized; if several stages are used and a side of the image is
-            not a multiple of the largest stride; or if there is a region of interest
-            and the image differs in size from those of ``fit``.
+            not a multiple of the largest stride; if `roi` is None, ``fit`` had a region
+            of interest, and the image differs in size from those of ``fit``; or if
+            `roi` does not fit the image.
 
         Warns
         -----
@@ -382,7 +388,7 @@ class BaseFCDD(AnomalyScorer, CallbackSupportMixin, BaseEstimator):  # type: ign
             If the pixel values have a different range than those of ``fit``.
         """
         check_is_fitted(self)
-        return explain_large(self._fitted, image, tile_size, out)
+        return explain_large(self._fitted, image, tile_size, out, roi)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

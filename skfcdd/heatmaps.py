@@ -259,15 +259,9 @@ class GaussianUpsampler(nn.Module):
         pixels = inside.astype(np.float64)
         own = nearest[0].T @ pixels @ nearest[1]
         mass = matrices[0].T @ pixels @ matrices[1]
-        reached = mass > _UNREACHED * own
-        weights = np.where(reached, own, 0.0)
-        if not weights.any():
-            raise ValueError(
-                "No cell of the map reaches the region of interest (roi=). Use a "
-                "larger region, or a larger heatmap_sigma."
-            )
+        gains = confining_gains(own, mass)
+        weights = np.where(gains > 0, own, 0.0)
         self.weights = weights / weights.sum()
-        gains = self.weights * pixels.sum() / np.where(reached, mass, 1.0)
         # Not stored in model files, because they are recomputed from the region.
         for name, values in (
             ("inside", pixels),
@@ -291,6 +285,31 @@ class GaussianUpsampler(nn.Module):
         if self.weights is None:
             return cells.mean(dim=(1, 2))
         return (cells * self.shares.to(cells)).sum(dim=(1, 2))
+
+
+def confining_gains(
+    own: npt.NDArray[np.float64], mass: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the factors of cells by which their Gaussians fill a region only.
+
+    Parameters
+    ----------
+    own : ndarray of shape (u, v)
+        Number of pixels inside of which each cell is the nearest.
+    mass : ndarray of shape (u, v)
+        Sum of the Gaussian of each cell over the pixels inside.
+    """
+    reached = mass > _UNREACHED * own
+    weights = np.where(reached, own, 0.0)
+    if not weights.any():
+        raise ValueError(
+            "No cell of the map reaches the region of interest (roi=). Use a "
+            "larger region, or a larger heatmap_sigma."
+        )
+    gains: npt.NDArray[np.float64] = (
+        weights / weights.sum() * own.sum() / np.where(reached, mass, 1.0)
+    )
+    return gains
 
 
 def _nearest(

@@ -18,6 +18,8 @@ from skfcdd import FCDDClassifier, FCDDDetector, FCDDSegmenter
 from skfcdd._answers import read_truth
 from skfcdd._engine.inference import pool_maps
 from skfcdd._engine.inside import Inside, planted
+from skfcdd._engine.other_size import field_at
+from skfcdd._engine.surroundings import FADE, Surroundings, nearest_inside
 from skfcdd._inputs.packed import pack_mask, unpack_mask
 from skfcdd.anomalies import mixed
 from skfcdd.cli import main
@@ -116,7 +118,8 @@ def test_a_model_in_a_file_or_a_pickle_is_the_same(model, tmp_path):
         assert_array_equal(copy.anomaly_score(IMAGES), model.anomaly_score(IMAGES))
         assert copy.get_params()["roi"].dtype == bool
     found = read_info(tmp_path / "m")
-    assert found["model"]["network"]["roi"] == {"n_pixels": int(ROI.sum())}
+    told = found["model"]["network"]["roi"]
+    assert told == {"n_pixels": int(ROI.sum()), "fade": FADE}
     assert "roi" not in found["parameters"]
 
 
@@ -277,6 +280,49 @@ def test_warm_start_keeps_the_region():
 
 
 # The mathematics
+
+
+@pytest.mark.parametrize("fade", [0, 1, 5, FADE])
+@pytest.mark.parametrize("shape", [(1, 50), (31, 4), (40, 57)])
+def test_surroundings_fade_from_the_nearest_pixel_to_the_mean(shape, fade):
+    rng = np.random.RandomState(0)
+    inside = rng.rand(*shape) < 0.02
+    inside[shape[0] // 2, 0] = True
+    images = torch.from_numpy(rng.rand(2, 3, *shape))
+    filled = Surroundings(torch.from_numpy(inside), fade)(images).numpy()
+    level = images.numpy()[:, :, inside].mean(axis=2)
+    known = np.argwhere(inside)
+    for y, x in np.ndindex(shape):
+        distances = np.hypot(*(known - (y, x)).T)
+        d = distances.min()
+        t = np.clip((fade + 1 - d) / max(fade, 1), 0, 1) if d <= fade else 0
+        weight = 1 if d == 0 else 3 * t**2 - 2 * t**3
+        choices = known[np.isclose(distances, d)]  # any of those equally near
+        values = images.numpy()[:, :, choices[:, 0], choices[:, 1]]
+        expected = level[..., None] + weight * (values - level[..., None])
+        error = np.abs(filled[:, :, y, x, None] - expected).max(axis=(0, 1)).min()
+        assert error < 1e-6
+
+
+def test_the_fill_of_an_even_image_is_that_image():
+    image = torch.full((1, 2, *SIZE), 0.3)
+    for fade in (0, FADE):
+        around = Surroundings(torch.from_numpy(ROI), fade)
+        assert_array_equal(around(image), image)
+
+
+def test_a_window_is_filled_as_the_whole():
+    rng = np.random.RandomState(1)
+    inside = rng.rand(90, 80) < 0.005
+    source, weight = nearest_inside(inside, FADE)
+    for top, left in ((20, 0), (31, 17)):
+        bottom, right = top + 50, left + 45
+        own, other = nearest_inside(inside[top:bottom, left:right], FADE)
+        core = (slice(FADE, -FADE), slice(FADE, -FADE))
+        rows, columns = np.divmod(own[core], right - left)
+        expected = source[top:bottom, left:right][core]
+        assert_array_equal((rows + top) * 80 + columns + left, expected)
+        assert_array_equal(other[core], weight[top:bottom, left:right][core])
 
 
 @pytest.mark.parametrize("sigma", [0.7, 2.0, 6.0])
@@ -513,8 +559,53 @@ def test_large_images_of_the_same_size(normalize):
         assert found[~roi].max() == 0
         other = with_other_surroundings(images[:1], roi)[0]
         assert_array_equal(model.explain_large(other, tile_size=tile), found)
-    with pytest.raises(ImageShapeError, match=r"roi= refers to pixels"):
+    with pytest.raises(ImageShapeError, match="Pass roi="):
         model.explain_large(np.zeros((80, 80), np.uint8))
+
+
+def whole_at_once(model, image, roi):
+    """The heatmap of an image of any size, from the network itself and dense sums."""
+    fitted = model._fitted
+    module = fitted.module.eval()
+    raw = torch.from_numpy(image).float()[None, None]
+    filled = Inside(roi, None)(module.preprocess.unit(raw))
+    with torch.no_grad():
+        cells = module.maps_of(module.preprocess(filled))
+    field = field_at(fitted, image.shape)
+    sigma = fitted.heatmap_sigmas
+    upsample = GaussianUpsampler(image.shape, cells.shape[1:], field, sigma, roi=roi)
+    return upsample(cells)[0].numpy()
+
+
+@pytest.mark.parametrize("fitted_with", ["a region", "none"])
+@pytest.mark.parametrize("normalize", ["standard", "contrast"])
+def test_a_region_of_a_large_image(fitted_with, normalize):
+    params = {"normalize": normalize, "backbone": "fcdd32_s", "precision": "float32"}
+    small = ROI if fitted_with == "a region" else None
+    model = quick(roi=small, **params).fit(NORMAL)
+    size = (150, 131)
+    image = make_images(1, size, 1, seed=3)[0][0]
+    corners = [(20.0, 15), (120, 40), (90, 140), (12, 100)]
+    inside = quick(roi=corners, max_epochs=1).fit(np.zeros((8, *size))).roi_
+    expected = whole_at_once(model, image, inside)
+    other = with_other_surroundings(image[None], inside)[0]
+    for tile in (16, 1024):
+        found = model.explain_large(image, tile_size=tile, roi=corners)
+        assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * expected.max())
+        assert found[~inside].max() == 0 and found[inside].max() > 0
+        again = model.explain_large(other, tile_size=tile, roi=inside)
+        assert_array_equal(again, found)
+
+
+def test_a_region_for_the_large_image_replaces_that_of_fit():
+    model = quick(roi=ROI, max_epochs=1, precision="float32").fit(NORMAL)
+    found = model.explain_large(IMAGES[0])
+    assert_array_equal(model.explain_large(IMAGES[0], roi=ROI), found)
+    assert model.explain_large(IMAGES[0], roi=np.ones(SIZE))[~ROI].max() > 0
+    with pytest.raises(ImageShapeError, match=r"\(24, 32\).*\(48, 64\)"):
+        model.explain_large(np.zeros((48, 64), np.uint8), roi=ROI)
+    with pytest.raises(ValueError, match="no pixel inside"):
+        model.explain_large(np.zeros((48, 64), np.uint8), roi=np.zeros((48, 64)))
 
 
 def test_files_with_an_impossible_region(tmp_path, monkeypatch):
@@ -648,7 +739,7 @@ def test_a_region_on_the_command_line(folder, form, capsys):
     capsys.readouterr()
     assert main(["info", str(model), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["model"]["network"]["roi"]
-    assert told == {"n_pixels": int((mask > 0).sum())}
+    assert told["n_pixels"] == (mask > 0).sum()
     masks = folder / "ground_truth/flaw"
     masks.mkdir(parents=True)
     for k in range(36, 48):

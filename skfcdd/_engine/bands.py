@@ -12,7 +12,7 @@ from scipy import sparse
 
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.other_size import field_at
-from skfcdd.heatmaps import gaussian_matrix, heatmap_sigmas
+from skfcdd.heatmaps import confining_gains, gaussian_matrix, heatmap_sigmas
 
 __all__ = ["BAND", "banded_gaussians", "heatmap_bands"]
 
@@ -67,7 +67,10 @@ def banded_gaussians(
 
 
 def heatmap_bands(
-    model: FittedModel, anomaly_map: npt.NDArray[np.float32], size: tuple[int, int]
+    model: FittedModel,
+    anomaly_map: npt.NDArray[np.float32],
+    size: tuple[int, int],
+    roi: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
     """Yield the rows of each band, and the heatmap in it.
 
@@ -77,24 +80,48 @@ def heatmap_bands(
     anomaly_map : ndarray of shape (u, v)
     size : tuple of int (h, w)
         Size of the image.
+    roi : ndarray of shape (h, w), bool, or None
+        Region to which the heatmap is confined.
     """
     field = field_at(model, size)
     sigmas = heatmap_sigmas(field, model.heatmap_sigmas)
+    centers = [field.centers(anomaly_map.shape[axis], axis) for axis in (0, 1)]
     rows, columns = (
-        banded_gaussians(
-            size[axis],
-            field.centers(anomaly_map.shape[axis], axis),
-            sigmas[axis],
-            field.extent[axis],
-        )
+        banded_gaussians(size[axis], centers[axis], sigmas[axis], field.extent[axis])
         for axis in (0, 1)
     )
-    roi = model.roi
     if roi is not None:
-        confined: Any = model.heatmap_maker().upsample
-        anomaly_map = anomaly_map * confined.gains.cpu().numpy()
+        anomaly_map = anomaly_map * _gains(roi, rows, columns, centers)
     for band in rows:
         spread = band.weights @ anomaly_map[band.near]
         parts = [spread[:, own.near] @ own.weights.T for own in columns]
         heat = np.concatenate(parts, axis=1)
         yield band.pixels, heat if roi is None else heat * roi[band.pixels]
+
+
+def _gains(
+    roi: npt.NDArray[np.bool_],
+    rows: list[_Band],
+    columns: list[_Band],
+    centers: list[npt.NDArray[np.float64]],
+) -> npt.NDArray[np.float32]:
+    """Return the factors (u, v) of cells that confine a heatmap to a region.
+
+    As ``gains`` of :class:`~skfcdd.heatmaps.GaussianUpsampler`, in bands.
+    """
+    u, v = map(len, centers)
+    own, mass = np.zeros((u, v)), np.zeros((u, v))
+    cell_of = [
+        np.searchsorted((c[1:] + c[:-1]) / 2, np.arange(n))
+        for c, n in zip(centers, roi.shape, strict=True)
+    ]
+    for band in rows:
+        part = roi[band.pixels].astype(np.float32)
+        y, x = np.nonzero(part)
+        cells = cell_of[0][band.pixels][y] * v + cell_of[1][x]
+        own += np.bincount(cells, minlength=u * v).reshape(u, v)
+        spread = np.zeros((len(part), v), dtype=np.float32)
+        for each in columns:
+            spread[:, each.near] += part[:, each.pixels] @ each.weights
+        mass[band.near] += band.weights.T @ spread
+    return confining_gains(own, mass).astype(np.float32)

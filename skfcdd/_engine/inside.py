@@ -1,9 +1,9 @@
 """Region of interest: the pixels that count, the same in all images.
 
-Before anything is computed, pixels outside are set to the mean of those inside, so that
-no result depends on them. Heatmaps, scores, losses and synthetic anomalies are confined
-to the pixels inside. Each image has its own mean: with a common value, the region of a
-brighter image would stand out from its surroundings.
+Before anything is computed, pixels outside are filled from those inside, so that no
+result depends on them. Heatmaps, scores, losses and synthetic anomalies are confined to
+the pixels inside. Each image is filled from its own pixels: with a common value, the
+region of a brighter image would stand out from its surroundings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+
+from skfcdd._engine.surroundings import FADE, Surroundings
 
 __all__ = ["Inside", "hitting", "planted"]
 
@@ -37,40 +39,51 @@ class Inside(nn.Module):
     size : tuple of int (h, w) or None
         Size to which images are resized. A resized pixel is inside if any part of it
         is.
+    fade : int, default=FADE
+        Distance in pixels over which the fill fades from the nearest pixels inside to
+        the mean inside; 0 fills with the mean alone.
     """
 
     inside: Tensor
-    seen: Tensor
-    raw_index: Tensor
-    index: Tensor
 
     def __init__(
-        self, inside: npt.NDArray[np.bool_], size: tuple[int, int] | None
+        self,
+        inside: npt.NDArray[np.bool_],
+        size: tuple[int, int] | None,
+        fade: int = FADE,
     ) -> None:
         super().__init__()
         raw = torch.from_numpy(np.array(inside, dtype=bool))
-        seen = raw.clone() if size is None else _scaled(raw, size)
         self.register_buffer("inside", raw)
-        # Derived from `inside` and `size`, so files need not store them.
-        for name, found in (
-            ("seen", seen),
-            ("raw_index", raw.flatten().nonzero()[:, 0]),
-            ("index", seen.flatten().nonzero()[:, 0]),
-        ):
-            self.register_buffer(name, found, persistent=False)
-        self.box = _box(seen)
+        self.around = Surroundings(raw, fade)  # of raw images
+        self.around_seen = (
+            self.around if size is None else Surroundings(_scaled(raw, size), fade)
+        )
+        self.box = _box(self.seen)
+
+    @property
+    def seen(self) -> Tensor:
+        """Mask (h, w) of the pixels inside, of images of the network input size."""
+        return self.around_seen.inside
+
+    @property
+    def fade(self) -> int:
+        """Distance in pixels over which the fill fades to the mean."""
+        return self.around.fade
 
     def forward(self, images: Tensor) -> Tensor:
         """Fill the pixels outside, in images (n, c, h, w) of the network input size."""
-        return torch.where(self.seen, images, _level(images, self.index))
+        filled: Tensor = self.around_seen(images)
+        return filled
 
     def filled(self, images: Tensor) -> Tensor:
         """Fill the pixels outside, in images (n, c, h, w) of the raw size."""
-        return torch.where(self.inside, images, _level(images, self.raw_index))
+        filled: Tensor = self.around(images)
+        return filled
 
     def pixels(self, maps: Tensor) -> Tensor:
         """Select the pixels of maps (n, h, w) that are inside, as maps (n, 1, m)."""
-        return maps.flatten(1).index_select(1, self.index)[:, None]
+        return maps.flatten(1).index_select(1, self.around_seen.index)[:, None]
 
     def cells(self, size: Sequence[int]) -> Tensor:
         """Return which cells (u, v) of a map of this size are inside, even in part."""
@@ -81,13 +94,6 @@ def _scaled(inside: Tensor, size: Sequence[int]) -> Tensor:
     rows, columns = size
     maps = F.adaptive_max_pool2d(inside[None, None].float(), (rows, columns))
     return maps[0, 0] > 0
-
-
-def _level(images: Tensor, index: Tensor) -> Tensor:
-    """Return the mean (n, c, 1, 1) of the pixels at `index` of each image."""
-    pixels = images.flatten(2).index_select(2, index)
-    first = pixels[:, :, :1]  # makes the mean exact if all pixels are equal
-    return (first + (pixels - first).mean(dim=2, keepdim=True))[..., None]
 
 
 def _box(seen: Tensor) -> tuple[slice, slice]:

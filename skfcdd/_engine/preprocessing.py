@@ -54,8 +54,8 @@ class Preprocess(nn.Module):
     size : tuple of int (h, w) or None
         Size to which images are resized.
     roi : Inside or None
-        Region of interest. Before anything is computed, pixels outside are set to the
-        mean of those inside.
+        Region of interest. Before anything is computed, pixels outside are filled from
+        those inside.
     """
 
     mean: Tensor
@@ -181,7 +181,7 @@ class Preprocess(nn.Module):
         return resize(images, self.size)
 
     def filled(self, images: Tensor) -> Tensor:
-        """Set pixels outside the region of interest to the mean inside, per image."""
+        """Fill pixels outside the region of interest from those inside, per image."""
         return images if self.roi is None else self.roi(images)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from skfcdd._engine.bands import BAND, heatmap_bands
 from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.other_size import SAME, fitted_field
+from skfcdd._engine.roi import resolve_roi
+from skfcdd._engine.surroundings import FADE, Surroundings
 from skfcdd._engine.whole_image import Tally
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
@@ -26,27 +28,40 @@ from skfcdd.exceptions import ImageShapeError
 
 __all__ = ["explain_large"]
 
+Mask = npt.NDArray[np.bool_]
+
 # Candidates for the period of a network, in cells.
 _PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
-def explain_large(model: FittedModel, image: Any, tile_size: Any, out: Any) -> Any:
+def explain_large(
+    model: FittedModel, image: Any, tile_size: Any, out: Any, roi: Any = None
+) -> Any:
     """Explain a large image; see :meth:`skfcdd._base.BaseFCDD.explain_large`."""
     _check_can_tile(model, tile_size)
     source = _check_image(model, image)
     h, w, _ = source.image_shape
-    if model.roi is not None and (h, w) != model.image_size:
-        raise ImageShapeError(
-            f"roi= refers to pixels of images of size {model.image_size}, and its "
-            f"position in an image of size {(h, w)} is unknown. Use images of size "
-            f"{model.image_size}, or fit without roi."
-        )
+    region = _region(model, source, roi)
     heatmap = np.empty((h, w), dtype=np.float32) if out is None else out
     check_out(heatmap, (h, w))
-    anomaly_map = _Tiles(model, source, int(tile_size)).anomaly_map()
-    for rows, band in heatmap_bands(model, anomaly_map, (h, w)):
+    anomaly_map = _Tiles(model, source, int(tile_size), region).anomaly_map()
+    for rows, band in heatmap_bands(model, anomaly_map, (h, w), region):
         heatmap[rows] = band
     return heatmap
+
+
+def _region(model: FittedModel, source: ImageArray, roi: Any) -> Mask | None:
+    """Return the pixels (h, w) of the image that count; None if all do."""
+    size = source.image_shape[:2]
+    if roi is not None:
+        return resolve_roi(roi, source)
+    if model.roi is not None and size != model.image_size:
+        raise ImageShapeError(
+            f"The region of interest of this model refers to images of size "
+            f"{model.image_size}, and its position in an image of size {size} is "
+            "unknown. Pass roi=, the region in this image."
+        )
+    return model.roi
 
 
 def _check_can_tile(model: FittedModel, tile_size: Any) -> None:
@@ -147,7 +162,16 @@ class _Tiles:
     core.
     """
 
-    def __init__(self, model: FittedModel, source: ImageArray, tile_size: int) -> None:
+    def __init__(
+        self,
+        model: FittedModel,
+        source: ImageArray,
+        tile_size: int,
+        roi: Mask | None = None,
+    ) -> None:
+        self.roi = None if roi is None else torch.from_numpy(roi)
+        own = model.module.preprocess.roi
+        self.fade = FADE if own is None else own.fade
         self.net = model.runner
         self.module = model.fast.eval()
         self.source = source
@@ -256,27 +280,37 @@ class _Tiles:
             return own + self.tally.memory.local(maps, own.shape[1:])
 
     def _load(self, rows: slice, columns: slice) -> Tensor:
-        """Load a window (1, c, h, w) in the unit range."""
+        """Load a window (1, c, h, w) in the unit range, filled outside of a region."""
+        if self.roi is None or self.level is None:
+            return self._unit(rows, columns)
+        fade = self.fade
+        wide = [slice(max(0, s.start - fade), s.stop + fade) for s in (rows, columns)]
+        around = Surroundings(self.roi[wide[0], wide[1]].clone(), fade)
+        filled = around.to(self.net.device)(self._unit(*wide), self.level)
+        top, left = rows.start - wide[0].start, columns.start - wide[1].start
+        h, w = rows.stop - rows.start, columns.stop - columns.start
+        own: Tensor = filled[..., top : top + h, left : left + w]
+        return own
+
+    def _unit(self, rows: slice, columns: slice) -> Tensor:
+        """Load a window (1, c, h, w) in the unit range, as it is in the image."""
         first = self.source.channels_first
         part = ImageArray(self.source.data.window(rows, columns, first), first)
         preprocess = self.module.preprocess
         raw = part.take(slice(None), self.net.device).to(preprocess.mean.dtype)
         unit: Tensor = preprocess.unit(raw)
-        if self.level is None:
-            return unit
-        return torch.where(preprocess.roi.seen[rows, columns], unit, self.level)
+        return unit
 
     def _mean_inside(self) -> Tensor | None:
         """Compute the mean (c, 1, 1) over the region of interest; None without one."""
-        preprocess = self.module.preprocess
-        if preprocess.roi is None:
+        if self.roi is None:
             return None
-        seen = preprocess.roi.seen.cpu()
         total = torch.zeros(self.source.image_shape[2], dtype=torch.float64)
         for band in self._bands():
             values = self.load(band, self._every_column).cpu().double()
-            total += values[0][:, seen[band]].sum(dim=1)
-        return (total / int(seen.sum())).to(preprocess.mean)[:, None, None]
+            total += values[0][:, self.roi[band]].sum(dim=1)
+        mean = total / int(self.roi.sum())
+        return mean.to(self.module.preprocess.mean)[:, None, None]
 
     @property
     def _every_column(self) -> slice:

@@ -41,8 +41,8 @@ __all__ = ["load", "read_info", "save"]
 # Incremented with each change that older versions of skfcdd cannot read. Format 1 has
 # no heatmap scale; 2 does not separate the fitted model from the parameters; up to 5,
 # thresholds were always set on held-out images; up to 6, there was no region of
-# interest.
-FORMAT = 7
+# interest; up to 7, pixels outside of it were set to the mean of those inside.
+FORMAT = 8
 # Attributes of an estimator that are stored in addition to its fitted model.
 _STATE = ("n_features_in_", "feature_names_in_")
 _JSON, _NUMBERS = "estimator.json", "network.safetensors"

@@ -44,6 +44,8 @@ _PLAIN = (
     "n_earlier",
     "versions",
 )
+# Largest distance over which the fill of a region of interest may fade.
+_MOST_FADE = 4096
 _PARTS = {"images": ImageFormat, "judging": Judging, "convention": Convention}
 
 
@@ -105,8 +107,14 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
         "batch_size": int(net.batch_size),
         "initial_spread": module.initial_spread,
         "memory": describe_memory(model),
-        "roi": None if model.roi is None else {"n_pixels": int(model.roi.sum())},
+        "roi": _describe_roi(preprocess.roi),
     }
+
+
+def _describe_roi(roi: Inside | None) -> dict[str, int] | None:
+    if roi is None:
+        return None
+    return {"n_pixels": int(roi.inside.sum()), "fade": roi.fade}
 
 
 def rebuild(
@@ -278,7 +286,7 @@ def _module(
         contrast=bool(network["contrast"]),
         light=_light(network, numbers, (model.images.shape[2], h, w)),
         size=settings.resize,
-        roi=_roi(numbers, model.images.shape, settings.resize),
+        roi=_roi(network, numbers, model.images.shape, settings.resize),
     )
     made = Network(settings, (h, w, model.images.shape[2]))
     field = model.receptive_field
@@ -312,6 +320,7 @@ def _light(
 
 
 def _roi(
+    network: Mapping[str, Any],
     numbers: Mapping[str, Tensor],
     image_shape: tuple[int, int, int],
     size: tuple[int, int] | None,
@@ -328,7 +337,13 @@ def _roi(
             f"{tuple(inside.shape)} pixels, {int(inside.sum())} of them inside, for "
             f"images of shape {image_shape}."
         )
-    return Inside(inside.numpy(), size)
+    fade = network["roi"]["fade"]
+    if type(fade) is not int or not 0 <= fade <= _MOST_FADE:
+        raise ModelFileError(
+            f"The file has a region of interest with fade={fade!r}, but expected an "
+            f"integer from 0 to {_MOST_FADE}."
+        )
+    return Inside(inside.numpy(), size, fade)
 
 
 def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:

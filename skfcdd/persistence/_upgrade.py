@@ -21,10 +21,12 @@ KINDS = {
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """Convert a document of format 1 to 3 to the current format.
+    """Convert a document of format 1 to 7 to the current format.
 
-    Documents of later formats are returned unchanged; entries they lack are optional.
+    Those of formats 4 to 6 are returned unchanged; entries they lack are optional.
     """
+    if document["format"] == 7:
+        return _with_level_fill(document)
     if document["format"] < 3:
         document = _of_format_3(document)
     if document["format"] >= 4:
@@ -39,6 +41,15 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
             known = document["model"]["network_digests"]["dict"]
             changed["network_digests"] = {"dict": known | {"backbone": digest(name)}}
     return document | {"model": document["model"] | changed}
+
+
+def _with_level_fill(document: dict[str, Any]) -> dict[str, Any]:
+    """Convert a document of format 7, whose region was filled with its mean."""
+    network = document["model"]["network"]
+    if network["roi"] is None:
+        return document
+    network = network | {"roi": network["roi"] | {"fade": 0}}
+    return document | {"model": document["model"] | {"network": network}}
 
 
 def _of_format_3(document: dict[str, Any]) -> dict[str, Any]:
