@@ -698,6 +698,27 @@ def test_pictures_have_the_pixels_of_the_files(keep_aspect, tmp_path):
         assert whole[row][down, across] >= 0.8 * whole[row].max()
 
 
+class SeenWithin(Seen):
+    roi_ = np.zeros(SIZE, dtype=bool)
+    roi_[2:9, 3:14] = True
+
+
+@pytest.mark.parametrize("keep_aspect", [False, True])
+def test_the_region_lies_where_it_does_in_each_file(keep_aspect, tmp_path):
+    paths = write_files(tmp_path / "parts", [(23, 60), (40, 31)])
+    files = ImageFiles(paths, resize=SIZE, keep_aspect=keep_aspect)
+    page = Page(write_report(SeenWithin(), files, tmp_path / "r.html"))
+    for row in range(2):
+        size = page.heatmap(row).shape
+        runs = page.data["regions"][f"{size[0]},{size[1]}"]
+        found = np.repeat(np.arange(len(runs)) % 2, runs).reshape(size)
+        h, w = files._inner(row)
+        top, left = (SIZE[0] - h) // 2, (SIZE[1] - w) // 2
+        assert_array_equal(found, SeenWithin.roi_[top : top + h, left : left + w])
+    without = Page(write_report(Seen(), files, tmp_path / "r.html"))
+    assert without.data["regions"] == {}
+
+
 def test_a_file_of_any_number_of_images_stays_small(tmp_path):
     paths = write_files(tmp_path / "parts", [(200, 300)] * 20)
     files = ImageFiles(paths, resize=SIZE)

@@ -632,6 +632,50 @@ def test_marked_pixels_without_a_threshold_of_pixels(reader, folder):
     assert reader.run(f"return {drawn}.getAttribute('d')") == path
 
 
+class Within(Known):
+    """Only an ellipse counts."""
+
+    roi_ = np.hypot(*(np.indices(SIZE).T - (5.5, 7.5)).T / [[[5]], [[7]]]) < 1
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_the_region_of_interest_is_drawn(browser, folder, width):
+    place = folder / "region.html"
+    write_report(Within(0.75), X, place, Y, MASKS)
+    reader = Reader(browser, place.as_uri(), width=width)
+    row = reader.rows()[0]
+    reader.run("document.getElementById('gallery').scrollIntoView()")
+    drawn = f"document.querySelector(\".card[data-row='{row}'] .region .line\")"
+    assert reader.wait(lambda: reader.run(f"return !!{drawn}"))
+    expected = edges_of(Within.roi_)
+    assert steps_of(reader.run(f"return {drawn}.getAttribute('d')")) == expected
+    reader.open_view(row)
+    path = "return document.querySelector('#view-region .line').getAttribute('d')"
+    assert steps_of(reader.run(path)) == expected
+    assert "the region of interest" in reader.text("#outline-legend")
+    # Shaded outside, as bright as ever inside; hidden with the other outlines.
+    shade = (
+        "const shade = document.querySelector('#view-region .shade');"
+        "const at = shade.ownerSVGElement.createSVGPoint();"
+        "[at.x, at.y] = arguments;"
+        "return shade.isPointInFill(at)"
+    )
+    for y, x in ((0, 0), (5, 8), (11, 15), (2, 2), (9, 8)):
+        assert reader.run(shade, x + 0.5, y + 0.5) == (not Within.roi_[y, x])
+    reader.keys(Keys.ESCAPE)
+    reader.run("document.getElementById('outline').click()")
+    assert (
+        reader.run(f"return getComputedStyle({drawn}.ownerSVGElement).display")
+        == "none"
+    )
+
+
+def test_no_region_is_drawn_without_one(reader):
+    reader.open_view(reader.rows()[0])
+    assert "region of interest" not in reader.text("#outline-legend")
+    assert not reader.run("return document.querySelector('.region path')")
+
+
 class Parted(Known):
     """Two thirds of the heatmap in the upper half come from a memory."""
 

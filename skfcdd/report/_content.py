@@ -26,6 +26,7 @@ from skfcdd.report._pictures import (
     heat_colours,
     heat_levels,
     outline,
+    run_lengths,
 )
 
 __all__ = ["Content"]
@@ -284,9 +285,21 @@ class Content:
             "truth": truth,
             "kinds": self.kinds,
             "outlines": self.masks is not None,
+            "regions": self._regions(),
             "peaks": {str(row): peak for row, peak in self.peaks.items()},
             "novelty": {str(row): share for row, share in self.novelty.items()},
         }
+
+    def _regions(self) -> dict[str, list[int]]:
+        """The region of interest in pixels of the heatmaps, for each of their sizes."""
+        found: dict[str, list[int]] = {}
+        roi: Any = getattr(self.estimator, "roi_", None)
+        for row in () if roi is None else self.peaks:
+            size = self.frames.heat_size(row, self.max_side)
+            name = f"{size[0]},{size[1]}"
+            if name not in found:
+                found[name] = run_lengths(roi[self.frames.inside(row)], size)
+        return found
 
 
 def _as_bytes(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

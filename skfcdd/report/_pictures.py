@@ -18,6 +18,7 @@ __all__ = [
     "heat_colours",
     "heat_levels",
     "outline",
+    "run_lengths",
 ]
 
 # Heatmaps have 256 levels: numbers of levels below and on the colour scale; the rest go
@@ -112,6 +113,18 @@ def outline(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> str:
         [f"M{start} {line}h{length}" for line, start, length in across]
         + [f"M{line} {start}v{length}" for line, start, length in down]
     )
+
+
+def run_lengths(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> list[int]:
+    """A mask as the lengths of its runs, row by row, in pixels of a picture of `size`.
+
+    The first run is outside, and may have no pixel. A pixel of the picture is inside if
+    half of it is.
+    """
+    small = np.asarray(_resized(mask.astype(np.float32), size)).ravel() >= 0.5
+    turns = np.flatnonzero(np.diff(small, prepend=False))
+    lengths: list[int] = np.diff(turns, prepend=0, append=small.size).tolist()
+    return lengths
 
 
 def _runs(edges: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:

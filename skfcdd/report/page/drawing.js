@@ -123,6 +123,24 @@ function drawOutline(svg, path, { width: w, height: h }) {
   }
 }
 
+/* The region of interest, if there is one: its edge, and a shade on what is outside. */
+const regionPaths = new Map();
+
+function drawRegion(svg, { width: w, height: h }) {
+  const name = `${h},${w}`;
+  const runs = data.regions[name];
+  if (!runs) return;
+  if (!regionPaths.has(name)) {
+    const kept = new Uint8Array(w * h);
+    let at = 0;
+    runs.forEach((length, k) => kept.fill(k % 2, at, (at += length)));
+    regionPaths.set(name, loopsAround(kept, w, h));
+  }
+  const path = regionPaths.get(name);
+  drawOutline(svg, path, { width: w, height: h });
+  svg.prepend(svgElement("path", { d: `M0 0h${w}v${h}h${-w}Z${path}`, class: "shade" }));
+}
+
 /* What the model marks: pixels above the threshold of a segmenter, in regions that are
    large enough, or else above the level that hardly any good image reaches. */
 function markedPath({ codes, width: w, height: h }) {

@@ -101,10 +101,10 @@ function cardOf(i) {
 function makeCard(i) {
   const image = element("img", { alt: "", draggable: false });
   const heat = element("canvas", { class: "heat", width: 0, height: 0 });
-  const [marked, outline] = ["outline marked", "outline"].map((kind) =>
+  const [region, marked, outline] = ["outline region", "outline marked", "outline"].map((kind) =>
     svgElement("svg", { class: kind, preserveAspectRatio: "none" }),
   );
-  const fitted = element("span", { class: "fitted" }, image, heat, marked, outline);
+  const fitted = element("span", { class: "fitted" }, image, heat, region, marked, outline);
   fitInto(fitted, sizeOf(i));
   const frame = element("span", { class: "frame", "aria-hidden": "true" }, fitted);
   const verdict = element("span", { class: "chip" });
@@ -118,7 +118,7 @@ function makeCard(i) {
   item.dataset.row = i;
   nearness.observe(item);
   return {
-    i, item, open, frame, image, heat, outline, marked, verdict, number, mark,
+    i, item, open, frame, image, heat, region, outline, marked, verdict, number, mark,
     said: null, loaded: 0, levels: null,
   };
 }
@@ -206,6 +206,7 @@ async function drawCard(card, picture, still) {
   const whole = await heatOf(picture.heat);
   if (!still()) return;
   card.levels = whole;
+  drawRegion(card.region, whole);
   drawOutline(card.outline, picture.outline, whole);
   drawOutline(card.marked, markedPath(whole), whole);
   const part = state.part === "heat" ? whole : await heatOf(picture[state.part]);
@@ -236,6 +237,7 @@ function dropCard(card) {
   card.levels = null;
   card.image.removeAttribute("src");
   card.heat.width = card.heat.height = 0;
+  card.region.replaceChildren();
   card.outline.replaceChildren();
   card.marked.replaceChildren();
 }

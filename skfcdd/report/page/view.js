@@ -34,11 +34,13 @@ async function showInView(i) {
   fit();
   const image = byId("view-image");
   image.src = picture.image;
+  byId("view-region").replaceChildren();
   byId("view-outline").replaceChildren();
   const still = () => view.row === i;
   const whole = await heatOf(picture.heat);
   if (!still()) return;
   view.whole = whole;
+  drawRegion(byId("view-region"), whole);
   drawOutline(byId("view-outline"), picture.outline, whole);
   drawMarkedInView();
   await drawHeatInView(picture, still);
@@ -234,7 +236,11 @@ function closeView() {
 
 function startView() {
   const level = data.model.pixels ? "at this threshold" : `where the heatmap is above ${shown(data.model.level, 3)}`;
-  const lines = [data.outlines && "solid white, the true defect", `dashed, what the model marks ${level}`];
+  const lines = [
+    data.outlines && "solid white, the true defect",
+    `dashed, what the model marks ${level}`,
+    Object.keys(data.regions).length && "solid yellow, the region of interest; what is shaded does not count",
+  ];
   byId("outline-legend").textContent = `Outlines: ${lines.filter(Boolean).join("; ")}.`;
   const stage = byId("stage");
   stage.addEventListener("wheel", (event) => {
