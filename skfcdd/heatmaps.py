@@ -295,7 +295,7 @@ def confining_gains(
     Parameters
     ----------
     own : ndarray of shape (u, v)
-        Number of pixels inside of which each cell is the nearest.
+        Number of pixels inside to which each cell is the nearest.
     mass : ndarray of shape (u, v)
         Sum of the Gaussian of each cell over the pixels inside.
     """

@@ -19,7 +19,7 @@ from skfcdd._answers import read_truth
 from skfcdd._engine.inference import pool_maps
 from skfcdd._engine.inside import Inside, planted
 from skfcdd._engine.other_size import field_at
-from skfcdd._engine.surroundings import FADE, Surroundings, nearest_inside
+from skfcdd._engine.surroundings import SPREAD, Surroundings, reach_of
 from skfcdd._inputs.packed import pack_mask, unpack_mask
 from skfcdd.anomalies import mixed
 from skfcdd.cli import main
@@ -119,7 +119,7 @@ def test_a_model_in_a_file_or_a_pickle_is_the_same(model, tmp_path):
         assert copy.get_params()["roi"].dtype == bool
     found = read_info(tmp_path / "m")
     told = found["model"]["network"]["roi"]
-    assert told == {"n_pixels": int(ROI.sum()), "fade": FADE}
+    assert told == {"n_pixels": int(ROI.sum()), "spread": SPREAD}
     assert "roi" not in found["parameters"]
 
 
@@ -282,47 +282,49 @@ def test_warm_start_keeps_the_region():
 # The mathematics
 
 
-@pytest.mark.parametrize("fade", [0, 1, 5, FADE])
+@pytest.mark.parametrize("spread", [0, 1.0, SPREAD])
 @pytest.mark.parametrize("shape", [(1, 50), (31, 4), (40, 57)])
-def test_surroundings_fade_from_the_nearest_pixel_to_the_mean(shape, fade):
+def test_surroundings_are_an_average_that_fades_to_the_mean(shape, spread):
+    """Pixel by pixel, from the formula."""
     rng = np.random.RandomState(0)
-    inside = rng.rand(*shape) < 0.02
+    inside = rng.rand(*shape) < 0.1
     inside[shape[0] // 2, 0] = True
     images = torch.from_numpy(rng.rand(2, 3, *shape))
-    filled = Surroundings(torch.from_numpy(inside), fade)(images).numpy()
-    level = images.numpy()[:, :, inside].mean(axis=2)
-    known = np.argwhere(inside)
+    filled = Surroundings(torch.from_numpy(inside), spread)(images).numpy()
+    known, values = np.argwhere(inside), images.numpy()[:, :, inside]
+    level, reach = values.mean(axis=2), int(3 * spread)
+    steps = np.arange(-reach, reach + 1)
+    total = np.exp(-0.5 * (steps / max(spread, 1)) ** 2).sum() ** 2
     for y, x in np.ndindex(shape):
-        distances = np.hypot(*(known - (y, x)).T)
-        d = distances.min()
-        t = np.clip((fade + 1 - d) / max(fade, 1), 0, 1) if d <= fade else 0
-        weight = 1 if d == 0 else 3 * t**2 - 2 * t**3
-        choices = known[np.isclose(distances, d)]  # any of those equally near
-        values = images.numpy()[:, :, choices[:, 0], choices[:, 1]]
-        expected = level[..., None] + weight * (values - level[..., None])
-        error = np.abs(filled[:, :, y, x, None] - expected).max(axis=(0, 1)).min()
-        assert error < 1e-6
+        if inside[y, x]:
+            assert_array_equal(filled[:, :, y, x], images[:, :, y, x])
+            continue
+        away = np.abs(known - (y, x))
+        weights = np.exp(-0.5 * (away**2).sum(axis=1) / max(spread, 1) ** 2) / total
+        weights[(away > reach).any(axis=1)] = 0
+        rest = ((values - level[..., None]) * weights).sum(axis=2)
+        expected = level + rest / max(weights.sum(), 0.1)
+        assert_allclose(filled[:, :, y, x], expected, atol=1e-6)
 
 
-def test_the_fill_of_an_even_image_is_that_image():
+@pytest.mark.parametrize("spread", [0, SPREAD])
+def test_the_fill_of_an_even_image_is_that_image(spread):
     image = torch.full((1, 2, *SIZE), 0.3)
-    for fade in (0, FADE):
-        around = Surroundings(torch.from_numpy(ROI), fade)
-        assert_array_equal(around(image), image)
+    around = Surroundings(torch.from_numpy(ROI), spread)
+    assert_array_equal(around(image), image)
+    image[..., ~torch.from_numpy(ROI)] = torch.nan
+    assert_array_equal(around(image), torch.full_like(image, 0.3))
 
 
-def test_a_window_is_filled_as_the_whole():
-    rng = np.random.RandomState(1)
-    inside = rng.rand(90, 80) < 0.005
-    source, weight = nearest_inside(inside, FADE)
-    for top, left in ((20, 0), (31, 17)):
-        bottom, right = top + 50, left + 45
-        own, other = nearest_inside(inside[top:bottom, left:right], FADE)
-        core = (slice(FADE, -FADE), slice(FADE, -FADE))
-        rows, columns = np.divmod(own[core], right - left)
-        expected = source[top:bottom, left:right][core]
-        assert_array_equal((rows + top) * 80 + columns + left, expected)
-        assert_array_equal(other[core], weight[top:bottom, left:right][core])
+def test_the_fill_has_no_edge_at_the_border():
+    inside = torch.zeros(96, 96, dtype=torch.bool)
+    inside[20:70, 30:80] = True
+    bright = torch.linspace(0, 1, 96).expand(1, 1, 96, 96)  # from left to right
+    rows = [Surroundings(inside, s)(bright)[0, 0, 45] for s in (0, SPREAD)]
+    steps = [float(row.diff().abs().max()) for row in rows]
+    assert steps[1] < steps[0] / 2
+    far = 80 + reach_of(SPREAD)
+    assert_allclose(rows[1][far + 1 :], rows[0][far + 1 :])
 
 
 @pytest.mark.parametrize("sigma", [0.7, 2.0, 6.0])
@@ -579,7 +581,8 @@ def whole_at_once(model, image, roi):
 
 @pytest.mark.parametrize("fitted_with", ["a region", "none"])
 @pytest.mark.parametrize("normalize", ["standard", "contrast"])
-def test_a_region_of_a_large_image(fitted_with, normalize):
+def test_a_region_of_a_large_image(fitted_with, normalize, monkeypatch):
+    monkeypatch.setattr("skfcdd._engine.tiling._PIECE", 60)
     params = {"normalize": normalize, "backbone": "fcdd32_s", "precision": "float32"}
     small = ROI if fitted_with == "a region" else None
     model = quick(roi=small, **params).fit(NORMAL)
@@ -627,6 +630,18 @@ def test_files_with_an_impossible_region(tmp_path, monkeypatch):
             path = save(model, tmp_path / "m")
         with pytest.raises(ModelFileError, match="region of interest"):
             load(path)
+
+
+@pytest.mark.parametrize("spread", [-1.0, 1e9, True, "8", None])
+def test_files_with_an_impossible_fill(spread, tmp_path, monkeypatch):
+    from skfcdd.exceptions import ModelFileError
+    from skfcdd.persistence import _model
+
+    model = quick(roi=ROI, max_epochs=1).fit(NORMAL)
+    described = {"n_pixels": 1, "spread": spread}
+    monkeypatch.setattr(_model, "_describe_roi", lambda roi: described)
+    with pytest.raises(ModelFileError, match=r"spread=.*from 0 to 1024"):
+        load(save(model, tmp_path / "m"))
 
 
 def test_masks_are_packed_and_unpacked():

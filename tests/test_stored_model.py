@@ -399,6 +399,15 @@ def test_earlier_files_answer_as_they_did(name):
             )
 
 
+def test_an_earlier_region_is_still_filled_with_its_mean():
+    model = load(STORED / "model_v7_region.skfcdd", device="cpu")
+    assert model._fitted.module.preprocess.roi.spread == 0
+    outside = np.where(model.roi_, DATA.images, 255 - DATA.images)
+    assert_array_equal(model.explain(outside), model.explain(DATA.images))
+    large, small = model.explain_large(DATA.images[0]), model.explain(DATA.images[:1])
+    assert_allclose(large, small[0], atol=1e-3 * small.max())
+
+
 def test_an_earlier_segmenter_still_drops_small_regions():
     model = load(STORED / "model_v2_segmenter.skfcdd", device="cpu")
     assert model.min_area == 5

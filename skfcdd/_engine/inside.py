@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from skfcdd._engine.surroundings import FADE, Surroundings
+from skfcdd._engine.surroundings import SPREAD, Surroundings
 
 __all__ = ["Inside", "hitting", "planted"]
 
@@ -39,9 +39,9 @@ class Inside(nn.Module):
     size : tuple of int (h, w) or None
         Size to which images are resized. A resized pixel is inside if any part of it
         is.
-    fade : int, default=FADE
-        Distance in pixels over which the fill fades from the nearest pixels inside to
-        the mean inside; 0 fills with the mean alone.
+    spread : float, default=SPREAD
+        Standard deviation in pixels of the Gaussian that continues the pixels inside
+        to the outside; 0 fills with their mean only.
     """
 
     inside: Tensor
@@ -50,14 +50,14 @@ class Inside(nn.Module):
         self,
         inside: npt.NDArray[np.bool_],
         size: tuple[int, int] | None,
-        fade: int = FADE,
+        spread: float = SPREAD,
     ) -> None:
         super().__init__()
         raw = torch.from_numpy(np.array(inside, dtype=bool))
         self.register_buffer("inside", raw)
-        self.around = Surroundings(raw, fade)  # of raw images
+        self.around = Surroundings(raw, spread)  # of raw images
         self.around_seen = (
-            self.around if size is None else Surroundings(_scaled(raw, size), fade)
+            self.around if size is None else Surroundings(_scaled(raw, size), spread)
         )
         self.box = _box(self.seen)
 
@@ -67,9 +67,9 @@ class Inside(nn.Module):
         return self.around_seen.inside
 
     @property
-    def fade(self) -> int:
-        """Distance in pixels over which the fill fades to the mean."""
-        return self.around.fade
+    def spread(self) -> float:
+        """Standard deviation in pixels of the Gaussian of the fill."""
+        return self.around.spread
 
     def forward(self, images: Tensor) -> Tensor:
         """Fill the pixels outside, in images (n, c, h, w) of the network input size."""

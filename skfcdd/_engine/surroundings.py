@@ -1,27 +1,27 @@
 """Values of the pixels outside of a region of interest.
 
-They fade from the nearest pixel inside to the mean of the pixels inside. A region that
-is filled with the mean alone has a sharp border, which normal images share with
-defects.
+Close to the region, they are an average of the pixels inside, weighted by a Gaussian of
+the distance; further away, they fade to the mean of the whole region. A region that is
+filled only with the mean has a sharp border, which networks confuse with defects. The
+nearest pixels inside, continued to the outside, are streaks, which they confuse too.
 """
 
 from __future__ import annotations
 
-from itertools import chain
+import math
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FADE", "Surroundings", "nearest_inside"]
+__all__ = ["SPREAD", "Surroundings", "reach_of"]
 
-# Distance in pixels over which values fade to the mean.
-FADE = 16
-
-Mask = npt.NDArray[np.bool_]
-# Offset that stands for "no pixel inside within reach".
-_NONE = np.int32(1 << 14)
+# Standard deviation of the Gaussian in pixels.
+SPREAD = 8.0
+# Number of standard deviations after which the Gaussian is cut off.
+_CUT = 3
+# Values fade to the mean where the pixels inside have less than this share of the
+# Gaussian, which they have from 1.3 standard deviations beyond a straight border.
+_LEAST_SHARE = 0.1
 
 
 class Surroundings(nn.Module):
@@ -31,28 +31,31 @@ class Surroundings(nn.Module):
     ----------
     inside : Tensor of shape (h, w), bool
         The region.
-    fade : int
-        Distance in pixels over which values fade to the mean; 0 fills with the mean
-        alone.
+    spread : float
+        Standard deviation of the Gaussian in pixels; 0 fills with the mean only.
     """
 
     inside: Tensor
     index: Tensor
-    source: Tensor
-    weight: Tensor
+    rows: Tensor
+    columns: Tensor
+    share: Tensor
 
-    def __init__(self, inside: Tensor, fade: int) -> None:
+    def __init__(self, inside: Tensor, spread: float) -> None:
         super().__init__()
-        source, weight = nearest_inside(inside.numpy(), fade)
+        self.spread = spread
         # Derived from the region, so files need not store them.
-        for name, found in (
-            ("inside", inside),
-            ("index", inside.flatten().nonzero()[:, 0]),
-            ("source", torch.from_numpy(source.ravel())),
-            ("weight", torch.from_numpy(weight)),
-        ):
+        derived = {"inside": inside, "index": inside.flatten().nonzero()[:, 0]}
+        if spread:
+            rows, columns = (_gaussians(n, spread) for n in inside.shape)
+            share = rows @ inside.double() @ columns.T
+            derived |= {
+                "rows": rows.float(),
+                "columns": columns.float(),
+                "share": share.clamp_min(_LEAST_SHARE).float(),
+            }
+        for name, found in derived.items():
             self.register_buffer(name, found, persistent=False)
-        self.fade = fade
 
     def forward(self, images: Tensor, level: Tensor | None = None) -> Tensor:
         """Fill the pixels outside, in images (n, c, h, w).
@@ -61,11 +64,15 @@ class Surroundings(nn.Module):
         """
         if level is None:
             level = self.level(images)
-        if not self.fade:
+        if not self.spread:
             return torch.where(self.inside, images, level)
-        nearest = images.flatten(2).index_select(2, self.source).view_as(images)
-        faded = level + self.weight.to(images.dtype) * (nearest - level)
-        return torch.where(self.inside, images, faded)
+        dtype = images.dtype
+        with torch.autocast(images.device.type, enabled=False):
+            # Not a product with 0, because there may be any value outside.
+            rest = (images - level).masked_fill(~self.inside, 0)
+            near = self.rows.to(dtype) @ rest @ self.columns.to(dtype).T
+            around = level + near / self.share.to(dtype)
+        return torch.where(self.inside, images, around)
 
     def level(self, images: Tensor) -> Tensor:
         """Return the mean (n, c, 1, 1) of the pixels inside of each image."""
@@ -74,66 +81,20 @@ class Surroundings(nn.Module):
         return (first + (pixels - first).mean(dim=2, keepdim=True))[..., None]
 
 
-def nearest_inside(
-    inside: Mask, fade: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Find the nearest pixel inside of each pixel, and its weight in the fill.
+def reach_of(spread: float) -> int:
+    """Return the distance in pixels up to which a fill depends on pixels inside."""
+    return math.floor(_CUT * spread)
 
-    Parameters
-    ----------
-    inside : ndarray of shape (h, w), bool
-    fade : int
-        Largest distance to look for, in pixels.
 
-    Returns
-    -------
-    source : ndarray of shape (h, w), int
-        Row-major number of the nearest pixel; of the pixel itself if it is inside, or
-        none is within reach.
-    weight : ndarray of shape (h, w), float32
-        1 inside, falling smoothly to 0 just beyond `fade`.
+def _gaussians(n: int, spread: float) -> Tensor:
+    """Return a matrix (n, n) of Gaussians around each pixel, which sum to 1 or less.
 
-    Notes
-    -----
-    Depends on pixels within `fade` of each other only, also where several are equally
-    near, so that windows of a large image are filled as the whole would be.
+    What they lose beyond the border of the image is not in the image either.
     """
-    places: npt.NDArray[np.int64] = np.arange(inside.size).reshape(inside.shape)
-    squares: npt.NDArray[np.int32] = np.where(inside, np.int32(0), _NONE * _NONE)
-    if fade and inside.any() and not inside.all():
-        down, right, squares = _offsets(inside, fade)
-        places += down * np.int64(inside.shape[1]) + right
-    left = np.clip((fade + 1 - np.sqrt(squares)) / max(1, fade), 0, 1)
-    weight = np.where(squares <= fade * fade, left * left * (3 - 2 * left), 0)
-    return places, weight.astype(np.float32)
-
-
-def _offsets(
-    inside: Mask, fade: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Return the offsets to the nearest pixel inside, and the squared distance.
-
-    First along columns, then along rows. Offsets are 0 if none is within reach.
-    """
-    steps = list(chain.from_iterable((-k, k) for k in range(1, fade + 1)))
-    along = np.where(inside, np.int32(0), _NONE)
-    for step in steps:
-        here, there = _pair(step, len(inside))
-        along[here][(along[here] == _NONE) & inside[there]] = step
-    down, right, squares = along.copy(), np.zeros_like(along), along * along
-    for step in steps:
-        here, there = _pair(step, inside.shape[1])
-        square = along[:, there] ** 2 + np.int32(step * step)
-        nearer = square < squares[:, here]
-        squares[:, here][nearer] = square[nearer]
-        right[:, here][nearer] = step
-        down[:, here][nearer] = along[:, there][nearer]
-    within = squares <= fade * fade
-    return np.where(within, down, 0), np.where(within, right, 0), squares
-
-
-def _pair(step: int, n: int) -> tuple[slice, slice]:
-    """Return positions along an axis, and those `step` further, as two slices."""
-    size = max(0, n - abs(step))
-    first = max(0, -step)
-    return slice(first, first + size), slice(first + step, first + step + size)
+    distance = torch.arange(n, dtype=torch.float64)
+    distance = (distance[:, None] - distance).abs()
+    weights = torch.exp(-0.5 * (distance / spread) ** 2)
+    reach = reach_of(spread)
+    steps = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    total = torch.exp(-0.5 * (steps / spread) ** 2).sum()
+    return weights.masked_fill(distance > reach, 0) / total

@@ -18,7 +18,7 @@ from skfcdd._engine.light import FlatField
 from skfcdd._engine.model import FittedModel
 from skfcdd._engine.other_size import SAME, fitted_field
 from skfcdd._engine.roi import resolve_roi
-from skfcdd._engine.surroundings import FADE, Surroundings
+from skfcdd._engine.surroundings import SPREAD, Surroundings, reach_of
 from skfcdd._engine.whole_image import Tally
 from skfcdd._inputs.images import ImageArray
 from skfcdd._inputs.lazy_arrays import check_out, check_values, is_lazy
@@ -30,6 +30,8 @@ __all__ = ["explain_large"]
 
 Mask = npt.NDArray[np.bool_]
 
+# Side in pixels of the pieces in which a large image is filled around a region.
+_PIECE = 1024
 # Candidates for the period of a network, in cells.
 _PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
@@ -171,7 +173,7 @@ class _Tiles:
     ) -> None:
         self.roi = None if roi is None else torch.from_numpy(roi)
         own = model.module.preprocess.roi
-        self.fade = FADE if own is None else own.fade
+        self.spread = SPREAD if own is None else own.spread
         self.net = model.runner
         self.module = model.fast.eval()
         self.source = source
@@ -283,14 +285,30 @@ class _Tiles:
         """Load a window (1, c, h, w) in the unit range, filled outside of a region."""
         if self.roi is None or self.level is None:
             return self._unit(rows, columns)
-        fade = self.fade
-        wide = [slice(max(0, s.start - fade), s.stop + fade) for s in (rows, columns)]
-        around = Surroundings(self.roi[wide[0], wide[1]].clone(), fade)
-        filled = around.to(self.net.device)(self._unit(*wide), self.level)
-        top, left = rows.start - wide[0].start, columns.start - wide[1].start
-        h, w = rows.stop - rows.start, columns.stop - columns.start
-        own: Tensor = filled[..., top : top + h, left : left + w]
-        return own
+        h, w = self.source.image_shape[:2]
+        parts = [
+            torch.cat([self._filled(y, x) for x in _pieces(columns, w)], dim=3)
+            for y in _pieces(rows, h)
+        ]
+        return torch.cat(parts, dim=2)
+
+    def _filled(self, rows: slice, columns: slice) -> Tensor:
+        """Load a window, which must not be large, and fill it outside of the region."""
+        assert self.roi is not None
+        inside = self.roi[rows, columns]
+        if inside.all():
+            return self._unit(rows, columns)
+        reach = reach_of(self.spread)
+        starts = [max(0, part.start - reach) for part in (rows, columns)]
+        wide = [
+            slice(start, part.stop + reach)
+            for start, part in zip(starts, (rows, columns), strict=True)
+        ]
+        around = Surroundings(self.roi[wide[0], wide[1]].contiguous(), self.spread)
+        filled: Tensor = around.to(self.net.device)(self._unit(*wide), self.level)
+        top, left = rows.start - starts[0], columns.start - starts[1]
+        h, w = inside.shape
+        return filled[..., top : top + h, left : left + w]
 
     def _unit(self, rows: slice, columns: slice) -> Tensor:
         """Load a window (1, c, h, w) in the unit range, as it is in the image."""
@@ -340,6 +358,13 @@ class _Tiles:
         square = sum(float((values(band) - mean).square().sum()) for band in bands)
         std = math.sqrt(square / n)
         return lambda images: (images - mean) / (std + preprocess.least_contrast)
+
+
+def _pieces(part: slice, n_pixels: int) -> Iterator[slice]:
+    """Divide a part of an axis into pieces that are filled separately."""
+    stop = min(part.stop, n_pixels)
+    for start in range(part.start, stop, _PIECE):
+        yield slice(start, min(start + _PIECE, stop))
 
 
 @torch.no_grad()

@@ -44,8 +44,8 @@ _PLAIN = (
     "n_earlier",
     "versions",
 )
-# Largest distance over which the fill of a region of interest may fade.
-_MOST_FADE = 4096
+# Largest standard deviation of the fill around a region of interest, in pixels.
+_MOST_SPREAD = 1024
 _PARTS = {"images": ImageFormat, "judging": Judging, "convention": Convention}
 
 
@@ -111,10 +111,10 @@ def _describe_network(model: FittedModel, encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def _describe_roi(roi: Inside | None) -> dict[str, int] | None:
+def _describe_roi(roi: Inside | None) -> dict[str, float] | None:
     if roi is None:
         return None
-    return {"n_pixels": int(roi.inside.sum()), "fade": roi.fade}
+    return {"n_pixels": int(roi.inside.sum()), "spread": roi.spread}
 
 
 def rebuild(
@@ -337,13 +337,13 @@ def _roi(
             f"{tuple(inside.shape)} pixels, {int(inside.sum())} of them inside, for "
             f"images of shape {image_shape}."
         )
-    fade = network["roi"]["fade"]
-    if type(fade) is not int or not 0 <= fade <= _MOST_FADE:
+    spread = network["roi"]["spread"]
+    if type(spread) not in (int, float) or not 0 <= spread <= _MOST_SPREAD:
         raise ModelFileError(
-            f"The file has a region of interest with fade={fade!r}, but expected an "
-            f"integer from 0 to {_MOST_FADE}."
+            f"The file has a region of interest with spread={spread!r}, but expected a "
+            f"number from 0 to {_MOST_SPREAD}."
         )
-    return Inside(inside.numpy(), size, fade)
+    return Inside(inside.numpy(), size, float(spread))
 
 
 def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:

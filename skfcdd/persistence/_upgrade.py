@@ -48,7 +48,7 @@ def _with_level_fill(document: dict[str, Any]) -> dict[str, Any]:
     network = document["model"]["network"]
     if network["roi"] is None:
         return document
-    network = network | {"roi": network["roi"] | {"fade": 0}}
+    network = network | {"roi": network["roi"] | {"spread": 0.0}}
     return document | {"model": document["model"] | {"network": network}}
 
 
