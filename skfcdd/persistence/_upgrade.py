@@ -46,7 +46,7 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
 def _with_level_fill(document: dict[str, Any]) -> dict[str, Any]:
     """Convert a document of format 7, whose region was filled with its mean."""
     network = document["model"]["network"]
-    if network["roi"] is None:
+    if network.get("roi") is None:
         return document
     network = network | {"roi": network["roi"] | {"spread": 0.0}}
     return document | {"model": document["model"] | {"network": network}}
