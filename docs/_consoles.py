@@ -1,7 +1,7 @@
 """Sample output of the command line, from results/command_line.json.
 
-A sample stands in a page between ``<!-- console: NAME -->`` and
-``<!-- end of console -->``, and is inserted with the tables of `_tables`.
+In a page, a sample is enclosed by ``<!-- console: NAME -->`` and
+``<!-- end of console -->``. `_tables` inserts it together with the tables.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import textwrap
 
 from _results import read
 
-WIDTH = 92  # of a block of code on a wide screen
+WIDTH = 92  # characters in a code block on a wide screen
 
 
 def render(name: str) -> str:
-    """The command and its output, wrapped as by a terminal."""
+    """Return the command and its output, wrapped as in a terminal."""
     found = read("command_line")[name]
-    # Versions and all parameters take a screen of their own.
+    # Lines with dicts, such as versions and parameters, would fill a whole screen.
     lines = [
         f"{line[: WIDTH - 4]} ..." if "{'" in line else line for line in found["output"]
     ]
@@ -28,7 +28,7 @@ def render(name: str) -> str:
 
 
 def fill(text: str) -> str:
-    """Put every sample into its place."""
+    """Insert every sample into the text of a page."""
     block = r"(<!-- console: (\w+) -->\n).*?(<!-- end of console -->)"
     return re.sub(
         block,

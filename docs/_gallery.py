@@ -1,4 +1,4 @@
-"""The order in which the gallery shows the examples."""
+"""Order of the examples in the gallery."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ORDER = (
 
 
 class InOrder:
-    """Key to sort the names of files; what is not listed comes last."""
+    """Sort key for file names; files that are not listed come last."""
 
     def __init__(self, folder: str) -> None:
-        """Take the folder that sphinx-gallery hands over, which plays no part."""
+        """Accept the folder that sphinx-gallery passes, which is ignored."""
 
     def __call__(self, name: str) -> tuple[int, str]:
-        """Place of a file."""
+        """Return the position of a file."""
         stem = name.removesuffix(".py")
         return ORDER.index(stem) if stem in ORDER else len(ORDER), stem

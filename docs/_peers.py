@@ -1,4 +1,4 @@
-"""Tables of other packages beside this one."""
+"""Tables that compare this package with others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from _results import RESULTS, Record, Rows, interval, share
 
-# What the methods are called is beside the runner.
+# The names of the methods are defined next to the runner.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.peers._peers import PEERS
@@ -19,19 +19,19 @@ KINDS = ("blowhole", "break", "crack", "fray", "uneven")
 
 
 def table(make: Callable[[], Rows]) -> Callable[[], Rows]:
-    """Let pages ask for what this function makes, by its name."""
+    """Register a function whose table pages can refer to by its name."""
     TABLES[make.__name__] = make
     return make
 
 
 def document() -> Record:
-    """All that was measured."""
+    """Return all results of the comparison."""
     found: Record = json.loads((RESULTS / "peers.json").read_text())
     return found
 
 
 def rows_of(data: str) -> list[Record]:
-    """Runs without a budget, in the order of the peers and their methods."""
+    """Return the runs without a budget, in the order of the peers and their methods."""
     rows = [r for r in document()["rows"] if r["data"] == data and not r["budget_s"]]
     place = [(peer, method) for peer, p in PEERS.items() for method in p.methods]
     return sorted(
@@ -40,7 +40,7 @@ def rows_of(data: str) -> list[Record]:
 
 
 def name_of(row: Record) -> str:
-    """Package, method, and seed if it is not the first."""
+    """Return package and method, and the seed unless it is 0."""
     name = f"{row['peer']}: {PEERS[row['peer']].methods[row['method']]}"
     return name if not row["seed"] else f"{name}, seed {row['seed']}"
 
@@ -50,7 +50,7 @@ def _optional(value: float | None) -> str:
 
 
 def quality(data: str) -> Rows:
-    """All figures of a set of images."""
+    """Return the table of all metrics for one set of images."""
     keys = ("image_ap", "image_f1_max", "pixel_auroc", "aupro")
     rows = []
     for row in rows_of(data):
@@ -68,13 +68,13 @@ def quality(data: str) -> Rows:
 
 @table
 def peers_tiles128() -> Rows:
-    """Quality on tiles of 128 pixels."""
+    """Tabulate the metrics on tiles of 128 pixels."""
     return quality("tiles128")
 
 
 @table
 def peers_blurred() -> Rows:
-    """Pixel AUROC of heatmaps as they are, and blurred, tiles of 128 pixels."""
+    """Tabulate the pixel AUROC of heatmaps before and after blurring, 128 pixels."""
     keys = ("pixel_auroc", "pixel_auroc_blurred")
     rows = [
         [name_of(row), *(share(row[key]) for key in keys)]
@@ -86,7 +86,7 @@ def peers_blurred() -> Rows:
 
 @table
 def peers_by_kind() -> Rows:
-    """Image AUROC by kind of defect, tiles of 128 pixels."""
+    """Tabulate the image AUROC by kind of defect, tiles of 128 pixels."""
     rows = [
         [name_of(row), *(share(row["image_auroc_by_kind"][k]) for k in KINDS)]
         for row in rows_of("tiles128")
@@ -97,7 +97,7 @@ def peers_by_kind() -> Rows:
 
 @table
 def peers_joined() -> Rows:
-    """Image AUROC of the default with half the score of another method added."""
+    """Tabulate the image AUROC of the default plus half the score of another method."""
     found = {r["method"]: r for r in rows_of("tiles128") if r["status"] == "done"}
     kinds = ("all", *KINDS)
     rows = [["nothing", *_by_kind(found["default"]["image_auroc_by_kind"], kinds)]]
@@ -114,7 +114,7 @@ def _by_kind(figures: Record, kinds: tuple[str, ...]) -> list[str]:
 
 @table
 def peers_costs() -> Rows:
-    """Seconds, memory and size of the model, tiles of 128 pixels."""
+    """Tabulate time, memory and model size, tiles of 128 pixels."""
     rows = []
     for row in rows_of("tiles128"):
         if row["status"] != "done" or row["seed"]:
@@ -129,13 +129,13 @@ def peers_costs() -> Rows:
                 f"{row['model_mb']:.1f}",
             ]
         )
-    header = ["method", "fit, s", "images a second", "with heatmaps"]
+    header = ["method", "fit, s", "images per second", "with heatmaps"]
     return [[*header, "memory, MB", "saved model, MB"], *rows]
 
 
 @table
 def peers_footprints() -> Rows:
-    """What a package costs before the first image."""
+    """Tabulate what each package costs before the first image is processed."""
     rows = [
         [
             name,
@@ -153,18 +153,18 @@ def peers_footprints() -> Rows:
 
 @table
 def peers_left_out() -> Rows:
-    """What could not be run, and why."""
+    """Tabulate the methods that could not be run, with the reason."""
     rows = [
         [name, method, why]
         for name, peer in PEERS.items()
         for method, why in (peer.left_out or {}).items()
     ]
-    return [["package", "method", "why"], *rows]
+    return [["package", "method", "reason"], *rows]
 
 
 @table
 def peers_versions() -> Rows:
-    """Versions of what was compared."""
+    """Tabulate the versions of the packages."""
     done = [row for row in document()["rows"] if row["status"] == "done"]
     found = {row["peer"]: row["versions"] for row in done}
     return [

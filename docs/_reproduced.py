@@ -1,6 +1,6 @@
-"""Tables of the experiments of the paper: what was published, and what was run here.
+"""Tables of the experiments of the paper: published results, and results from here.
 
-Figures appear as soon as there are results; what was not run says so.
+Experiments without results are shown as "not run".
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from statistics import mean
 
 from _results import RESULTS, Record, Rows, interval, read, share
 
-# The table of experiments is beside the runner.
+# The experiments are defined next to the runner.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.reproduce._experiments import EXPERIMENTS
 
 TABLES: dict[str, Callable[[], Rows]] = {}
 NOT_RUN = "not run"
-# Where the images of one experiment come in two forms.
+# Experiments on the same classes with two versions of the images.
 _FORMS = ("cifar10", "cifar10_jpeg")
 
 
 def table(make: Callable[[], Rows]) -> Callable[[], Rows]:
-    """Let pages ask for what this function makes, by its name."""
+    """Register a function whose table pages can refer to by its name."""
     TABLES[make.__name__] = make
     return make
 
 
 def records(name: str) -> list[Record]:
-    """What was run of an experiment."""
+    """Return the runs of an experiment."""
     path = RESULTS / f"reproduce_{name}.json"
     return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 def amount(row: Record) -> int:
-    """How much training a run took: images, times passes over them."""
+    """Return the amount of training in a run: number of images times epochs."""
     return int(row["epochs"] * row["images"])
 
 
 @table
 def paper() -> Rows:
-    """Means over the classes, as published and as run here."""
-    rows = [["experiment", "figure", "published", "here, whole", "here, parts"]]
+    """Tabulate means over the classes, as published and as run here."""
+    rows = [["experiment", "metric", "published", "here, whole", "here, parts"]]
     for name, experiment in EXPERIMENTS.items():
         if experiment.published is None:
             continue
@@ -74,8 +74,8 @@ def _count(n: int, one: str, many: str) -> str:
 
 @table
 def cifar10_by_class() -> Rows:
-    """Each class of CIFAR-10: the longest run of each form, and those of cifar10.py."""
-    rows = [["class", "published", "here", "images, exposed", "what was run"]]
+    """Tabulate CIFAR-10 by class: the longest runs, and those of cifar10.py."""
+    rows = [["class", "published", "here", "images, exposed", "extent of the run"]]
     for name, value in EXPERIMENTS["cifar10"].published_by_class.items():
         found = []
         for form in _FORMS:
@@ -103,7 +103,7 @@ def _line_of_defaults(row: Record) -> list[str]:
 
 @table
 def methods() -> Rows:
-    """Methods on magnetic tiles, as far as they were run."""
+    """Tabulate the methods on magnetic tiles, as far as they were run."""
     header = ["method", "seeds", "image AUROC", "pixel AUROC", "AUPRO"]
     path = RESULTS / "baselines.json"
     found = json.loads(path.read_text()).get("summary", {}) if path.exists() else {}
@@ -138,7 +138,7 @@ METHODS = {
 
 
 def _ablation(name: str, column: str, *figures: str) -> Rows:
-    """Figures of each variant, means over the seeds of the longest runs."""
+    """Tabulate each variant by its means over the seeds of the longest runs."""
     experiment, runs = EXPERIMENTS[name], records(name)
     variants = [v for v in (*experiment.variants, *experiment.readings) if v]
     rows = []
@@ -153,25 +153,25 @@ def _ablation(name: str, column: str, *figures: str) -> Rows:
         extent = chosen[0].get("cut", "all of it")
         rows.append([variant, *values, str(len(chosen)), extent])
     labels = [figure.replace("_auroc", " AUROC") for figure in figures]
-    return [[column, *labels, "seeds", "what was run"], *rows]
+    return [[column, *labels, "seeds", "extent of the run"], *rows]
 
 
 @table
 def ablation_receptive_field() -> Rows:
-    """Pixel AUROC with the receptive field."""
-    column = "a cell sees, pixels of 128"
+    """Tabulate the AUROC by receptive-field size."""
+    column = "receptive field, pixels (of 128)"
     return _ablation("receptive_field", column, "pixel_auroc", "image_auroc")
 
 
 @table
 def ablation_exposure() -> Rows:
-    """Image AUROC with the number of exposed images."""
+    """Tabulate the image AUROC by the number of exposed images."""
     return _ablation("exposure", "exposed images", "image_auroc")
 
 
 @table
 def ablation_objectives() -> Rows:
-    """Image AUROC of each objective, class by class, of the runs on most images."""
+    """Tabulate the image AUROC of each objective by class, for runs on most images."""
     experiment, runs = EXPERIMENTS["objectives"], records("objectives")
     rows = []
     for variant in experiment.variants:
@@ -204,5 +204,5 @@ def ablation_objectives() -> Rows:
 
 @table
 def ablation_sigma() -> Rows:
-    """Pixel AUROC with the Gaussian of a cell."""
+    """Tabulate the pixel AUROC by the width of the Gaussian."""
     return _ablation("sigma", "`heatmap_sigma`", "pixel_auroc")

@@ -1,4 +1,4 @@
-"""Results of the benchmarks, and how their figures are written."""
+"""Reading and formatting the results of the benchmarks."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Record = dict[str, Any]
 
 
 def read(name: str) -> Any:
-    """Rows of a file of results."""
+    """Return the rows of a results file."""
     return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
 
 
 def share(value: float, digits: int = 3, *, sign: bool = False) -> str:
-    """A figure below 1, without the zero before its point."""
+    """Format a number below 1 without the zero before its decimal point."""
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     return re.sub(r"^([+-]?)0\.", r"\1.", text)
 
 
 def spread(values: Iterable[float], *, sign: bool = False) -> str:
-    """Mean and standard deviation over seeds."""
+    """Format the mean and the standard deviation over seeds."""
     figures = list(values)
     return f"{share(mean(figures), sign=sign)} ± {share(stdev(figures))}"
 
 
 def interval(figure: list[float] | None, *, sign: bool = False) -> str:
-    """A figure with the ends of its interval; a dash where there is none."""
+    """Format a value with its interval, or a missing value as a dash."""
     if figure is None:
         return "-"
     value, low, high = (share(x, sign=sign) for x in figure)

@@ -1,9 +1,9 @@
-"""Tables of the documentation, made from the JSON files of the benchmarks.
+"""Tables of the documentation, generated from the JSON files of the benchmarks.
 
-A table stands in a page between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
-`fill` puts there what the JSON files say. The build of the site does so on its way, and
-``python docs/_tables.py`` in the files themselves, so that they can be read as they
-are; a test fails where a file lags behind.
+In a page, the place of a table is marked by ``<!-- table: NAME -->`` and
+``<!-- end of table -->``. `fill` inserts its rows. The build of the site calls it for
+every page; ``python docs/_tables.py`` updates the Markdown files themselves, so that
+the tables can be read without a build. A test fails if a file is out of date.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from statistics import mean
 from typing import Any
 
 DOCS = Path(__file__).parent
-# Tests load this file by its path.
+# Tests load this file by its path, without `docs` on the import path.
 sys.path.insert(0, str(DOCS))
 
 import _consoles  # noqa: E402
@@ -44,14 +44,14 @@ TABLES: dict[str, Callable[[], Rows]] = {**_reproduced.TABLES, **_peers.TABLES}
 
 
 def table(make: Callable[[], Rows]) -> Callable[[], Rows]:
-    """Let pages ask for what this function makes, by its name."""
+    """Register a function whose table pages can refer to by its name."""
     TABLES[make.__name__] = make
     return make
 
 
 @table
 def tiles_by_kind() -> Rows:
-    """Image AUROC of a network of the paper by kind, beside two baselines."""
+    """Tabulate the image AUROC of a paper network and two baselines, by kind."""
     found = {row["variant"]: row["image_auroc"] for row in read("magnetic_tiles")}
     lines = {
         "PCA reconstruction": found["PCA reconstruction"]["-"],
@@ -61,12 +61,12 @@ def tiles_by_kind() -> Rows:
         '`score_pooling="max"`': found["default"]["max"],
     }
     rows = [[name, *(share(line[k]) for k in KINDS)] for name, line in lines.items()]
-    return [["scored by", *KINDS], *rows]
+    return [["score", *KINDS], *rows]
 
 
 @table
 def tiles_by_setting() -> Rows:
-    """What changes with the settings."""
+    """Tabulate the effect of settings."""
     names = {
         "default": "`weights=None`",
         "30 epochs": "`max_epochs=30`",
@@ -84,7 +84,8 @@ def tiles_by_setting() -> Rows:
         ]
         for name, label in names.items()
     ]
-    return [["setting", "mean", "0.02", "max", "pixels"], *rows]
+    header = ["setting", *(f"image AUROC, {p}" for p in _POOLINGS), "pixel AUROC"]
+    return [header, *rows]
 
 
 _SETS = {
@@ -108,14 +109,14 @@ _PARTS = {"defect": "only FCDD", "novelty": "only the memory bank"}
 
 
 def _default_runs(data: str, variant: str) -> list[Record]:
-    if (data, variant) == ("tiles", "paper"):  # which an earlier script has measured
+    if (data, variant) == ("tiles", "paper"):  # measured by an earlier script
         return [row for row in read("pretrained") if row["variant"] == "default"]
     rows = read("default_network")
     return [r for r in rows if (r["data"], r["variant"]) == (data, variant)]
 
 
 def _over_seeds(figures: Iterable[float | None]) -> str:
-    """Mean and standard deviation, or the one figure that there is."""
+    """Format the mean and standard deviation, or the only value."""
     found = [figure for figure in figures if figure is not None]
     if not found:
         return "-"
@@ -124,7 +125,7 @@ def _over_seeds(figures: Iterable[float | None]) -> str:
 
 @table
 def default_by_set() -> Rows:
-    """The pretrained default, and each of its parts, on all sets."""
+    """Tabulate the pretrained default, and each of its parts, on all data sets."""
     rows = []
     for data, label in _SETS.items():
         for variant, name in _DEFAULTS.items():
@@ -149,7 +150,7 @@ def default_by_set() -> Rows:
 
 @table
 def default_by_kind() -> Rows:
-    """Image AUROC of the default by kind of defect, by how cells make the score."""
+    """Tabulate the image AUROC of the default by kind of defect and pooling."""
     rows = []
     for variant, name in _DEFAULTS.items():
         runs = _default_runs("tiles", variant)
@@ -162,7 +163,7 @@ def default_by_kind() -> Rows:
 
 @table
 def default_study() -> Rows:
-    """Single runs that led to the default."""
+    """Tabulate the single runs that led to the default."""
     rows = [
         [
             row["variant"],
@@ -181,7 +182,7 @@ def default_study() -> Rows:
 
 _POOLINGS = ("mean", "0.02", "max")
 _NETWORKS = {
-    "random": "SqueezeNet 1.0 from random weights, trained whole",
+    "random": "SqueezeNet 1.0 from random weights, no stage frozen",
     "default": "`weights=None` (`fcdd224` from random weights)",
     "frozen 2": "**SqueezeNet 1.0 with ImageNet weights, `frozen=2`**",
 }
@@ -197,7 +198,7 @@ def _by_network() -> dict[str, list[Record]]:
 
 @table
 def pretrained() -> Rows:
-    """Pretrained features against random weights."""
+    """Tabulate pretrained and random weights."""
     header = ["network", "seeds", "image AUROC, mean", "max", "pixel AUROC", "AUPRO"]
     rows = [
         [
@@ -211,12 +212,12 @@ def pretrained() -> Rows:
         ]
         for label, runs in _by_network().items()
     ]
-    return [[*header, "minutes a fit"], *rows]
+    return [[*header, "minutes per fit"], *rows]
 
 
 @table
 def pretrained_by_kind() -> Rows:
-    """Pretrained features by kind of defect, scored by the greatest cell."""
+    """Tabulate pretrained and random weights by kind, with `score_pooling="max"`."""
     kinds = KINDS[1:]
     rows = [
         [label, *(share(mean(r["image_auroc"]["max"][k] for r in runs)) for k in kinds)]
@@ -227,7 +228,7 @@ def pretrained_by_kind() -> Rows:
 
 @table
 def frozen() -> Rows:
-    """How much to freeze."""
+    """Tabulate the effect of the number of frozen stages."""
     rows = [
         [
             row["variant"].replace("stages 2 3", "stages 2 and 3"),
@@ -243,7 +244,7 @@ def frozen() -> Rows:
 
 @table
 def feature_cache() -> Rows:
-    """Epochs with features of frozen stages kept, and without."""
+    """Tabulate the time of epochs with and without a feature cache."""
     rows = [
         [
             f"`{row['backbone']}`",
@@ -280,7 +281,7 @@ def _by_masks() -> dict[int, list[Record]]:
 
 @table
 def few_masks() -> Rows:
-    """Figures with some masked defects of each kind."""
+    """Tabulate the metrics by the number of masks of each kind of defect."""
     rows = [
         [
             str(number or "none"),
@@ -288,13 +289,13 @@ def few_masks() -> Rows:
         ]
         for number, runs in _by_masks().items()
     ]
-    return [["masks of each kind", *_MASK_FIGURES], *rows]
+    return [["masks per kind", *_MASK_FIGURES], *rows]
 
 
 def _grouped(
     rows: Iterable[Record], key: Callable[[Record], tuple[Any, ...]]
 ) -> dict[tuple[Any, ...], list[Record]]:
-    """Rows by their key, in the order in which keys appear."""
+    """Group rows by their key, in the order in which keys appear."""
     found: dict[tuple[Any, ...], list[Record]] = {}
     for row in rows:
         found.setdefault(key(row), []).append(row)
@@ -303,7 +304,7 @@ def _grouped(
 
 @table
 def few_images() -> Rows:
-    """What came of 5 % with few good images, over draws."""
+    """Tabulate the false alarm rate at 5 % requested, with few normal images."""
     ways = {"tiles": "whole tiles", "images": "single photographs"}
     rules = {"auto": "out of fold", 0.1: "a tenth held out"}
     found = read("few_images")
@@ -340,7 +341,7 @@ def few_images() -> Rows:
 
 @table
 def few_images_study() -> Rows:
-    """Image AUROC of few images by epochs, augmentation and learning rate."""
+    """Tabulate the AUROC of few images by epochs, augmentation and learning rate."""
     found = read("few_images_study")
     rows = []
     by_setting = _grouped(
@@ -365,7 +366,7 @@ def few_images_study() -> Rows:
 
 @table
 def gain_of_masks() -> Rows:
-    """What masks bring within a seed."""
+    """Tabulate the gain of masks within each seed."""
     runs = _by_masks()
     rows = [
         [
@@ -384,12 +385,12 @@ def gain_of_masks() -> Rows:
         for number, with_ in runs.items()
         if number
     ]
-    return [["masks of each kind", *_MASK_FIGURES], *rows]
+    return [["masks per kind", *_MASK_FIGURES], *rows]
 
 
 @table
 def p_values() -> Rows:
-    """Distance of p-values from the uniform distribution."""
+    """Tabulate the distance of p-values from the uniform distribution."""
     header = ["seed", "Kolmogorov-Smirnov distance", "bound (95 %)", "p ≤ 0.1"]
     keys = ("ks", "ks_bound_95", "alarms_at_0.1", "alarms_bound_95")
     rows = [
@@ -405,7 +406,7 @@ def p_values() -> Rows:
 
 @table
 def cifar10() -> Rows:
-    """One class of CIFAR-10 against the rest."""
+    """Tabulate one class of CIFAR-10 against the rest."""
     rows = [
         [
             row["class"],
@@ -421,7 +422,7 @@ def cifar10() -> Rows:
 
 @table
 def precision() -> Rows:
-    """Trained in one precision, scored in another."""
+    """Tabulate the AUROC by precision of training and of scoring."""
     runs = read("precision")
     rows = []
     for trained in ("bfloat16", "float32"):
@@ -439,7 +440,7 @@ def precision() -> Rows:
 
 @table
 def speed() -> Rows:
-    """Microseconds an image of each network."""
+    """Tabulate the microseconds per image of each network."""
     header = ["network, side, batch", "fit", "loop (b)", "loop (a)", "fit speed / (b)"]
     header += ["fit speed / (a)", "scores and heatmaps", "scores and heatmaps by (a)"]
     header += ["speed / (a)"]
@@ -459,12 +460,12 @@ def speed() -> Rows:
 
 @table
 def speed_of_the_rest() -> Rows:
-    """Single figures of speed and memory."""
+    """Tabulate single measurements of speed and memory."""
     s = read("speed")
     up, fit, large = s["upsampling"], s["fit"], s["large_image"]
-    planted = ("confetti", "blobs", "scratches", "cutpaste", "perlin", "mixed")
+    synthetic = ("confetti", "blobs", "scratches", "cutpaste", "perlin", "mixed")
     anomalies = ", ".join(
-        f"{name} {s['anomalies_ms'][name]:.2f} ms" for name in planted
+        f"{name} {s['anomalies_ms'][name]:.2f} ms" for name in synthetic
     )
     search, rates = s["grid_search"], s["gflops"]
     compiled = [
@@ -476,7 +477,7 @@ def speed_of_the_rest() -> Rows:
         for row in s["compile"]
     ]
     return [
-        ["what", "figure"],
+        ["operation", "result"],
         [
             "fit of `fcdd224`, 500 images of 128 x 128, all epochs",
             f"{fit['all_epochs_s']:.0f} s, {fit['fit_of_b']:.2f} times as fast as "
@@ -487,20 +488,20 @@ def speed_of_the_rest() -> Rows:
             f"{1000 * up['products_ms']:.0f} µs / {up['transposed_ms']:.1f} ms "
             f"({up['ratio']} times as fast)",
         ],
-        ["planting on an image of 224 x 224 x 3, one thread", anomalies],
+        ["synthetic anomalies in an image of 224 x 224 x 3, one thread", anomalies],
         [
             "one image of 10,000 x 10,000 by `explain_large`",
             f"{large['s']:.1f} s, {large['gb_with_heatmap']:.2f} GB with the heatmap "
             "of 0.4 GB",
         ],
         [
-            "`fit` on a mapped file of 8 GB (2,700 images of 1024 x 1024 x 3, "
+            "`fit` on a memory-mapped file of 8 GB (2,700 images of 1024 x 1024 x 3, "
             "`resize=64`)",
-            f"{s['memory']['gb_above_torch']:.2f} GB of own memory above the import of "
-            "torch",
+            f"{s['memory']['gb_above_torch']:.2f} GB of memory in addition to that of "
+            "the imported torch",
         ],
         [
-            "import of the estimators above torch, scikit-learn and skorch",
+            "import of the estimators, after torch, scikit-learn and skorch",
             f"{s['imports']['seconds_above']:.2f} s",
         ],
         [
@@ -542,7 +543,7 @@ def _summary() -> dict[str, Record]:
 
 @table
 def baselines() -> Rows:
-    """Other methods beside FCDD."""
+    """Tabulate FCDD and other methods."""
     header = ["method", "seeds", "image AUROC", "above FCDD", "pixel AUROC", "AUPRO"]
     rows = []
     for label, found in _summary().items():
@@ -569,7 +570,7 @@ def _pixels(found: Record) -> list[str]:
 
 @table
 def baselines_by_kind() -> Rows:
-    """Other methods beside FCDD, by kind of defect."""
+    """Tabulate FCDD and other methods by kind of defect."""
     rows = [
         [label, *(share(found["image_auroc_by_kind"][k]) for k in KINDS)]
         for label, found in _summary().items()
@@ -578,7 +579,7 @@ def baselines_by_kind() -> Rows:
 
 
 def _by_normalize(key: str) -> Rows:
-    """One figure for each form of `normalize` and set of images, by what changed."""
+    """Tabulate a metric by `normalize`, data set and kind of change."""
     runs = read("position_and_light")
     forms = list(dict.fromkeys(row["normalize"] for row in runs))
     found = {(row["data"], row["normalize"]): row[key] for row in runs}
@@ -593,19 +594,19 @@ def _by_normalize(key: str) -> Rows:
 
 @table
 def flagged_by_light() -> Rows:
-    """Share of good images that are flagged when light or position has changed."""
+    """Tabulate the share of normal images flagged after light or position changed."""
     return _by_normalize("flagged")
 
 
 @table
 def defects_by_light() -> Rows:
-    """Image AUROC of defects, by how light is taken out."""
+    """Tabulate the image AUROC of defects by `normalize`."""
     return _by_normalize("image_auroc")
 
 
 @table
 def drift_false_alarms() -> Rows:
-    """Streams without drift in which an alarm is ever raised."""
+    """Tabulate the streams without drift in which an alarm was raised."""
     runs = [row for row in read("drift") if row["part"] == "no drift"]
     rates = list(runs[0]["alarms"])
     rows = [
@@ -617,7 +618,7 @@ def drift_false_alarms() -> Rows:
 
 @table
 def drift_found() -> Rows:
-    """How often, and how soon, another exposure of tiles is found."""
+    """Tabulate how often, and how soon, a change of exposure is detected."""
     rows = []
     runs = [row for row in read("drift") if row["part"] == "exposure"]
     for other in dict.fromkeys(run["to"] for run in runs):
@@ -642,7 +643,7 @@ def drift_found() -> Rows:
 
 @table
 def watched_folder() -> Rows:
-    """What became of the files of a folder whose watcher is killed again and again."""
+    """Tabulate the results for a watched folder whose watcher is killed repeatedly."""
     (run,) = read("watched_folder")
     return [
         [
@@ -673,7 +674,7 @@ _MARKED = {
 
 @table
 def marks() -> Rows:
-    """Image AUROC after marks of chosen images, and of images drawn at random."""
+    """Tabulate the image AUROC after marking selected or random images."""
     rows = []
     runs = read("marks")
     for data in dict.fromkeys(run["data"] for run in runs):
@@ -693,7 +694,7 @@ def marks() -> Rows:
 
 @table
 def serving() -> Rows:
-    """Requests a second, times and memory of a server under load."""
+    """Tabulate the throughput, CPU time and memory of a server under load."""
     (run,) = read("serving")
     return [
         [
@@ -711,7 +712,7 @@ def serving() -> Rows:
 
 @table
 def flagged_by_position() -> Rows:
-    """Share of moved good parts that are flagged, and AUROC of defects, by position."""
+    """Tabulate the share of moved normal parts flagged, and AUROC, by `position`."""
     runs = read("position")
     moved = [n for n in runs[0]["flagged"] if n.startswith(("as in", "shift", "turn"))]
     rows = [
@@ -725,7 +726,7 @@ def flagged_by_position() -> Rows:
 
 @table
 def region_of_interest() -> Rows:
-    """AUROC inside a region, with the region given and not."""
+    """Tabulate the AUROC with and without a region of interest."""
     runs = read("region_of_interest")
     head = ["region", "`roi=`", "image AUROC", "with squares"]
     head += ["pixel AUROC", "with squares"]
@@ -741,7 +742,7 @@ def region_of_interest() -> Rows:
 
 @table
 def receptive_fields() -> Rows:
-    """What a cell sees behind every stage."""
+    """Tabulate the receptive field of a cell after every stage."""
     rows = []
     for row in read("receptive_fields"):
         stage = f"{row['stage']} ({row['name']})"
@@ -760,13 +761,13 @@ def receptive_fields() -> Rows:
 
 
 def render(rows: Rows) -> str:
-    """A table in Markdown."""
+    """Format a table as Markdown."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def fill(text: str) -> str:
-    """Put every table and every sample of output into its place."""
+    """Insert all tables and samples of output into the text of a page."""
 
     def replace(match: re.Match[str]) -> str:
         return f"{match[1]}\n{render(TABLES[match[2]]())}\n{match[3]}"

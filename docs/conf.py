@@ -41,10 +41,10 @@ html_math_renderer = "mathml"
 
 autosummary_generate = True
 autodoc_typehints = "none"
-# The template writes methods out, and leaves those of torch and scikit-learn away.
+# The template lists methods, without those inherited from torch and scikit-learn.
 numpydoc_show_class_members = False
-# In docstrings, the types of parameters, errors and warnings that are names of our
-# exceptions become links; all other words stay text.
+# In docstrings, names of our exceptions become links in the types of parameters and in
+# the sections Raises and Warns; all other words remain text.
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"
 numpydoc_xref_aliases = {
@@ -53,7 +53,7 @@ numpydoc_xref_aliases = {
 }
 templates_path = ["_templates"]
 
-# Names of other projects have no page here; every name of this one must have.
+# References to this package must have a target; names of other projects have none here.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!.*skfcdd).*"),
@@ -89,8 +89,8 @@ sphinx_gallery_conf = {
     "thumbnail_size": (480, 320),
     "image_srcset": ["2x"],
 }
-# A picture that matplotlib cannot show is no reason to fail; what an example warns of
-# is part of what it shows.
+# matplotlib cannot open windows during the build, which is no problem. All other
+# warnings of an example belong to its output.
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
 
 html_theme = "pydata_sphinx_theme"
@@ -122,17 +122,18 @@ html_copy_source = False
 html_show_sourcelink = False
 
 
-# Threads bring the small networks of the examples little, and where others work on the
-# same cores they wait for each other: one example took six times as long with two.
+# The small networks of the examples hardly benefit from several threads. If other
+# processes use the same cores, threads wait for each other: one example took six times
+# as long with two threads.
 torch.set_num_threads(1)
 
 
 def fill_tables(app: Sphinx, name: str, source: list[str]) -> None:
-    """Take the tables of a page from the results of the benchmarks."""
+    """Fill in the tables of a page from the results of the benchmarks."""
     if name in _tables.PAGES:
         source[0] = _tables.fill(source[0])
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Connect the event handler; called by Sphinx."""
     app.connect("source-read", fill_tables)
