@@ -191,7 +191,7 @@ def test_info(trained, capsys):
     assert main(["info", str(trained)]) == 0
     assert "FCDDClassifier" in capsys.readouterr().out
     assert main(["info", str(trained), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["format"] == 7
+    assert json.loads(capsys.readouterr().out)["format"] == 8
 
 
 def test_export(surface, trained, tmp_path, capsys):

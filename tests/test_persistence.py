@@ -195,7 +195,7 @@ def test_an_own_rule_is_refused_before_anything_is_written(tmp_path):
 
 def test_info(model, saved):
     info = read_info(saved)
-    assert info["class"] == "FCDDClassifier" and info["format"] == 7
+    assert info["class"] == "FCDDClassifier" and info["format"] == 8
     assert info["note"] == "a note" and info["metrics"] == {"auroc": 0.5}
     assert info["versions"]["torch"] == torch.__version__.split("+")[0]
     numbers = model.net_.module_.state_dict().values()
@@ -247,7 +247,7 @@ def rewritten(path, change=None, numbers=None, method=zipfile.ZIP_STORED):
 
 
 HOSTILE = {
-    "newer": (lambda d: d.update(format=8), "format 8, .*Install a newer"),
+    "newer": (lambda d: d.update(format=9), "format 9, .*Install a newer"),
     "class": (lambda d: d.update({"class": "os.system"}), "not an estimator of skfcdd"),
     "checkpoint": (
         lambda d: d["parameters"].update(checkpoint="/somewhere"),
