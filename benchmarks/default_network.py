@@ -72,7 +72,7 @@ def load(data: str, seed: int) -> Iterator[tuple[str, Arrays]]:
         for name in PHOTOGRAPHS:
             yield f"foreign {name}", load_foreign(name)
     else:
-        for name in SURFACES:
+        for name in SURFACES if data == "surfaces" else [data]:
             yield f"surface {name}", load_surface(name)
 
 
