@@ -97,7 +97,7 @@ def run(command: str) -> list[str]:
 
 
 def write_marks(truth: dict[str, bool]) -> None:
-    """Mark the images with the highest scores correctly, as in a report."""
+    """Write correct marks of the images with the highest scores, as a report does."""
     lines = Path("scores.csv").read_text().splitlines()
     rows = list(csv.DictReader(lines))
     rows.sort(key=lambda row: -float(row["score"]))

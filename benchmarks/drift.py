@@ -1,12 +1,11 @@
 """False alarms of the drift monitor, and its delay after a change of exposure.
 
-False alarms are counted on simulated streams of 1,000 images without drift. For
-comparison, the same bets are placed on ranks within a fixed calibration set, which
-guarantee nothing. The delay is measured on magnetic tiles, each of which was
-photographed at six exposures. A detector is fitted on tiles at the third exposure; the
-monitor is calibrated on 90 images of other tiles at that exposure, and then updated
-with the rest of these, followed by 50 images at another exposure. Writes
-results/drift.json.
+False alarms are counted on simulated streams of 1,000 images without drift, and for
+comparison with the same test on ranks within a fixed calibration set, which has no
+guarantee. The delay is measured on magnetic tiles, each of which was photographed at
+six exposures. A detector is fitted on tiles at the third exposure; the monitor is
+calibrated on 90 images of other tiles at that exposure, and then updated with the rest
+of these, followed by 50 images at another exposure. Writes results/drift.json.
 """
 
 from __future__ import annotations

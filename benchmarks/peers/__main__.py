@@ -1,9 +1,9 @@
 """Comparison with other packages on the same images, with the same weights and time.
 
-Every peer (another package, or skfcdd itself) has an environment, installed from the
-package index, and every run a process of its own. A run reads images without labels,
-and writes scores and heatmaps, from which the metrics are computed here. Results are
-added to benchmarks/results/peers.json.
+Every peer (another package, or skfcdd itself) has its own environment, installed from
+the package index, and every run its own process. A run reads images without labels, and
+writes scores and heatmaps, from which the metrics are computed here. Results are added
+to benchmarks/results/peers.json.
 
     python -m benchmarks.peers install --peers anomalib pyod
     python -m benchmarks.peers run --data tiles128 --peers anomalib --methods padim dfm

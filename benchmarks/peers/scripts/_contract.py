@@ -36,7 +36,7 @@ __all__ = ["Model", "Task", "main"]
 
 
 class Model(Protocol):
-    """Model of a method."""
+    """Interface of a model."""
 
     def fit(self, X: np.ndarray) -> object: ...
 
