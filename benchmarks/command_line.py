@@ -86,7 +86,7 @@ def write_images() -> dict[str, bool]:
 
 
 def run(command: str) -> list[str]:
-    """Run a command, and return the lines that it prints in a terminal at its end."""
+    """Run a command as if in a terminal, and return the lines of its final output."""
     shown = Terminal()
     progress = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(progress):
