@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: real data, figures of merit, records."""
+"""Code shared by the benchmark scripts: real data, metrics and records."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Scorer = TypeVar("Scorer", bound=AnomalyScorer)
 
 
 def data_folder() -> Path:
-    """Folder of the real data sets; set SKFCDD_TEST_DATA to name another."""
+    """Return the folder of the real data sets, which SKFCDD_TEST_DATA overrides."""
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("SKFCDD_TEST_DATA", default))
     if not folder.is_dir():
-        sys.exit(f"No data in {folder}: set SKFCDD_TEST_DATA to the folder with them.")
+        sys.exit(f"{folder} does not exist. Set SKFCDD_TEST_DATA to the data folder.")
     return folder
 
 
 def load_tiles(side: int = 128) -> dict[str, np.ndarray]:
-    """Magnetic tiles, split by tile group: normal images to train on, all to test."""
+    """Load magnetic tiles, split by tile; the training set has normal images only."""
     name = "magnetic_tile.npz" if side == 128 else f"magnetic_tile_{side}.npz"
     with np.load(data_folder() / name, allow_pickle=False) as file:
         X, mask, kind, split, tile = (
@@ -55,7 +55,7 @@ def load_tiles(side: int = 128) -> dict[str, np.ndarray]:
 
 
 def load_surface(texture: str) -> dict[str, np.ndarray]:
-    """Generated images: 300 good ones to train on, 100 and as many defects to test."""
+    """Generate 300 normal training images; the test set has 100 of each class."""
     data = make_defects(
         500, image_size=128, texture=texture, anomaly_fraction=0.2, random_state=1
     )
@@ -70,7 +70,7 @@ def load_surface(texture: str) -> dict[str, np.ndarray]:
 
 
 def auroc_by_kind(kind: np.ndarray, score: np.ndarray) -> dict[str, float]:
-    """Image AUROC of all defects, and of each kind, against the good images."""
+    """Compute the image AUROC of all defects and of each kind against normal images."""
     good = kind == "free"
     figures = {"all": roc_auc_score(~good, score)}
     for name in np.unique(kind[~good]):
@@ -82,16 +82,17 @@ def auroc_by_kind(kind: np.ndarray, score: np.ndarray) -> dict[str, float]:
 def auroc_by_pooling(
     model: AnomalyScorer, X: np.ndarray, kind: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    """Image AUROC by kind of defect for several `score_pooling`, from one scoring."""
+    """Compute the image AUROC by kind for several values of `score_pooling`."""
     parts = model._fitted.maps(ImageArray(X if X.ndim == 4 else X[..., None]))
     cells = np.concatenate([cells for _, cells in parts])
     return {str(p): auroc_by_kind(kind, pool_maps(cells, p)) for p in POOLINGS}
 
 
 def with_reading(model: Scorer, **changes: object) -> Scorer:
-    """A copy that reads the same network otherwise, such as by another `heatmap_sigma`.
+    """Copy a model with parameters changed that do not need training.
 
-    Its threshold, which plays no part in AUROC, stays as it is.
+    An example is `heatmap_sigma`. The threshold, which does not affect AUROC, is not
+    changed.
     """
     model = copy.copy(model).set_params(**changes)
     judging = replace(model._fitted.judging, **changes)
@@ -100,7 +101,7 @@ def with_reading(model: Scorer, **changes: object) -> Scorer:
 
 
 def machine() -> dict[str, object]:
-    """What a figure depends on beside the code."""
+    """Return what a result depends on, apart from the code."""
     return {
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
@@ -113,14 +114,14 @@ def machine() -> dict[str, object]:
 
 
 def earlier(name: str) -> list[dict[str, object]]:
-    """Read the rows that an earlier run has written."""
+    """Read the rows written by an earlier run."""
     path = RESULTS / f"{name}.json"
     rows: list[dict[str, object]] = json.loads(path.read_text())["rows"]
     return rows
 
 
 def record(name: str, rows: object) -> Path:
-    """Write the results as JSON beside the scripts."""
+    """Write the results as JSON into the folder `results`."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")

@@ -1,9 +1,9 @@
 """Photographs of brick, grass and gravel with foreign matter, from scikit-image.
 
-The photographs come with the package. Good images are cut from the left half of one to
-train, and from the right half to test; defects are pieces of the other photographs, or
-of objects, laid into images of the right half, brought to the brightness of the place.
-They are made otherwise than anything that the package plants: real texture on texture.
+The photographs are part of scikit-image. Normal images are cropped from the left half
+of a photograph for training, and from the right half for testing. Defects are pieces of
+other photographs, pasted into images of the right half, and mostly adapted to the local
+brightness. Unlike the synthetic anomalies of skfcdd, they are real texture on texture.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ _SIDE, _STEP = 128, 12
 def load_foreign(
     surface: str, n_test: int = 100, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Grey images of 128 x 128 pixels, with masks of what is foreign.
+    """Make grey images of 128 x 128 pixels, with masks of the foreign matter.
 
     Parameters
     ----------
     surface : {"brick", "grass", "gravel"}
+        Photograph from which normal images are cropped.
     n_test : int, default=100
-        Number of good images, and of images with foreign matter, to test on.
+        Number of normal test images, and of test images with foreign matter.
     seed : int, default=0
-        Of the places, and of what is laid there.
+        Seed of the positions and of the pasted pieces.
 
     Returns
     -------
     dict of ndarray
-        "X_train", "X_test", "mask_test", "kind_test".
+        Arrays with the keys "X_train", "X_test", "mask_test" and "kind_test".
     """
     rng = np.random.RandomState(seed)
     whole = getattr(skimage.data, surface)()
@@ -65,7 +66,7 @@ def load_foreign(
 
 
 def _crops(image: np.ndarray) -> np.ndarray:
-    """All crops at multiples of the step."""
+    """Return all crops at multiples of the step."""
     h, w = image.shape
     places = [
         (y, x)
@@ -76,14 +77,14 @@ def _crops(image: np.ndarray) -> np.ndarray:
 
 
 def _piece(image: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """A crop of a photograph, at its own scale."""
+    """Return a random crop of a photograph, without rescaling."""
     y, x = (rng.randint(n - _SIDE) if n > _SIDE else 0 for n in image.shape[:2])
     piece = image[y : y + _SIDE, x : x + _SIDE].astype(float)
     return np.pad(piece, [(0, _SIDE - n) for n in piece.shape], mode="reflect")
 
 
 def _outline(rng: np.random.RandomState) -> np.ndarray:
-    """An irregular, soft-edged region (128, 128), of 6 to 40 pixels across."""
+    """Draw an irregular, soft-edged region (128, 128), 6 to 40 pixels across."""
     size = np.exp(rng.uniform(np.log(6), np.log(40)))
     noise = ndimage.gaussian_filter(rng.standard_normal((_SIDE, _SIDE)), size / 4)
     cy, cx = rng.uniform(size / 2, _SIDE - size / 2, 2)

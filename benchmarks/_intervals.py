@@ -1,4 +1,4 @@
-"""Figures of merit with bootstrap intervals over tiles, also of the pixels."""
+"""Image-level and pixel-level metrics with bootstrap intervals over tiles."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from skfcdd.metrics import (
     pixel_roc_auc_score,
 )
 
-# Bins in which pixels are counted for the intervals.
+# Number of histogram bins of pixel values, for the intervals.
 N_BINS = 1024
 
 
 def image_figure(scores: np.ndarray, tiles: dict[str, np.ndarray]) -> list[float]:
-    """AUROC of the images, and the ends of its interval."""
+    """Compute the image AUROC and the ends of its interval."""
     found = bootstrap_interval(
         roc_auc_score,
         tiles["kind_test"] != "free",
@@ -34,7 +34,7 @@ def mean_figure(
     tiles: dict[str, np.ndarray],
     other: list[np.ndarray] | None = None,
 ) -> list[float]:
-    """AUROC, mean over several fits; or by how much it exceeds that of others."""
+    """Compute the mean image AUROC of several fits, or its difference from others."""
 
     def mean_auroc(truth: np.ndarray, columns: np.ndarray) -> float:
         return float(np.mean([roc_auc_score(truth, c) for c in columns.T]))
@@ -53,7 +53,7 @@ def mean_figure(
 def pixel_figures(
     heatmaps: np.ndarray, tiles: dict[str, np.ndarray]
 ) -> dict[str, object]:
-    """Figures of the pixels, exact, with intervals from counts by tile."""
+    """Compute exact pixel-level metrics, with intervals from histograms by tile."""
     masks = tiles["mask_test"]
     defective, counts = count_by_tile(heatmaps, masks, tiles["tile_test"])
     figures: dict[str, object] = {
@@ -73,10 +73,11 @@ def pixel_figures(
 def count_by_tile(
     heatmaps: np.ndarray, masks: np.ndarray, tile: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each tile has a defect, and counts (n_tiles, 3, N_BINS) of its pixels.
+    """Return whether each tile has a defect, and histograms (n_tiles, 3, N_BINS).
 
-    Normal pixels, anomalous ones, and these as shares of their regions, by score; the
-    bins hold about as many pixels each.
+    The histograms count, by heatmap value, the normal pixels, the anomalous pixels, and
+    the anomalous pixels weighted as shares of their regions. All bins contain about the
+    same number of pixels.
     """
     truth = masks > 0
     weights = curves.overlap_weights(truth)[truth]

@@ -1,13 +1,13 @@
-"""Magnetic tiles: other methods beside FCDD, all trained on good images alone.
+"""Magnetic tiles: FCDD and other methods, all trained on normal images only.
 
-The images are split by tile, so that no tile is on both sides. Each run (a method and a
-seed) is added to results/baselines.json, and its image scores to
-results/baselines_scores.npz, as soon as it is done; an earlier one of the same method
-and seed is replaced. So the work can be done in pieces, also by several processes at a
-time. Means over the seeds that are there are written and printed at the end.
+The images are split by tile, so that no tile is in both the training and the test set.
+As soon as a run (a method and a seed) is done, it is added to results/baselines.json,
+and its image scores to results/baselines_scores.npz, replacing an earlier run of the
+same method and seed. The work can therefore be divided into parts, and among several
+processes. At the end, means over the available seeds are written and printed.
 
     python benchmarks/baselines.py --methods pca patchcore --seeds 0 1 2 3 4
-    python benchmarks/baselines.py --methods     # the table alone
+    python benchmarks/baselines.py --methods     # only compute the means
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from skfcdd import FCDDDetector
 from skfcdd.baselines import BASELINES
 
 REFERENCE = "fcdd"
-# In pixels; for maps of single pixels, which are noisy.
+# Standard deviation, in pixels, for blurring pixel-wise maps, which are noisy.
 BLUR = 4.0
 
 
 class PixelForest(OutlierMixin, BaseEstimator):
-    """IsolationForest on the pixels; it has no heatmaps."""
+    """IsolationForest on the pixels, without heatmaps."""
 
     def __init__(self, random_state: int | None = None) -> None:
         self.random_state = random_state
@@ -64,7 +64,7 @@ SQUEEZENET = {
     "backbone": "squeezenet1_0",
     "weights": "squeezenet1_0_imagenet.safetensors",
 }
-# What makes the estimator, what differs from its defaults, and the side of the images.
+# Function that creates the estimator, non-default parameters, and side of the images.
 METHODS: dict[str, tuple[Callable[..., Any], dict[str, object], int]] = {
     "pca": (BASELINES["pca"], {}, 128),
     "isolation_forest": (PixelForest, {}, 128),
@@ -84,7 +84,7 @@ METHODS: dict[str, tuple[Callable[..., Any], dict[str, object], int]] = {
 
 
 def run(name: str, seed: int) -> tuple[dict[str, Any], np.ndarray]:
-    """Fit once; all figures, and the image scores."""
+    """Fit once, and return all results and the image scores."""
     make, changes, side = METHODS[name]
     params = dict(changes)
     if params.get("weights") is not None:
@@ -118,9 +118,9 @@ def run(name: str, seed: int) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What comes out, and after how many seconds of one core.
+    """Return the result of a function, and the CPU seconds that it took.
 
-    Time of the processor, not of the clock, so that other work beside does not count.
+    CPU time does not include the work of other processes on the same machine.
     """
     started = time.process_time()
     result = work()
@@ -128,13 +128,13 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def load() -> dict[str, Any]:
-    """What earlier runs have written."""
+    """Read the results of earlier runs."""
     path = RESULTS / "baselines.json"
     return json.loads(path.read_text()) if path.exists() else {"rows": []}
 
 
 def load_scores() -> dict[str, np.ndarray]:
-    """Image scores (n_test,) of each run."""
+    """Read the image scores (n_test,) of each run."""
     path = RESULTS / "baselines_scores.npz"
     if not path.exists():
         return {}
@@ -149,7 +149,7 @@ def write(document: dict[str, Any]) -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Keep other processes from the results."""
+    """Lock the results against other processes."""
     path = Path(tempfile.gettempdir()) / "skfcdd_benchmark_baselines.lock"
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -157,7 +157,7 @@ def alone() -> Iterator[None]:
 
 
 def merge(row: dict[str, Any], scores: np.ndarray) -> None:
-    """Add a run to the results, in place of an earlier one of the same kind."""
+    """Add a run to the results, replacing one of the same method and seed."""
     place = list(METHODS).index
     with alone():
         RESULTS.mkdir(exist_ok=True)
@@ -171,7 +171,7 @@ def merge(row: dict[str, Any], scores: np.ndarray) -> None:
 
 
 def summarise() -> dict[str, Any]:
-    """Write means over the seeds of each method to the results too."""
+    """Add means over the seeds of each method to the results, and return them."""
     with alone():
         document, scores = load(), load_scores()
         by_method: dict[str, list[dict[str, Any]]] = {}
@@ -193,10 +193,10 @@ def describe(
     scores: dict[str, np.ndarray],
     tiles: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Means over the seeds of a method.
+    """Compute means over the seeds of a method.
 
-    Figures are [value, low, high], with the interval of the mean for the image AUROC,
-    and the mean of the intervals for pixels.
+    Metrics with an interval are [value, low, high]. For image AUROC, the interval is
+    that of the mean; for pixel-level metrics, it is the mean of the intervals.
     """
 
     def mean(*path: str) -> Any:
@@ -234,7 +234,7 @@ def describe(
 
 
 def show(name: str, figures: dict[str, Any]) -> None:
-    """Print what is known of a method."""
+    """Print the means of a method."""
     print(f"{name}, seeds {figures['seeds']}")
     for key, value in figures.items():
         if key != "seeds":

@@ -1,7 +1,8 @@
 """CIFAR-10, one class against the nine others, with outlier exposure.
 
-The network LW3K of the paper, 2000 normal images, Caltech-101 photographs as exposed
-outliers. Writes results/cifar10.json with the AUROC over the course of training.
+Trains the network LW3K of the paper on 2000 normal images, with photographs from
+Caltech-101 as exposed outliers. Writes results/cifar10.json, with the AUROC over the
+course of training.
 
     python benchmarks/cifar10.py --epochs 20
 """
@@ -33,7 +34,7 @@ N_TRAIN = 2000
 
 
 def load(part: str, names: list[str], limit: int | None = None):
-    """Images (n, 32, 32, 3) of classes, and the name of each one's class."""
+    """Load the images (n, 32, 32, 3) of some classes, and the class name of each."""
     images, labels = [], []
     with zipfile.ZipFile(data_folder() / "cifar10_jpg.zip") as archive:
         members = sorted(archive.namelist())
@@ -47,7 +48,7 @@ def load(part: str, names: list[str], limit: int | None = None):
 
 
 class Curve(Callback):
-    """AUROC on the test images after some of the epochs, beside the time spent."""
+    """Callback that records the test AUROC and the training time every few epochs."""
 
     def __init__(self, images: np.ndarray, anomalous: np.ndarray, every: int) -> None:
         self.images, self.anomalous, self.every = images, anomalous, every

@@ -1,8 +1,8 @@
-"""Output of every command of the command line, on a small folder of generated images.
+"""Output of all commands of the command line, for a small folder of generated images.
 
-Images of wood are written to a folder, with and without defects, and all commands are
-run on them as on a terminal. Writes results/command_line.json, from which
-docs/_consoles.py takes the sample output of the documentation.
+Writes images of wood, with and without defects, to a folder, and runs all commands on
+them as if in a terminal. Writes results/command_line.json, from which docs/_consoles.py
+takes the sample output of the documentation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from skfcdd.datasets import make_defects
 from skfcdd.serving import Limits
 
 SIZE, PORT = 64, 8000
-# Commands by the name of their block in the documentation.
+# The keys are the names of the blocks in the documentation.
 COMMANDS = {
     "split": "split photos -o parts.csv",
     "fit": "fit parts.csv -o first.skfcdd",
@@ -51,14 +51,14 @@ COMMANDS = {
 
 
 class Terminal(io.StringIO):
-    """Standard output that claims to be a terminal."""
+    """Text stream that reports to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def write_images() -> dict[str, bool]:
-    """Write labelled photos and unlabelled parts; whether each of these is a defect."""
+    """Write labelled photos and unlabelled parts; return which parts are defective."""
     data = make_defects(
         560,
         texture="wood",
@@ -86,7 +86,7 @@ def write_images() -> dict[str, bool]:
 
 
 def run(command: str) -> list[str]:
-    """Run a command, and return the lines that a terminal shows at its end."""
+    """Run a command as if in a terminal, and return the lines of its final output."""
     shown = Terminal()
     progress = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(progress):
@@ -97,7 +97,7 @@ def run(command: str) -> list[str]:
 
 
 def write_marks(truth: dict[str, bool]) -> None:
-    """Mark the images with the highest scores, as a person would in a report."""
+    """Write correct marks of the images with the highest scores, as a report does."""
     lines = Path("scores.csv").read_text().splitlines()
     rows = list(csv.DictReader(lines))
     rows.sort(key=lambda row: -float(row["score"]))
@@ -122,7 +122,7 @@ def write_marks(truth: dict[str, bool]) -> None:
 
 
 def serve() -> dict[str, list[str]]:
-    """Ask a served model for the score of an image, and for its metrics."""
+    """Serve the model, and return its response to a request to score an image."""
     import uvicorn
 
     from skfcdd.persistence import load
@@ -144,7 +144,7 @@ def serve() -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Run all commands in an empty folder."""
+    """Run all commands in an empty folder, and write their output."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     found = {}
     home = Path.cwd()
@@ -155,7 +155,7 @@ def main() -> None:
             for name, command in COMMANDS.items():
                 if name == "update":
                     write_marks(truth)
-                elif name == "watch":  # files that have just arrived
+                elif name == "watch":  # copies with new modification times
                     shutil.copytree("new_parts", "line3", copy_function=shutil.copy)
                 found[name] = {"command": command, "output": run(command)}
                 print(f"$ skfcdd {command}", *found[name]["output"], "", sep="\n")

@@ -1,12 +1,12 @@
-"""The pretrained default: what it reaches, and what each of its parts adds.
+"""Results of the pretrained default, and of each of its parts.
 
-Most data sets have only normal images to train on: magnetic tiles (split by tile, 128
-and 224 pixels), all surfaces of make_defects, photographs with foreign matter (needs
+Most data sets have only normal training images: magnetic tiles (split by tile, 128 and
+224 pixels), all surfaces of make_defects, photographs with foreign matter (needs
 scikit-image), and one class of CIFAR-10, enlarged to 96 pixels, against the nine
 others. "labels" and "masks" add ten labelled defects of each kind of magnetic tile,
-without and with masks; "no labels" is tested on the same images. Each row also has the
-image AUROC of both parts of the score, as `explain_parts` returns them. Adds to
-results/default_network.json, and prints a table.
+without and with masks; "no labels" is tested on the same images. Each row also contains
+the metrics of both parts of the score, as returned by `explain_parts`. The rows are
+added to results/default_network.json, and a summary is printed.
 
     python benchmarks/default_network.py --variants memory default --seeds 0 1 2 3 4
     python benchmarks/default_network.py --variants memory --data surfaces foreign
@@ -43,12 +43,12 @@ NAME = "default_network"
 N_LABELLED = 10
 N_CIFAR, N_CIFAR_TEST, CIFAR_SIDE = 500, 100, 96
 
-# What differs from the default.
+# Parameters that differ from the default.
 VARIANTS: dict[str, dict[str, object]] = {
-    "memory": {},  # today's default
+    "memory": {},  # the current default
     "cells": {"memory_bank": MemoryBank(global_weight=0)},
     "augmented": {"augment": ("shift", "jitter")},
-    "default": {"memory_bank": None},  # what it was before it had a memory
+    "default": {"memory_bank": None},  # the default before the memory was added
     "paper": {"weights": None},
 }
 
@@ -56,7 +56,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def load(data: str, seed: int) -> Iterator[tuple[str, Arrays]]:
-    """Names and arrays of the data sets that a word stands for."""
+    """Yield names and arrays of the data sets that an option selects."""
     if data.startswith("tiles"):
         side = 224 if data == "tiles224" else 128
         yield data, load_tiles(side)
@@ -77,7 +77,7 @@ def load(data: str, seed: int) -> Iterator[tuple[str, Arrays]]:
 
 
 def labelled_tiles(data: str, seed: int) -> Arrays:
-    """Magnetic tiles, with defects of each kind to train on, from other tiles."""
+    """Load magnetic tiles, with training defects of each kind from separate tiles."""
     tiles = load_all_tiles()
     pools, test = choose(tiles, seed, most=N_LABELLED)
     train = np.flatnonzero(tiles["split_tile"] == "train")
@@ -92,7 +92,7 @@ def labelled_tiles(data: str, seed: int) -> Arrays:
 
 
 def load_cifar(name: str) -> Arrays:
-    """One class of CIFAR-10 against the nine others, without masks."""
+    """Load one class of CIFAR-10 against the nine others, without masks."""
     others = [other for other in cifar10.CLASSES if other != name]
     train, _ = cifar10.load("train", [name], N_CIFAR)
     good, _ = cifar10.load("test", [name], 3 * N_CIFAR_TEST)
@@ -107,7 +107,7 @@ def load_cifar(name: str) -> Arrays:
 
 
 def run(variant: str, data: str, arrays: Arrays, seed: int) -> dict:
-    """Fit once; score with every pooling, and with each part of the score."""
+    """Fit once, and compute metrics for every pooling and each part of the score."""
     model = FCDDClassifier(random_state=seed, **VARIANTS[variant])
     X, masks = arrays["X_test"], arrays.get("mask_test")
     started = time.perf_counter()
@@ -136,7 +136,7 @@ def run(variant: str, data: str, arrays: Arrays, seed: int) -> dict:
 
 
 def _placed(masks: np.ndarray, heatmaps: np.ndarray) -> dict[str, float]:
-    """How well heatmaps lie on the masks."""
+    """Compute how well the heatmaps agree with the masks."""
     return {
         "pixel_auroc": _rounded(pixel_roc_auc_score(masks, heatmaps)),
         "aupro": _rounded(aupro_score(masks, heatmaps)),
@@ -148,7 +148,7 @@ def _rounded(value: float) -> float:
 
 
 def summary(rows: list[dict]) -> str:
-    """Mean and standard deviation over the seeds of each variant."""
+    """Format the mean and standard deviation over the seeds of each variant."""
     lines = []
     for key in dict.fromkeys((r["data"], r["variant"]) for r in rows):
         chosen = [r for r in rows if (r["data"], r["variant"]) == key]

@@ -1,10 +1,11 @@
-"""How often the monitor raises false alarms, and how soon it finds another exposure.
+"""False alarms of the drift monitor, and its delay after a change of exposure.
 
-False alarms: simulated streams without drift, of 1,000 images each, and beside them
-the same bets on ranks within a fixed calibration set, which promise nothing. Drift:
-magnetic tiles, of which each was photographed under six exposures. A detector is fitted
-on tiles under the third, calibrated on 90 others under the same, and then sees the rest
-of these, followed by 50 images under another exposure. Writes results/drift.json.
+False alarms are counted on simulated streams of 1,000 images without drift, and for
+comparison with the same test on ranks within a fixed calibration set, which has no
+guarantee. The delay is measured on magnetic tiles, each of which was photographed at
+six exposures. A detector is fitted on tiles at the third exposure; the monitor is
+calibrated on 90 images of other tiles at that exposure, and then updated with the rest
+of these, followed by 50 images at another exposure. Writes results/drift.json.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SOURCES: dict[str, Draw] = {
 
 
 def simulated(name: str, n_streams: int) -> dict[str, object]:
-    """Share of streams without drift in which an alarm is ever raised."""
+    """Count the streams without drift in which an alarm is raised."""
     started = time.perf_counter()
     p_values = []
     for seed in range(n_streams):
@@ -46,7 +47,7 @@ def simulated(name: str, n_streams: int) -> dict[str, object]:
 
 
 def with_fixed_set(n_streams: int) -> dict[str, object]:
-    """The same with ranks among the calibration images only."""
+    """Count false alarms if ranks are computed among the calibration images only."""
     started, p_values = time.perf_counter(), []
     for seed in range(n_streams):
         X = np.random.RandomState(seed).lognormal(size=N_CALIBRATION + LENGTH)
@@ -71,7 +72,7 @@ def _alarms(name: str, p_values: list[float], started: float) -> dict[str, objec
 
 
 def exposures(seed: int, n_runs: int) -> list[dict[str, object]]:
-    """Images until a change of the exposure of tiles is found."""
+    """Measure how many images it takes to detect a change of exposure."""
     with np.load(data_folder() / "magnetic_tile.npz", allow_pickle=False) as file:
         free = file["kind"] == "free"
         X, tile, name = (file[k][free] for k in ("X", "tile", "name"))
@@ -109,7 +110,7 @@ def exposures(seed: int, n_runs: int) -> list[dict[str, object]]:
 
 
 def one_run(usual: np.ndarray, changed: np.ndarray, seed: int) -> tuple[float, bool]:
-    """Images from a change to the alarm, and whether it came before the change."""
+    """Return the images from change to alarm, and whether a false alarm came before."""
     chance = np.random.RandomState(seed)
     usual, changed = chance.permutation(usual), chance.permutation(changed)[:WITHIN]
     monitor = DriftMonitor(random_state=seed).fit(usual[:90]).update(usual[90:])
@@ -120,7 +121,7 @@ def one_run(usual: np.ndarray, changed: np.ndarray, seed: int) -> tuple[float, b
 
 
 def main() -> None:
-    """Run all, and write the results."""
+    """Run all experiments, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=100)

@@ -1,8 +1,8 @@
-"""Time of an epoch with and without the cache of frozen features.
+"""Time of an epoch with and without a cache for the features of frozen stages.
 
-The same fits, once with features kept and once without; the cached ones plant a tenth
-of their bank anew before each epoch. Random weights and noise: neither changes the
-time. Writes results/feature_cache.json.
+With the cache, a tenth of the bank of synthetic anomalies is replaced before each
+epoch. The weights are random and the images are noise, since neither affects the time.
+Writes results/feature_cache.json.
 
     python benchmarks/feature_cache.py
 """
@@ -32,7 +32,7 @@ EPOCHS = 4
 def epoch_times(
     case: tuple[str, object, int, int], cache: FeatureCache | None
 ) -> list[float]:
-    """Seconds of the epochs after the first, which fills the cache."""
+    """Measure the seconds of all epochs but the first, which fills the cache."""
     name, frozen, side, n = case
     images = np.random.RandomState(0).randint(
         0, 256, (n, side, side, 3), dtype=np.uint8

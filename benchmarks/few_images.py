@@ -1,15 +1,15 @@
-"""Magnetic tiles: what 10 to 80 good images are enough for.
+"""Magnetic tiles: results with 10 to 80 normal training images.
 
-Good images are drawn in two ways: "tiles" takes all photographs of one tile after the
-other, until there are enough; "images" takes any photographs. Either way `fit` is told
-which of them show the same tile. Tested on tiles that no drawn image shows: how many
-good ones are called anomalous when 5 % are asked for, how many defects are found, and
-AUROC. Compared with a tenth of the images held out, as `validation_fraction=0.1` does.
-Writes results/few_images.json.
+Training images are drawn in two ways: "tiles" draws all photographs of one tile after
+another until there are enough; "images" draws single photographs. In both cases,
+`groups` states which of them show the same tile. On tiles that do not appear in the
+training images, the script measures the false alarm rate if 5 % are requested, the
+share of defects detected, and AUROC. `--held-out` repeats this with a tenth of the
+images held out (`validation_fraction=0.1`). Writes results/few_images.json.
 
     OMP_NUM_THREADS=1 python benchmarks/few_images.py --draws 0 1 2 3 4
 
-With `--study`, other lengths of training, augmentations and learning rates are compared
+With `--study`, several numbers of epochs, augmentations and learning rates are compared
 by their image AUROC, with a tenth held out. Writes results/few_images_study.json.
 """
 
@@ -31,13 +31,13 @@ Tiles = dict[str, np.ndarray]
 
 
 def load() -> Tiles:
-    """All images with what is known of them."""
+    """Load all images with their kinds, tiles and split."""
     with np.load(data_folder() / "magnetic_tile.npz", allow_pickle=False) as file:
         return {name: file[name] for name in ("X", "kind", "tile", "split_tile")}
 
 
 def draw(tiles: Tiles, n: int, way: str, seed: int) -> np.ndarray:
-    """Rows of `n` good images to train on."""
+    """Draw the rows of `n` normal training images."""
     chance = np.random.RandomState(seed)
     train = chance.permutation(np.flatnonzero(tiles["split_tile"] == "train"))
     if way == "tiles":
@@ -46,7 +46,8 @@ def draw(tiles: Tiles, n: int, way: str, seed: int) -> np.ndarray:
     return train[:n]
 
 
-# Settings that are compared: number of epochs, augmentations and learning rate.
+# Augmentations, and the settings to compare by number of images: epochs, augmentation
+# and learning rate.
 MOVED = ("shift", "jitter")
 FLIPPED = (*MOVED, "horizontal_flip", "vertical_flip")
 STUDY = {
@@ -66,7 +67,7 @@ STUDY = {
 
 
 def study(tiles: Tiles, n: int, seed: int) -> list[dict]:
-    """Image AUROC of single photographs with each of the settings."""
+    """Measure the image AUROC of all settings for `n` photographs drawn singly."""
     rows, test = draw(tiles, n, "images", seed), tiles["split_tile"] == "test"
     bad = tiles["kind"][test] != "free"
     found = []
@@ -98,7 +99,7 @@ def study(tiles: Tiles, n: int, seed: int) -> list[dict]:
 
 
 def run(tiles: Tiles, n: int, way: str, seed: int, fraction: float | str) -> dict:
-    """Fit on `n` good images, and test on all images of other tiles."""
+    """Fit on `n` normal images, and test on all images of other tiles."""
     rows, test = draw(tiles, n, way, seed), tiles["split_tile"] == "test"
     model = FCDDClassifier(validation_fraction=fraction, random_state=seed)
     started = time.perf_counter()
@@ -120,7 +121,7 @@ def run(tiles: Tiles, n: int, way: str, seed: int, fraction: float | str) -> dic
         "false_alarms": round(float(above[~bad].mean()), 4),
         "found": round(float(above[bad].mean()), 4),
         "image_auroc": round(float(roc_auc_score(bad, scores)), 4),
-        # Had the threshold been known: that of 5 % of the good test images.
+        # With the threshold at exactly 5 % false alarms on the test images.
         "found_at_best": round(
             float((scores[bad] > np.quantile(scores[~bad], 0.95)).mean()), 4
         ),

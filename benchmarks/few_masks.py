@@ -1,9 +1,9 @@
-"""Magnetic tiles: what a handful of masked defects adds to normal images.
+"""Magnetic tiles: the gain from a few defects with masks, in addition to normal images.
 
-The defects that are added come from half of the tiles of each kind, as many different
-tiles as possible; no tile that shows one of them, or that could have, is tested. Also
-says whether p-values of tiles that were not seen are uniform. Writes
-results/few_masks.json with the names of the images that were added.
+The added defects come from half of the tiles of each kind, and from as many different
+tiles as possible; images of these tiles are excluded from the test set. Writes
+results/few_masks.json, with the names of the added images. With `--p-values`, the
+script instead tests whether p-values of normal images of unseen tiles are uniform.
 
     python benchmarks/few_masks.py --seeds 0 1 2 3 4
 """
@@ -32,7 +32,7 @@ Tiles = dict[str, np.ndarray]
 
 
 def load() -> Tiles:
-    """All images with what is known of them."""
+    """Load all images with their masks, kinds, names, tiles and split."""
     path = data_folder() / "magnetic_tile.npz"
     names = ("X", "mask", "kind", "name", "tile", "split_tile")
     with np.load(path, allow_pickle=False) as file:
@@ -40,7 +40,7 @@ def load() -> Tiles:
 
 
 def choose(tiles: Tiles, seed: int, most: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Defects that may be added, in order, for each kind; and the rows to test."""
+    """Choose the defects to add for each kind, in order, and the test rows."""
     chance = np.random.RandomState(seed)
     pools, shown = [], []
     for kind in sorted(set(tiles["kind"]) - {"free"}):
@@ -58,7 +58,7 @@ def choose(tiles: Tiles, seed: int, most: int) -> tuple[list[np.ndarray], np.nda
 
 
 def run(tiles: Tiles, n_masked: int, seed: int, params: dict[str, object]) -> dict:
-    """Fit with `n_masked` defects of each kind, and test."""
+    """Fit with `n_masked` defects of each kind, and compute the metrics."""
     pools, test = choose(tiles, seed, most=25)
     added = np.concatenate([pool[:n_masked] for pool in pools])
     train = np.concatenate([np.flatnonzero(tiles["split_tile"] == "train"), added])
@@ -91,15 +91,15 @@ def run(tiles: Tiles, n_masked: int, seed: int, params: dict[str, object]) -> di
 
 
 def p_values(tiles: Tiles, seed: int) -> dict:
-    """Whether p-values of normal tiles that were not seen are uniform.
+    """Measure whether the p-values of normal images of unseen tiles are uniform.
 
-    A quarter of the training tiles sets the calibration scores. The bound is what
-    chance makes of it: all tiles that the network has not seen are dealt out anew,
-    photographs of one tile together, to calibration and to test.
+    A quarter of the training tiles is used for calibration. The bounds are those of
+    random assignment: all normal tiles that the network has not seen are reassigned to
+    calibration and test at random, with the photographs of a tile kept together.
     """
     train = np.flatnonzero(tiles["split_tile"] == "train")
     test = np.flatnonzero((tiles["split_tile"] == "test") & (tiles["kind"] == "free"))
-    # All are normal, so any label would do.
+    # All images are normal, so all have the same label.
     fit, calibration, *_ = anomaly_split(
         train, np.zeros(len(train)), groups=tiles["tile"][train], random_state=seed
     )

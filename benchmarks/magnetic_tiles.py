@@ -1,7 +1,7 @@
-"""Magnetic tiles, good images alone, a network of the paper: what is found.
+"""Magnetic tiles: a network of the paper, trained on normal images only.
 
-The images are split by tile, so that no tile is on both sides. Writes
-results/magnetic_tiles.json and prints a table.
+The images are split by tile, so that no tile is in both the training and the test set.
+Writes results/magnetic_tiles.json and prints a table.
 
     python benchmarks/magnetic_tiles.py --variants default mean+30 --seeds 0 1 2
 """
@@ -21,7 +21,7 @@ from skfcdd.metrics import pixel_roc_auc_score
 
 FLIPS = ("shift", "jitter", "horizontal_flip", "vertical_flip")
 
-# What differs from the network of the paper that suits the size of the images.
+# Parameters that differ from `weights=None`, which selects the network by image size.
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {},
     "30 epochs": {"max_epochs": 30},
@@ -41,7 +41,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 
 def run_variant(name: str, tiles: dict[str, np.ndarray], seed: int) -> dict:
-    """Fit once; score with every pooling."""
+    """Fit once, and compute metrics for every pooling."""
     model = FCDDClassifier(random_state=seed, weights=None, **VARIANTS[name])
     started = time.perf_counter()
     model.fit(tiles["X_train"])
@@ -55,7 +55,7 @@ def run_variant(name: str, tiles: dict[str, np.ndarray], seed: int) -> dict:
 
 
 def run_baselines(tiles: dict[str, np.ndarray]) -> list[dict]:
-    """PCA reconstruction and an isolation forest on the pixels."""
+    """Measure PCA reconstruction and an isolation forest on the pixels."""
     train = tiles["X_train"].reshape(len(tiles["X_train"]), -1) / 255
     test = tiles["X_test"].reshape(len(tiles["X_test"]), -1) / 255
     pca = PCA(0.95, random_state=0).fit(train)

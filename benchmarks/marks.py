@@ -1,12 +1,12 @@
-"""What marks of chosen images bring, against marks of images drawn at random.
+"""Gain from marking selected images, compared with images drawn at random.
 
-A classifier is fitted on good images. Of a pool of further images, one in eight with a
-defect, some are marked: those that `select_images` chooses, or some drawn at random.
-Training then goes on with the marked images, and image AUROC is measured on images of
-a third part: of magnetic tiles, of other tile groups; and of generated tablets from
-which a piece is missing, which looks like no synthetic anomaly. Writes
-results/marks.json. Training that goes on without any mark is measured too: it helps by
-itself.
+A classifier is fitted on normal images. From a pool of further images, an eighth of
+them defective, some are marked: those selected by `select_images`, or random ones. The
+training is then continued with the marked images, and the image AUROC is measured on a
+separate test set. For comparison, training is also continued without marks, because
+this alone improves results. The images are magnetic tiles, with different tiles in
+training, pool and test, and generated tablets, which may be missing and then resemble
+no synthetic anomaly. Writes results/marks.json.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ N_TRAIN, N_POOL, POOL_DEFECTS, N_TEST = 150, 210, 30, 150
 
 
 def tiles(seed: int) -> dict[str, np.ndarray]:
-    """Images to train on, of the pool and of the test, of different tile groups."""
+    """Load magnetic tiles for training, pool and test, without common tiles."""
     with np.load(data_folder() / "magnetic_tile.npz", allow_pickle=False) as file:
         X, kind, tile = (file[k] for k in ("X", "kind", "tile"))
     chance = np.random.RandomState(seed)
@@ -50,7 +50,7 @@ def tiles(seed: int) -> dict[str, np.ndarray]:
 
 
 def tablets(seed: int) -> dict[str, np.ndarray]:
-    """The same of generated tablets, of small size."""
+    """Generate small images of tablets for training, pool and test."""
     data = make_defects(
         1000,
         texture="tablets",
@@ -74,7 +74,7 @@ SOURCES = {"tiles": tiles, "tablets": tablets}
 
 
 def run(name: str, seed: int) -> list[dict[str, object]]:
-    """Marks of both kinds, from one first model."""
+    """Compare selected and random images, starting from the same model."""
     data, rows = SOURCES[name](seed), []
     first = FCDDClassifier(random_state=seed, warm_start=True).fit(data["train"])
     base = roc_auc_score(data["y_test"], first.anomaly_score(data["test"]))

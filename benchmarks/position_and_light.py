@@ -1,15 +1,15 @@
-"""Which good images are flagged as light and position change, by `normalize`.
+"""False alarms after changes of light and position, by `normalize`.
 
-Two sets of generated images in front of a fixed lamp and a lens with a vignette: a
-fabric that lies anyhow, and a round part with holes that always lies alike. Detectors
-are fitted on good images alone and see good images under other light, or shifted and
-turned, and defects; among these are large ones, which differ little from a change of
-light. Writes results/position_and_light.json.
+Two sets of images are generated, as seen with a fixed lamp and a lens with vignetting:
+a fabric in arbitrary positions, and a round part with holes that is always in the same
+position. Detectors are fitted on normal images only, and tested on normal images in
+changed light, or shifted and rotated, and on defects. Some of the defects are large,
+and differ little from a change of light. Writes results/position_and_light.json.
 
     python benchmarks/position_and_light.py --positions 0 1 3
 
-compares weights of the position in the memory of normal features instead, on the part,
-and writes results/position.json.
+With `--positions`, values of `MemoryBank(position=)` are compared instead, on the round
+part. Writes results/position.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SIDE = 128
 FORMS = ("auto", "contrast", "flat-field", "local")
 Y, X = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
 VIGNETTE = 1 - 0.3 * (X**2 + Y**2) / 2
-# The light on the surface, and what the camera adds.
+# Factor of the light on the surface, and offset that the camera adds.
 LIGHT = {
     "as in training": (1.0, 0.0),
     "70 % of the light": (0.7, 0.0),
@@ -43,7 +43,7 @@ LIGHT = {
     "slope of ±30 %": (1 + 0.3 * X, 0.0),
     "no vignette": (1 / VIGNETTE, 0.0),
 }
-# Shift in pixels to the right, turn in degrees.
+# Shift to the right in pixels, and rotation in degrees.
 POSITION = {
     "shift of 1/16": (SIDE / 16, 0.0),
     "shift of 3/16": (3 * SIDE / 16, 0.0),
@@ -55,14 +55,14 @@ Draw = Callable[[np.random.RandomState, int, float, float], np.ndarray]
 def draw_fabric(
     chance: np.random.RandomState, n: int, shift: float, turn: float
 ) -> np.ndarray:
-    """Fabric (n, h, w), brightness 0 to 1, which has no position."""
+    """Draw fabrics (n, h, w) of brightness 0 to 1; `shift` and `turn` are ignored."""
     return fabric(chance, n, SIDE, SIDE).images
 
 
 def draw_part(
     chance: np.random.RandomState, n: int, shift: float, turn: float
 ) -> np.ndarray:
-    """A brushed disc with holes on a dark table (n, h, w), up to half a pixel off."""
+    """Draw brushed discs with holes on a dark table (n, h, w), within half a pixel."""
     off = chance.uniform(-0.5, 0.5, (2, n, 1, 1)) * 2 / SIDE
     y, x = Y + off[0], X + off[1] - 2 * shift / SIDE
     angle = np.deg2rad(turn)
@@ -73,7 +73,7 @@ def draw_part(
         return np.clip(distance * SIDE / 2 + 0.5, 0, 1)
 
     disc = inside((0, 0), 0.75)
-    for place in np.arange(5) * 2 * np.pi / 6:  # the sixth is missing: it has an angle
+    for place in np.arange(5) * 2 * np.pi / 6:  # no sixth hole, so rotation is visible
         disc = disc - inside((0.5 * np.sin(place), 0.5 * np.cos(place)), 0.1)
     noise = chance.standard_normal((n, SIDE, SIDE))
     brushed = ndimage.gaussian_filter(noise, (0, 0.7, 8)) * 0.2
@@ -82,19 +82,19 @@ def draw_part(
 
 
 def patch(chance: np.random.RandomState, scene: Scene) -> np.ndarray:
-    """A fifth of the brightness lost or gained over a round patch, half a side wide."""
+    """Change the brightness by a fifth in a round patch, half as wide as the image."""
     covered = np.clip((0.5 - _distance(chance)) * SIDE / 8 + 0.5, 0, 1)
     return scene.image * (1 + chance.choice([-0.2, 0.2]) * covered)
 
 
 def shade(chance: np.random.RandomState, scene: Scene) -> np.ndarray:
-    """The same without an edge."""
+    """Change the brightness by a fifth around a point, without an edge."""
     covered = np.exp(-0.5 * (_distance(chance) / 0.3) ** 2)
     return scene.image * (1 + chance.choice([-0.2, 0.2]) * covered)
 
 
 def _distance(chance: np.random.RandomState) -> np.ndarray:
-    """Distance (h, w) from a place that is not near the border."""
+    """Compute the distance (h, w) from a random point that is not near the border."""
     y, x = chance.uniform(-0.4, 0.4, 2)
     return np.hypot(Y - y, X - x)
 
@@ -109,7 +109,7 @@ def photograph(
     light: float | np.ndarray = 1.0,
     offset: float = 0.0,
 ) -> np.ndarray:
-    """Images (n, h, w), uint8, as the camera with the vignette takes them."""
+    """Return uint8 images (n, h, w) as taken by a camera with vignetting."""
     noise = 0.015 * chance.standard_normal(surfaces.shape)
     seen = 0.9 * surfaces * VIGNETTE * light + offset + noise
     return np.clip(np.round(255 * seen), 0, 255).astype(np.uint8)
@@ -126,7 +126,7 @@ def with_defects(
 def run(
     draw: Draw, form: str, seed: int, n_test: int, position: float = 0.0
 ) -> dict[str, object]:
-    """Fit on 200 good images, and score what has changed."""
+    """Fit on 200 normal images, and score changed images and defects."""
     chance = np.random.RandomState(seed)
     train = photograph(draw(chance, 200, 0, 0), chance)
     surfaces = draw(chance, n_test, 0, 0)
@@ -170,7 +170,7 @@ def run(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--images", type=int, default=40, help="Good images to test.")
+    parser.add_argument("--images", type=int, default=40, help="normal test images")
     parser.add_argument("--positions", nargs="*", type=float, default=[])
     options = parser.parse_args()
     rows = []

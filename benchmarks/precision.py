@@ -1,8 +1,8 @@
-"""What bfloat16 changes on real data: the same weights scored in either, and training.
+"""Effect of bfloat16 on real data, in training and in scoring.
 
-Magnetic tiles, split by tile, good images alone, default settings but `precision`. The
-AUROC of the same weights in both precisions, and of networks trained in both, over
-seeds. Writes results/precision.json.
+Networks are trained on the normal images of magnetic tiles, split by tile, in bfloat16
+and in float32, and their AUROC is computed in both precisions, for several seeds.
+Writes results/precision.json.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Magnetic tiles: what weights trained on ImageNet bring, and what freezing costs.
+"""Magnetic tiles: the effect of ImageNet weights and of frozen stages.
 
-SqueezeNet 1.0 with real ImageNet weights, the same network from random weights, and
-a network of the paper; trained on good images alone, split by tile. Writes
+Compares SqueezeNet 1.0 with ImageNet weights, the same network with random weights, and
+a network of the paper. All are trained on normal images only, split by tile. Writes
 results/pretrained.json and prints a table.
 
     python benchmarks/pretrained.py --variants default pretrained --seeds 0 1 2 3 4
@@ -24,7 +24,7 @@ WEIGHTS = "squeezenet1_0_imagenet.safetensors"
 SQUEEZENET = {"backbone": "squeezenet1_0", "weights": WEIGHTS}
 RANDOM = {"backbone": "squeezenet1_0", "weights": None, "normalize": "imagenet"}
 
-# What differs from the default settings; side is that of the images.
+# Parameters that differ from the defaults.
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {"weights": None},
     "random": RANDOM,
@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 def run_variant(
     name: str, changes: dict[str, object], tiles: dict[str, np.ndarray], seed: int
 ) -> dict:
-    """Fit once; score with every pooling."""
+    """Fit once, and compute metrics for every pooling."""
     params = {**VARIANTS[name], **changes}
     if params.get("weights") is not None:
         params["weights"] = data_folder() / str(params["weights"])
@@ -80,7 +80,7 @@ def run_variant(
 
 
 def summary(rows: list[dict]) -> str:
-    """Mean and standard deviation over the seeds of each variant."""
+    """Format the mean and standard deviation over the seeds of each variant."""
     lines = []
     for key in dict.fromkeys((r["variant"], str(r["changes"])) for r in rows):
         chosen = [r for r in rows if (r["variant"], str(r["changes"])) == key]

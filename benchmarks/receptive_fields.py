@@ -1,7 +1,8 @@
-"""What a cell sees behind every stage of every architecture, as a table for the docs.
+"""Receptive field of a cell after every stage of every architecture.
 
-Measured on the networks themselves, with random weights, at the paper's sizes for the
-paper's networks and at 224 pixels for the others. Writes results/receptive_fields.json.
+It is measured on the networks with random weights: on those of the paper at the image
+sizes of the paper, and on all others at 224 pixels. Writes
+results/receptive_fields.json, from which the documentation takes its table.
 
     python benchmarks/receptive_fields.py
 """
@@ -14,7 +15,7 @@ from skfcdd.backbones import list_backbones, make_backbone, measure_backbone
 
 
 def usual_size(name: str) -> int:
-    """Image size at which a network is measured."""
+    """Return the image size at which a network is measured."""
     if name == "tiny":
         return 8
     digits = name.removeprefix("fcdd").split("_")[0]
@@ -22,7 +23,7 @@ def usual_size(name: str) -> int:
 
 
 def measure(name: str) -> list[dict[str, object]]:
-    """Rows for all stages of an architecture."""
+    """Return one row for each stage of an architecture."""
     size, rows = usual_size(name), []
     usual = len(make_backbone(name, (size, size, 3), weights=None).stage_names)
     number = 0

@@ -1,9 +1,10 @@
-"""What a region of interest gains where other things change around it.
+"""Gain from a region of interest if its surroundings change.
 
-A detector is fitted on magnetic tiles with a region (a disc in the middle, or a stripe
-across), and without one. Both are measured by the heat inside the region: the defects
-are those with a pixel inside, all others are left out. Then a grey square of 32 pixels
-is put at a random place into each image of the test, but not into the region. Writes
+Detectors are fitted on magnetic tiles, with a region (a disc in the middle, or a
+diagonal stripe) and without one. Both are evaluated by the heatmap inside the region:
+an image is a defect if part of its mask is inside, and other defective images are
+omitted. The test is repeated with a grey square of 32 pixels pasted into each test
+image at a random position, except where it overlaps the region. Writes
 results/region_of_interest.json.
 
     python benchmarks/region_of_interest.py
@@ -31,7 +32,7 @@ REGIONS = {
 
 
 def with_squares(images: np.ndarray, roi: np.ndarray, seed: int) -> np.ndarray:
-    """Put a grey square into each image, outside of the region."""
+    """Paste a grey square into each image, outside the region."""
     rng, changed = np.random.RandomState(seed), images.copy()
     for image in changed:
         top, left = rng.randint(0, SIDE - SQUARE, 2)

@@ -1,9 +1,9 @@
-"""Requests a second of a served model, and its memory, under load.
+"""Throughput and memory of a served model under load.
 
 ``skfcdd serve`` runs the default model, exported to ONNX, for images of 128 x 128
-pixels; clients in another process keep connections open and send PNG files one after
-the other. Memory is that of the server at the beginning and at the end. The load of
-other processes on the machine is recorded. Writes results/serving.json.
+pixels. Clients in another process keep connections open and send one PNG file after
+another. The memory of the server is measured before and after the load, and the load
+average of the machine is recorded. Writes results/serving.json.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from skfcdd.export import to_onnx
 
 
 def memory(pid: int) -> float:
-    """Resident memory of a process, in MB."""
+    """Return the resident memory of a process, in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def seconds_used(pid: int) -> float:
-    """Processor time of a process."""
+    """Return the CPU time of a process, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def client(port: int, contents: list[bytes], until: float) -> tuple[list[float], int]:
-    """Times of requests, and how many were not answered with 200."""
+    """Send requests; return their times, and the number without status 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     times, errors, k = [], 0, 0
     while time.perf_counter() < until:
@@ -56,7 +56,7 @@ def client(port: int, contents: list[bytes], until: float) -> tuple[list[float],
 
 
 def main() -> None:
-    """Serve, ask, and write the result."""
+    """Start the server, send requests, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=16)
@@ -91,7 +91,7 @@ def main() -> None:
                 times = [t for part, _ in found for t in part]
                 return times, sum(errors for _, errors in found)
 
-            load(args.seconds / 4)  # buffers grow to what they need
+            load(args.seconds / 4)  # warm up, until buffers have their final size
             before, used = memory(server.pid), seconds_used(server.pid)
             started = time.perf_counter()
             times, errors = load(args.seconds)

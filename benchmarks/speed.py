@@ -1,13 +1,13 @@
-"""How close to the limit: every stage beside bare PyTorch, as ratios from one run.
+"""Speed and memory of skfcdd, compared with plain PyTorch in the same run.
 
     python benchmarks/speed.py [--only NAME ...] [--quick]
 
-The yardsticks are (a) a bare loop over ready-made batches of the same network, made of
-PyTorch's own layers, in float32 with the usual memory layout, which is how the authors'
-code computes; (b) the same loop in the precision and layout that skfcdd takes; (c) the
-time that its products would take at the rate measured for large matrix products. An
-epoch of each loop follows every epoch of a fit. Prints a table and writes
-results/speed.json.
+The references are (a) a plain loop over prepared batches with the same network, built
+from PyTorch's own layers, in float32 with the default memory layout, as in the authors'
+code; (b) the same loop in the precision and memory layout that skfcdd uses; (c) the
+time that the products of the network would take at the speed measured for large matrix
+products. Every epoch of `fit` is followed by one epoch of each loop. Prints the results
+and writes results/speed.json.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from skfcdd.receptive_field import ReceptiveField
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
-# Name, side of the images, channels, images in a batch, epochs.
+# Name, side of the images, channels, batch size, epochs.
 NETWORKS = [
     ("fcdd28", 28, 1, 128, 40),
     ("fcdd28_wide", 28, 1, 128, 10),
@@ -59,14 +59,14 @@ NETWORKS = [
 
 
 def now() -> float:
-    """Seconds, once the device has done what it was told."""
+    """Return the time in seconds, after waiting for the device to finish."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def timed(function: Callable[[], object], repeats: int) -> list[float]:
-    """Times of calls, after one to warm up."""
+    """Return the times of repeated calls, after one call to warm up."""
     function()
     times = []
     for _ in range(repeats):
@@ -77,12 +77,12 @@ def timed(function: Callable[[], object], repeats: int) -> list[float]:
 
 
 def seconds(function: Callable[[], object], repeats: int = 7) -> float:
-    """Median time of a call."""
+    """Return the median time of a call."""
     return statistics.median(timed(function, repeats))
 
 
 def matmul_rate(dtype: torch.dtype) -> float:
-    """Multiplications and additions a second in large matrix products, at best."""
+    """Measure the maximum FLOP per second in large matrix products."""
     n = 8192 if DEVICE == "cuda" else 2048
     a = torch.randn(n, n, device=DEVICE).to(dtype)
     return 2 * n**3 / min(timed(lambda: a @ a, 15))
@@ -90,12 +90,12 @@ def matmul_rate(dtype: torch.dtype) -> float:
 
 @functools.cache
 def matrix_rates() -> dict[str, float]:
-    """Of both precisions, measured once in a run."""
+    """Return the FLOP per second of both precisions, measured once per run."""
     return {p: matmul_rate(getattr(torch, p)) for p in ("float32", "bfloat16")}
 
 
 def plain(module: nn.Module) -> nn.Module:
-    """A copy made of PyTorch's own layers."""
+    """Copy a module, with our layers replaced by PyTorch's own."""
     copied = copy.deepcopy(module)
     for layer in copied.modules():
         for own, torchs in ((NarrowBatchNorm2d, nn.BatchNorm2d), (MapHead, nn.Conv2d)):
@@ -105,14 +105,14 @@ def plain(module: nn.Module) -> nn.Module:
 
 
 def gaussian_kernel(k: int, sigma: float = 10.0) -> torch.Tensor:
-    """Weights of k x k pixels."""
+    """Return the weights (k, k) of a Gaussian."""
     axis = torch.arange(k) - (k - 1) / 2
     weights = torch.exp(-(axis**2) / (2 * sigma**2))
     return weights[:, None] * weights
 
 
 class Bare:
-    """The network of a net of skorch as a plain training loop has it."""
+    """Plain training loop with the network of a skorch net."""
 
     def __init__(self, net: NeuralNet, batches: list[torch.Tensor], fast: bool) -> None:
         module = net.module_
@@ -140,7 +140,7 @@ class Bare:
         self.optimizer.step()
 
     def epoch(self) -> float:
-        """Seconds an image of one pass over the batches."""
+        """Run one pass over the batches, and return the seconds per image."""
         self.step(self.batches[0])  # to warm up
         started = now()
         for batch in self.batches:
@@ -155,7 +155,7 @@ class Bare:
 
     @torch.no_grad()
     def explain(self, field: ReceptiveField) -> None:
-        """Heatmaps by a transposed convolution, as the authors' code makes them."""
+        """Compute heatmaps by transposed convolution, as in the authors' code."""
         self.network.eval()
         kernel = gaussian_kernel(round(field.extent[0])).to(DEVICE)
         stride = round(field.stride[0])
@@ -167,7 +167,7 @@ class Bare:
 
 
 class Interleaved(Callback):
-    """Times an epoch of both bare loops after each of a fit."""
+    """Callback that times an epoch of both plain loops after each epoch of a fit."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
@@ -187,7 +187,7 @@ class Interleaved(Callback):
 
 
 def flops_per_image(network: nn.Module, shape: tuple[int, int, int]) -> float:
-    """Multiplications and additions of the forward pass in convolutions."""
+    """Count the multiplications and additions of convolutions in a forward pass."""
     total = 0
 
     def count(layer, inputs, output):
@@ -210,7 +210,7 @@ def flops_per_image(network: nn.Module, shape: tuple[int, int, int]) -> float:
 def networks(
     quick: bool, names: list[str] | None, earlier: list[dict[str, object]]
 ) -> list[dict[str, object]]:
-    """Rows of the networks; those that are not named stay as they were measured."""
+    """Measure the named networks; keep the earlier rows of all others."""
     rates = matrix_rates()
     rows = {row["network"]: row for row in earlier}
     for name, *details, n_epochs in NETWORKS:
@@ -227,7 +227,7 @@ def one_network(
     n_epochs: int,
     rates: dict[str, float],
 ) -> dict[str, object]:
-    """Training, scores and heatmaps with a network, in microseconds an image."""
+    """Measure training, scores and heatmaps of a network, in microseconds per image."""
     rng = np.random.RandomState(0)
     n = (4 if side > 100 else 8) * batch_size
     X = rng.randint(0, 255, (n, side, side, channels), dtype=np.uint8)
@@ -279,7 +279,7 @@ def one_network(
 
 
 def upsampling() -> dict[str, float]:
-    """Two products beside the transposed convolution with the k x k Gaussian."""
+    """Compare two matrix products with transposed convolution by a k x k Gaussian."""
     k, stride, u = 62, 8, 28
     field = ReceptiveField((k, k), (stride, stride), (3.5, 3.5))
     cells = torch.rand(16, u, u)
@@ -300,11 +300,11 @@ def upsampling() -> dict[str, float]:
 
 
 def anomalies() -> dict[str, float]:
-    """Milliseconds per image of 224 x 224 pixels and three channels, on one core."""
+    """Measure the milliseconds per image (224, 224, 3) of synthetic anomalies."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    # What training does anyway: large blocks that were freed keep the system from
-    # taking small ones back at each call.
+    # Free a large block, as training does anyway: this keeps the allocator from
+    # returning small blocks to the system at each call.
     torch.empty(7_500_000).fill_(0)
     generator = torch.Generator().manual_seed(0)
     batch = torch.rand(16, 3, 224, 224, generator=generator)
@@ -317,7 +317,7 @@ def anomalies() -> dict[str, float]:
 
 
 def whole_fit() -> dict[str, float]:
-    """A network of the paper on 500 images of 128 x 128 pixels, beside bare steps."""
+    """Time a fit on 500 images of 128 x 128 pixels against the plain loops."""
     from skfcdd.datasets import make_defects
 
     images = make_defects(500, image_size=128, anomaly_fraction=0, random_state=0)
@@ -337,7 +337,7 @@ def whole_fit() -> dict[str, float]:
 
 
 def compiled() -> list[dict[str, object]]:
-    """What ``compile=True`` brings to an epoch, and what it costs before."""
+    """Measure the gain of ``compile=True`` per epoch, and the time to compile."""
     rows = []
     for name, side, channels, batch_size in (
         ("fcdd32_s", 32, 3, 128),
@@ -354,7 +354,7 @@ def compiled() -> list[dict[str, object]]:
                 max_epochs=6,
                 random_state=0,
             )
-            with tempfile.TemporaryDirectory() as folder:  # nothing compiled before
+            with tempfile.TemporaryDirectory() as folder:  # without cached compilation
                 os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
                 started = time.perf_counter()
                 model.fit(X)
@@ -384,7 +384,7 @@ def estimator_checks() -> dict[str, float]:
 
 
 def in_process(code: str, *arguments: str) -> float:
-    """The last number that a fresh process prints."""
+    """Run code in a new process, and return the last number that it prints."""
     result = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
@@ -438,7 +438,7 @@ print(peak - base)
 
 
 def memory() -> dict[str, float]:
-    """Peak of the memory of ``fit`` itself, beside a mapped file of 8 GB."""
+    """Measure the peak memory of ``fit``, without the memory-mapped file of 8 GB."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images"
         X = np.memmap(path, np.uint8, "w+", shape=(2700, 1024, 1024, 3))
@@ -476,7 +476,7 @@ print(peak - before, time.perf_counter() - started)
 
 
 def large_image() -> dict[str, float]:
-    """Time and further memory (GB) to explain one image of 10,000 x 10,000 pixels."""
+    """Measure the time and memory (GB) to explain an image of 10,000 x 10,000."""
     result = subprocess.run(
         [sys.executable, "-c", LARGE], capture_output=True, text=True, check=True
     )
@@ -485,7 +485,7 @@ def large_image() -> dict[str, float]:
 
 
 def grid_search() -> dict[str, float]:
-    """Twelve fits; the start of two workers counts, and reading torch there."""
+    """Time a search of twelve fits, including starting workers and importing torch."""
     one, two = (
         statistics.median(in_process(GRID, n) for _ in range(3)) for n in ("1", "2")
     )
@@ -494,7 +494,7 @@ def grid_search() -> dict[str, float]:
 
 
 def decoding() -> dict[str, float]:
-    """Milliseconds to read an image of 224 x 224 x 3 from JPEG with Pillow."""
+    """Measure the milliseconds to decode a JPEG (224, 224, 3) with Pillow."""
     from skfcdd.datasets import make_defects
 
     image = make_defects(1, image_size=224, color=True, random_state=0).images[0]

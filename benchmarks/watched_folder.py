@@ -1,9 +1,9 @@
-"""Files that come into a watched folder, while its watcher is killed again and again.
+"""Reliability of a watched folder whose watcher is killed repeatedly.
 
-A writer puts small images into folders, some of them slowly; ``skfcdd watch`` runs an
-exported model and is killed without warning (SIGKILL) at random moments, and started
-again. In the end every file must have exactly one row, and the drift monitor must have
-seen each image once. Writes results/watched_folder.json.
+A thread writes small images into folders, some of them slowly. ``skfcdd watch`` runs an
+exported model, is killed without warning (SIGKILL) at random times, and is started
+again. At the end, every file must have exactly one row, and the drift monitor must have
+processed each image once. Writes results/watched_folder.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ USUAL = 200
 
 
 def write_files(folder: Path, images: np.ndarray, n_files: int, seconds: float) -> None:
-    """Images in turn; one in a hundred is written in two pieces."""
+    """Write the images in turn; one file in a hundred is written in two steps."""
     source = [folder.parent / f"source{k}.png" for k in range(len(images))]
     for path, image in zip(source, images, strict=True):
         Image.fromarray(image).save(path)
@@ -64,7 +64,7 @@ def start(model: Path, folder: Path, output: Path, *options: str) -> subprocess.
 
 
 def main() -> None:
-    """Run it, and write the result."""
+    """Run the benchmark, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=20)

@@ -304,7 +304,7 @@ def _grouped(
 
 @table
 def few_images() -> Rows:
-    """Tabulate the false alarm rate at 5 % requested, with few normal images."""
+    """Tabulate the false alarm rate for few normal images, with 5 % requested."""
     ways = {"tiles": "whole tiles", "images": "single photographs"}
     rules = {"auto": "out of fold", 0.1: "a tenth held out"}
     found = read("few_images")

@@ -407,8 +407,8 @@ def test_missing_exposure_is_named(name, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["cifar10", "--epochs", "0"], "not a number from 1 up"),
-        (["cifar10", "--images", "1"], "not a number from 2 up"),
+        (["cifar10", "--epochs", "0"], "a number of at least 1"),
+        (["cifar10", "--images", "1"], "a number of at least 2"),
         (["cifar10", "--epochs", "2", "--budget", "3"], "not allowed with"),
         (["cifar10", "--side", "32"], "images of one size"),
         (["cifar10", "--data", "/not/there"], "no folder /not/there"),
@@ -447,7 +447,7 @@ def test_breaking_off_keeps_no_half_run(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Run, "_seconds_each", lambda self, n, name: 1e-6)
     status, rows = run("sigma", home, tmp_path, "--budget", "60")
     assert (status, rows) == (130, [])
-    assert "Broken off" in capsys.readouterr().err
+    assert "Interrupted" in capsys.readouterr().err
 
 
 # The random changes

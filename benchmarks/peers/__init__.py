@@ -1,1 +1,1 @@
-"""Other packages beside this one."""
+"""Comparison with other packages."""

@@ -1,8 +1,9 @@
-"""Other packages beside this one: the same images, weights and minutes.
+"""Comparison with other packages on the same images, with the same weights and time.
 
-Every peer runs in an environment of its own, made from the package index, and in a
-process of its own. It gets images without labels and writes scores and heatmaps; the
-figures are computed here. Runs are added to benchmarks/results/peers.json.
+Every peer (another package, or skfcdd itself) has its own environment, installed from
+the package index, and every run its own process. A run reads images without labels, and
+writes scores and heatmaps, from which the metrics are computed here. Results are added
+to benchmarks/results/peers.json.
 
     python -m benchmarks.peers install --peers anomalib pyod
     python -m benchmarks.peers run --data tiles128 --peers anomalib --methods padim dfm
@@ -10,9 +11,9 @@ figures are computed here. Runs are added to benchmarks/results/peers.json.
     python -m benchmarks.peers compare
     python -m benchmarks.peers footprint
 
-Seconds are CPU time with one thread, so that other work on the machine
-does not count. On an idle machine, ``--clock wall`` counts budgets and limits by the
-clock.
+Times are CPU seconds with one thread, so that other processes on the machine do not
+count. On an idle machine, use ``--clock wall`` for budgets and limits in wall-clock
+time.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ REFERENCE = {"peer": "skfcdd", "method": "default"}
 def row_of(
     job: Job, outcome: Outcome, arrays: dict[str, Any], place: dict[str, Any]
 ) -> dict[str, Any]:
-    """A row of the results."""
+    """Return the row of a run in the results."""
     row = {
         **place,
         "method": job.method,
@@ -66,7 +67,7 @@ def row_of(
 
 
 def run_all(arguments: argparse.Namespace) -> None:
-    """All runs that the command line asks for, one after the other."""
+    """Perform all runs requested on the command line, one after another."""
     for data in arguments.data:
         arrays = load(data)
         with tempfile.TemporaryDirectory() as name:
@@ -93,7 +94,7 @@ def run_all(arguments: argparse.Namespace) -> None:
 
 
 def chosen(peers: list[str], methods: list[str] | None) -> list[tuple[str, str]]:
-    """Peers with their methods, or with those of the given names."""
+    """Return the pairs of peer and method to run; `methods` may restrict them."""
     return [
         (peer, method)
         for peer in peers
@@ -103,7 +104,7 @@ def chosen(peers: list[str], methods: list[str] | None) -> list[tuple[str, str]]
 
 
 def compare_all() -> None:
-    """Write how each run stands to the default with the same seed, and adds to it."""
+    """Add comparisons with the default, with the same seed, to the results."""
     document, scores = earlier(PATH), scores_of(PATH)
     arrays = {data: load(data) for data in {row["data"] for row in document["rows"]}}
     for row in document["rows"]:

@@ -1,4 +1,4 @@
-"""The images that every peer gets, with features of the pretrained network."""
+"""Images for all peers, with features of the pretrained network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skfcdd.backbones import make_backbone
 __all__ = ["DATA", "load", "write_images"]
 
 TEXTURES = ("fabric", "brushed_metal", "wood", "tablets")
-# What of the network is pooled, as for PatchCore: maps of an eighth and a sixteenth.
+# Stages whose features are pooled, as in PatchCore: maps of 1/8 and 1/16 of the sides.
 STAGES = (3, 4)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 32
@@ -23,7 +23,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def load(data: str) -> Arrays:
-    """X_train, X_test, mask_test, kind_test and, of the tiles, tile_test."""
+    """Load X_train, X_test, mask_test, kind_test and tile_test (the groups)."""
     if data.startswith("tiles"):
         return load_tiles(int(data.removeprefix("tiles")))
     arrays = load_surface(data)
@@ -34,7 +34,7 @@ DATA = ("tiles128", "tiles224", *TEXTURES)
 
 
 def write_images(arrays: Arrays, path: Path) -> None:
-    """Write what peers may see: images and features, neither labels nor masks."""
+    """Write the inputs of the peers: images and features, without labels or masks."""
     found: Arrays = {}
     for part in ("train", "test"):
         X = found[f"X_{part}"] = arrays[f"X_{part}"]
@@ -46,7 +46,7 @@ def write_images(arrays: Arrays, path: Path) -> None:
 
 @torch.inference_mode()
 def pooled_features(X: np.ndarray) -> np.ndarray:
-    """Means over the cells (n, 152) of two stages of EfficientNet-Lite0."""
+    """Compute means (n, 152) over the cells of two stages of EfficientNet-Lite0."""
     h, w = X.shape[1:3]
     network = make_backbone(
         "efficientnet_lite0", (h, w, 3), weights="imagenet", stages=STAGES

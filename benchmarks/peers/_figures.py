@@ -1,4 +1,4 @@
-"""Figures of merit from the arrays that a peer has written, the same for all."""
+"""Metrics computed from the arrays written by a peer, with the same code for all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skfcdd.metrics import aupro_score, bootstrap_interval, pixel_roc_auc_score
 
 __all__ = ["BLUR", "compare", "figures", "joined"]
 
-# In pixels; shows how much of a pixel AUROC is due to coarse maps.
+# Standard deviation in pixels; blurring shows the effect of coarse maps on pixel AUROC.
 BLUR = 16.0
 
 
@@ -25,23 +25,24 @@ def figures(
     arrays: dict[str, np.ndarray],
     n_resamples: int = 999,
 ) -> dict[str, object]:
-    """All figures of one run.
+    """Compute all metrics of one run.
 
     Parameters
     ----------
     scores : ndarray of shape (n,)
-        Of images; greater is more anomalous.
+        Image scores; higher is more anomalous.
     heatmaps : ndarray of shape (n, h, w) or None
+        Heatmaps, if the method has any.
     arrays : dict of ndarray
-        "kind_test", "mask_test" and "tile_test".
+        Arrays with the keys "kind_test", "mask_test" and "tile_test".
     n_resamples : int, default=999
-        Of the interval.
+        Number of bootstrap samples for the interval.
 
     Returns
     -------
     dict
-        With None for pixels where there are no heatmaps; image AUROC as [value, low,
-        high], with a 95 % bootstrap interval over tiles.
+        Metrics by name. Image AUROC is [value, low, high], with a 95 % bootstrap
+        interval over tiles; pixel-level metrics are None without heatmaps.
     """
     truth = arrays["kind_test"] != "free"
     _check(scores, heatmaps, arrays)
@@ -73,7 +74,7 @@ def figures(
 
 
 def f1_max(truth: np.ndarray, scores: np.ndarray) -> float:
-    """F1 at the threshold that is best for the test images."""
+    """Compute the highest F1 score over all thresholds."""
     precision, recall, _ = precision_recall_curve(truth, scores)
     return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)))
 
@@ -84,7 +85,7 @@ def compare(
     arrays: dict[str, np.ndarray],
     n_resamples: int = 999,
 ) -> list[float]:
-    """By how much their image AUROC exceeds ours: [value, low, high]."""
+    """Compute their image AUROC minus ours: [value, low, high]."""
     found = bootstrap_interval(
         roc_auc_score,
         arrays["kind_test"] != "free",
@@ -100,11 +101,11 @@ def compare(
 def joined(
     ours: np.ndarray, theirs: np.ndarray, kinds: np.ndarray, weight: float = 0.5
 ) -> dict[str, float]:
-    """Image AUROC by kind of our score and a share of theirs.
+    """Compute the image AUROC by kind of our score plus a share of theirs.
 
-    Each in units of the spread of good test images, from the tenth to the ninetieth
-    percentile: it shows whether a peer knows what we do not, and is no method, as
-    these images are not known in advance.
+    Both scores are divided by their spread on the normal test images, from the 10th to
+    the 90th percentile. The result shows whether a peer detects defects that we miss.
+    It is not a usable method, because it requires the test labels.
     """
     good = kinds == "free"
 

@@ -1,4 +1,4 @@
-"""What a peer costs before its first image: disk, import, lines to write."""
+"""Costs of a peer before its first image: disk space, import time, lines of code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["footprint", "lines_of_code"]
 
 SHORTEST = Path(__file__).parent / "shortest"
 _NAMES = {"scikit-learn": "sklearn"}
-# Runs in the environment of the peer: what is needed for its first package, with sizes.
+# Code that runs in the peer's environment, and prints the sizes of its dependencies.
 _NEEDED = """
 import json, re, sys
 from importlib.metadata import distribution, PackageNotFoundError
@@ -41,19 +41,21 @@ _TORCH = ("torch", "nvidia-", "triton", "cuda-")
 
 
 def footprint(name: str, repeats: int = 3) -> dict[str, Any]:
-    """Figures of a peer.
+    """Measure the footprint of a peer.
 
     Parameters
     ----------
     name : str
+        Name of the peer.
     repeats : int, default=3
-        How often to import it; the quickest counts.
+        Number of imports; the fastest one counts.
 
     Returns
     -------
     dict
-        Number of packages and megabytes of disk, with those of PyTorch and of what
-        only PyTorch needs apart, CPU seconds to import, lines of code.
+        Number of packages, megabytes on disk (separately for PyTorch with its CUDA
+        libraries), CPU seconds of the import and of an empty process, and lines of
+        code.
     """
     python = interpreter(name)
     done = subprocess.run(
@@ -75,7 +77,7 @@ def footprint(name: str, repeats: int = 3) -> dict[str, Any]:
 
 
 def seconds(python: Path, statements: str) -> float:
-    """CPU time of a fresh process that runs them."""
+    """Measure the CPU time of a new process that runs some statements."""
     before = os.times()
     subprocess.run([python, "-W", "ignore", "-c", statements], check=True)
     after = os.times()
@@ -88,7 +90,7 @@ def seconds(python: Path, statements: str) -> float:
 
 
 def lines_of_code(source: str) -> int:
-    """Lines that are neither blank, nor a comment, nor a docstring."""
+    """Count the lines that are not blank, a comment or part of a docstring."""
     tree = ast.parse(source)
     texts = {
         line

@@ -1,4 +1,4 @@
-"""The peers: what to install for them, and which methods they have."""
+"""The peers: the packages to install for them, and their methods."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ SCRIPTS = Path(__file__).parent / "scripts"
 
 @dataclass(frozen=True)
 class Peer:
-    """One package with its script.
+    """A package with its methods.
 
     Parameters
     ----------
     script : str
-        A file of the folder `scripts`.
+        Name of a file in the folder `scripts`.
     methods : dict of str to str
-        Names of its methods in the script, and how tables call them.
+        Names of the methods in the script, and their labels in tables.
     requirements : tuple of str
-        What pip installs into an environment of its own; none for what this
-        package needs anyway.
+        Packages that pip installs into a separate environment; empty if the
+        environment of skfcdd is used.
     imports : str
-        What a user imports to begin.
+        Statements that a user needs to import the package.
     left_out : dict of str to str
-        Methods that cannot be run here, and why.
+        Methods that cannot be run, with the reason.
     """
 
     script: str
@@ -41,7 +41,7 @@ class Peer:
     left_out: dict[str, str] | None = None
 
 
-_RESNETS = "takes only ResNets, whose weights come over the network"
+_RESNETS = "supports only ResNets, whose weights must be downloaded"
 PEERS = {
     "skfcdd": Peer(
         "from_skfcdd.py",
@@ -68,12 +68,12 @@ PEERS = {
         ("anomalib==2.7.*", "torch==2.14.1", "torchvision==0.29.1"),
         "from anomalib.engine import Engine; from anomalib.models import Patchcore",
         {
-            "PatchCore, 10 % of the patches": "its default; to choose them takes ten "
-            "times as long as to choose 1 %",
-            "EfficientAd": "fetches its teacher and ImageNette: does not run without a "
-            "network",
+            "PatchCore, 10 % of the patches": "default of the package; selecting them "
+            "takes ten times as long as selecting 1 %",
+            "EfficientAd": "must download its teacher network and ImageNette",
             "Reverse Distillation": _RESNETS,
-            "Fastflow": _RESNETS + ", or large transformers",
+            "Fastflow": "supports only ResNets and large transformers, whose weights "
+            "must be downloaded",
         },
     ),
     "pyod": Peer(
@@ -88,10 +88,10 @@ PEERS = {
             "iforest_pixels": "IForest on pixels",
             "auto_encoder_pixels": "AutoEncoder on pixels",
         },
-        # It asks for tqdm without saying so.
+        # tqdm is imported by pyod, but is not among its requirements.
         ("pyod==3.6.*", "torch==2.13.0", "tqdm"),
         "from pyod.models.iforest import IForest",
-        {"EmbeddingOD": "fetches a network: does not run without one"},
+        {"EmbeddingOD": "must download a network"},
     ),
     "scikit-learn": Peer(
         "from_sklearn.py",
@@ -109,24 +109,24 @@ PEERS = {
 
 
 def environments() -> Path:
-    """Where the environments lie; set SKFCDD_PEERS to name another folder."""
+    """Return the folder of the environments, which SKFCDD_PEERS overrides."""
     default = Path(tempfile.gettempdir()) / "skfcdd_peers"
     return Path(os.environ.get("SKFCDD_PEERS", default))
 
 
 def interpreter(name: str) -> Path:
-    """The Python of a peer: its own, or this one for what is installed along."""
+    """Return the interpreter of a peer's environment, or the current one."""
     if not PEERS[name].requirements:
         return Path(sys.executable)
     python = environments() / name / "bin" / "python"
     if not python.exists():
         command = f"python -m benchmarks.peers install --peers {name}"
-        sys.exit(f"{name} is not installed: {command}")
+        sys.exit(f"{name} is not installed. Run: {command}")
     return python
 
 
 def install(name: str) -> None:
-    """Make the environment of a peer from the package index."""
+    """Create the environment of a peer, with packages from the package index."""
     peer = PEERS[name]
     if not peer.requirements:
         return

@@ -1,4 +1,4 @@
-"""The results: one row for each peer, method, set of images, seed and budget."""
+"""Storage of results: one row for each peer, method, data set, seed and budget."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ __all__ = [
 
 KEYS = ("data", "peer", "method", "seed", "budget_s", "clock")
 ABOUT = (
-    "fit_cpu_s and score_cpu_s are CPU seconds, of the process and those "
-    "that it started, with so many threads; fit_wall_s and score_wall_s are of the "
-    "clock, and tell something only on an idle machine, see load. clock says by which "
-    "a budget and the limit are counted. The time of features is included."
+    "fit_cpu_s and score_cpu_s are CPU seconds of the process and of its child "
+    "processes, with the given number of threads; fit_wall_s and score_wall_s are "
+    "wall-clock seconds, which are meaningful only on an idle machine (see load). "
+    "clock states which of them the budget and the limit refer to. The time to compute "
+    "features is included."
 )
 Row = dict[str, Any]
 
 
 def key_of(row: Row) -> tuple[Any, ...]:
-    """What tells a row from the others."""
+    """Return the key that identifies a row."""
     return tuple(row[key] for key in KEYS)
 
 
 def name_of(row: Row) -> str:
-    """The same as a text."""
+    """Return the key of a row as a string."""
     return "/".join(map(str, key_of(row)))
 
 
 def earlier(path: Path) -> dict[str, Any]:
-    """What earlier runs have written."""
+    """Read the results of earlier runs."""
     if not path.exists():
         return {"about": ABOUT, "rows": [], "footprints": {}}
     document: dict[str, Any] = json.loads(path.read_text())
@@ -52,14 +53,14 @@ def write(path: Path, document: dict[str, Any]) -> None:
 
 
 def merge_footprint(path: Path, peer: str, found: Row) -> None:
-    """Put what a peer costs before its first image beside the rows."""
+    """Add the footprint of a peer to the results."""
     document = earlier(path)
     document["footprints"][peer] = found
     write(path, document)
 
 
 def scores_of(path: Path) -> dict[str, np.ndarray]:
-    """Image scores of the runs, by their keys."""
+    """Read the image scores of the runs, by the names of their rows."""
     kept = path.with_name(f"{path.stem}_scores.npz")
     if not kept.exists():
         return {}
@@ -68,7 +69,7 @@ def scores_of(path: Path) -> dict[str, np.ndarray]:
 
 
 def merge(path: Path, row: Row, scores: np.ndarray | None = None) -> None:
-    """Add a row in place of an earlier one of the same run, and its image scores."""
+    """Add a row and its image scores, replacing those of the same run."""
     document = earlier(path)
     rows = {key_of(r): r for r in document["rows"]} | {key_of(row): row}
     document["rows"] = sorted(rows.values(), key=lambda r: str(key_of(r)))

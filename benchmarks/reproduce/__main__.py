@@ -1,4 +1,4 @@
-"""Run an experiment of the paper, or a part of it, and keep what came of it."""
+"""Run an experiment of the paper, or a part of it, and store the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FIGURES = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 if all was run, 1 if data is missing, 130 if it was broken off."""
+    """Run the command line; return 0, 1 if data are missing, or 130 if interrupted."""
     options = _options(arguments)
     if options.name == "list":
         print(_overview())
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Broken off. Runs that were complete are kept.", file=sys.stderr)
+        print("Interrupted. Results of completed runs are kept.", file=sys.stderr)
         return 130
     return 0
 
@@ -52,14 +52,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "name",
         choices=["list", *EXPERIMENTS],
         metavar="NAME",
-        help="an experiment, or list",
+        help="name of an experiment, or list",
     )
     parser.add_argument(
         "--class",
         dest="classes",
         nargs="+",
         metavar="CLASS",
-        help="normal classes; all by default",
+        help="classes to use as the normal class; default: all",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     amount = parser.add_mutually_exclusive_group()
@@ -67,52 +67,58 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--budget",
         type=_at_least(0.0),
         metavar="SECONDS",
-        help="of training for each class and seed",
+        help="training time for each class and seed",
     )
     amount.add_argument("--epochs", type=_at_least(1))
     parser.add_argument(
-        "--images", type=_at_least(2), help="number of normal images to train on"
+        "--images", type=_at_least(2), help="number of normal training images"
     )
     parser.add_argument(
         "--schedule",
         choices=["scaled", "cut"],
         default="scaled",
-        help="with fewer epochs, squeeze the schedule or break it off",
+        help="compress the learning-rate schedule to fewer epochs, or truncate it",
     )
     parser.add_argument(
-        "--side", type=_at_least(32), help=f"of photographs in pixels, if not {SIDE}"
+        "--side",
+        type=_at_least(32),
+        help=f"side of photographs in pixels; default: {SIDE}",
     )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="folder with the data, also of downloads",
+        help="folder of the data and of downloads",
     )
     parser.add_argument("--no-download", action="store_true")
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="pretrained weights, where the experiment takes some",
+        help="pretrained weights, for experiments that use them",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     options = parser.parse_args(arguments)
     if options.data is not None and not options.data.is_dir():
-        parser.error(f"--data: there is no folder {options.data}.")
+        parser.error(f"--data: There is no folder {options.data}.")
     photographs = options.name != "list" and (
         SOURCES[EXPERIMENTS[options.name].data].photographs
     )
     if options.side and not photographs:
-        parser.error(f"--side: {options.name} has images of one size alone.")
+        parser.error(
+            f"--side: {options.name} has images of one size only. Omit --side."
+        )
     return options
 
 
 def _at_least(least: float) -> Callable[[str], float]:
-    """Converter of an option to a number of the type of `least`."""
+    """Make a converter of options to numbers of the type of `least`."""
 
     def convert(text: str) -> float:
         value = type(least)(text)
         if not least <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not a number from {least} up")
+            raise argparse.ArgumentTypeError(
+                f"expected a number of at least {least}, but got {text}"
+            )
         return value
 
     convert.__name__ = type(least).__name__
@@ -142,14 +148,14 @@ def _classes(
     unknown = set(options.classes or ()) - set(known)
     if unknown:
         raise MissingDataError(
-            f"There is no class {', '.join(sorted(unknown))}. Expected some of "
+            f"There is no class {', '.join(sorted(unknown))}. Choose from "
             f"{', '.join(known)}."
         )
     return options.classes or experiment.classes or known
 
 
 def _line(experiment: Experiment, record: dict[str, Any]) -> str:
-    """What to print of a run."""
+    """Return the line to print for a run."""
     parts = [f"{record['class']}, seed {record['seed']}"]
     if record["variant"]:
         parts.append(record["variant"])
@@ -165,14 +171,14 @@ def _line(experiment: Experiment, record: dict[str, Any]) -> str:
 
 
 def _overview() -> str:
-    """All experiments, and what they need."""
-    lines = [f"Published figures: {SOURCE}.", ""]
+    """List all experiments, and the data that they need."""
+    lines = [f"Published results: {SOURCE}.", ""]
     for name, experiment in EXPERIMENTS.items():
         lines += [name, f"    {experiment.title}"]
         lines.append(f"    needs {SOURCES[experiment.data].needs}")
         if experiment.exposure is not None:
             lines.append(f"    needs {EXPOSURES[experiment.exposure].needs}")
-        backbone = experiment.params.get("backbone", "the default, or as the variants")
+        backbone = experiment.params.get("backbone", "default or that of the variant")
         lines.append(f"    {experiment.epochs} epochs, network {backbone}")
         if experiment.published is not None:
             figure = _FIGURES[experiment.figure]

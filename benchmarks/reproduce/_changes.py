@@ -1,7 +1,7 @@
-"""Random changes that the paper makes to images, as callables for `augment=`.
+"""Random augmentations of the paper, as callables for `augment=`.
 
-Each takes images (n, c, h, w) in the unit range, masks (n, 1, h, w) and a generator,
-and gives images and masks back; each image draws for itself.
+Each accepts images (n, c, h, w) in the range 0 to 1, masks (n, 1, h, w) and a
+generator, and returns images and masks. Parameters are drawn for each image.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Generator, Tensor
 from skfcdd._engine.augmentation import Augmentation, resolve_augment
 from skfcdd._engine.preprocessing import resize
 
-# Shares of red, green and blue in the brightness of a pixel.
+# Weights of red, green and blue in the brightness of a pixel.
 _GREY = (0.299, 0.587, 0.114)
-# From red, green and blue to brightness and two axes of colour, as for television.
+# Conversion of RGB to the YIQ colour space: brightness and two axes of colour.
 _YIQ = (
     _GREY,
     (0.595716, -0.274453, -0.321263),
@@ -30,17 +30,17 @@ _BLOCK = 1024
 
 
 def _uniform(images: Tensor, generator: Generator, reach: float) -> Tensor:
-    """Numbers (n, 1, 1, 1) between -reach and reach."""
+    """Draw numbers (n, 1, 1, 1) between -reach and reach."""
     draws = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
     return (2 * draws - 1) * reach
 
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Change brightness, contrast, saturation and hue by up to these shares.
+    """Random change of brightness, contrast, saturation and hue by up to these shares.
 
-    Hue is a share of the circle; it is turned about the axis of greys. Grey images
-    have neither saturation nor hue.
+    Hue is a share of the colour circle, and is rotated about the grey axis. Saturation
+    and hue of grey images are not changed.
     """
 
     brightness: float
@@ -71,7 +71,7 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _turn(images: Tensor, angle: Tensor) -> Tensor:
-    """Turn hues by angles (n, 1, 1, 1)."""
+    """Rotate hues by angles (n, 1, 1, 1), in radians."""
     to_yiq = images.new_tensor(_YIQ)
     y, i, q = torch.einsum("nchw,dc->dnhw", images, to_yiq)
     cos, sin = angle[:, 0].cos(), angle[:, 0].sin()
@@ -81,7 +81,7 @@ def _turn(images: Tensor, angle: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PaddedCrop:
-    """Move by up to `pad` pixels; what comes in is black, or reflected."""
+    """Random shift by up to `pad` pixels, filled with black or by reflection."""
 
     pad: int
     reflect: bool = False
@@ -110,7 +110,10 @@ class PaddedCrop:
 
 @dataclass(frozen=True)
 class Zoom:
-    """With a chance of 1/2, enlarge a window of this share of the sides, anywhere."""
+    """Enlargement of a random window, with a probability of 1/2.
+
+    The sides of the window are `share` of those of the image.
+    """
 
     share: float
 
@@ -135,10 +138,10 @@ class Zoom:
 
 @dataclass(frozen=True)
 class Noise:
-    """Add Gaussian noise.
+    """Gaussian noise.
 
-    With `relative`, its strength is a share of the image's own deviation, half of the
-    images are left alone, and the result stays in the unit range.
+    With `relative`, `std` is in units of the standard deviation of the image, half of
+    the images are not changed, and the result is clipped to the range 0 to 1.
     """
 
     std: float
@@ -157,7 +160,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Either:
-    """One of two changes of colours, each with a chance of 1/2."""
+    """One of two colour augmentations, each with a probability of 1/2."""
 
     first: Augmentation
     second: Augmentation
@@ -180,26 +183,27 @@ def changed_copies(
     n_copies: int,
     seed: int,
 ) -> np.ndarray:
-    """Exposed outliers, changed as normal images are, once and for all.
+    """Augment exposed outliers once, in the same way as normal images.
 
-    The estimators change normal images alone. A network that sees black borders on
-    these and none on the outliers would learn the borders.
+    The estimators augment normal images only. If these had black borders, and the
+    exposed outliers had none, the network would learn to recognise the borders.
 
     Parameters
     ----------
     images : ndarray of shape (n, h, w) or (n, h, w, c), uint8
+        Exposed outliers.
     shape : tuple of int (h, w) or (h, w, c)
-        Of the normal images.
+        Shape of the normal images.
     augment : sequence
-        As for the estimators.
+        Augmentations, as for the estimators.
     n_copies : int
-        Of each image, every one changed in another way.
+        Number of differently augmented copies of each image.
     seed : int
-        Of the changes.
+        Seed of the augmentations.
 
     Returns
     -------
-    ndarray of shape (m, h, w) or (m, h, w, c), uint8
+    ndarray of shape (n * n_copies, h, w) or (n * n_copies, h, w, c), uint8
     """
     changes = resolve_augment(list(augment))
     generator = Generator().manual_seed(seed)

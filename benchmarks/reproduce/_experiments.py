@@ -1,8 +1,8 @@
-"""What the paper ran, as data, and what it published.
+"""Settings and published results of the paper's experiments.
 
 P. Liznerski, L. Ruff, R. A. Vandermeulen, B. J. Franks, M. Kloft, K.-R. Mueller:
-Explainable deep one-class classification. ICLR 2021, arXiv:2007.01760. Settings are
-those of the paper and of the arguments that the authors' code gives to its runners.
+Explainable deep one-class classification. ICLR 2021, arXiv:2007.01760. The settings are
+those of the paper and of the arguments in the authors' scripts.
 """
 
 from __future__ import annotations
@@ -21,64 +21,71 @@ from ._schedules import Decay, Schedule, Steps
 SOURCE = "Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021"
 
 _TWICE = (
-    "An epoch shows every normal image once, and as many anomalies beside them; in the "
-    "authors' code each image is replaced by an anomaly with a chance of 1/2, so an "
-    "epoch here is twice as many steps."
+    "An epoch contains every normal image once, and as many anomalies; in the authors' "
+    "code, each image is replaced by an anomaly with a probability of 1/2, so an epoch "
+    "here has twice as many steps."
 )
 _HELD_OUT = "1 % of the normal images are held out for the threshold."
 _EXPOSED = (
-    "Exposed images are cropped, flipped and jittered once before training, not anew "
+    "Exposed images are cropped, flipped and jittered once before training, not again "
     "in each epoch."
+)
+_WINDOWS = (
+    "Instead of crops of 224 from 240 pixels, windows of an image of 224 pixels are "
+    "enlarged."
 )
 _CONTRAST = (
     "Each image is divided by its standard deviation, not by its mean absolute "
-    "deviation, and not brought to a range written down for its class."
+    "deviation, and not rescaled to a fixed range for its class."
 )
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment: what to train on what, how long, and what was published.
+    """Settings of an experiment, and the published results.
 
     Parameters
     ----------
     title : str
+        Description in one line.
     data : str
-        Key of `_sources.SOURCES`.
+        Key of the images in `_sources.SOURCES`.
     exposure : str or None
-        Key of `_sources.EXPOSURES`.
+        Key of the exposed outliers in `_sources.EXPOSURES`; None for no exposure.
     params : mapping
-        Of the estimator.
-    augment : tuple
-        As for the estimators.
+        Parameters of the estimator.
+    augment : tuple or None
+        Augmentations, as for the estimators; None for their default.
     schedule : Schedule or None
-        None leaves the estimator's.
+        Learning-rate schedule; None for the default of the estimator.
     epochs : int
-        As published, or of our own choice in ablations.
+        Number of epochs: published, or chosen here for ablations.
     passes : int
-        Passes over the normal images in each of them.
+        Number of passes over the normal images in each epoch.
     pixels : bool
-        Whether `FCDDSegmenter` is trained; anomalies then come with masks.
+        Whether `FCDDSegmenter` is trained; some anomalies with masks are then used in
+        training.
     figure : str
-        The figure that was published, "image_auroc" or "pixel_auroc".
+        Published metric, "image_auroc" or "pixel_auroc".
     published : float or None
-        Mean over the classes.
+        Published mean over the classes.
     published_by_class : mapping of str to float
+        Published results of single classes.
     differs : tuple of str
-        In what a complete run differs from the published one.
+        Differences between a complete run and the published one.
     classes : tuple of str
-        Those that are run unless others are named; empty for all of the data.
+        Classes that are run by default; all if empty.
     variants : mapping of str to mapping
-        Parameters that are changed, each with a training of its own.
+        Changed parameters of each variant; each variant is trained separately.
     readings : mapping of str to mapping
-        Parameters with which a trained model is read.
+        Changed parameters that need no training; each is applied to the same model.
     n_exposed : mapping of str to int
-        How many exposed images a variant takes; all where it is not named.
+        Number of exposed images by variant; all for variants that are not included.
     images : int or None
         Number of normal images; None for all.
     equal_time : bool
-        A budget gives each variant as many epochs as it can do in the same time, not
-        the same number of epochs.
+        Whether a time budget allows each variant the same time, instead of the same
+        number of epochs.
     """
 
     title: str
@@ -157,7 +164,7 @@ _CIFAR = Experiment(
 )
 
 _MVTEC = Experiment(
-    title="MVTec-AD, good images and confetti",
+    title="MVTec-AD, normal images and confetti",
     data="mvtec_ad",
     params={
         **_SGD,
@@ -181,14 +188,15 @@ _MVTEC = Experiment(
     ),
     schedule=Decay(0.985),
     epochs=200,
-    # There an epoch is ten looks at every image, half of them at an anomaly instead.
+    # In the authors' code, an epoch uses every image ten times, and replaces it by an
+    # anomaly in half of the cases.
     passes=5,
     figure="pixel_auroc",
     published=0.92,
     differs=(
         _CONTRAST,
-        "Crops of 224 from 240 pixels are windows of an image of 224 pixels.",
-        "Confetti scale with the image, and each shape has its own colour.",
+        _WINDOWS,
+        "Confetti scales with the image, and each shape has its own colour.",
         _HELD_OUT,
     ),
 )
@@ -196,10 +204,10 @@ _MVTEC = Experiment(
 
 @dataclass(frozen=True)
 class Dilated:
-    """A small network whose last convolutions look `dilation` pixels far.
+    """Small network whose last convolutions have the given dilation.
 
-    Weights and computation are the same for all; a cell sees 16 + 16 `dilation`
-    pixels.
+    The number of weights and the amount of computation do not depend on it; the
+    receptive field of a cell is 16 + 16 * `dilation` pixels wide.
     """
 
     dilation: int
@@ -224,7 +232,7 @@ class Dilated:
 
 
 _FIELDS = Experiment(
-    title="Magnetic tiles: what a larger receptive field costs",
+    title="Magnetic tiles: effect of the receptive-field size",
     data="magnetic_tiles",
     params={},
     epochs=12,
@@ -234,24 +242,25 @@ _FIELDS = Experiment(
         for dilation in (1, 2, 4, 8)
     },
     differs=(
-        "The paper changes the kernels of a network for MVTec-AD. Here convolutions "
-        "are spread, so that weights and computation stay the same.",
+        "The paper changes the kernel sizes of a network for MVTec-AD. Here, "
+        "convolutions are dilated, which changes neither the number of weights nor the "
+        "amount of computation.",
     ),
 )
 
 _SIGMA = Experiment(
-    title="Magnetic tiles: the Gaussian of the heatmap",
+    title="Magnetic tiles: width of the Gaussian of the heatmap",
     data="magnetic_tiles",
     params={},
     epochs=12,
     figure="pixel_auroc",
     readings={f"{sigma:g}": {"heatmap_sigma": sigma} for sigma in (1, 2, 4, 8, 12, 16)},
-    differs=("The paper does so for MVTec-AD.",),
+    differs=("The paper uses MVTec-AD.",),
 )
 
 _COUNTS = (1, 8, 64, 512)
 _OF_EXPOSURE = Experiment(
-    title="CIFAR-10 from JPEG files: how many exposed images",
+    title="CIFAR-10 from JPEG files: number of exposed images",
     data="cifar10_jpeg",
     exposure="caltech101",
     params={
@@ -267,15 +276,15 @@ _OF_EXPOSURE = Experiment(
     variants={**{str(n): {} for n in _COUNTS}, "all": {}},
     n_exposed={str(n): n for n in _COUNTS},
     differs=(
-        "The paper exposes CIFAR-100 or 80 million tiny images to its network LW3K. "
-        "Here the network is smaller, and the exposed images are photographs of "
-        "Caltech-101.",
+        "The paper trains its network LW3K, and exposes CIFAR-100 or 80 Million Tiny "
+        "Images. Here, the network is smaller, and the exposed images are photographs "
+        "from Caltech-101.",
     ),
 )
 
 _OBJECTIVES = replace(
     _OF_EXPOSURE,
-    title="CIFAR-10 from JPEG files: objectives, each in the same time",
+    title="CIFAR-10 from JPEG files: objectives with equal training time",
     epochs=100,
     classes=("airplane", "ship", "horse"),
     variants={
@@ -285,8 +294,8 @@ _OBJECTIVES = replace(
     equal_time=True,
     differs=(
         *_OF_EXPOSURE.differs,
-        "The paper compares FCDD with HSC and others by their published figures, not "
-        "in the same time. Deep SVDD learns from normal images alone.",
+        "The paper compares FCDD with HSC and others by their published results, not "
+        "with equal training time. Deep SVDD learns from normal images only.",
     ),
 )
 
@@ -304,8 +313,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         data="cifar10_jpeg",
         exposure="caltech101",
         differs=(
-            "The images were compressed, and the 6011 exposed ones are photographs of "
-            "Caltech-101 instead of the 50,000 images of CIFAR-100.",
+            "The images were compressed, and the exposed images are 6011 photographs "
+            "from Caltech-101 instead of the 50,000 images of CIFAR-100.",
             *_CIFAR.differs,
         ),
     ),
@@ -330,8 +339,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         published=0.94,
         differs=(
             _TWICE,
-            "Crops of 224 from 256 pixels are shifts of the middle 224 pixels by up to "
-            "16, filled by reflection. Exposed images are not changed.",
+            "Instead of crops of 224 from 256 pixels, the central 224 pixels are "
+            "shifted by up to 16, and filled by reflection. Exposed images are not "
+            "augmented.",
             _HELD_OUT,
         ),
     ),
@@ -344,8 +354,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         published=0.96,
         differs=(
             _CONTRAST,
-            "Crops of 224 from 240 pixels are windows of an image of 224 pixels.",
-            "The anomalies that are learnt from are left out of the test.",
+            _WINDOWS,
+            "The anomalies used in training are excluded from the test set.",
             _HELD_OUT,
         ),
     ),

@@ -1,4 +1,4 @@
-"""Results of runs, kept together in a JSON file for each experiment."""
+"""Storage of results, in one JSON file for each experiment."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ import skfcdd
 from benchmarks._common import machine
 from skfcdd._utils.files import written_at_once
 
-# Runs that agree in these are the same one, of which the last is kept.
+# Of several runs with equal values of these, only the last is kept.
 _KEY = ("class", "seed", "variant", "epochs", "images", "side", "device")
 
 
 def environment() -> dict[str, Any]:
-    """Machine and versions, beyond those that all benchmarks write down."""
+    """Return machine and versions, with details beyond those of other benchmarks."""
     known: dict[str, Any] = {
         **machine(),
         "cpu": _processor(),
         "cores": os.cpu_count(),
-        # More than the number of cores means that other work slowed the run down.
+        # Above the number of cores, other processes have slowed the run down.
         "load": round(os.getloadavg()[0], 1),
         "skfcdd": skfcdd.__version__,
         "skorch": skorch.__version__,
@@ -43,7 +43,7 @@ def environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Name of the processor."""
+    """Return the name of the CPU."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -52,12 +52,12 @@ def _processor() -> str:
 
 
 def path_of(folder: Path, name: str) -> Path:
-    """File of the results of an experiment."""
+    """Return the path of the results of an experiment."""
     return folder / f"reproduce_{name}.json"
 
 
 def merge(folder: Path, name: str, record: dict[str, Any]) -> Path:
-    """Add a record to the results, in place of an earlier one of the same run."""
+    """Add a record to the results, replacing an earlier one of the same run."""
     folder.mkdir(parents=True, exist_ok=True)
     path = path_of(folder, name)
     with _alone(path):
@@ -71,13 +71,13 @@ def merge(folder: Path, name: str, record: dict[str, Any]) -> Path:
 
 
 def _key(row: dict[str, Any]) -> tuple[str, ...]:
-    """Sorts numbers by their size."""
+    """Return the key of a run as padded strings, which sort numbers by value."""
     return tuple(f"{row[name]!s:>12}" for name in _KEY)
 
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes from the results."""
+    """Lock the results against other processes."""
     place = Path(tempfile.gettempdir()) / f"skfcdd_benchmark_{path.stem}.lock"
     with place.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

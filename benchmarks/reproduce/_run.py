@@ -1,4 +1,4 @@
-"""Training and testing of an experiment through the public estimators."""
+"""Training and testing of an experiment with the public estimators."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ from ._experiments import Experiment
 from ._schedules import Course
 from ._sources import EXPOSURES, SIDE, SOURCES, Images, Place
 
-# A budget of time buys at least so many epochs, on fewer images if need be.
+# Minimum number of epochs with a time budget, on fewer images if necessary.
 _LEAST_EPOCHS = 10
-# Share of the budget that is planned for: epochs do not all take the same time.
+# Planned share of the budget; the rest is a margin, because epochs vary in time.
 _PLANNED = 0.9
 _PROBE_BATCHES = 4
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of an experiment to run.
+    """Extent of a run.
 
     Parameters
     ----------
     passes : int
-        Passes over the normal images.
+        Number of passes over the normal images.
     images : int
-        Normal images.
+        Number of normal images.
     way : {"scaled", "cut"}
-        What becomes of the schedule where there are fewer passes.
+        Treatment of the schedule if there are fewer passes: "scaled" compresses it,
+        "cut" truncates it.
     seconds : float or None
-        After which training ends, with the epoch that is under way.
+        Training time after which training stops at the end of the current epoch.
     """
 
     passes: int
@@ -53,7 +54,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the command line says of how much to run."""
+    """Limits of the command line on the extent of runs."""
 
     budget: float | None = None
     epochs: int | None = None
@@ -62,7 +63,7 @@ class Limits:
 
 
 class Deadline(Callback):
-    """End the training with the first epoch that ends after some seconds."""
+    """Callback that stops training after the first epoch that ends past a deadline."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -77,17 +78,20 @@ class Deadline(Callback):
 
 @dataclass
 class Run:
-    """One class of an experiment with one seed: its images, and what is done to them.
+    """One class of an experiment, with one seed.
 
     Parameters
     ----------
     experiment : Experiment
+        Experiment to run.
     name : str
-        The class that is normal.
+        Name of the normal class.
     seed : int
+        Seed of the training and of all random choices.
     place : Place
+        Location of the data.
     weights : str or None
-        In place of those that the experiment names.
+        Path of pretrained weights that replace those of the experiment.
     """
 
     experiment: Experiment
@@ -107,23 +111,23 @@ class Run:
 
     @property
     def n_images(self) -> int:
-        """Number of normal images that there are."""
+        """Number of available normal images."""
         return len(self.images.train)
 
     @property
     def passes(self) -> int:
-        """Passes over them in a complete run."""
+        """Number of passes over the normal images in a complete run."""
         return self.experiment.epochs * self.experiment.passes
 
     def plans(self, limits: Limits) -> dict[str, Plan]:
-        """How much to run of each variant."""
+        """Plan the extent of the run of each variant."""
         variants = list(self.experiment.variants)
         if self.experiment.equal_time:
             return {variant: self.plan(limits, variant) for variant in variants}
         return dict.fromkeys(variants, self.plan(limits, variants[-1]))
 
     def plan(self, limits: Limits, variant: str) -> Plan:
-        """How much to run within the limits; a budget costs a short training."""
+        """Plan the extent of a run; with a budget, a short training measures speed."""
         n = self.n_images
         for most in (self.experiment.images, limits.images):
             n = n if most is None else min(n, most)
@@ -149,14 +153,14 @@ class Run:
         return int(self.experiment.params.get("batch_size", 16)) // 2
 
     def _seconds_each(self, n_images: int, variant: str) -> float:
-        """Seconds that a normal image costs in a pass, from the second one of two."""
+        """Measure the seconds per normal image in the second of two passes."""
         n = min(n_images, _PROBE_BATCHES * self._half_batch)
-        with _noted():  # the run itself will tell of it
+        with _noted():  # the run itself repeats these warnings
             model, _, _ = self.fit(variant, Plan(2, n))
         return float(model.history_[-1]["dur"]) / n
 
     def estimator(self, variant: str, plan: Plan, **more: Any) -> Any:
-        """The estimator of a variant, not fitted."""
+        """Create the estimator of a variant."""
         experiment = self.experiment
         params: dict[str, Any] = dict(experiment.params)
         params |= dict(experiment.variants[variant])
@@ -181,7 +185,7 @@ class Run:
         return make(max_epochs=plan.passes, random_state=self.seed, **params, **more)
 
     def exposure(self, variant: str, n_normal: int) -> Any:
-        """Exposed outliers as the estimator takes them, and how many there are."""
+        """Return the exposed outliers, and their number before augmentation."""
         if self.exposed is None or self.experiment.exposure is None:
             return None, 0
         exposed = self.exposed
@@ -203,7 +207,7 @@ class Run:
         return self._changed[key], len(exposed)
 
     def known_anomalies(self) -> np.ndarray:
-        """Rows of the test that are learnt from: one of each kind of defect."""
+        """Return the test rows used in training: one of each kind of defect."""
         if not self.experiment.pixels:
             return np.empty(0, dtype=int)
         rng, kind = np.random.RandomState(self.seed), self.images.kind
@@ -212,7 +216,7 @@ class Run:
         return np.array([rng.choice(np.flatnonzero(kind == name)) for name in defects])
 
     def fit(self, variant: str, plan: Plan) -> tuple[Any, int, float]:
-        """The fitted estimator, the number of exposed images, and seconds of `fit`."""
+        """Return the fitted estimator, the number of exposed images, and the time."""
         exposed, n_exposed = self.exposure(variant, plan.images)
         more = {} if exposed is None else {"outlier_exposure": exposed}
         model = self.estimator(variant, plan, **more)
@@ -232,11 +236,11 @@ class Run:
 
     @property
     def tested(self) -> np.ndarray:
-        """Rows of the test that are not learnt from."""
+        """Test rows that are not used in training."""
         return np.setdiff1d(np.arange(len(self.images.test)), self.known_anomalies())
 
     def of_images(self, model: Any) -> dict[str, Any]:
-        """AUROC of the images, with its interval over other images."""
+        """Compute the image AUROC, with a bootstrap interval over test images."""
         anomalous = self.images.anomalous[self.tested]
         scores = model.anomaly_score(self.images.test[self.tested])
         found = bootstrap_interval(
@@ -249,7 +253,7 @@ class Run:
         }
 
     def of_pixels(self, model: Any) -> dict[str, float]:
-        """AUROC of the pixels, where there are masks."""
+        """Compute the pixel AUROC, if there are masks."""
         if self.images.masks is None:
             return {}
         heatmaps = model.explain(self.images.test[self.tested])
@@ -257,12 +261,12 @@ class Run:
         return {"pixel_auroc": round(float(value), 4)}
 
     def records(self, plans: Mapping[str, Plan]) -> Iterator[dict[str, Any]]:
-        """Train every variant, and tell of every reading of it."""
+        """Train every variant, and yield a record for each of its readings."""
         for variant, plan in plans.items():
             with _noted() as notes:
                 fitted, n_exposed, fit_s = self.fit(variant, plan)
             if any(note.startswith("InterruptedTraining") for note in notes):
-                raise KeyboardInterrupt  # skorch takes it for a wish to end this fit
+                raise KeyboardInterrupt  # which skorch has caught to end the fit
             started = time.perf_counter()
             of_images = self.of_images(fitted)
             for reading, changes in self.experiment.readings.items():
@@ -291,7 +295,7 @@ class Run:
                 }
 
     def _extent(self, plan: Plan, done: int) -> dict[str, Any]:
-        """How much was run; what was cut says so."""
+        """Describe the extent of a run, and how it differs from a complete one."""
         each = self.experiment.passes
         most = min(self.experiment.images or self.n_images, self.n_images)
         side = self.place.side
@@ -328,18 +332,18 @@ class Run:
 
 
 def _whole(value: float) -> float:
-    """Without a point where there is nothing behind it."""
+    """Return an int if the value is whole, or else one decimal."""
     return int(value) if value == int(value) else round(value, 1)
 
 
 def _rates(model: Any) -> dict[str, list[float]]:
-    """Learning rate of the first epoch and of the last, if it changes with epochs."""
+    """Return the first and the last learning rate if there is a schedule."""
     rates = [row["event_lr"] for row in model.history_ if "event_lr" in row]
     return {"lr": [rates[0], rates[-1]]} if rates else {}
 
 
 def _told(params: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
-    """Parameters that the experiment sets, as they can be written."""
+    """Return the parameters set by the experiment, in a form that JSON can store."""
     names = {"max_epochs", "augment", *experiment.params}
     for changes in (*experiment.variants.values(), *experiment.readings.values()):
         names |= set(changes)
@@ -355,7 +359,7 @@ def _told(params: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
 
 @contextmanager
 def _noted() -> Iterator[list[str]]:
-    """What is warned of meanwhile, each once."""
+    """Collect warnings, each once."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

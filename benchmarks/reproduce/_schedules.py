@@ -1,4 +1,4 @@
-"""Courses of the learning rate, as shares of the first one."""
+"""Learning-rate schedules, as factors of the initial rate."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Schedule(Protocol):
-    """Share of the first learning rate in each published epoch, counted from 0."""
+    """Factor of the initial learning rate by published epoch, counted from 0."""
 
     def at(self, epoch: int) -> float: ...
 
 
 @dataclass(frozen=True)
 class Decay:
-    """Times `factor` after every epoch."""
+    """Multiplication by `factor` after every epoch."""
 
     factor: float
 
@@ -24,7 +24,7 @@ class Decay:
 
 @dataclass(frozen=True)
 class Steps:
-    """Times `factor` from each of the `milestones` on."""
+    """Multiplication by `factor` at each of the `milestones`, in epochs."""
 
     factor: float
     milestones: tuple[int, ...]
@@ -35,19 +35,20 @@ class Steps:
 
 @dataclass(frozen=True)
 class Course:
-    """The published schedule over a run that may be shorter.
+    """Published schedule, applied to a run that may be shorter.
 
     Parameters
     ----------
     schedule : Schedule
+        Published schedule.
     published : int
-        Number of epochs of the paper.
+        Number of epochs in the paper.
     passes : int
-        Passes over the normal images that make an epoch of the paper.
+        Number of passes over the normal images in one epoch of the paper.
     planned : int
-        Passes of this run.
+        Number of passes in this run.
     way : {"scaled", "cut"}
-        "scaled" squeezes the whole schedule into the run; "cut" breaks it off.
+        "scaled" compresses the whole schedule to the run; "cut" truncates it.
     """
 
     schedule: Schedule
@@ -57,7 +58,7 @@ class Course:
     way: str
 
     def __call__(self, n_done: int) -> float:
-        """Share of the first learning rate after some passes."""
+        """Return the factor of the initial learning rate after `n_done` passes."""
         if self.way == "cut":
             return self.schedule.at(n_done // self.passes)
         return self.schedule.at(n_done * self.published // self.planned)

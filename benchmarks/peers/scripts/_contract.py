@@ -1,18 +1,19 @@
-"""What a script of a peer is given and hands back; needs nothing but NumPy.
+"""Interface between the runner and the scripts of the peers, which needs only NumPy.
 
-The runner writes a task as JSON and starts a script with its path. The script holds a
-dict of methods, each a function of the task that makes a model with three methods, and
-passes it to `main`:
+The runner writes a task as JSON, and starts a script with the path of that file. The
+script passes to `main` a dict of functions, one for each method, that create a model
+from the task. A model has three methods:
 
-    fit(X)           learns from good images (n, h, w) of dtype uint8
-    score(X)         image scores (n,), and heatmaps (n, h, w) or None
-    save(path)       writes what is needed to score again
+    fit(X)           learns from normal images (n, h, w) of dtype uint8
+    score(X)         returns image scores (n,), and heatmaps (n, h, w) or None
+    save(path)       writes a file that is sufficient to score images again
 
-A model whose attribute `inputs` is "features" is given pooled features (n, d) of the
-pretrained network instead of X. The time that these took is added to its own.
+If the attribute `inputs` of a model is "features", X contains pooled features (n, d) of
+the pretrained network instead, and the time to compute them is added to that of the
+model.
 
-Neither labels nor masks are in reach of it: the runner computes every figure from what
-is written here.
+Models have no access to labels and masks; the runner computes all metrics from the
+arrays written here.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = ["Model", "Task", "main"]
 
 
 class Model(Protocol):
-    """A method of a peer."""
+    """Interface of a model."""
 
     def fit(self, X: np.ndarray) -> object: ...
 
@@ -45,7 +46,7 @@ class Model(Protocol):
 
 
 def cpu_seconds() -> float:
-    """CPU time, of this process and of those that it has started."""
+    """Return the CPU time of this process and of its child processes."""
     spent = os.times()
     return spent.user + spent.system + spent.children_user + spent.children_system
 
@@ -58,24 +59,27 @@ CLOCKS: dict[str, Callable[[], float]] = {
 
 @dataclass
 class Task:
-    """What to run.
+    """Settings of a run, as passed to a script.
 
     Parameters
     ----------
     images : path
-        An .npz file with X_train and X_test; features_train and features_test, and
-        the CPU seconds that each took, as features_train_s and so on.
+        Path of an .npz file with X_train and X_test, features_train and features_test,
+        and the CPU seconds to compute the features, features_train_s and
+        features_test_s.
     output : path
-        Where scores and heatmaps go.
+        Path of the file for scores and heatmaps.
     method : str
+        Name of the method.
     seed : int
+        Random seed.
     clock : {"cpu", "wall"}
-        By which the budget is counted.
+        Time that the budget refers to.
     budget_s : float or None
-        Seconds of fitting, after which training is to end. None lets a method take
-        what it takes by its defaults.
+        Time in seconds after which fitting should end; None for the default of the
+        method.
     weights : path
-        Weights of EfficientNet-Lite0.
+        Path of the weights of EfficientNet-Lite0.
     """
 
     images: str
@@ -88,32 +92,32 @@ class Task:
     started: float = field(default=0.0, init=False)
 
     def left(self, otherwise: float = float("inf")) -> float:
-        """Seconds that may still be spent on fitting."""
+        """Return the remaining seconds for fitting."""
         budget = otherwise if self.budget_s is None else self.budget_s
         return budget - (CLOCKS[self.clock]() - self.started)
 
 
 def memory_mb() -> float:
-    """Greatest resident memory so far."""
+    """Return the peak resident memory so far, in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**10 if sys.platform != "darwin" else peak / 2**20
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """What comes out, and the seconds by both clocks."""
+    """Return the result of a function, and the time it took, in seconds by clock."""
     before = {name: clock() for name, clock in CLOCKS.items()}
     result = work()
     return result, {name: clock() - before[name] for name, clock in CLOCKS.items()}
 
 
 def size_mb(path: Path) -> float:
-    """Of a file, or of all files in a folder."""
+    """Return the size of a file, or of all files in a folder, in MB."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
 
 def measure(model: Model, task: Task) -> dict[str, Any]:
-    """Fit, score and save; write the arrays, and return what was counted."""
+    """Fit, score and save a model; write the arrays, and return the measurements."""
     arrays = dict(np.load(task.images, allow_pickle=False))
     before = memory_mb()
     inputs = getattr(model, "inputs", "X")
@@ -143,7 +147,7 @@ def measure(model: Model, task: Task) -> dict[str, Any]:
 
 
 def main(methods: dict[str, Callable[[Task], Model]], packages: list[str]) -> None:
-    """Run the task that the command line names."""
+    """Run the task whose path is given on the command line."""
     path = Path(sys.argv[1])
     task = Task(**json.loads(path.read_text()))
     found = measure(methods[task.method](task), task)

@@ -1,8 +1,9 @@
 """anomalib's models with EfficientNet-Lite0, in a plain loop instead of its Engine.
 
-The Engine brings images to 256 pixels and writes checkpoints; a plain loop over its
-torch models gives them the same arrays as all others. Optimisers, losses and other
-parameters are the defaults of its Lightning modules, unless said otherwise.
+The Engine resizes images to 256 pixels and writes checkpoints. A plain loop over
+anomalib's torch models allows them the same arrays as all other methods. Optimisers,
+losses and other parameters are the defaults of its Lightning modules, unless stated
+otherwise.
 """
 
 from __future__ import annotations
@@ -30,18 +31,16 @@ from anomalib.models.image.stfpm.torch_model import STFPMModel
 from torch import Tensor, nn
 
 NETWORK = "tf_efficientnet_lite0"
-# Maps of a quarter, an eighth, a sixteenth and a 32nd of the sides: what "layer1" to
-# "layer4" are of a ResNet.
+# Maps of 1/4, 1/8, 1/16 and 1/32 of the sides, like "layer1" to "layer4" of a ResNet.
 LAYERS = ["blocks.1", "blocks.2", "blocks.4", "blocks.6"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 32
-# Of what is trained for a time rather than by a rule; about as much as the default of
-# skfcdd takes.
+# Training time of methods without a natural end, similar to that of skfcdd's default.
 SECONDS = 60.0
 
 
 def give_weights(model: nn.Module, path: str) -> None:
-    """Put weights by their order: the same layers, of which only the names differ."""
+    """Load weights by their order, since the same layers have other names."""
     stored = torch.load(path, map_location="cpu", weights_only=True)
     whole = timm.create_model(NETWORK, pretrained=False)
     names = whole.state_dict().keys()
@@ -51,7 +50,7 @@ def give_weights(model: nn.Module, path: str) -> None:
 
 
 def tensors(X: np.ndarray, *, photographs: bool) -> Iterator[Tensor]:
-    """Batches (n, 3, h, w), normalised as the weights ask for or in the unit range."""
+    """Yield batches (n, 3, h, w), normalised for the weights or in the range 0 to 1."""
     mean, std = (torch.tensor(v)[:, None, None] for v in (MEAN, STD))
     for start in range(0, len(X), BATCH):
         batch = torch.from_numpy(X[start : start + BATCH]).float() / 255
@@ -60,7 +59,7 @@ def tensors(X: np.ndarray, *, photographs: bool) -> Iterator[Tensor]:
 
 
 class Anomalib:
-    """A torch model of anomalib."""
+    """Base class for torch models of anomalib."""
 
     photographs = True
 
@@ -89,7 +88,7 @@ class Anomalib:
 
 
 class Memory(Anomalib):
-    """Goes over the images once, and then fits by a rule."""
+    """Model that processes the images once, and is then fitted without gradients."""
 
     def __init__(
         self,
@@ -103,7 +102,7 @@ class Memory(Anomalib):
 
     def fit(self, X: np.ndarray) -> None:
         self.model.train()
-        # Lightning leaves it so too: the extractor itself stays in its evaluation mode.
+        # As with Lightning, the feature extractor stays in evaluation mode.
         self.model.feature_extractor.eval()
         with torch.no_grad():
             for batch in tensors(X, photographs=True):
@@ -112,7 +111,7 @@ class Memory(Anomalib):
 
 
 class Trained(Anomalib):
-    """Trained by gradients until the time is over."""
+    """Model that is trained by gradients until the time is up."""
 
     def loss(self, batch: Tensor) -> Tensor:
         raise NotImplementedError
@@ -139,12 +138,12 @@ class Trained(Anomalib):
 
 
 class STFPM(Trained):
-    """A student network imitates the pretrained one."""
+    """STFPM: a student network imitates the pretrained one."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         create = timm.create_model
-        # It asks for weights from the network without a choice.
+        # The constructor always downloads weights; this prevents it.
         with mock.patch.object(
             timm, "create_model", lambda *a, **k: create(*a, **{**k, "pretrained": 0})
         ):
@@ -162,11 +161,11 @@ class STFPM(Trained):
 
 
 class FRE(Trained):
-    """A linear autoencoder of features."""
+    """FRE: a linear autoencoder of features."""
 
     def __init__(self, task: Task, side: int) -> None:
         super().__init__(task)
-        # Of the maps of a sixteenth of the sides, pooled by two.
+        # Number of cells of maps of 1/16 of the sides, after pooling by two.
         cells = (side // 16 // 2) ** 2
         self.model = FREModel(
             NETWORK, LAYERS[2], 112 * cells, pre_trained=False, pooling_kernel_size=2
@@ -182,7 +181,7 @@ class FRE(Trained):
 
 
 class DRAEM(Trained):
-    """Reconstruction and segmentation of synthetic anomalies; nothing is pretrained."""
+    """DRAEM: reconstruction and segmentation of synthetic anomalies, from scratch."""
 
     photographs = False
 
@@ -190,7 +189,7 @@ class DRAEM(Trained):
         super().__init__(task)
         self.model = DraemModel()
         self.criterion = DraemLoss()
-        # Without the photographs of textures that are downloaded: colours by chance.
+        # With random colours instead of texture photographs, which are downloads.
         self.augmenter = PerlinAnomalyGenerator(None, blend_factor=(0.1, 1.0))
 
     def optimizer(self) -> torch.optim.Optimizer:
@@ -211,7 +210,7 @@ def patchcore(task: Task, ratio: float) -> Memory:
 
 
 def padim(task: Task) -> Memory:
-    """Of as many random features as it takes of a ResNet-18."""
+    """Create PaDiM with as many random features as its default with a ResNet-18."""
     return Memory(
         task, lambda: PadimModel(NETWORK, LAYERS[:3], pre_trained=False, n_features=100)
     )

@@ -1,7 +1,7 @@
 """pyod: detectors on pooled features and on pixels.
 
-It has no detector that gives heatmaps of images. Its `EmbeddingOD`, which takes images,
-fetches a network for them; what follows it are detectors like these.
+No detector of pyod returns heatmaps. Its `EmbeddingOD`, which accepts images, downloads
+a network, and applies detectors like these to its features.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 
 class Detector:
-    """Any detector, on standardised columns."""
+    """Wrapper of any detector, with standardised columns."""
 
     def __init__(self, detector: Any, inputs: str) -> None:
         self.detector, self.inputs = detector, inputs

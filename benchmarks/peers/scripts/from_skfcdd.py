@@ -16,12 +16,12 @@ from skfcdd import FCDDClassifier, FCDDSegmenter
 from skfcdd.baselines import PatchCoreDetector
 from skfcdd.persistence import save
 
-# Of what would train for hours, in seconds; about as much as the default takes.
+# Training time in seconds for settings that would take hours, similar to the default's.
 SECONDS = 60.0
 
 
 class Deadline(Callback):
-    """End training with the first epoch that leaves too little time for another."""
+    """Callback that stops training if there is too little time for another epoch."""
 
     def __init__(self, task: Task, seconds: float) -> None:
         self.task, self.seconds = task, seconds
@@ -37,7 +37,7 @@ class Deadline(Callback):
 
 
 class Estimator:
-    """Any estimator of this package."""
+    """Wrapper of any estimator of skfcdd."""
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
@@ -58,12 +58,12 @@ class Estimator:
 
 
 def slower(epoch: int) -> float:
-    """Of the learning rate, as published."""
+    """Return the factor of the learning rate, as published."""
     return 0.985**epoch
 
 
 def published(task: Task) -> Estimator:
-    """As published, but of the 200 epochs only those that there is time for."""
+    """Create FCDD as published, but stop its 200 epochs when the time is up."""
     estimator = FCDDClassifier(
         "fcdd224_wide",
         synthetic="confetti",
@@ -81,7 +81,7 @@ def published(task: Task) -> Estimator:
 
 
 def within(task: Task) -> dict[str, Any]:
-    """Parameters that keep a fit within the budget, if there is one."""
+    """Return the parameters that keep a fit within the budget, if there is one."""
     if task.budget_s is None:
         return {}
     return {"callbacks": [("deadline", Deadline(task, task.budget_s))]}

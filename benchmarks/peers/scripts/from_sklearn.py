@@ -1,4 +1,4 @@
-"""scikit-learn: outlier detectors on pooled features, and principal components."""
+"""scikit-learn: outlier detectors on pooled features, and PCA on pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sklearn.svm import OneClassSVM
 
 
 class Features:
-    """A detector on standardised features; it has no heatmaps."""
+    """Wrapper of a detector on standardised features, without heatmaps."""
 
     inputs = "features"
 
@@ -38,7 +38,7 @@ class Features:
 
 
 class Reconstruction:
-    """Squared error of what 50 principal components of the pixels make of an image."""
+    """Squared error of the reconstruction from 50 principal components of pixels."""
 
     def __init__(self, task: Task) -> None:
         self.pca = PCA(50, random_state=task.seed)

@@ -1,4 +1,4 @@
-"""The same with anomalib, whose default networks come over the network."""
+"""Heatmaps of new images, learned from a folder of normal ones: anomalib."""
 
 from anomalib.data import Folder, PredictDataset
 from anomalib.engine import Engine

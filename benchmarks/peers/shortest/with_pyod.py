@@ -1,4 +1,4 @@
-"""Scores of new images with pyod, which has no heatmaps."""
+"""Scores of new images, learned from a folder of normal ones: pyod (no heatmaps)."""
 
 from pathlib import Path
 

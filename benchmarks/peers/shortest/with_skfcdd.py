@@ -1,4 +1,4 @@
-"""Heatmaps of new images, learned from a folder of good ones: skfcdd."""
+"""Heatmaps of new images, learned from a folder of normal ones: skfcdd."""
 
 from skfcdd import FCDDClassifier
 from skfcdd.datasets import load_images

@@ -1,4 +1,4 @@
-"""The same with scikit-learn: errors of principal components, as it has no features."""
+"""Heatmaps of new images, learned from a folder of normal ones: scikit-learn's PCA."""
 
 from pathlib import Path
 
