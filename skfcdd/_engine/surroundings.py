@@ -1,9 +1,9 @@
 """Values of the pixels outside of a region of interest.
 
 Close to the region, they are an average of the pixels inside, weighted by a Gaussian of
-the distance; further away, they fade to the mean of the whole region. A region that is
-filled only with the mean has a sharp border, which networks confuse with defects. The
-nearest pixels inside, continued to the outside, are streaks, which they confuse too.
+the distance; further away, they fade to the mean of the whole region. With only the
+mean, the region has a sharp border, which raises the heat of normal images of some
+textures.
 """
 
 from __future__ import annotations
