@@ -38,7 +38,7 @@ def marked_entries(
     if lost:
         raise ValueError(
             f"{len(lost)} of {len(made)} marked images are not in {str(source)!r}, "
-            f"such as {lost[0]!r}: the marks belong to other images, or the images "
+            f"for example {lost[0]!r}: the marks belong to other images, or the images "
             "were moved. Pass the folder from which the report was created."
         )
     found: dict[int, Entry] = {}
