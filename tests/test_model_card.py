@@ -41,7 +41,7 @@ def test_card_counts_images_and_says_what_the_threshold_promises(model):
     assert f"at most {most:.1%} with this one" in told
     assert f"{1 / (n + 1):.2%}" in " ".join(card.notes["Limits of use"])
     assert card.facts["Versions"]["torch"]
-    assert "Figures" not in card.facts
+    assert "Metrics" not in card.facts
 
 
 def test_what_is_promised_holds():
@@ -69,13 +69,13 @@ def test_a_guaranteed_rate_is_told():
 
 def test_figures_are_measured_with_intervals(model):
     card = model_card(model, TEST, Y[30:], masks=MASKS[30:], random_state=0)
-    found = card.facts["Figures"]
+    found = card.facts["Metrics"]
     assert found["images"] == "30, 20 of them anomalies"
     missed = model.predict(TEST)[Y[30:] == 1] == 0
     assert found["misses"] == rate_text(missed)
     assert set(found) >= {"image AUROC", "false alarms", "pixel AUROC"}
     normal = model_card(model, TEST[:10], np.zeros(10, dtype=int))
-    assert set(normal.facts["Figures"]) == {"images", "false alarms"}
+    assert set(normal.facts["Metrics"]) == {"images", "false alarms"}
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 12), (3, 12), (12, 12)])
@@ -92,7 +92,7 @@ def test_cards_of_segmenters_and_exported_models(model, tmp_path):
     card = model_card(segmenter, X, MASKS, random_state=0)
     assert card.facts["Model"]["labels"] == "pixel masks"
     assert "pixel threshold" in card.facts["Threshold"]
-    assert "pixel AUROC" in card.facts["Figures"]
+    assert "pixel AUROC" in card.facts["Metrics"]
     path = tmp_path / "model.onnx"
     to_onnx(model, path)
     exported = model_card(OnnxFCDD(path), path=path)

@@ -357,7 +357,7 @@ WRONG = {
     "review": (
         {"review": Review(["z"], ["good"], np.zeros(1), 1.0, 1.0)},
         ValueError,
-        r"1 of 1 images marked in review are not among names, the first 'z'",
+        r"1 of 1 images marked in review are not among names, for example 'z'",
     ),
 }
 
@@ -526,7 +526,7 @@ def test_marks_become_labels():
         (["a"], [0, 1], {}, r"1 names, but 2 labels"),
         (["a", "b"], [0, 2], {}, r"label\(s\) \[2\], which are not among classes"),
         (["a", "a"], [0, 1], {}, r"'a' occurs twice"),
-        (["b"], [0], {}, r"1 of 1 marked images are not among names, the first 'a'"),
+        (["b"], [0], {}, r"1 of 1 marked images are not among names, for example 'a'"),
         (["a"], [0], {"on_missing": "skip"}, r"expected 'raise' or 'ignore'"),
         (["a"], [0], {"classes": (0,)}, r"classes must be two labels"),
     ],

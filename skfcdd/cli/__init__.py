@@ -1,4 +1,4 @@
-"""The command line: ``skfcdd fit``, ``predict``, ``evaluate``, ``report``, ...."""
+"""Command-line interface: ``skfcdd fit``, ``skfcdd predict`` and other commands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["main"]
 
 P = ParamSpec("P")
 
-# In the order of the help. Commands have the names of their functions.
+# In the order shown by ``--help``. Each command is named after its function.
 COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
     split,
@@ -72,14 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str or None, default=None
-        Command-line arguments. None uses those of the process.
+        Command-line arguments without the program name. None uses ``sys.argv[1:]``.
 
     Returns
     -------
     int
-        Exit code: 0 for success; 1 if a file could not be read, written or used; 2 for
-        invalid arguments; 3 if a comparison did not show what was requested; 130 if
-        interrupted by the user. Files are never left incomplete.
+        Exit code: 0 for success; 1 for an error, such as an unreadable file; 2 for
+        invalid arguments; 3 if ``compare`` did not show that the new model is good
+        enough; 130 if interrupted by the user. Output files are never incomplete.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _careful(function: Callable[P, None]) -> Callable[P, None]:
-    """Wrap a command to report errors as one line and an exit code."""
+    """Wrap a command so that an error is reported as one line and an exit code."""
 
     @functools.wraps(function)
     def careful(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -105,7 +105,7 @@ def _careful(function: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt as stop:
             print("Interrupted.", file=sys.stderr)
             raise typer.Exit(130) from stop
-        except BrokenPipeError as stop:  # the reader of the output has closed the pipe
+        except BrokenPipeError as stop:  # the program that reads the output has ended
             raise typer.Exit(0) from stop
         except (typer.Exit, typer.BadParameter):
             raise

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Device = Annotated[str, typer.Option(help="Torch device: auto, cpu, cuda, cuda:1
 Broken = Annotated[
     OnError, typer.Option(help="How to handle files that cannot be read.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")]
 Saved = Annotated[Path, typer.Argument(help="Model file: .skfcdd or .onnx.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON (default if the output is piped).")
@@ -38,12 +38,12 @@ Masks = Annotated[
 ]
 Normal = Annotated[
     str | None,
-    typer.Option(help="Name of the folder, or label, of good images. Default: 'good'."),
+    typer.Option(help="Folder name or label of good images. Default: 'good'."),
 ]
 Meaning = Annotated[
     Label | None,
-    typer.Option("--label", help="Label of all images, unless folder names state it."),
+    typer.Option("--label", help="Label of all images, unless set by folder names."),
 ]
 Seed = Annotated[
-    int, typer.Option(help="Random state: the same one gives the same results.")
+    int, typer.Option(help="Random state; the same value gives the same results.")
 ]

@@ -1,4 +1,4 @@
-"""Basis of the threshold of a model, in sentences."""
+"""Sentences that explain the threshold of a model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from skfcdd.cli._console import many, percent, wilson
 
 __all__ = ["FEW", "basis"]
 
-# A threshold that rests on fewer good images is uncertain.
+# A threshold set on fewer good images than this is uncertain.
 FEW = 50
 
 
 def basis(estimator: Any) -> list[str]:
-    """State what is predicted as anomalous, and how reliable that is."""
+    """Describe what is flagged as anomalous, and how reliable the threshold is."""
     threshold = float(estimator.threshold_)
     pixels = convention_of(estimator).judges_pixels
     if pixels:
@@ -25,7 +25,7 @@ def basis(estimator: Any) -> list[str]:
             f"Images whose score is above {threshold:.4g} are classified as anomalous"
         )
     held = getattr(estimator, "calibration_scores_", None)
-    if held is None:  # an exported model, which does not store them
+    if held is None:  # exported models do not store calibration scores
         return [f"{what}."]
     given = isinstance(getattr(estimator, "threshold", None), Real)
     if given:

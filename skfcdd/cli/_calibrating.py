@@ -33,15 +33,18 @@ def calibrate(
     device: str,
     say: Callable[[str], None],
 ) -> Outcome:
-    """Give a model another threshold, and save it.
+    """Set the threshold of a saved model, and save the result.
 
     Parameters
     ----------
     path : Path
+        File of the model.
     source : Source or None
-        Images to calibrate on; None only sets the threshold.
+        Images to calibrate on; with None, only the threshold is set.
+    output : Path
+        Model file to write.
     threshold : float, Threshold or None
-        None keeps the rule of the model, or takes the threshold of the review.
+        New threshold, or rule to choose it; None keeps the rule of the model.
     """
     from skfcdd.persistence import load, save
 
@@ -76,7 +79,7 @@ def calibrate(
         "data": summary,
     }
     sentences = [
-        f"The threshold was {before:.4g}, and is {estimator.threshold_:.4g} now.",
+        f"The threshold was {before:.4g} and is now {estimator.threshold_:.4g}.",
         *basis(estimator),
         f"Wrote {output} ({size_of(output)}).",
     ]
@@ -87,19 +90,19 @@ def calibrate(
 
 
 def threshold_of(review: Review, path: Path) -> float:
-    """The threshold that a reader has chosen, for the model that the report was of.
+    """Return the threshold chosen in a report on the model at `path`.
 
     Raises
     ------
     ValueError
-        If it was of another one: scores of two models cannot be compared.
+        If the report was on another model: scores of two models cannot be compared.
     """
     from skfcdd.persistence import read_info
 
     known = float(read_info(path)["model"]["threshold"])
     if not math.isclose(known, review.model_threshold, rel_tol=1e-6):
         raise ValueError(
-            "The marks were made in a report of another model: its threshold was "
+            "The marks were made in a report on another model: its threshold was "
             f"{review.model_threshold:.4g}, but that of {str(path)!r} is {known:.4g}. "
             "Create a report with this model, or also pass the folder of the images."
         )
@@ -107,7 +110,7 @@ def threshold_of(review: Review, path: Path) -> float:
 
 
 def _only_set(estimator: Any) -> None:
-    """Take over a threshold that was given, without looking at any image."""
+    """Set the requested threshold without scoring any images."""
     fitted, value = estimator._fitted, float(estimator.threshold)
     judging = replace(fitted.judging, threshold=value)
     estimator._fitted = replace(fitted, judging=judging, threshold=value)
@@ -120,8 +123,8 @@ def _load(estimator: Any, source: Source) -> Any:
     found = source.find().parts()
     if "val" not in found and {"train", "test"} & found and source.part is None:
         raise ValueError(
-            f"{str(source.path)!r} has the parts {sorted(found)}, but none of them is "
-            "for calibration ('val' or 'calibration'). Choose a part, such as --part "
+            f"{str(source.path)!r} has the parts {sorted(found)}, but no part for "
+            "calibration ('val' or 'calibration'). Choose another part, such as --part "
             "test, or pass a folder of good images. skfcdd split creates three parts."
         )
     return load_part(source, source.part or "val", **options)

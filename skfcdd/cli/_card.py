@@ -24,7 +24,7 @@ def card(
     intended_use: str | None,
     say: Callable[[str], None],
 ) -> ModelCard:
-    """Make the card, and write it to each file."""
+    """Create the model card, and write it to each output file."""
     for output in outputs:
         check_place(output, model.path)
     X: Any = None

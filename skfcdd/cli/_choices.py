@@ -1,4 +1,4 @@
-"""Options with a few values."""
+"""Enumerations of the values that options accept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Kind", "Label", "Layout", "Mode", "OnError", "Rows", "Texture"]
 
 
 class Texture(StrEnum):
-    """Surfaces of the demonstration."""
+    """Textures of the surfaces in the demonstration."""
 
     fabric = "fabric"
     brushed_metal = "brushed_metal"
@@ -31,7 +31,7 @@ class Label(StrEnum):
 
 
 class Mode(StrEnum):
-    """Channels that files are read with."""
+    """Colour modes in which files are read."""
 
     auto = "auto"
     grey = "grey"
@@ -40,14 +40,14 @@ class Mode(StrEnum):
 
 
 class OnError(StrEnum):
-    """How to handle files that cannot be read."""
+    """Ways of handling files that cannot be read."""
 
     stop = "raise"
     skip = "skip"
 
 
 class Layout(StrEnum):
-    """Contents of a picture with a heatmap."""
+    """Layouts of a picture with a heatmap."""
 
     overlay = "overlay"
     side_by_side = "side-by-side"
@@ -55,7 +55,7 @@ class Layout(StrEnum):
 
 
 class Rows(StrEnum):
-    """Forms of a table."""
+    """File formats of a table."""
 
     csv = "csv"
     jsonl = "jsonl"

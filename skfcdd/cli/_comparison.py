@@ -29,13 +29,14 @@ def compare(
     tolerance: float | None,
     say: Callable[[str], None],
 ) -> tuple[Outcome, list[str]]:
-    """Score the labelled images of a folder with both models, and compare.
+    """Compare two models on the labelled images of a folder.
 
     Returns
     -------
     outcome : Outcome
     not_shown : list of str
-        Metrics in which the second may be worse by more than the tolerance.
+        Metrics for which it was not shown that the second model is worse by at most
+        `tolerance`.
     """
     if output is not None:
         check_place(output, first.path, second.path)
@@ -59,13 +60,13 @@ def _compared(
 ) -> tuple[Comparison, dict[str, int]]:
     """Compare two models, each within its region of interest.
 
-    Defects outside of both regions count as good. Those outside of only one have no
-    label that is right for both models, and are left out. Also returns how many images
-    there are of either sort, if there are any.
+    An image whose defects are outside both regions counts as good. If they are outside
+    only one of them, no label is right for both models, and the image is excluded. The
+    number of images is also returned for each of these cases, unless it is 0.
     """
     data = load_part(source, "test", said=True, **first.options)
     say(data.summary)
-    # Each model reads the files as it has learned to: its size, its colours.
+    # Each model reads the files in its own image size and colour mode.
     other = load_part(source, "test", said=True, **second.options)
     outside = [
         defects_outside(images, model.estimator)
@@ -74,8 +75,9 @@ def _compared(
     both, kept = outside[0] & outside[1], outside[0] == outside[1]
     if not kept.any():
         raise ValueError(
-            f"All {len(kept)} images have a defect outside the region of interest of "
-            "one model only, so no image can be compared. Add good images."
+            f"In all {len(kept)} images, the defects are outside the region of "
+            "interest of only one of the models, so no images can be compared. Add "
+            "good images."
         )
     images = _rows(data.images, kept)
     found = compare_models(
@@ -92,7 +94,7 @@ def _compared(
 
 
 def _rows(images: ImageFiles, kept: npt.NDArray[np.bool_]) -> ImageFiles:
-    """Return some of the images, still to be read."""
+    """Return the selected images, without reading them."""
     if kept.all():
         return images
     return ImageFiles([images.paths[k] for k in np.flatnonzero(kept)], **images.reading)
@@ -101,7 +103,7 @@ def _rows(images: ImageFiles, kept: npt.NDArray[np.bool_]) -> ImageFiles:
 def _about_regions(counts: dict[str, int]) -> list[str]:
     ends = {
         "n_outside": "outside the region of interest of both models, counted as good.",
-        "n_left_out": "outside the region of interest of one model, left out.",
+        "n_left_out": "outside the region of interest of one model, excluded.",
     }
     return [
         f"{many(count, 'image')} with defects only {ends[name]}"
@@ -110,7 +112,7 @@ def _about_regions(counts: dict[str, int]) -> list[str]:
 
 
 def _titles(first: Path, second: Path) -> tuple[str, str]:
-    """Names of the files, or where these are alike, their paths."""
+    """Return the names of the files or, if they are equal, the paths."""
     if first.name == second.name:
         return str(first), str(second)
     return first.name, second.name

@@ -1,4 +1,4 @@
-"""Printing of results, and parsing of arguments."""
+"""Printing and formatting of results, and parsing of sizes."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Outcome:
     Parameters
     ----------
     record : dict
-        Results for programs: metrics, file names and other values that JSON can hold.
+        Machine-readable results, such as metrics and file names; printed as JSON.
     sentences : list of str
-        Sentences for people: what was read, decided and written.
+        Sentences that describe the results to the user.
     next : list of str
-        Commands that come next.
+        Commands that the user may want to run next.
     """
 
     record: dict[str, Any] = field(default_factory=dict)
@@ -55,15 +55,16 @@ def is_terminal() -> bool:
 
 
 def conclude(outcome: Outcome, as_json: bool = False, *, file: Any = None) -> None:
-    """Print what was done: sentences on a terminal, else a line of JSON.
+    """Print an outcome: sentences on a terminal, otherwise one line of JSON.
 
     Parameters
     ----------
     outcome : Outcome
     as_json : bool, default=False
-        JSON on a terminal too.
+        Whether to print JSON on a terminal too.
     file : stream, default=standard output
-        Stream for the sentences, if standard output is used for something else.
+        Stream for the sentences, if standard output already contains other results;
+        JSON is then not printed.
     """
     if as_json or not is_terminal():
         if file is None:
@@ -77,7 +78,7 @@ def conclude(outcome: Outcome, as_json: bool = False, *, file: Any = None) -> No
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Show a warning as a line, without the place in the code that it came from."""
+    """Show each warning as one line, without its location in the code."""
     before = warnings.formatwarning
     warnings.formatwarning = lambda message, *args, **kwargs: (
         f"skfcdd: {spoken(str(message))}\n"
@@ -90,13 +91,13 @@ def plain_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(label: str, quiet: bool) -> Iterator[Callable[[int], Callable[[], None]]]:
-    """Yield a function that starts a progress bar of given length on stderr."""
+    """Yield a function that starts a progress bar of a given length on stderr."""
     with contextlib.ExitStack() as stack:
 
         def begin(length: int) -> Callable[[], None]:
             if quiet:
                 return lambda: None
-            stack.close()  # the bar of an earlier training, which has ended
+            stack.close()  # end the progress bar of the previous training run
             bar = stack.enter_context(
                 typer.progressbar(length=length, label=label, file=sys.stderr)
             )
@@ -111,31 +112,33 @@ def say(quiet: bool) -> Callable[[str], None]:
 
 
 def pair(size: str | None) -> tuple[int, int] | None:
-    """A size as typed: 256, or 256x320 for height and width."""
+    """Parse an image size: ``256``, or ``256x320`` for height and width."""
     if size is None:
         return None
     parts = size.lower().split("x")
     if not (len(parts) in (1, 2) and all(p.isdigit() and int(p) > 0 for p in parts)):
-        raise typer.BadParameter(f"--size {size}: expected 256, or 256x320 (h x w).")
+        raise typer.BadParameter(
+            f"--size {size}: expected 256, or 256x320 (height x width)."
+        )
     return int(parts[0]), int(parts[-1])
 
 
 def many(n: int, one: str) -> str:
-    """Such as "1 image" and "3,000 images"."""
+    """Format a number with a noun, such as "1 image" or "3,000 images"."""
     return f"{n:,} {one}" if n == 1 else f"{n:,} {one}s"
 
 
 def percent(share: float) -> str:
     """Format a proportion as a percentage, with more digits near 0 and 100 %."""
     value = 100 * share
-    # Values that would be rounded to 100 or 0 are shown as such.
+    # "0 %" and "100 %" are shorter than "0.00 %" and "100.00 %".
     value = 100.0 if value > 99.995 else 0.0 if value < 0.005 else value
     digits = 0 if value in (0.0, 100.0) else 2 if value < 1 or value > 99 else 1
     return f"{value:.{digits}f} %"
 
 
 def duration(seconds: float) -> str:
-    """A time in words."""
+    """Format a duration with its unit."""
     if seconds < 1:
         return f"{1000 * seconds:.2g} ms"
     if seconds < 120:
@@ -144,7 +147,7 @@ def duration(seconds: float) -> str:
 
 
 def share_text(part: int, whole: int) -> str:
-    """Such as "3 of 4, 75.0 % (95 % interval 30.1 to 95.4 %)"."""
+    """Format a proportion with counts, percentage and 95 % interval."""
     low, high = wilson(part, whole)
     return (
         f"{part} of {whole}, {percent(part / whole)} (95 % interval {100 * low:.1f} to "
@@ -153,8 +156,8 @@ def share_text(part: int, whole: int) -> str:
 
 
 def wilson(part: int, whole: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    from skfcdd.metrics._bootstrap import wilson_interval  # takes long to import
+    """Return the 95 % Wilson interval of a proportion."""
+    from skfcdd.metrics._bootstrap import wilson_interval  # slow to import
 
     _, low, high = wilson_interval(part / whole, whole)
     return low, high

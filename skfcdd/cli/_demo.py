@@ -1,4 +1,4 @@
-"""The main job in one go: train, test, and show on generated surfaces."""
+"""Implementation of ``skfcdd demo``."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def run_demo(
     max_epochs: int | None = None,
     seed: int = 0,
 ) -> Outcome:
-    """Train a detector on a generated surface and write a picture of its heatmaps.
+    """Train a classifier on a generated surface, and write a picture of heatmaps.
 
     Parameters
     ----------
     output : Path
         Picture to write, as PNG.
     texture : str
-        As for :func:`skfcdd.datasets.make_defects`.
+        Texture, as for :func:`skfcdd.datasets.make_defects`.
     say : callable
-        Called with messages about the progress.
+        Function that is called with messages about the progress.
     max_epochs : int or None
-        None uses the default of the classifier.
+        Number of epochs; None uses the default of the classifier.
     seed : int
         Random state.
 
@@ -101,7 +101,7 @@ def _pyplot() -> Any:
             "The demo draws with matplotlib, which is not installed. Install it with "
             "pip install 'skfcdd[plot]'."
         ) from error
-    matplotlib.use("Agg")  # a picture is written, no window is opened
+    matplotlib.use("Agg")  # the picture is written to a file; no window is needed
     import matplotlib.pyplot as plt
 
     return plt
@@ -110,14 +110,18 @@ def _pyplot() -> Any:
 def _split(
     target: npt.NDArray[np.int64], seed: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Good images to train on; as many good ones as defects, and those, to test."""
+    """Split rows into training and test sets.
+
+    The test set contains all defects and as many good images; the training set, the
+    other good images.
+    """
     good, defects = np.flatnonzero(target == 0), np.flatnonzero(target == 1)
     train, held = train_test_split(good, test_size=len(defects), random_state=seed)
     return train, np.concatenate([held, defects])
 
 
 def _shown(kinds: npt.NDArray[np.str_]) -> list[int]:
-    """Rows to show: a good image and one of each kind of defect, twice."""
+    """Choose rows: two good images and two of each kind of defect, at most eight."""
     names = ["good", *np.unique(kinds[kinds != "good"])]
     rows = {name: np.flatnonzero(kinds == name) for name in names}
     turns = [(name, turn) for turn in (0, 1) for name in names]
@@ -129,7 +133,7 @@ def _display(
     data: Any,
     test: npt.NDArray[np.intp],
 ) -> HeatmapDisplay:
-    """Some of the tested images, with the outlines of the true defects."""
+    """Plot heatmaps of some test images, with the outlines of the true defects."""
     rows = test[_shown(data.defect[test])]
     return HeatmapDisplay.from_estimator(
         model,

@@ -93,7 +93,7 @@ def _image_figures(
 
 
 def _kind_figures(found: Flags) -> dict[str, Any]:
-    """Number of detected defects of a kind."""
+    """Compute the detection rate of one kind of defect."""
     n = int(found.sum())
     return {
         "n_images": len(found),
@@ -104,7 +104,7 @@ def _kind_figures(found: Flags) -> dict[str, Any]:
 
 
 def _pixel_figures(masks: Any, heatmaps: list[Any], estimator: Any) -> dict[str, float]:
-    """Pixel metrics of the images whose masks are known."""
+    """Compute pixel metrics, if there are masks."""
     if masks is None:
         return {}
     from skfcdd.metrics import aupro_score, pixel_roc_auc_score

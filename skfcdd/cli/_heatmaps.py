@@ -1,4 +1,4 @@
-"""The pictures that ``skfcdd predict --heatmaps`` writes."""
+"""Pictures written by ``skfcdd predict --heatmaps``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
     "printable",
 ]
 
-# Words for verdicts, and their colours: those of the report.
+# Colours of the predictions, as in the report.
 _COLOURS = {"normal": "#0072b2", "anomaly": "#b34700"}
 
 Map = npt.NDArray[np.float32]
@@ -37,7 +37,7 @@ Map = npt.NDArray[np.float32]
 
 @dataclass
 class Finding:
-    """Verdict and heatmap of one image.
+    """Prediction and heatmap of one image.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class Finding:
     anomalous : bool
     heatmap : ndarray of shape (h, w)
     parts : sequence of ndarray of shape (h, w)
-        They add up to the heatmap, if it has parts.
+        Parts that sum to the heatmap; empty for a model without a memory bank.
     novelty_share : float or None
-        Share of the score that comes from the second part.
+        Proportion of the score that comes from novelty, the second part.
     """
 
     score: float
@@ -59,22 +59,23 @@ class Finding:
 
 
 class PictureNames:
-    """Folder for pictures, which get the names of the images.
+    """Names and paths of pictures that are named after their images.
 
     Parameters
     ----------
     option : str
-        Command-line option that names the folder.
+        Command-line option for the folder, named in error messages.
     folder : Path
+        Folder for the pictures.
     source : Path
-        The folder of the images, or the one image.
+        Folder of the images, or path of a single image.
     paths : sequence of Path
-        The images.
+        Paths of the images.
 
     Raises
     ------
     ValueError
-        If the folder is that of the images, or a picture would take the place of one.
+        If the two folders are the same, or a picture would overwrite an image.
     """
 
     def __init__(
@@ -97,14 +98,14 @@ class PictureNames:
 
 
 class HeatmapFiles:
-    """A folder of pictures, each below the name of its image.
+    """Writer of pictures with heatmaps, each named after its image.
 
     Parameters
     ----------
     folder : Path
-        Made when the first picture is written.
+        Folder for the pictures, created with the first one.
     source : Path
-        The folder of the images, or the one image.
+        Folder of the images, or path of a single image.
     images : ImageFiles
     estimator : estimator
     layout : {"overlay", "side-by-side", "parts"}
@@ -123,7 +124,7 @@ class HeatmapFiles:
         self.names, self.paths = places.names, places.paths
 
     def write(self, row: int, found: Finding, marked: Marked) -> None:
-        """Draw the finding on the image of this row, at the size of its file."""
+        """Write the picture of an image, at the size of its file."""
         heatmap, parts, mask = marked.heatmap, marked.parts, marked.mask
         panels = self._panels(row, heatmap, parts, mask, found.novelty_share)
         sheet = draw_sheet(panels, self.estimator.heatmap_scale_, self._say(row, found))
@@ -176,16 +177,17 @@ class HeatmapFiles:
 
 
 def names_below(paths: Sequence[Path], source: Path) -> list[Path]:
-    """Paths relative to `source` if it is a folder, otherwise names of the files."""
+    """Return paths relative to `source` if it is a folder, otherwise file names."""
     if source.is_dir():
         return [path.relative_to(source) for path in paths]
     return [Path(path.name) for path in paths]
 
 
 def picture_names(names: Sequence[Path]) -> list[Path]:
-    """Make unique names of pictures: those of the images, with the suffix PNG.
+    """Return unique names of pictures: those of the images, with the suffix ``.png``.
 
-    If two images differ only in their suffix, it is kept: ``part_jpg.png``.
+    If the names of two images differ only in the suffix, it becomes part of the name:
+    ``part_jpg.png``.
     """
     taken: set[str] = set()
 
@@ -207,15 +209,15 @@ def picture_names(names: Sequence[Path]) -> list[Path]:
 
 
 def printable(path: Path) -> str:
-    r"""A path as a text; of a name that is not UTF-8, bytes stand as ``\xe4``."""
+    r"""Return a path as a string, with bytes that are not UTF-8 as ``\xe4``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def outside(entries: Sequence[Entry], folder: Path | None, source: Path) -> list[Entry]:
-    """Files without the pictures that an earlier run has left among the images."""
+    """Exclude pictures that an earlier run wrote to a subfolder of the images."""
     if folder is None or not source.is_dir():
         return list(entries)
     own, given = folder.resolve(), source.resolve()
-    if own == given or not own.is_relative_to(given):  # the first is refused later
+    if own == given or not own.is_relative_to(given):  # equal folders raise later
         return list(entries)
     return [e for e in entries if not e.path.resolve().is_relative_to(own)]

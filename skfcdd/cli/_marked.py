@@ -1,4 +1,4 @@
-"""Regions that a model marks in an image, in pixels of its file."""
+"""Regions that a model marks as defects, in pixels of the original files."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Map = npt.NDArray[np.float32]
 
 @dataclass
 class Marked:
-    """Heatmap and marks of an image, at the size of its file.
+    """Heatmap and marked pixels of an image, at the size of its file.
 
     Parameters
     ----------
     heatmap : ndarray of shape (h, w)
     parts : list of ndarray of shape (h, w)
-        They add up to the heatmap, if it has parts.
+        Parts that sum to the heatmap; empty for a model without a memory bank.
     mask : ndarray of shape (h, w), bool
-        Pixels above the level from which a model outlines them.
+        Pixels that are marked as defects.
     """
 
     heatmap: Map
@@ -39,22 +39,22 @@ class Marked:
     mask: npt.NDArray[np.bool_]
 
     def regions(self) -> list[Region]:
-        """The connected defects, the highest peak first."""
+        """Return the connected regions of the mask, sorted by decreasing peak."""
         return find_regions(self.mask[None], self.heatmap[None])[0]
 
 
 def mark(estimator: Any, images: ImageFiles, row: int, found: Finding) -> Marked:
-    """Return the regions that `estimator` marks in the image of this row."""
+    """Return the heatmap of an image, and the pixels that `estimator` marks in it."""
     level = outline_level(estimator)
     masks = convention_of(estimator).masks(found.heatmap[None], level)
     maps = [found.heatmap, *found.parts, masks[0].astype(np.float32)]
     heatmap, *parts, marked = images.at_original_size(np.stack(maps), [row] * len(maps))
-    # The line follows the heatmap, around regions that are large enough.
+    # Outlines follow the resized heatmap; the mask excludes regions that are too small.
     return Marked(heatmap, parts, (heatmap > level) & (marked > 0))
 
 
 def region_rows(path: Path, marked: Marked) -> Iterator[dict[str, Any]]:
-    """Rows of a table: a box, in pixels of the file, for each defect of an image."""
+    """Yield a table row for each defect of an image, in pixels of its file."""
     for number, region in enumerate(marked.regions(), 1):
         top, left, bottom, right = region.bbox
         yield {
@@ -72,11 +72,14 @@ def region_rows(path: Path, marked: Marked) -> Iterator[dict[str, Any]]:
 
 
 class MaskFiles:
-    """A folder of masks, each below the name of its image, at the size of its file.
+    """Writer of masks, each with the name and the size of its image file.
 
     Parameters
     ----------
-    folder, source : Path
+    folder : Path
+        Folder for the masks, created with the first one.
+    source : Path
+        Folder of the images, or path of a single image.
     images : ImageFiles
     """
 
@@ -84,7 +87,7 @@ class MaskFiles:
         self.paths = PictureNames("--masks", folder, source, images.paths).paths
 
     def write(self, row: int, mask: npt.NDArray[np.bool_]) -> None:
-        """Write the mask of this row: 255 for defects, 0 elsewhere."""
+        """Write the mask of an image: 255 for defects, 0 elsewhere."""
         path = self.paths[row]
         path.parent.mkdir(parents=True, exist_ok=True)
         pillow("Image").fromarray(mask.astype(np.uint8) * 255).save(path)

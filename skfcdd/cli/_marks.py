@@ -1,4 +1,4 @@
-"""Marks made in a report, assigned to the files that they refer to."""
+"""Marks made in a report, matched with image files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ __all__ = ["apply_marks", "marked_entries"]
 def marked_entries(
     entries: Sequence[Entry], review: Review, source: Path
 ) -> dict[int, Entry]:
-    """Entries with the labels of their marks, by position among all entries.
+    """Return the marked entries, with the labels of their marks, by row.
 
-    A report names files from a folder on; here they may be looked at from another one.
+    The names in a report are relative to its folder. `source` may be another folder, so
+    a name is matched with the end of each path.
 
     Raises
     ------
     ValueError
-        If there is no such file, or there are several.
+        If a name matches no file or several, or if no image is labelled by its mark.
     """
     made = [
         (name, mark == "defect")
@@ -37,7 +38,7 @@ def marked_entries(
     if lost:
         raise ValueError(
             f"{len(lost)} of {len(made)} marked images are not in {str(source)!r}, "
-            f"the first {lost[0]!r}: the marks belong to other images, or the images "
+            f"for example {lost[0]!r}: the marks belong to other images, or the images "
             "were moved. Pass the folder from which the report was created."
         )
     found: dict[int, Entry] = {}
@@ -56,7 +57,7 @@ def marked_entries(
 def apply_marks(
     entries: Sequence[Entry], review: Review, source: Path, split: str | None
 ) -> list[Entry]:
-    """Entries with the labels of their marks, which belong to the part `split`."""
+    """Return all entries; set the label and, if given, the part of marked ones."""
     found = marked_entries(entries, review, source)
     if split is not None:
         found = {row: replace(entry, split=split) for row, entry in found.items()}
@@ -64,7 +65,7 @@ def apply_marks(
 
 
 def _by_ending(entries: Sequence[Entry]) -> dict[str, list[int]]:
-    """Rows of entries by all endings of their paths."""
+    """Map each ending of a path to the rows of the entries that have it."""
     places: dict[str, list[int]] = {}
     for row, entry in enumerate(entries):
         parts = entry.path.parts

@@ -1,4 +1,4 @@
-"""Saved models as the commands use them, and their predictions."""
+"""Saved models, and their predictions as used by the commands."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from skfcdd.cli._options import check_device
 
 __all__ = ["AT_ONCE", "Model", "Verdicts", "check_file", "reading_options"]
 
-# Images that a command looks at together.
+# Number of images that a command scores at once.
 AT_ONCE = 32
 
 
 class Model:
-    """A saved model, or its ONNX form, and how it reads files."""
+    """Saved or exported model, with its options for reading image files."""
 
     def __init__(self, path: Path, device: str = "auto") -> None:
         self.path = path
@@ -63,19 +63,19 @@ class Model:
 
 
 def reading_options(estimator: Any) -> dict[str, Any]:
-    """How a model reads files: options of :class:`~skfcdd.datasets.ImageFiles`."""
+    """Return the options of :class:`~skfcdd.datasets.ImageFiles` for a model."""
     h, w, c = estimator.image_shape_
     known = estimator.reading_ or {"n_channels": c}
     return {**known, "resize": (h, w)}
 
 
 def check_file(path: Path) -> None:
-    """Refuse what can be no saved model, in the words of who has typed it.
+    """Raise an error, worded for the command line, if `path` is not a file.
 
     Raises
     ------
     OSError
-        If it is a folder, or not there.
+        If `path` is a folder or does not exist.
     """
     if path.is_dir():
         raise IsADirectoryError(
@@ -96,14 +96,14 @@ class Verdicts:
     Parameters
     ----------
     scores, decisive : ndarray of shape (n,), float64
-        Anomaly scores, and what is compared with the threshold, which for a segmenter
-        is one of pixels.
+        Anomaly scores, and the scores compared with the threshold. They differ for a
+        segmenter, whose threshold applies to pixels.
     threshold : float
     heatmaps : ndarray of shape (n, h, w), or None
     parts : ndarray of shape (n, 2, h, w), or None
-        What adds up to them, if the model has a memory.
+        Parts that sum to the heatmaps, if the model has a memory bank.
     novelty_share : ndarray of shape (n,), or None
-        Share of each score that comes from the second part.
+        Proportion of each score that comes from novelty, the second part.
     """
 
     scores: npt.NDArray[np.float64]
@@ -119,17 +119,17 @@ class Verdicts:
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:
-        """Above 0.5 exactly where `anomalous`."""
+        """Probability of each image, above 0.5 exactly if it is anomalous."""
         return anomaly_probability(self.decisive, self.threshold)
 
     def rows(self, pixels: bool) -> Iterator[dict[str, Any]]:
-        """Rows of a table, image by image.
+        """Yield a table row for each image.
 
         Parameters
         ----------
         pixels : bool
-            Whether the threshold applies to pixels. The value that is compared with it
-            is then added to the row.
+            Whether the threshold applies to pixels. If so, each row also contains the
+            pixel score that is compared with the threshold.
         """
         for k, score in enumerate(self.scores):
             row: dict[str, Any] = {
@@ -145,7 +145,7 @@ class Verdicts:
             yield row
 
     def finding(self, k: int) -> Finding:
-        """One image of the batch, to be drawn."""
+        """Return the results of image `k` of the batch, for drawing."""
         assert self.heatmaps is not None
         return Finding(
             score=float(self.decisive[k]),
@@ -159,7 +159,7 @@ class Verdicts:
 
 
 def _short(value: float, limit: float | None) -> float:
-    """A value with seven digits, or more if it takes them to stay above a limit."""
+    """Round to seven digits, or as many as keep the value on its side of a limit."""
     number = float(value)
     if limit is None:
         return float(f"{number:.7g}")

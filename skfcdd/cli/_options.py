@@ -1,4 +1,4 @@
-"""Options of the command line: checked early, and named in errors."""
+"""Checks of command-line options, and their names in error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "usage_error",
 ]
 
-# The options by the parameters that they set.
+# Options by the parameter of the estimator that they set.
 _OPTIONS = {
     "score_pooling": "--pooling",
     "FalseAlarmRate": "--false-alarm-rate",
@@ -42,7 +42,7 @@ _OPTIONS = {
     "max_epochs": "--epochs",
     "random_state": "--seed",
 }
-# Options that some commands have, by the arguments of functions that they stand for.
+# Options by the function argument that they set.
 _ARGUMENTS = {
     **{name: option for name, option in _OPTIONS.items() if name[0].islower()},
     "label": "--label",
@@ -56,7 +56,7 @@ _ARGUMENTS = {
     "size": "--size",
     "resize": "--size",
 }
-# An argument of Python as messages name it, with its value or without; and calls.
+# Python arguments in messages, with or without a value; and function calls.
 _ARGUMENT = re.compile(
     r"(?<![^\s(])([a-z]\w*)=(?!=)('[^']*'|\"[^\"]*\"|\([^()]*\)|[\w.+-]*\w)?"
 )
@@ -66,14 +66,14 @@ _ASIDE = re.compile(r"(--on-error skip) of load_images, \1 of the command line")
 # Corners of polygons: "1,2 3,4 5,6; ...".
 _POINT = re.compile(r"(-?\d+(?:\.\d*)?)\s*,\s*(-?\d+(?:\.\d*)?)")
 _POINTS = re.compile(rf"\s*{_POINT.pattern}(?:[\s;]+{_POINT.pattern})*[\s;]*")
-# Size of images that most networks can take.
+# Image size that most networks accept.
 _USUAL = (128, 128)
-# How messages about a parameter begin, those of scikit-learn and ours.
+# Beginning of messages about a parameter, from scikit-learn and from this package.
 _ABOUT = re.compile(r"The '(\w+)' parameter|Got (\w+)[=(]")
 
 
 def pooling(text: str) -> str | float:
-    """A pooling as typed: a word, or a number."""
+    """Parse a score pooling: a name or a number."""
     try:
         return float(text)
     except ValueError:
@@ -81,7 +81,7 @@ def pooling(text: str) -> str | float:
 
 
 def region(text: str) -> Path | list[list[tuple[float, float]]]:
-    """A region of interest as typed: a path, or the corners of polygons."""
+    """Parse a region of interest: a path, or the corners of polygons."""
     if _POINTS.fullmatch(text) is None or Path(text).exists():
         return Path(text)
     return [
@@ -92,9 +92,9 @@ def region(text: str) -> Path | list[list[tuple[float, float]]]:
 
 
 def spoken(text: str) -> str:
-    """A message in the words of the command line: options for arguments of Python.
+    """Reword a message for the command line: replace Python arguments by options.
 
-    Arguments without an option are described as arguments of Python.
+    An argument without a matching option is described as one of the Python interface.
     """
 
     def option(found: re.Match[str]) -> str:
@@ -112,20 +112,20 @@ def spoken(text: str) -> str:
 def check(
     estimator: type[Any], params: Mapping[str, Any], size: tuple[int, int] | None
 ) -> None:
-    """Check values before any image is looked at.
+    """Check parameters before any image is read.
 
     Parameters
     ----------
     estimator : type
     params : mapping
-        Its parameters.
+        Parameters of the estimator.
     size : tuple of int (h, w), or None
         Size to which images are resized, if known.
 
     Raises
     ------
     ValueError
-        If a parameter of the estimator may not have its value.
+        If the value of a parameter is invalid.
     """
     from skfcdd._utils.sklearn import check_parameters
     from skfcdd.anomalies._mixture import resolve_kinds
@@ -137,7 +137,7 @@ def check(
 
 
 def check_value(estimator: Any, name: str, value: Any) -> None:
-    """Raise a ValueError if a parameter of an estimator may not have this value."""
+    """Raise a ValueError if a value is invalid for a parameter of an estimator."""
     from skfcdd._utils.sklearn import check_parameters
 
     known = {name: estimator._parameter_constraints[name]}
@@ -152,7 +152,7 @@ def check_device(device: str) -> None:
 
 
 def _check_network(params: Mapping[str, Any], size: tuple[int, int] | None) -> None:
-    """Check a network as far as that goes without images and weights."""
+    """Check a network as far as possible without images and weights."""
     from skfcdd._utils.random import seeded
     from skfcdd.backbones import choose_backbone, freeze_backbone, make_backbone
 
@@ -164,13 +164,13 @@ def _check_network(params: Mapping[str, Any], size: tuple[int, int] | None) -> N
             if frozen != "auto":
                 freeze_backbone(network, frozen)
     except ValueError as error:
-        # An error for images of the usual size does not imply one for other sizes.
+        # If the size is unknown, an error about the usual size may not apply.
         if size is not None or usage_error(error) is not None:
             raise
 
 
 def usage_error(error: Exception) -> typer.BadParameter | None:
-    """The error as one of an option; None if it is about something else."""
+    """Return the usage error of an option; None if the error is not about an option."""
     about = _ABOUT.match(str(error))
     option = _OPTIONS.get(about[1] or about[2]) if about else None
     if option is None:

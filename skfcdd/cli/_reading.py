@@ -1,4 +1,4 @@
-"""Images of a command, and what is known about them."""
+"""Images passed to a command, with their labels and masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
     "load_unlabelled",
 ]
 
-# Longest shorter side of images where no size is asked for.
+# Maximum length of the shorter side of images if no size is requested.
 _LARGEST = 128
 
 
@@ -48,9 +48,9 @@ class Source:
         Label of all images, unless the folder or table states it.
     on_error : {"raise", "skip"}
     review : Review or None
-        Marks, which count more than folders and tables.
+        Marks, which take precedence over labels from folders and tables.
     part : str or None
-        The part to take, if another than usual.
+        Part to use instead of the default of the command.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Source:
     part: str | None = None
 
     def find(self) -> Found:
-        """The files, and what is known about them."""
+        """Find the image files, with their labels, masks and parts."""
         whole = None if self.label is None else self.label == "defect"
         return find_images(
             self.path,
@@ -74,18 +74,17 @@ class Source:
 
 
 def load_part(source: Source, part: str, *, said: bool = False, **options: Any) -> Any:
-    """A part of a folder or a table, or all of it if it has no such part.
+    """Load a part of a folder or a table, or all of it if it has no such part.
 
     Parameters
     ----------
     source : Source
-    part : str
-        "train", "val" or "test".
+    part : {"train", "val", "test"}
     said : bool, default=False
-        Whether labels are required. Otherwise images without a label count as good,
+        Whether labels are required. Otherwise, images without a label count as good,
         unless there is evidence against it.
     **options
-        Of :class:`~skfcdd.datasets.ImageFiles`.
+        Options of :class:`~skfcdd.datasets.ImageFiles`.
 
     Returns
     -------
@@ -118,7 +117,7 @@ def load_part(source: Source, part: str, *, said: bool = False, **options: Any) 
 
 
 def load_marked(source: Source, **options: Any) -> Any:
-    """The images that are marked as good or as defects, regardless of their folders."""
+    """Load the images marked as good or as defects, regardless of their folders."""
     assert source.review is not None
     found = find_images(source.path, on_error=source.on_error, unlabelled=True)
     marked = marked_entries(found.entries, source.review, source.path)
@@ -127,7 +126,7 @@ def load_marked(source: Source, **options: Any) -> Any:
 
 
 def _check_meaning(found: Found, path: Path, said: bool) -> None:
-    """Raise if there are images without any sign of their label."""
+    """Raise an error if the labels of images are unknown or doubtful."""
     silent = [entry for entry in found.entries if entry.assumed and not entry.masks]
     if path.is_dir():  # whose name may state the label
         silent = [e for e in silent if meaning(e.kind, clearly=True) is not True]
@@ -140,28 +139,28 @@ def _check_meaning(found: Found, path: Path, said: bool) -> None:
             f"It is unknown whether the images of {where} are "
             f"good{'' if doubt is None else f'; {doubt}'}. Pass the parent folder, "
             "with a subfolder such as 'good' and one for each kind of defect, or "
-            "label all of them with --label good or --label defect."
+            "label all images with --label good or --label defect."
         )
     if doubt is not None:
         raise ValueError(
             f"The images of {where} would count as good, but {doubt}. Pass a folder "
-            "of good images, or the parent folder; if these images are good, confirm "
-            "it with --label good."
+            "of good images, or the parent folder; if these images are good, pass "
+            "--label good."
         )
 
 
 def _doubt(folder: Path) -> str | None:
-    """Why the images of a folder may be no good ones, if there is a reason."""
+    """Return a reason to doubt that the images of a folder are good, or None."""
     own = Path(os.path.abspath(folder))
     if meaning(own.name, clearly=True) is False:
-        return "its name suggests that they are not"
+        return "the name of the folder suggests that they are not"
     if not os.access(own.parent, os.R_OK):
         return None
     beside = sorted(p for p in own.parent.iterdir() if p != own and p.is_dir())
     good = next((p for p in beside if meaning(p.name, clearly=True)), None)
     if good is None:
         return None
-    return f"it is next to {str(good)!r}, which holds the good images"
+    return f"the folder is next to {str(good)!r}, which contains the good images"
 
 
 def common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
@@ -174,9 +173,9 @@ def common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
 def load_unlabelled(
     model: Model, source: Path, on_error: str, pictures: tuple[Path | None, ...] = ()
 ) -> Any:
-    """All images of a folder and the folders in it, of a table, or the file itself.
+    """Load all images of a folder and its subfolders, all of a table, or one image.
 
-    Pictures that an earlier run has left in `pictures` do not count.
+    Files in the folders `pictures` are excluded: an earlier run may have written them.
     """
     if source.suffix.lower() in SUFFIXES and source.is_file():
         found = Found([Entry(source, "", False)], labelled=False)
@@ -189,9 +188,9 @@ def load_unlabelled(
 
 
 def leave_outside(data: Any, estimator: Any) -> int:
-    """Count defects with no pixel in the region of interest as good images.
+    """Relabel images whose defects are all outside the region of interest as good.
 
-    Returns how many there are.
+    Returns the number of these images.
     """
     outside = defects_outside(data, estimator)
     data.target = np.where(outside, 0, data.target)
@@ -199,7 +198,10 @@ def leave_outside(data: Any, estimator: Any) -> int:
 
 
 def defects_outside(data: Any, estimator: Any) -> npt.NDArray[np.bool_]:
-    """Return which images (n,) have a mask, but no defect in the region of interest."""
+    """Return whether the defects of each image are outside the region of interest.
+
+    The result is a bool array of shape (n,). It is False for images without a mask.
+    """
     roi = getattr(estimator, "roi_", None)
     outside = np.zeros(len(data.target), dtype=bool)
     if roi is None or data.masks is None:

@@ -1,4 +1,4 @@
-"""Implementation of ``skfcdd report``: images, labels and options."""
+"""Implementation of ``skfcdd report``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["report"]
 
 @dataclass
 class _Images:
-    """Images of a folder; labels, masks and kinds are None if they are unknown."""
+    """Images of a folder; labels, masks and kinds of defect are None if unknown."""
 
     X: Any
     names: list[str]
@@ -145,9 +145,10 @@ def _find(model: Model, source: Source, say: Callable[[str], None]) -> _Images:
 
 
 def _is_labelled(source: Source) -> bool:
-    """Whether folders, a table or an option show which images are good.
+    """Whether folders, a table or an option state which images are good.
 
-    A plain folder does not: here its images need not be good, unlike in ``fit``.
+    Images in a folder without subfolders are not labelled: unlike ``fit``, a report
+    does not assume that they are good.
     """
     path = source.path
     if path.is_file():
@@ -158,6 +159,6 @@ def _is_labelled(source: Source) -> bool:
 
 
 def _names(paths: list[Path], folder: Path) -> list[str]:
-    """Paths below the folder, or else below whatever holds them all."""
+    """Return paths relative to the folder or, if not all are in it, to a common one."""
     inside = folder.is_dir() and all(path.is_relative_to(folder) for path in paths)
     return below(paths, folder if inside else None)

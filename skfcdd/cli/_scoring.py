@@ -24,7 +24,7 @@ from skfcdd.cli._writing import check_place
 
 __all__ = ["Wanted", "predict"]
 
-# Columns of the table of defects, which may be empty.
+# Columns of the table of defects; a table without rows needs them for its header.
 _REGION_COLUMNS = (
     *("path", "defect", "left", "top", "right", "bottom"),
     *("area", "peak", "peak_x", "peak_y"),
@@ -33,18 +33,18 @@ _REGION_COLUMNS = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """Outputs to write for each image.
+    """Requested outputs of ``skfcdd predict``.
 
     Parameters
     ----------
     table : Path or None
-        None is standard output.
+        Table of predictions; None means standard output.
     lines : bool
-        JSON Lines instead of CSV.
+        Whether tables are written as JSON Lines instead of CSV.
     regions : Path or None
-        Table of the defects.
+        Table of defects.
     heatmaps, masks : Path or None
-        Folders of pictures.
+        Folders for pictures.
     layout : {"overlay", "side-by-side", "parts"}
     """
 
@@ -61,7 +61,7 @@ class Wanted:
         return any((self.regions, self.heatmaps, self.masks))
 
     def check(self, estimator: Any, *inputs: Path) -> None:
-        """Refuse what cannot be written, before any image is scored."""
+        """Raise an error before scoring if an output cannot be written."""
         if self.layout == "parts" and not has_memory(estimator):
             raise ValueError(
                 "--layout parts: this model has no memory bank, so its heatmaps have "
@@ -117,7 +117,7 @@ def predict(
 def _judged(
     model: Model, images: Any, heatmaps: bool
 ) -> Iterator[tuple[int, dict[str, Any], Any]]:
-    """Number, row of the table, and heatmap of each image."""
+    """Yield the index, the table row and, if requested, the heatmap of each image."""
     pixels = convention_of(model.estimator).judges_pixels
     for start in range(0, len(images), AT_ONCE):
         found = model.judge(images[start : start + AT_ONCE], heatmaps)
@@ -145,7 +145,7 @@ def _writers(
     wanted: Wanted,
     tally: _Tally,
 ) -> list[Callable[[int, Any, Marked], None]]:
-    """Make the functions that write outputs of each image, besides its row."""
+    """Return functions that write the outputs of an image other than its table row."""
     each: list[Callable[[int, Any, Marked], None]] = []
     if wanted.heatmaps is not None:
         files = HeatmapFiles(

@@ -30,7 +30,7 @@ def select(
     on_error: str,
     say: Callable[[str], None],
 ) -> Outcome:
-    """Choose images of a folder to be marked, and write a report on them."""
+    """Select images of a folder to be marked, and write a report on them."""
     check_place(output, model.path)
     data = load_unlabelled(model, folder, on_error)
     say(data.summary)
@@ -39,7 +39,10 @@ def select(
     names = below(paths, folder if inside else None)
     free = _without_mark(names, review)
     if not len(free):
-        raise ValueError(f"All images of {str(folder)!r} already have a mark.")
+        raise ValueError(
+            f"All images of {str(folder)!r} already have a mark. Pass a folder with "
+            "other images."
+        )
     left = ImageFiles([paths[row] for row in free], **model.options)
     chosen = free[select_images(model.estimator, left, n)]
     shown = ImageFiles([paths[row] for row in chosen], **model.options)
@@ -65,8 +68,8 @@ def select(
         "report": str(info.path),
     }
     sentences = [
-        f"Chose {many(len(chosen), 'image')} of {len(free)} without a mark. Mark them "
-        f"in {info.path}, then export the marks as JSON."
+        f"Selected {len(chosen)} of {many(len(free), 'image')} without a mark. Mark "
+        f"them in {info.path}, then export the marks as JSON."
     ]
     after = [
         command(

@@ -11,7 +11,7 @@ from skfcdd.serving import Limits, make_app
 
 __all__ = ["serve"]
 
-# Connections at a time, whatever they do; further ones get status 503.
+# Maximum number of open connections; further ones get status 503.
 _CONNECTIONS = 512
 
 
@@ -20,7 +20,8 @@ def serve(model: Model, host: str, port: int, limits: Limits) -> None:
     uvicorn = require("uvicorn", "uvicorn")
     app = make_app(model.estimator, limits=limits)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, as asyncio otherwise delays small responses until acknowledged.
+    # asyncio sets TCP_NODELAY only if the protocol is named; otherwise, small responses
+    # would be delayed.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -32,21 +32,22 @@ def split(
     seed: int,
     force: bool,
 ) -> Outcome:
-    """Write a table that assigns images to training, calibration and testing.
+    """Write a table that assigns images to training, calibration and test parts.
 
-    Defects are for testing, and whatever belongs to a group stays together.
+    Groups are not split; those that contain a defect are in the test part.
 
     Parameters
     ----------
     source : Source
     output : Path
     shares : tuple of float
-        Shares of the good images for training and calibration; the rest is for testing.
+        Proportions of good images for training and calibration; the rest is for
+        testing.
     pattern : str or None
-        What names have in common within a group.
+        Regular expression whose match in a file name names the group of the file.
     seed : int
     force : bool
-        Whether the table may take the place of a file.
+        Whether the table may overwrite an existing file.
     """
     check_model_file(output, force)
     found = source.find()
@@ -75,7 +76,7 @@ def split(
 def _groups(
     entries: Sequence[Entry], source: Path, pattern: str | None
 ) -> list[str | int]:
-    """The group of each image; without a pattern, each image is its own group."""
+    """Return the group of each image; without a pattern, each is its own group."""
     if pattern is None:
         return list(range(len(entries)))
     try:
@@ -101,7 +102,7 @@ def _groups(
 def _with_copies(
     entries: Sequence[Entry], groups: Sequence[str | int]
 ) -> tuple[list[Any], int]:
-    """Groups joined where files are the same to the last byte, and how many are."""
+    """Merge groups that share identical files; also return the number of copies."""
     owner: dict[Any, Any] = {}
 
     def first(group: Any) -> Any:
@@ -127,7 +128,7 @@ def _draw(
     shares: tuple[float, float],
     rng: np.random.RandomState,
 ) -> list[str]:
-    """The part of each image."""
+    """Draw the part of each image at random."""
     rows: dict[Any, list[int]] = {}
     for row, group in enumerate(groups):
         rows.setdefault(group, []).append(row)
@@ -137,7 +138,7 @@ def _draw(
     missing = np.array([*shares, 1 - sum(shares)]) * n_good
     chosen = dict.fromkeys(bad, PARTS[2])
     for k in rng.permutation(len(good)):
-        # Where most is missing yet.
+        # Choose the part that lacks the most images.
         emptiest = int(np.argmax(missing))
         missing[emptiest] -= len(rows[good[k]])
         chosen[good[k]] = PARTS[emptiest]
@@ -169,7 +170,7 @@ def _row(entry: Entry, part: str, output: Path) -> dict[str, str]:
 
 
 def _relative(path: Path, output: Path) -> str:
-    """A path as seen from the folder of the table."""
+    """Return a path relative to the folder of the table."""
     folder = os.path.abspath(output.parent)
     try:
         return printable(Path(Path(os.path.relpath(path, folder)).as_posix()))
@@ -201,9 +202,9 @@ def _outcome(
     if pattern is not None:
         sentences.append(f"{many(len(set(groups)), 'group')} were kept whole.")
     if n_copies:
-        verb = "is a copy" if n_copies == 1 else "are copies"
+        verb = "is a copy of another" if n_copies == 1 else "are copies of others"
         sentences.append(
-            f"{many(n_copies, 'file')} {verb} of others, and placed in the same part."
+            f"{many(n_copies, 'file')} {verb}; copies are in the same part."
         )
     sentences.append(f"Wrote {output}.")
     record = {"table": str(output), "n_images": len(entries), "parts": counts}

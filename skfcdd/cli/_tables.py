@@ -1,4 +1,4 @@
-"""Tables that commands write."""
+"""Tables written by commands."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ __all__ = ["rows_writer"]
 def rows_writer(
     output: Path | None, lines: bool, columns: Sequence[str] = ()
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Return a function that writes rows as CSV or JSON Lines, to a file or stdout.
+    """Yield a function that writes rows as CSV or JSON Lines, to a file or stdout.
 
-    A file is only put in place when it is complete.
+    A file appears under its name only when it is complete.
 
     Parameters
     ----------
     output : Path or None
+        None means standard output.
     lines : bool
-        JSON Lines.
+        Whether to write JSON Lines instead of CSV.
     columns : sequence of str, default=()
-        Columns of a CSV table that may have no rows; by default those of the first row.
+        Columns of the CSV header, required if there may be no rows. By default, they
+        are those of the first row.
     """
     if output is None:
         yield _row_writer(sys.stdout, lines, columns)

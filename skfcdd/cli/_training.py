@@ -37,7 +37,8 @@ def fit(
 ) -> Outcome:
     """Train on the images of a folder, and save the model.
 
-    If it is interrupted, the model trained so far is kept, if an epoch is complete.
+    If training is interrupted after at least one epoch, the model trained so far is
+    saved.
     """
     import skfcdd
     from skfcdd.persistence import save
@@ -56,7 +57,7 @@ def fit(
     say(f"{many(len(data.images), 'image')} of {data.images.shape[1:]}: {data.summary}")
     started = time.perf_counter()
     with _noticing() as stopped, warnings.catch_warnings():
-        # The warning is worded for Python; it is replaced here.
+        # This warning is worded for Python; the outcome reports the interruption.
         warnings.simplefilter("ignore", InterruptedTrainingWarning)
         if data.target.any():
             given = {"masks": data.masks, "groups": data.groups}
@@ -125,11 +126,11 @@ def _outcome(
 
 
 def progress_callback(progress: Callable[[int], Any]) -> Any:
-    """Tell `progress` of the number of epochs, and of each that is done."""
+    """Return a skorch callback that updates a progress bar after each epoch."""
     from skorch.callbacks import Callback
 
     class Epochs(Callback):  # type: ignore[misc]
-        every_training = True  # also those that only set the threshold
+        every_training = True  # also if it only serves to set the threshold
 
         def on_train_begin(self, net: Any, **kwargs: Any) -> None:
             self.step = progress(net.max_epochs)
@@ -142,7 +143,10 @@ def progress_callback(progress: Callable[[int], Any]) -> Any:
 
 @contextlib.contextmanager
 def _noticing() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, which ends a training without an error."""
+    """Yield a function that returns whether Ctrl-C was pressed.
+
+    It is needed because ``fit`` ends without an error when interrupted.
+    """
     pressed: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -151,7 +155,7 @@ def _noticing() -> Iterator[Callable[[], bool]]:
 
     before = signal.getsignal(signal.SIGINT)
     main = threading.current_thread() is threading.main_thread()
-    if not (main and callable(before)):  # signals are not ours to handle
+    if not (main and callable(before)):  # Ctrl-C is not handled by this thread
         yield lambda: False
         return
     signal.signal(signal.SIGINT, note)

@@ -108,10 +108,10 @@ def _check_kind(model: Model) -> None:
 def _joined(
     data: Any, marked: list[Path], labels: npt.NDArray[np.int_]
 ) -> tuple[list[Path], npt.NDArray[np.int_], Any, int]:
-    """Files of both, their labels and masks, and the number of labels changed by marks.
+    """Combine training images and marked images.
 
-    An image that was there before is not counted twice: its mark takes the place of
-    its label.
+    The mark of a training image replaces its label; the image is not added again.
+    Returns paths, labels, masks and the number of changed labels.
     """
     paths, target = list(data.images.paths), data.target.astype(int)
     place = {path.resolve(): row for row, path in enumerate(paths)}
@@ -127,7 +127,7 @@ def _joined(
             target[row] = label
             n_corrected += 1
             if masks is not None:
-                masks[row] = None  # which was that of another verdict
+                masks[row] = None  # the mask contradicts the new label
     if masks is not None:
         masks += [None] * len(added)
     return (
@@ -146,7 +146,7 @@ def _trained(
     epochs: int | None,
     callback: Any,
 ) -> Any:
-    """The model after further training; its parameters are as they were."""
+    """Continue the training of a model, and restore its parameters afterwards."""
     given = {"warm_start": True, "callbacks": [callback]}
     if epochs is not None:
         given["max_epochs"] = epochs

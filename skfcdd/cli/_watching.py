@@ -27,27 +27,27 @@ from skfcdd.monitoring._stream import StreamMonitor
 
 __all__ = ["Pace", "stopping", "watch"]
 
-# Number of latest times used for statistics.
+# Number of recent measurements of time used for statistics.
 _TIMES = 1000
-# The state of the monitor is saved this often, in seconds, and in the end.
+# Seconds between two saves of the state of the monitor; it is also saved at the end.
 _SAVE = 10.0
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Timing of watching a folder, in seconds.
+    """Timing of scans of a watched folder.
 
     Parameters
     ----------
     poll : float
-        Between two looks.
+        Seconds between scans.
     settle : float
-        Time that a file must stay unchanged to count as complete.
+        Seconds without changes after which a file counts as complete.
     patience : float
-        Time that an unreadable file must stay unchanged to count as broken.
+        Seconds without changes after which an unreadable file counts as damaged.
     once : bool
-        Stop when nothing is left to do.
+        Whether to stop when all files are processed.
     """
 
     poll: float = 1.0
@@ -80,8 +80,8 @@ def watch(
 ) -> Outcome:
     """Score files as they are completed, until `stop` is set.
 
-    Rows are appended to `output`, each file once, also over restarts: the rows
-    themselves say what was done.
+    One row per file is appended to `output`. After a restart, files that already have a
+    row are skipped.
     """
     if not folder.is_dir():
         raise NotADirectoryError(
@@ -99,7 +99,8 @@ def watch(
         try:
             run.until(stop, pace)
         finally:
-            # Never ahead of the rows: those that are missing would count twice.
+            # Not if rows are missing: their images will be processed again, and would
+            # count twice.
             if monitor is not None and run.rows_are_written:
                 monitor.save()
     return _outcome(run.tally, monitor, output)
@@ -116,7 +117,7 @@ def _monitor(output: Path, n_usual: int, probability: float) -> StreamMonitor | 
 def _take_up(
     journal: Journal, watched: WatchedFolder, monitor: StreamMonitor | None
 ) -> int:
-    """Continue after the rows of earlier runs, and return their number."""
+    """Restore the state from the rows of earlier runs, and return their number."""
     n = 0
 
     def rows() -> Iterator[Row]:
@@ -135,7 +136,7 @@ def _take_up(
 
 
 class _Run:
-    """Files in, rows out."""
+    """One run, which scores new files and writes their rows."""
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class _Run:
         self._saved = time.monotonic()
 
     def until(self, stop: threading.Event, pace: Pace) -> None:
-        """Look, score and wait; a batch that was begun is finished and written."""
+        """Scan, score and wait until `stop` is set; a batch is always completed."""
         while not stop.is_set():
             started = time.monotonic()
             ready = self.watched.look()
@@ -187,11 +188,11 @@ class _Run:
         self._tell_of_drift()
 
     def _judged(self, batch: list[Arrival]) -> Iterator[tuple[Arrival, Row]]:
-        """Rows of those files that are still there and complete."""
+        """Yield rows of complete files, and errors of damaged ones."""
         try:
             rows = self._rows(batch)
         except (OSError, ValueError) as error:
-            if len(batch) > 1:  # one of them spoils it for the others
+            if len(batch) > 1:  # one unreadable file makes the whole batch fail
                 for arrival in batch:
                     yield from self._judged([arrival])
                 return
@@ -200,7 +201,7 @@ class _Run:
                 yield batch[0], {"path": name, "error": " ".join(str(error).split())}
             return
         for arrival, row in zip(batch, rows, strict=True):
-            if _is_there(arrival):  # otherwise the file was incomplete when read
+            if _is_there(arrival):  # otherwise, the file was incomplete when read
                 yield arrival, row
 
     def _rows(self, batch: list[Arrival]) -> list[Row]:
@@ -239,8 +240,8 @@ class _Run:
             self.alarmed = True
             told = monitor.told()
             self.say(
-                f"Drift: the images are no longer like the first {monitor.n_usual} "
-                f"(detected at image {told['alarm_at']} after these, by {told['by']})."
+                f"Drift: the images now differ from the first {monitor.n_usual} "
+                f"(detected at image {told['alarm_at']} after them, by {told['by']})."
             )
         if time.monotonic() - self._saved > _SAVE:
             monitor.save()
@@ -248,7 +249,7 @@ class _Run:
 
 
 def _is_there(arrival: Arrival) -> bool:
-    """Whether a file is still what it was when it was listed."""
+    """Whether a file still exists, and is unchanged since it was listed."""
     try:
         found = arrival.path.stat()
     except OSError:
@@ -298,7 +299,7 @@ def _outcome(tally: _Tally, monitor: StreamMonitor | None, output: Path) -> Outc
 
 @contextlib.contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """An event that is set when the process is asked to stop."""
+    """Yield an event that is set by Ctrl-C or a TERM signal."""
     stop = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: stop.set())

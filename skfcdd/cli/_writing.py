@@ -1,4 +1,4 @@
-"""Checks of output paths, made before any work is done."""
+"""Checks of output paths before any work is done, and formatting."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["check_model_file", "check_place", "command", "size_of"]
 
 
 def check_place(output: Path, *inputs: Path) -> None:
-    """Raise at once if a result could not be written, or would replace an input.
+    """Raise an error if a file cannot be written, or is one of the inputs.
 
     Raises
     ------
     OSError
-        If it could not be written.
+        If `output` cannot be written.
     ValueError
-        If it is one of `inputs`.
+        If `output` is one of `inputs`.
     """
     if not output.parent.is_dir():
         raise FileNotFoundError(
@@ -31,19 +31,21 @@ def check_place(output: Path, *inputs: Path) -> None:
     for path in inputs:
         if path.exists() and output.exists() and os.path.samefile(path, output):
             raise ValueError(
-                f"The result would overwrite {str(path)!r}, which is an input. Choose "
+                f"The output would overwrite {str(path)!r}, which is an input. Choose "
                 "another file with -o."
             )
     check_writable(output)
 
 
 def check_model_file(output: Path, force: bool) -> None:
-    """The same for a model, which takes the place of no file without being asked to.
+    """Raise an error if a file cannot be written, or exists and `force` is false.
 
     Raises
     ------
     FileExistsError
-        If there is a file of this name.
+        If the file exists and `force` is false.
+    OSError
+        If the file cannot be written.
     """
     if output.is_file() and not force:
         raise FileExistsError(
@@ -54,13 +56,13 @@ def check_model_file(output: Path, force: bool) -> None:
 
 
 def size_of(path: Path) -> str:
-    """Size of a file, in words."""
+    """Format the size of a file with its unit."""
     n = path.stat().st_size
     return f"{n / 1e6:.1f} MB" if n >= 1e5 else f"{n / 1e3:.1f} kB"
 
 
 def command(*words: object) -> str:
-    """A command as it is typed."""
+    """Return a command line, quoted for the shell."""
     import shlex
 
     return shlex.join(["skfcdd", *map(str, words)])

@@ -1,9 +1,9 @@
 """Interactive report on images in a single HTML file, and model cards.
 
-:func:`write_report` writes the file: images with their heatmaps, predictions and
-metrics at any threshold, and labels set by the reviewer. The page works offline.
-:func:`read_review` reads the labels that it exports. :func:`model_card` summarises what
-a model is, what it guarantees, and what its limits are.
+:func:`write_report` writes the file. It shows the images with their heatmaps, and
+predictions and metrics at any threshold; a reviewer can mark images as good or as
+defects. The page works offline. :func:`read_review` reads the exported marks.
+:func:`model_card` summarises a model, its guarantees, and its limits.
 """
 
 from __future__ import annotations

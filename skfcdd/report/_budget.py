@@ -1,4 +1,4 @@
-"""Choice of picture sizes and quality that keeps a report below a given size."""
+"""Choice of picture size and quality that keeps a report below a given file size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["Budget", "Form", "forms"]
 
-# Shares of the sides of pictures that are kept, one after another.
+# Factors by which both sides of pictures are scaled, tried in this order.
 _SCALES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.29, 0.24, 0.2, 0.16, 0.12)
 
 
@@ -17,9 +17,9 @@ class Form:
     Parameters
     ----------
     quality : int or None
-        WebP quality from 1 to 100; None uses PNG, which keeps every value.
+        WebP quality from 1 to 100; None uses PNG, which is lossless.
     scale : float
-        Share of its sides that is kept.
+        Factor by which both sides are scaled.
     """
 
     quality: int | None
@@ -31,14 +31,15 @@ class Form:
 
 
 def forms(quality: int | None, max_bytes: int | None) -> list[Form]:
-    """Forms to be tried, from the most exact one to the smallest.
+    """Return the formats to try, from the most exact to the smallest.
 
     Parameters
     ----------
     quality : int or None
-        The requested one; None adapts it to the size.
+        Requested quality; None adapts it to `max_bytes`.
     max_bytes : int or None
-        None keeps the first form.
+        Limit on the size of the pictures; with None, only the first format is
+        returned.
     """
     best = Form(quality)
     if max_bytes is None:
@@ -50,19 +51,19 @@ def forms(quality: int | None, max_bytes: int | None) -> list[Form]:
 
 
 class Budget:
-    """The form in which pictures are stored, and how many bytes are left for them.
+    """Choice of a format for which the pictures fit into a number of bytes.
 
     Parameters
     ----------
     choices : list of Form
         Formats to choose from, the most exact first.
     max_bytes : int or None
-        Limit for all pictures together.
+        Limit on the total size of all pictures.
 
     Attributes
     ----------
     left : int
-        Number of pictures that are still to be written.
+        Number of pictures still to be written.
     n_bytes : int
         Total size of the pictures written so far.
     """
@@ -82,21 +83,21 @@ class Budget:
         return self._k == len(self.choices) - 1
 
     def fits(self, sizes: list[int]) -> bool:
-        """Whether all that is left fits, if it is as large as these samples on average.
+        """Whether the remaining pictures fit if they have the mean size of the samples.
 
-        If not, the next form is taken.
+        If not, the next smaller format is chosen.
         """
         mean = sum(sizes) / len(sizes)
         if self.max_bytes is None or self.is_least:
             return True
-        # Samples are few: a little room is kept.
+        # 5 % are reserved because there are only a few samples.
         if self.n_bytes + 1.05 * mean * self.left <= self.max_bytes:
             return True
         self._k += 1
         return False
 
     def add(self, sizes: list[int]) -> None:
-        """Count pictures that were written; those after them may have to be smaller."""
+        """Count written pictures; choose a smaller format for the rest if needed."""
         self.n_bytes += sum(sizes)
         self.left -= len(sizes)
         if self.max_bytes is None or self.is_least or not self.left:

@@ -76,7 +76,7 @@ class ModelCard:
         return list(dict.fromkeys([*self.facts, *self.notes]))
 
     def to_markdown(self) -> str:
-        """Return the card as Markdown, for example for the page of a repository."""
+        """Return the card as Markdown, for example for a repository."""
         lines = [f"# {_plain(self.title)}", ""]
         for name in self._sections:
             lines += [f"## {_plain(name)}", ""]
@@ -115,8 +115,8 @@ class ModelCard:
         Parameters
         ----------
         path : path
-            File with the suffix ``.html``, ``.htm`` or ``.md``. It is only created when
-            it is complete.
+            File to write, with the suffix ``.html``, ``.htm`` or ``.md``. It appears
+            only when it is complete.
 
         Returns
         -------
@@ -161,15 +161,15 @@ def model_card(
         Fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
         :class:`~skfcdd.onnx.OnnxFCDD`.
     X : array-like, default=None
-        Images not used for training, to compute metrics on. None omits metrics.
+        Images not used for training, for computing metrics. None omits metrics.
     y : array-like of shape (n,) or (n, h, w), default=None
         Labels of X, as for ``fit``, or masks. Required with X.
     masks : array-like of shape (n, h, w), or list with None, default=None
         True masks of X; adds pixel-wise metrics.
     path : path-like, default=None
-        File of the model; adds its hash, size and note.
+        Model file; adds its hash, size and note to the card.
     title : str, default=None
-        Title. None uses the name of the model.
+        Title of the card. None uses the class of the model.
     intended_use : str, default=None
         Intended use of the model.
     random_state : int, RandomState instance or None, default=None
@@ -182,9 +182,9 @@ def model_card(
     Raises
     ------
     TypeError
-        If `estimator` is not one of these.
+        If `estimator` is not of one of these classes.
     NotFittedError
-        If it is not fitted.
+        If `estimator` is not fitted.
     ValueError
         If X is given without y, or y does not match X.
     OSError
@@ -199,7 +199,7 @@ def model_card(
     >>> normal = data.images[:40][data.target[:40] == 0]
     >>> model = FCDDClassifier(max_epochs=1, random_state=0).fit(normal)
     >>> card = model_card(model, data.images[40:], data.target[40:], random_state=0)
-    >>> sorted(card.facts["Figures"])
+    >>> sorted(card.facts["Metrics"])
     ['false alarms', 'image AUROC', 'images', 'misses']
     """
     check_model(estimator, "anomaly_score", "explain")
@@ -231,20 +231,20 @@ def card_of(
     intended_use: str | None,
     random_state: Any,
 ) -> ModelCard:
-    """Make a card as `model_card` does, with boolean labels of the images."""
+    """Make a card as `model_card` does, from boolean labels: True for anomalies."""
     facts: dict[str, Facts] = {
         "Model": network_facts(estimator),
         "Data": data_facts(estimator),
         "Threshold": calibration_facts(estimator),
     }
     if truth is not None:
-        facts["Figures"] = figures(estimator, X, truth, masks, random_state)
+        facts["Metrics"] = figures(estimator, X, truth, masks, random_state)
     facts["Versions"] = version_facts(estimator)
     if path is not None:
         facts["File"] = _file_facts(Path(path))
     notes = {"Limits of use": limits(estimator)}
     if truth is not None:
-        notes["Figures"] = ["In brackets: 95 % intervals."]
+        notes["Metrics"] = ["In brackets: 95 % intervals."]
     if intended_use is not None:
         notes = {"Intended use": [plain_name(intended_use)], **notes}
     if title is None:
@@ -254,7 +254,7 @@ def card_of(
 
 
 def _ordered(facts: Mapping[str, Facts], notes: Mapping[str, Any]) -> dict[str, Facts]:
-    """Sections in the order in which one reads: what for, what, where it ends, how."""
+    """Order the sections: intended use, facts and metrics, limits, technical data."""
     last = {"Versions", "File"}
     order = [
         *(name for name in notes if name == "Intended use"),
@@ -287,5 +287,5 @@ def _file_facts(path: Path) -> Facts:
 
 
 def _plain(text: str) -> str:
-    """A text that Markdown shows as it is, in one line."""
+    """Escape a text for Markdown, and join its lines."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Contents of a model card, section by section."""
+"""Contents of the sections of a model card."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def network_facts(estimator: Any) -> Facts:
 
 
 def data_facts(estimator: Any) -> Facts:
-    """Describe the images that the model was fitted on and expects."""
+    """Describe the images that the model expects and was trained on."""
     h, w, c = estimator.image_shape_
     found = {"images": f"{h} x {w} pixels, {c} channel{'s' * (c > 1)}"}
     if getattr(estimator, "roi_", None) is not None:
@@ -95,7 +95,7 @@ def data_facts(estimator: Any) -> Facts:
 
 
 def calibration_facts(estimator: Any) -> Facts:
-    """The threshold, and what can be promised of false alarms."""
+    """Describe the threshold, and the guaranteed limits of the false-alarm rate."""
     threshold = float(estimator.threshold_)
     pixels = convention_of(estimator).judges_pixels
     found = {"pixel threshold" if pixels else "threshold": f"{threshold:.4g}"}
@@ -113,7 +113,7 @@ def calibration_facts(estimator: Any) -> Facts:
     if not pixels and len(held) and _from_normal_only(model):
         above, n = int(is_above(held, threshold).sum()), len(held)
         mean = (above + 1) / (n + 1)
-        # The threshold is one of the scores.
+        # The threshold is one of the calibration scores, as these limits assume.
         most = rate_limits(above, n, _CONFIDENCE)[1]
         found["expected false alarms"] = (
             f"at most {mean:.1%} of normal images on average over calibration sets; "
@@ -123,17 +123,17 @@ def calibration_facts(estimator: Any) -> Facts:
 
 
 def _from_normal_only(model: Any) -> bool:
-    """Whether the threshold was set without a look at anomalies.
+    """Whether the threshold was set only on scores of normal images.
 
-    One that was chosen among the scores with a look at defects promises nothing.
+    Otherwise, it guarantees nothing: defects may have influenced the choice.
     """
     rule, held = model.judging.threshold, model.calibration_scores
-    if isinstance(rule, Real):  # who knows how it was chosen
+    if isinstance(rule, Real):  # it is unknown how the user chose this number
         return False
     found = model.calibration
     if found is not None and (
         found.source == "out-of-fold" or found.grouped or not found.supported
-    ):  # these are described elsewhere
+    ):  # the limits for independent held-out images do not apply
         return False
     share = model.judging.contamination
     if not isinstance(rule, (FalseAlarmRate, Quantile)):
@@ -173,7 +173,7 @@ def figures(
 
 
 def rate_text(events: npt.NDArray[np.bool_]) -> str:
-    """A share, with the interval of Clopper and Pearson."""
+    """Format the rate of events with its Clopper-Pearson interval."""
     k, n, tail = int(events.sum()), len(events), (1 - _CONFIDENCE) / 2
     low, high = rate_limits(k, n, 1 - tail)
     return f"{_interval_text(k / n, low, high)}, {k} of {n}"
@@ -184,7 +184,7 @@ def _interval_text(value: float, low: float, high: float) -> str:
 
 
 def version_facts(estimator: Any) -> Facts:
-    """Versions of the libraries that created the model."""
+    """Return the versions of the libraries that created the model."""
     metadata = getattr(estimator, "metadata_", None)
     if metadata is not None:
         versions = json.loads(metadata.get("versions", "{}"))
@@ -195,13 +195,13 @@ def version_facts(estimator: Any) -> Facts:
 
 
 def limits(estimator: Any) -> list[str]:
-    """Limits of use that follow from the model itself."""
+    """Return the limits of use that follow from the model."""
     h, w, c = estimator.image_shape_
     said = [
         f"It expects images of {h} x {w} pixels with {c} channel{'s' * (c > 1)}, "
         "taken like the training images. Its threshold is not valid for other "
         "lighting, another camera, or another product.",
-        "It finds differences from normal images, except those not visible at this "
+        "It cannot detect differences from normal images that are not visible at this "
         "resolution.",
     ]
     model = _fitted(estimator)
@@ -209,8 +209,8 @@ def limits(estimator: Any) -> list[str]:
         return said
     n = len(model.calibration_scores)
     said.append(
-        f"Its {n} calibration images cannot guarantee a false alarm rate below "
-        f"{1 / (n + 1):.2%}."
+        f"With {n} calibration images, a false alarm rate below {1 / (n + 1):.2%} "
+        "cannot be guaranteed."
         if n
         else "It has no calibration images, so no false alarm rate is guaranteed."
     )
@@ -219,13 +219,13 @@ def limits(estimator: Any) -> list[str]:
         rows, columns = model.reach
         if rows >= h and columns >= w:
             said.append(
-                "A cell of its map can depend on the whole image, so heat may appear "
-                "away from the defect that causes it."
+                "A cell of its anomaly map can depend on the whole image, so high "
+                "values may appear away from the defect that causes them."
             )
         else:
             said.append(
-                f"A cell of its map depends on {rows:g} x {columns:g} pixels. Defects "
-                "that show only in relation to the rest of the image, such as a "
-                "missing part, may not be found."
+                f"A cell of its anomaly map depends on {rows:g} x {columns:g} pixels. "
+                "Defects that are visible only in relation to the rest of the image, "
+                "such as a missing part, may not be detected."
             )
     return said

@@ -1,4 +1,4 @@
-"""Contents of a report, collected in batches from the model and the images."""
+"""Contents of a report, computed in batches from the model and the images."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ from skfcdd.report._pictures import (
 
 __all__ = ["Content"]
 
-# Of each batch no more images, and no more values, are in memory.
+# Maximum number of images, and of values, in a batch.
 _IMAGES, _VALUES = 64, 1 << 24
 _THREADS = min(8, os.cpu_count() or 1)
 
-# Larger pictures, on the longer side, have a thumbnail of this size.
+# Pictures whose longer side exceeds the first number have a thumbnail of this size and
+# quality.
 _THUMB_FROM, _THUMB, _THUMB_QUALITY = 400, 256, 75
-# Number of pictures from which the total size is estimated, and their maximum number of
-# pixels in total.
+# Number of sample pictures for estimating the file size, and their maximum total number
+# of pixels.
 _SAMPLES, _SAMPLE_PIXELS = 8, 40_000_000
-# Bytes of the page without pictures, and of the row of an image.
+# Bytes of the page without pictures, and of the data of an image besides its picture.
 _PAGE, _ROW = 150_000, 250
 # Images with more pixels are read one at a time.
 _LARGE = 8_000_000
@@ -49,14 +50,14 @@ T = TypeVar("T")
 
 
 class Picture(NamedTuple):
-    """Data of an image in the page.
+    """Encoded picture and heatmap of an image, as stored in the page.
 
     Parameters
     ----------
     parts : tuple of str
         Picture, heatmap, outline, and parts of the heatmap.
     thumb : str
-        A smaller picture, if the first one is large.
+        Thumbnail, if the picture is large.
     """
 
     parts: tuple[str, ...]
@@ -65,9 +66,9 @@ class Picture(NamedTuple):
 
 @dataclass
 class Content:
-    """Images, what is known about them, and how they are shown.
+    """Images, their labels and predictions, and display options.
 
-    The arguments are those of :func:`write_report`, checked and in one form.
+    The parameters are those of :func:`write_report`, checked and converted.
     """
 
     estimator: Any
@@ -98,13 +99,13 @@ class Content:
         self.size = self.estimator.image_shape_[:2]
         self.frames = Frames(self.X, self.size)
         room = self.max_bytes
-        if room is not None:  # the page itself takes some
+        if room is not None:  # the page itself also needs space
             room = max(1, room - _PAGE - _ROW * self.n)
         self.budget = Budget(forms(self.quality, room), room)
         self.picture_size: tuple[int, int] | None = None
 
     def choose(self, n_images: int | None) -> npt.NDArray[np.intp]:
-        """Rows to show: all, or wrong verdicts and then the highest scores."""
+        """Choose the rows to show: wrong predictions first, then the highest scores."""
         every = np.arange(self.n)
         if n_images is None or n_images >= self.n:
             return every
@@ -149,7 +150,7 @@ class Content:
             self.scores = scores
 
     def _note(self, rows: npt.NDArray[np.intp], found: Findings) -> None:
-        """Store what the page states about each image."""
+        """Store the peak and the novelty share of each image for the page."""
         for row, peak in zip(rows.tolist(), found.peaks, strict=True):
             self.peaks[row] = self.frames.place(row, peak)
         if found.novelty_share is not None:
@@ -157,9 +158,9 @@ class Content:
             self.novelty |= dict(zip(rows.tolist(), shares, strict=True))
 
     def _look_at(self) -> None:
-        """Determine what all pictures share, before the first is drawn."""
+        """Check all masks, and determine the value range common to all pictures."""
         for part in self._batches(np.arange(self.n)):
-            # Wrong masks shall not be found after hours.
+            # Report invalid masks before the long computation, not in the middle of it.
             pick_masks(self.masks, part, self.n, self.size)
         if self.value_range is None:
             step = max(1, -(-self.n // self._at_once()))
@@ -167,7 +168,7 @@ class Content:
             self.value_range = range_of(self.estimator, some, self.size, self.channel)
 
     def _drawn(self, X: Any) -> npt.NDArray[np.uint8] | None:
-        """Pictures of the model's input; None if the files are shown."""
+        """Return pictures of the model's input; None if the files are shown instead."""
         if self.frames.of_files:
             return None
         look = {"channel": self.channel, "value_range": self.value_range}
@@ -176,7 +177,7 @@ class Content:
     def _maps(
         self, rows: npt.NDArray[np.intp], found: Findings
     ) -> list[tuple[str, ...]]:
-        """Heatmap, outline, and parts of the heatmap, of each image."""
+        """Encode the heatmap of each image, with its outline and its parts."""
         masks = pick_masks(self.masks, rows, self.n, self.size)
 
         def encode(k: int) -> tuple[str, ...]:
@@ -197,7 +198,7 @@ class Content:
         others: list[tuple[str, ...]],
         drawn: npt.NDArray[np.uint8] | None,
     ) -> None:
-        """Choose the form of the pictures, by some of them."""
+        """Choose the format of the pictures from a sample."""
         beside = sum(len(text) for texts in others for text in texts) // len(others)
         if drawn is None:
             n_pixels = max(h * w for h, w in map(self.frames.whole, rows.tolist()))
@@ -216,7 +217,7 @@ class Content:
     def _pictures(
         self, rows: npt.NDArray[np.intp], drawn: npt.NDArray[np.uint8] | None
     ) -> list[tuple[int, str, str]]:
-        """Row, picture and thumbnail of each image."""
+        """Return row, encoded picture and thumbnail of each image."""
 
         def encode(k: int) -> tuple[int, str, str]:
             row = int(rows[k])
@@ -231,7 +232,7 @@ class Content:
         return _as_bytes(self.frames.picture(row, self.value_range, self.channel))
 
     def _encoded(self, picture: npt.NDArray[np.uint8]) -> tuple[str, str]:
-        """A picture in the present form, and a smaller one if it is large."""
+        """Encode a picture in the current format, with a thumbnail if it is large."""
         form, whole = self.budget.form, picture.shape[:2]
         size = shrunk_size(whole, self.max_side or max(whole))
         size = shrunk_size(size, max(1, form.scale * max(size)))
@@ -259,10 +260,10 @@ class Content:
             self.progress(self.done, self.total)
 
     def summary(self) -> dict[str, Any]:
-        """Collect the data of the page except for the pictures."""
+        """Return all data of the page except for the pictures."""
         assert self.scores is not None and self.value_range is not None
         truth = None if self.truth is None else self.truth.astype(int).tolist()
-        # The page compares with the threshold to the last digit.
+        # The page compares scores with the threshold exactly.
         scores = settled(self.scores, self.estimator.threshold_).tolist()
         return {
             "id": _identity(self.names, scores),
@@ -291,7 +292,7 @@ class Content:
         }
 
     def _regions(self) -> dict[str, list[int]]:
-        """The region of interest in pixels of the heatmaps, for each of their sizes."""
+        """Return the region of interest for each heatmap size, as run lengths."""
         found: dict[str, list[int]] = {}
         roi: Any = getattr(self.estimator, "roi_", None)
         for row in () if roi is None else self.peaks:
@@ -303,19 +304,20 @@ class Content:
 
 
 def _as_bytes(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Values from 0 to 1 as bytes."""
+    """Convert values from 0 to 1 to bytes."""
     return np.rint(pictures * 255).astype(np.uint8)
 
 
 def in_threads(
     function: Callable[[Any], T], items: Iterable[Any], n_jobs: int = _THREADS
 ) -> list[T]:
-    """Pillow lets other threads run while it compresses."""
+    """Apply a function to items in threads, and return the results."""
+    # Threads suffice because Pillow releases the GIL while it compresses.
     parallel = Parallel(n_jobs=n_jobs, prefer="threads")
     return list(parallel(delayed(function)(item) for item in items))
 
 
 def _identity(names: list[str], scores: list[float]) -> str:
-    """Identifies the report, so that a browser stores its marks separately."""
+    """Return an identifier, so that a browser stores the marks of each report."""
     digest = hashlib.sha256(repr((names, scores)).encode())
     return digest.hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""The HTML file: its parts in order, and its content security policy."""
+"""HTML file of the report, and its content security policy."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _SCRIPTS = (
     "view.js",
     "main.js",
 )
-# Digits that the size of the file is written with, so that it is known beforehand.
+# Width of the field for the file size in the page, which states its own size.
 _DIGITS = 15
 
 
 class Document:
-    """An HTML file that is written from its beginning to its end.
+    """Writer of the HTML file, which is written sequentially.
 
     Parameters
     ----------
     file : binary file
-        Open for writing, and empty.
+        Empty file, open for writing.
     title : str
-        Any text.
+        Title; it may contain any characters.
     """
 
     def __init__(self, file: IO[bytes], title: str) -> None:
@@ -55,9 +55,9 @@ class Document:
         self._write("".join(pieces))
 
     def add_picture(self, row: int, parts: Sequence[str], thumb: str = "") -> None:
-        """Texts that belong to an image; a script of the page will ask for them.
+        """Write the encoded pictures of an image, which scripts of the page read.
 
-        They are addresses of data and paths of SVG, without any special characters.
+        They are data URLs and SVG paths, which contain no special characters.
         """
         self._add_text(f"p{row}", "\n".join(parts))
         if thumb:
@@ -87,8 +87,7 @@ def _read(name: str) -> str:
 def _policy(scripts: list[str], style: str) -> str:
     """Return a content security policy that allows only the scripts of the page.
 
-    No script or style injected through a file name can run, and nothing can be
-    fetched.
+    It blocks scripts and styles injected through a file name, and all network requests.
     """
     own = " ".join(f"'{_digest(script)}'" for script in scripts)
     return (
@@ -103,7 +102,7 @@ def _digest(text: str) -> str:
 
 
 def _json(data: Any) -> str:
-    """JSON that can stand in a page: none of its text can end a script."""
+    """Encode data as JSON that can be embedded in a script element."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")

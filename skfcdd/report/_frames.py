@@ -1,4 +1,4 @@
-"""The images of a report in their own pixels and aspect, and where heatmaps lie."""
+"""Sizes of the images in a report, and positions of heatmaps on them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from skfcdd.display._pictures import as_pictures
 
 __all__ = ["Frames"]
 
-# Heatmaps are smooth: more pixels than this, on the longer side, show nothing more.
+# Longer side of stored heatmaps; they are smooth, so more pixels would add no detail.
 _HEAT_SIDE = 256
 
 Size = tuple[int, int]
 
 
 class Frames:
-    """Sizes of images, and of the input that the model computes from them.
+    """Sizes of the images, and their positions in the input of the model.
 
-    Of files, these are the sizes of the files: a model may see them smaller, in another
-    aspect, or with a border around.
+    Files are shown at their original size. The input of the model may be smaller, have
+    another aspect ratio, or be padded.
 
     Parameters
     ----------
@@ -39,20 +39,20 @@ class Frames:
 
     @property
     def of_files(self) -> bool:
-        """Whether pictures show the files and not the input of the model."""
+        """Whether pictures show the files instead of the input of the model."""
         return self.files is not None
 
     def whole(self, row: int) -> Size:
-        """Height and width of an image."""
+        """Return the height and width of an image."""
         return self.size if self.files is None else self.files.sizes[row]
 
     @property
     def files_sizes(self) -> list[Size]:
-        """Sizes of the files, if there are some."""
+        """Sizes of the files; empty if the images are arrays."""
         return [] if self.files is None else self.files.sizes
 
     def summary(self, n: int) -> dict[str, Any]:
-        """Sizes of all images: one, or one each; and the aspect of most of them."""
+        """Return the common size, or all sizes if they differ, and the median size."""
         sizes = [self.whole(row) for row in range(n)]
         alike = len(set(sizes)) == 1
         h, w = np.median(np.array(sizes), axis=0)
@@ -63,7 +63,7 @@ class Frames:
         }
 
     def inside(self, row: int) -> tuple[slice, slice]:
-        """Rows and columns of the model's input that the image occupies."""
+        """Return the rows and columns of the model's input without its padding."""
         if self.files is None:
             return slice(None), slice(None)
         h, w = self.files._inner(row)
@@ -71,17 +71,17 @@ class Frames:
         return slice(top, top + h), slice(left, left + w)
 
     def heat_size(self, row: int, max_side: int | None) -> Size:
-        """Size at which the heatmap of an image is stored."""
+        """Return the size at which the heatmap of an image is stored."""
         h, w = self.size if self.files is None else self.files._inner(row)
         return shrunk_size((h, w), min(max_side or _HEAT_SIDE, _HEAT_SIDE))
 
     def heat_share(self, max_side: int | None) -> float:
-        """Pixels of a stored heatmap for each of those that the model sees."""
+        """Return the number of stored heatmap pixels per pixel of the model's input."""
         h, w = shrunk_size(self.size, min(max_side or _HEAT_SIDE, _HEAT_SIDE))
         return h * w / (self.size[0] * self.size[1])
 
     def place(self, row: int, peak: tuple[float, int, int]) -> tuple[float, int, int]:
-        """Position of a pixel of the model's input in the image."""
+        """Convert the position of a peak from the model's input to the image."""
         if self.files is None:
             return peak
         value, down, across = peak
@@ -98,7 +98,7 @@ class Frames:
     def picture(
         self, row: int, value_range: tuple[float, float], channel: int | None
     ) -> npt.NDArray[np.float32]:
-        """The pixels of a file, from 0 to 1, (h, w) or (h, w, 3)."""
+        """Read the pixels of a file, (h, w) or (h, w, 3), scaled from 0 to 1."""
         assert self.files is not None
         files = self.files
         found = read_picture(files.paths[row], files.page)
@@ -117,6 +117,6 @@ class Frames:
 
 
 def shrunk_size(size: Size, max_side: float) -> Size:
-    """Size (h, w) of a picture whose longer side is at most `max_side`."""
+    """Shrink a size (h, w) so that its longer side is at most `max_side`."""
     scale = min(1.0, max_side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

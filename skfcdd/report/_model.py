@@ -1,4 +1,4 @@
-"""Predictions of a model in the form that a report needs."""
+"""Predictions and description of a model for a report."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Findings:
     scores : ndarray of shape (n,), float64
         An image is classified as anomalous if its score is above the threshold.
     peaks : list of tuple (value, row, column)
-        The hottest pixel of each.
+        Maximum of each heatmap, and its position.
     parts : tuple of ndarray of shape (n, h, w)
-        What adds up to the heatmaps, of a model with a memory.
+        Parts that sum to the heatmaps; empty for a model without a memory bank.
     novelty_share : ndarray of shape (n,), or None
-        Share of each score that comes from the second part.
+        Proportion of each score that comes from novelty, the second part.
     """
 
     heatmaps: npt.NDArray[np.float32]
@@ -42,12 +42,12 @@ class Findings:
 def examine(
     estimator: Any, X: Any, scores: npt.NDArray[np.float64] | None = None
 ) -> Findings:
-    """Scores, unless they are known, heatmaps and their parts of a batch.
+    """Compute heatmaps and their parts for a batch, and scores unless they are given.
 
     Raises
     ------
     ValueError
-        If they are not finite.
+        If scores or heatmaps are not finite.
     """
     parts: tuple[npt.NDArray[np.float32], ...] = ()
     share = None

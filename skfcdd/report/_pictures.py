@@ -1,4 +1,4 @@
-"""Images, heatmaps and outlines as text that a page can hold."""
+"""Encoding of images, heatmaps and outlines as text, for use in a page."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = [
     "run_lengths",
 ]
 
-# Heatmaps have 256 levels: numbers of levels below and on the colour scale; the rest go
-# up to this multiple of its upper limit.
+# Heatmaps have 256 levels. The first two numbers are those of levels below and on the
+# colour scale; the other levels go up to this multiple of its upper limit.
 _BELOW, _ON, _BEYOND = 32, 128, 100.0
 
 
 def heat_levels(low: float, high: float) -> npt.NDArray[np.float64]:
-    """The 256 values that a heatmap of a page is rounded to.
+    """Return the 256 values to which heatmaps are rounded.
 
-    Even below the scale of colours and on it; above, where no colour depends on them,
-    in even ratios.
+    They are equidistant below and on the colour scale, and have equal ratios above it,
+    where all values have the same colour.
     """
     n_above = 255 - _BELOW - _ON
     return np.concatenate(
@@ -43,9 +43,9 @@ def heat_levels(low: float, high: float) -> npt.NDArray[np.float64]:
 
 
 def heat_colours(levels: npt.NDArray[np.float64], scale: tuple[float, float]) -> str:
-    """Red, green, blue and opacity of each level, as eight hexadecimal digits.
+    """Return red, green, blue and opacity of each level, as eight hexadecimal digits.
 
-    Opacity is a share of that of the hottest pixels.
+    The opacity is relative to that of the highest level.
     """
     low, high = scale
     shade, alpha = ramp((levels - low) / (high - low))
@@ -56,15 +56,15 @@ def heat_colours(levels: npt.NDArray[np.float64], scale: tuple[float, float]) ->
 def encode_picture(
     picture: npt.NDArray[np.uint8], size: tuple[int, int], quality: int | None
 ) -> str:
-    """A picture (h, w) or (h, w, 3) as an address of its data.
+    """Encode a picture (h, w) or (h, w, 3) as a data URL.
 
     Parameters
     ----------
     picture : ndarray
     size : tuple of int (h, w)
-        Size to reduce the picture to.
+        Size to which the picture is reduced.
     quality : int or None
-        WebP quality from 1 to 100; None uses PNG, which keeps every value.
+        WebP quality from 1 to 100; None uses PNG, which is lossless.
     """
     image = _resized(picture, size)
     if quality is None:
@@ -75,14 +75,14 @@ def encode_picture(
 def encode_heatmap(
     heatmap: npt.NDArray[Any], size: tuple[int, int], levels: npt.NDArray[np.float64]
 ) -> str:
-    """A heatmap (h, w) as a grey PNG, whose values are the numbers of its levels."""
+    """Encode a heatmap (h, w) as a grey PNG, whose pixels are indices of levels."""
     values = np.asarray(_resized(np.ascontiguousarray(heatmap, np.float32), size))
     codes = np.searchsorted((levels[1:] + levels[:-1]) / 2, values).astype(np.uint8)
     return _address(pillow("Image").fromarray(codes), "png", optimize=True)
 
 
 def _resized(values: npt.NDArray[Any], size: tuple[int, int]) -> Any:
-    """An image of Pillow; each of its pixels is the mean of those it stands for."""
+    """Return a resized Pillow image; each pixel is the mean of those it replaces."""
     image = pillow("Image").fromarray(values)
     h, w = size
     if image.size == (w, h):
@@ -98,12 +98,12 @@ def _address(image: Any, kind: str, **options: Any) -> str:
 
 
 def outline(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> str:
-    """The edges of a mask as an SVG path, in pixels of a picture of `size`.
+    """Return the edges of a mask as an SVG path, in pixels of a picture of `size`.
 
-    Edges of neighbouring pixels are joined to one line.
+    Edges of neighbouring pixels are joined into one line.
     """
     small = mask
-    if mask.shape != size:  # any part of a pixel counts
+    if mask.shape != size:  # a pixel is set if any part of it is
         shares = np.asarray(_resized(mask.astype(np.float32), size))
         small = shares > 0
     tall, wide = np.pad(small, ((1, 1), (0, 0))), np.pad(small, ((0, 0), (1, 1)))
@@ -116,10 +116,10 @@ def outline(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> str:
 
 
 def run_lengths(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> list[int]:
-    """A mask as the lengths of its runs, row by row, in pixels of a picture of `size`.
+    """Return the run lengths of a mask, row by row, resized to a picture of `size`.
 
-    The first run is outside, and may have no pixel. A pixel of the picture is inside if
-    half of it is.
+    The first run is outside the mask, and may be empty. A pixel of the picture is
+    inside if at least half of it is.
     """
     small = np.asarray(_resized(mask.astype(np.float32), size)).ravel() >= 0.5
     turns = np.flatnonzero(np.diff(small, prepend=False))
@@ -128,7 +128,7 @@ def run_lengths(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> list[int]
 
 
 def _runs(edges: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
-    """Line, start and length of the runs of True along the lines of an array."""
+    """Return line, start and length of each run of True along the rows of an array."""
     steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     lines, starts = np.nonzero(steps == 1)
     ends = np.nonzero(steps == -1)[1]

@@ -1,4 +1,4 @@
-"""Reading of marks made in a report."""
+"""Marks made in a report, and functions that read and apply them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sklearn.utils.validation import column_or_1d
 
 __all__ = ["MARKS", "Review", "plain_name", "read_review", "repeated"]
 
-# The label of each mark, if it has one.
+# The label of each mark; -1 means unknown.
 MARKS = {"": -1, "unsure": -1, "good": 0, "defect": 1}
 _FORMAT, _VERSION = "skfcdd-review", 1
 
@@ -37,7 +37,7 @@ class Review:
     scores : ndarray of shape (n,), float64
         Scores of the images.
     threshold : float
-        Threshold set with the slider: higher scores are anomalies.
+        Threshold set with the slider; images with higher scores are anomalous.
     model_threshold : float
         Original threshold of the model.
 
@@ -87,7 +87,7 @@ class Review:
         classes : sequence of two labels, default=(0, 1)
             Labels of good images and of defects: ``(1, -1)`` for FCDDDetector.
         on_missing : {"raise", "ignore"}, default="raise"
-            Behaviour for marked images that are not among `names`.
+            How to handle marked images that are not among `names`.
 
         Returns
         -------
@@ -124,8 +124,8 @@ class Review:
         if missing and on_missing == "raise":
             raise ValueError(
                 f"{len(missing)} of {len(known)} marked images are not among names, "
-                f"the first {missing[0]!r}. Pass the names used in the report, "
-                "or skip the missing ones with on_missing='ignore'."
+                f"for example {missing[0]!r}. Pass the names used in the report, "
+                "or skip these images with on_missing='ignore'."
             )
         pairs = sorted((place[k], label) for k, label in known.items() if k in place)
         rows = np.array([row for row, _ in pairs], dtype=np.intp)
@@ -147,19 +147,19 @@ class Review:
         names, classes, on_missing
             See :meth:`marked`.
         y : array-like of shape (n,)
-            Current labels, one per name. Images without a mark, or marked "unsure",
-            keep theirs.
+            Current labels, one per name. Images without a mark, or marked as "unsure",
+            keep their label.
 
         Returns
         -------
         ndarray of shape (n,)
-            A modified copy.
+            A copy of `y` with the changed labels.
 
         Raises
         ------
         ValueError
-            As for :meth:`marked`; or if the number of labels differs from that of
-            names, or a label is not in `classes`.
+            As for :meth:`marked`; also if `y` and `names` differ in length, or if a
+            label is not in `classes`.
         """
         given = list(names)
         labels = column_or_1d(y)
@@ -179,9 +179,9 @@ class Review:
 
 
 def plain_name(name: Any) -> str:
-    """Convert a name to text that any file can contain.
+    """Convert a name to valid Unicode.
 
-    File names need not be valid Unicode; invalid parts are written as escapes.
+    File names may contain invalid Unicode, which is replaced by escape sequences.
     """
     text = os.fspath(name) if isinstance(name, os.PathLike) else str(name)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -203,7 +203,7 @@ def read_review(path: str | os.PathLike[str]) -> Review:
     Parameters
     ----------
     path : path
-        The JSON or CSV file.
+        JSON or CSV file exported from the report.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def read_review(path: str | os.PathLike[str]) -> Review:
     OSError
         If the file cannot be read.
     ValueError
-        If it is not a review, or is damaged.
+        If the file is damaged or was not exported from a report.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""HTML pages without scripts, in the look of the report."""
+"""HTML pages without scripts, in the style of the report."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["escaped", "page", "panel", "table"]
 
 
 def escaped(text: object) -> str:
-    """Any text as text of a page."""
+    """Escape a text for use in HTML."""
     return html.escape(str(text))
 
 
 def page(title: str, *parts: str) -> str:
-    """A page of parts that are HTML already; it can run and fetch nothing."""
+    """Return a page with parts in HTML; it can neither run scripts nor load files."""
     style = (files("skfcdd.report") / "page" / "static.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
@@ -37,7 +37,7 @@ def page(title: str, *parts: str) -> str:
 
 
 def panel(heading: str, *parts: str) -> str:
-    """A part of a page under a heading."""
+    """Return a section of a page with a heading."""
     inner = "\n".join(parts)
     return (
         f'<section class="panel">\n<h2>{escaped(heading)}</h2>\n{inner}\n</section>\n'
@@ -45,7 +45,7 @@ def panel(heading: str, *parts: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; the first of each row heads it."""
+    """Return a table with cells in HTML; the first cell of each row is its header."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
     body = "".join(
         f'<tr><th scope="row">{first}</th>'

@@ -1,4 +1,4 @@
-"""Writing of reports, batch by batch."""
+"""Writing of reports, in batches of images."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class ReportInfo:
     Parameters
     ----------
     path : Path
-        The file.
+        File of the report.
     n_images : int
         Number of images in the report, shown or not.
     n_pictures : int
         Number of images shown.
     n_bytes : int
-        Size in bytes.
+        Size of the file in bytes.
     threshold : float
-        Initial threshold of the report: that of the model.
+        Initial threshold of the report, which is that of the model.
 
     Examples
     --------
@@ -85,13 +85,13 @@ def write_report(
 ) -> ReportInfo:
     """Write an interactive report on images to one HTML file.
 
-    The page shows the images with their heatmaps, the most anomalous first, and the
-    predictions of the model at any threshold: labels, rates, confusion matrix, scores
-    and ROC curve. A reviewer can mark images as defects or as good, and export marks
-    and threshold for :func:`read_review`. The page runs in any browser, works offline,
-    and sends no data.
+    The page shows the images with their heatmaps, the most anomalous first, and, for
+    any threshold, predicted labels, rates, confusion matrix, scores and ROC curve. A
+    reviewer can mark images as defects or as good, and export the marks and the
+    threshold for :func:`read_review`. The page works in any browser and offline, and
+    sends no data.
 
-    Images are processed in batches, so that memory does not grow with their number.
+    Images are processed in batches, so memory use does not grow with their number.
 
     Parameters
     ----------
@@ -99,58 +99,60 @@ def write_report(
         Fitted FCDDClassifier, FCDDSegmenter or FCDDDetector, or an
         :class:`~skfcdd.onnx.OnnxFCDD`.
     X : array-like
-        Images, as for its ``explain``.
+        Images, as for ``explain``.
     path : path
-        File to write. It is only created when it is complete.
+        File to write. It appears only when it is complete.
     y : array-like of shape (n,) or (n, h, w), default=None
         True labels, as for ``fit``, or masks. None omits rates and curves until images
         are marked in the page.
     masks : array-like of shape (n, h, w), or list with None, default=None
-        True masks, 1 (or 255) at anomalous pixels, which are outlined. Without y,
-        images with an anomalous pixel are the defects.
+        True masks, 1 (or 255) at anomalous pixels; they are shown as outlines. Without
+        y, images with at least one anomalous pixel count as defects.
     names : sequence of str or path, default=None
-        Unique names of the images, also used in the review. None uses the paths of the
-        files relative to their common folder if X consists of files, and numbers
-        otherwise.
+        Unique names of the images, which also identify them in exported marks. None
+        uses the paths of the files relative to their common folder if X consists of
+        files, and numbers otherwise.
     kinds : sequence of str, default=None
         Kind of defect of each image, such as ``load_images(...).kind``.
     title : str, default=None
-        Title. None uses the name of the model.
+        Title of the report. None uses the class of the model.
     review : Review or path, default=None
-        Marks to show initially, for images of the same names.
+        Initial marks, for images with the same names.
     n_images : int, default=None
         Maximum number of images to show: wrong predictions first, then the highest
         scores. The metrics include all images. None shows all images.
     max_side : int, default=None
-        Pictures whose longer side exceeds this are resized to it. None shows files at
-        full resolution, as far as `max_bytes` allows, and arrays unchanged.
+        Maximum length of the longer side of pictures, in pixels; larger ones are
+        resized. None shows files at full resolution, as far as `max_bytes` allows, and
+        arrays unchanged.
     quality : int, default=None
         Quality of lossy WebP compression, from 1 to 100, which makes files several
         times smaller. None uses lossless compression, unless the file would be larger
         than `max_bytes`.
     max_bytes : int, default=60_000_000
-        Maximum size of the file: pictures are compressed, and then resized, as far as
-        necessary. The page states what was done. None sets no limit.
+        Maximum size of the file. If necessary, pictures are compressed, and then
+        resized; the page states this. None sets no limit.
     channel : int, default=None
         Channel to show in grey. None shows three or four channels as red, green and
         blue, and the mean of any other number of channels in grey.
     value_range : tuple of float (low, high), default=None
-        Values of X that are shown as black and white. None uses 0 and 255 for bytes, 0
-        and 1 for floats between them, and otherwise quantiles of a sample of X.
+        Values of X shown as black and as white. None uses 0 and 255 for bytes, 0 and 1
+        for floats in this range, and otherwise quantiles of a sample of X.
     progress : callable, default=None
-        Called after each batch as ``progress(done, total)``, with numbers of images.
+        Function called after each batch as ``progress(done, total)``, with numbers of
+        images.
 
     Returns
     -------
     ReportInfo
-        Path and size of the file. It can be used as a path.
+        Summary of the report; it can be used as a path.
 
     Raises
     ------
     TypeError
-        If `estimator` is not one of these.
+        If `estimator` is not of one of these classes.
     NotFittedError
-        If it is not fitted.
+        If `estimator` is not fitted.
     ImageShapeError
         If the shape of images or masks differs from that in ``fit``.
     ValueError
@@ -161,11 +163,11 @@ def write_report(
 
     Notes
     -----
-    A :class:`~skfcdd.FCDDSegmenter` has a threshold of pixels. The score of an image is
-    then the lowest threshold at which nothing is marked in it: the peak of its heatmap,
-    or of its regions of this size if ``min_area`` is above 1. An image is thus above
-    the threshold exactly if ``predict`` marks a defect in it, for any position of the
-    slider.
+    The threshold of a :class:`~skfcdd.FCDDSegmenter` applies to pixels. The score of an
+    image is then the lowest threshold at which nothing is marked in it: the maximum of
+    its heatmap or, if ``min_area`` is above 1, the lowest value above which no region
+    has this area. For any position of the slider, the score of an image is thus above
+    the threshold if and only if ``predict`` would mark a defect in it.
 
     Heatmaps are rounded to 256 levels: equidistant below and on the colour scale, and
     in steps of 5 % above it. The page states the precision of each value.
@@ -234,9 +236,9 @@ def write_known(
     Parameters
     ----------
     truth : ndarray of shape (n,), bool, or None
-        Whatever labels the estimator speaks.
+        True for anomalies, whatever labels the estimator uses.
     **options
-        Of :class:`Content`.
+        Other arguments of :class:`Content`.
     """
     _check_options(n_images, max_side, quality, max_bytes, value_range)
     if is_paths(X):
@@ -244,7 +246,7 @@ def write_known(
         X = files_for(X, reading, estimator.image_shape_)
     n = count(X)
     if n == 0:
-        raise ValueError("X holds no images, so there is nothing to report.")
+        raise ValueError("X contains no images. Pass at least one image.")
     content = Content(
         estimator,
         X,
@@ -295,19 +297,21 @@ def _check_options(
             continue
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not (whole and least <= value <= most):
-            wanted = f"at least {least}" if most == np.inf else f"{least} to {most}"
-            raise ValueError(f"Got {name}={value!r}, but expected an int of {wanted}.")
+            wanted = (
+                f"of at least {least}" if most == np.inf else f"from {least} to {most}"
+            )
+            raise ValueError(f"Got {name}={value!r}, but expected an int {wanted}.")
     if value_range is not None and not value_range[0] < value_range[1]:
         raise ValueError(f"Got value_range={value_range}, but expected low < high.")
 
 
 def _truth(estimator: Any, y: Any, masks: Any, n: int) -> npt.NDArray[np.bool_] | None:
-    """Read the true labels of the images, from labels or else from masks."""
+    """Read the true labels of the images from y or, if it is None, from masks."""
     return read_truth(estimator, masks if y is None else y, n)
 
 
 def _names(names: Sequence[Any] | None, X: Any, n: int) -> list[str]:
-    """Names that are all different."""
+    """Return the names of the images, after checking that they are unique."""
     if names is None:
         paths = getattr(X, "paths", None)
         given = [f"image {i}" for i in range(n)] if paths is None else below(paths)
@@ -325,7 +329,7 @@ def _names(names: Sequence[Any] | None, X: Any, n: int) -> list[str]:
 
 
 def below(paths: Sequence[Path], folder: Path | None = None) -> list[str]:
-    """Paths relative to `folder`, or to the folder that contains all of them."""
+    """Return paths relative to `folder`, or to their common folder if it is None."""
     every = [Path(os.path.abspath(path)) for path in paths]
     if folder is None:
         try:
@@ -347,7 +351,7 @@ def _kinds(kinds: Sequence[str] | None, n: int) -> list[str] | None:
 def _marks(
     review: Review | str | os.PathLike[str] | None, names: list[str]
 ) -> dict[str, str]:
-    """Marks by the row of the image; none may be lost."""
+    """Return the marks by row; raise an error if a marked image is missing."""
     if review is None:
         return {}
     if not isinstance(review, Review):
@@ -358,6 +362,7 @@ def _marks(
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(made)} images marked in review are not among "
-            f"names, the first {missing[0]!r}."
+            f"names, for example {missing[0]!r}. Pass the names used in the report "
+            "that the marks were made in."
         )
     return {str(place[name]): mark for name, mark in made.items()}

@@ -1,4 +1,4 @@
-"""Set the threshold of a model again."""
+"""Set a new threshold for a model."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def calibrate(
         Path | None,
         typer.Option(
             help="Marks exported from a report. With a folder, its marked images are "
-            "used for calibration; without, the threshold of the report is used."
+            "used for calibration; without one, the threshold of the report is used."
         ),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Use this threshold.")] = None,
     false_alarm_rate: Annotated[
-        float | None, typer.Option(help="Guarantee this rate of false alarms.")
+        float | None, typer.Option(help="Guarantee this false-alarm rate.")
     ] = None,
     part: Annotated[
         str | None,
@@ -60,7 +60,7 @@ def calibrate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Set the threshold of a model again, without training."""
+    """Set a new threshold for a model, without training."""
     from skfcdd.cli import _calibrating
     from skfcdd.cli._model import check_file
     from skfcdd.cli._reading import Source
@@ -102,9 +102,7 @@ def _rule(
     if false_alarm_rate is not None and threshold is not None:
         raise typer.BadParameter("Pass --threshold or --false-alarm-rate, not both.")
     if false_alarm_rate is not None and not has_images:
-        raise typer.BadParameter(
-            "--false-alarm-rate needs images: pass a folder of good ones."
-        )
+        raise typer.BadParameter("--false-alarm-rate needs a folder of good images.")
     if false_alarm_rate is not None:
         return FalseAlarmRate(false_alarm_rate)
     if threshold is not None or has_images:

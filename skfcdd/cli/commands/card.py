@@ -19,7 +19,7 @@ def card(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Labelled images not used for training, to compute metrics on."
+            help="Labelled images not used for training, for computing metrics."
         ),
     ] = None,
     output: Annotated[

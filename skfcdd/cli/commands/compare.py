@@ -14,7 +14,7 @@ from skfcdd.cli._choices import OnError
 
 __all__ = ["compare"]
 
-# Neither an error (1) nor wrong arguments (2).
+# Exit status, distinct from those of errors (1) and invalid arguments (2).
 _NOT_SHOWN = 3
 
 
@@ -27,7 +27,7 @@ def compare(
         Path,
         typer.Argument(
             help="Labelled images not used for training: a folder with a subfolder per "
-            "kind, or CSV."
+            "kind, or a CSV file."
         ),
     ],
     output: Annotated[
@@ -53,7 +53,7 @@ def compare(
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Test whether a model is better than another.
+    """Test whether one model is better than another.
 
     Prints the differences in AUROC, and in false alarms and misses at the threshold of
     each model, with confidence intervals.

@@ -23,7 +23,7 @@ def demo(
     ] = Texture.fabric,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs.")] = None,
     seed: Annotated[
-        int, typer.Option(help="Random state: the same one gives the same model.")
+        int, typer.Option(help="Random state; the same value gives the same model.")
     ] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -26,7 +26,10 @@ __all__ = ["evaluate"]
 def evaluate(
     model: Saved,
     folder: Annotated[
-        Path, typer.Argument(help="Labelled images: a folder for each kind, or CSV.")
+        Path,
+        typer.Argument(
+            help="Labelled images: a folder with a subfolder per kind, or a CSV file."
+        ),
     ],
     masks: Masks = None,
     normal: Normal = None,

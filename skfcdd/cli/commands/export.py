@@ -19,7 +19,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
     as_json: AsJson = False,
 ) -> None:
-    """Export a model to ONNX, and compare it with the original."""
+    """Export a model to ONNX, and compare its results with the original."""
     from skfcdd.cli._model import check_file
     from skfcdd.cli._writing import check_place, command, size_of
     from skfcdd.export import to_onnx
@@ -31,8 +31,7 @@ def export(
     outcome = console.Outcome(
         {"model": str(model), "onnx": str(output), **asdict(parity)},
         [
-            f"Wrote {output} ({size_of(output)}), whose results were compared with "
-            f"{model}:",
+            f"Wrote {output} ({size_of(output)}). Results compared with {model}:",
             *(f"  {line}" for line in str(parity).splitlines()),
         ],
         [command("predict", output, "IMAGES", "-o", "scores.csv")],

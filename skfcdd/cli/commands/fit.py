@@ -30,14 +30,15 @@ def fit(
         Path,
         typer.Argument(
             help="Good images; a folder with a subfolder per kind, including 'good'; "
-            "the layout of MVTec-AD; or a CSV file with path, label, mask and split."
+            "the layout of MVTec-AD; or a CSV file with columns path, label, mask and "
+            "split."
         ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Model file to write.")
     ] = Path("model.skfcdd"),
     kind: Annotated[
-        Kind, typer.Option(help="Predict labels of images, or of pixels.")
+        Kind, typer.Option(help="Classify images, or segment defects.")
     ] = Kind.classifier,
     force: Force = False,
     masks: Masks = None,
@@ -58,14 +59,15 @@ def fit(
         ),
     ] = None,
     keep_aspect: Annotated[
-        bool, typer.Option("--keep-aspect", help="Pad instead of stretching.")
+        bool,
+        typer.Option("--keep-aspect", help="Pad images instead of stretching them."),
     ] = False,
     roi: Annotated[
         str | None,
         typer.Option(
-            help="Region of interest; pixels outside never count. A mask image, 0 "
-            "outside, or the corners of a polygon in pixels of the files, "
-            "'x1,y1 x2,y2 x3,y3'; several polygons are separated by ';'."
+            help="Region of interest; pixels outside it are ignored. Either a mask "
+            "image, 0 outside, or the corners of a polygon in pixels of the files, "
+            "'x1,y1 x2,y2 x3,y3'. Separate several polygons by ';'."
         ),
     ] = None,
     backbone: Annotated[
@@ -74,7 +76,7 @@ def fit(
     weights: Annotated[
         str,
         typer.Option(
-            help=("Initial weights: auto, imagenet, a file, or none for random ones.")
+            help="Initial weights: auto, imagenet, a file, or none for random weights."
         ),
     ] = "auto",
     frozen: Annotated[
@@ -86,7 +88,8 @@ def fit(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Batch size.")] = 16,
     pooling: Annotated[
-        str, typer.Option(help="Score pooling: mean, max, or a share such as 0.02.")
+        str,
+        typer.Option(help="Score pooling: mean, max, or a proportion such as 0.02."),
     ] = "mean",
     synthetic: Annotated[
         str, typer.Option(help="Synthetic anomalies drawn on good images.")
@@ -94,10 +97,8 @@ def fit(
     normalize: Annotated[
         str,
         typer.Option(
-            help=(
-                "Normalisation: Normalisation: auto, standard, contrast, imagenet, "
-                "flat-field or local."
-            )
+            help="Normalisation: auto, standard, contrast, imagenet, flat-field or "
+            "local."
         ),
     ] = "auto",
     contamination: Annotated[
@@ -106,7 +107,7 @@ def fit(
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(
-            help=("Guarantee this rate of false alarms instead of --contamination.")
+            help="Guarantee this false-alarm rate, instead of using --contamination."
         ),
     ] = None,
     validation_fraction: Annotated[
@@ -116,13 +117,15 @@ def fit(
     page: Annotated[
         int | None,
         typer.Option(
-            min=0, help=("Index of the image to read from files that hold several.")
+            min=0, help="Index of the image to read from files that contain several."
         ),
     ] = None,
-    mode: Annotated[Mode, typer.Option(help="Channels of the files.")] = Mode.auto,
+    mode: Annotated[
+        Mode, typer.Option(help="Colour mode in which files are read.")
+    ] = Mode.auto,
     device: Device = "auto",
     seed: Annotated[
-        int, typer.Option(help="Random state: the same one gives the same model.")
+        int, typer.Option(help="Random state; the same value gives the same model.")
     ] = 0,
     note: Annotated[
         str | None, typer.Option(help="Note to store with the model.")
@@ -180,7 +183,7 @@ def fit(
 
 
 def _end(interrupted: bool) -> None:
-    """Report an interruption by the user with the exit code, too."""
+    """Exit with status 130 if the user interrupted the training."""
     if interrupted:
         print("Interrupted; the model was written.", file=sys.stderr)
         raise typer.Exit(130)

@@ -57,16 +57,16 @@ def predict(
 ) -> None:
     """Score images, and localise their defects.
 
-    Writes a row for each image, with path, score, probability, verdict and threshold.
-    For models with a memory of normal features, it also has the proportion of the score
-    that comes from novelty, from 0 to 1.
+    Writes a row for each image, with path, score, probability, prediction and
+    threshold. For models with a memory bank, the row also has the proportion of the
+    score that comes from novelty, from 0 to 1.
     """
     from skfcdd.cli import _scoring
     from skfcdd.cli._model import Model
 
     if layout is not Layout.overlay and heatmaps is None:
         raise typer.BadParameter(
-            f"--layout {layout.value} needs a folder for the pictures: --heatmaps."
+            f"--layout {layout.value} needs --heatmaps, a folder for the pictures."
         )
     loaded = Model(model, device)
     lines = rows is Rows.jsonl or (as_json and output is None)

@@ -49,7 +49,7 @@ def report(
     max_side: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Longer side of the pictures. Default: as in the files."
+            min=1, help="Longer side of the pictures, in pixels. Default: as in files."
         ),
     ] = None,
     quality: Annotated[

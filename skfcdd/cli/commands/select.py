@@ -22,17 +22,17 @@ def select(
     ] = 25,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="HTML page to write, for marking them."),
+        typer.Option("--output", "-o", help="HTML page to write, for marking images."),
     ] = Path("to_mark.html"),
     review: Annotated[
-        Path | None, typer.Option(help="Previous marks; these images are skipped.")
+        Path | None, typer.Option(help="Previous marks; marked images are skipped.")
     ] = None,
     as_json: AsJson = False,
     device: Device = "auto",
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Select the images that are most useful to mark, for update."""
+    """Select the images that are most useful to mark before skfcdd update."""
     from skfcdd.cli import _selecting
     from skfcdd.cli._model import Model
 

@@ -18,16 +18,16 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 8000,
     max_bytes: Annotated[
-        int, typer.Option(min=1, help="Maximum size of a request.")
+        int, typer.Option(min=1, help="Maximum size of a request, in bytes.")
     ] = 10_000_000,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Maximum number of pixels of an image.")
+        int, typer.Option(min=1, help="Maximum number of pixels in an image.")
     ] = 25_000_000,
     max_waiting: Annotated[
         int,
         typer.Option(
             min=1,
-            help=("Maximum number of images waiting; further requests get status 503."),
+            help="Maximum number of waiting images; further requests get status 503.",
         ),
     ] = 256,
     timeout: Annotated[
@@ -37,8 +37,8 @@ def serve(
 ) -> None:
     """Serve a model over HTTP.
 
-    POST an image to /score to get its verdict. There is no authentication: anyone who
-    can reach the port can send images.
+    POST an image to /score to get its score and prediction. There is no authentication:
+    anyone who can reach the port can send images.
     """
     from skfcdd.cli import _serving
     from skfcdd.cli._model import Model

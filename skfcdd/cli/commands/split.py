@@ -32,8 +32,8 @@ def split(
     group: Annotated[
         str | None,
         typer.Option(
-            help="Regular expression; its match in the file name, or the first "
-            "parenthesised part of it, names the group, such as '^part[0-9]+'. "
+            help="Regular expression, such as '^part[0-9]+'. Its match in the file "
+            "name, or its first parenthesised part, names the group of the image. "
             "Groups are not split."
         ),
     ] = None,
@@ -46,7 +46,7 @@ def split(
 ) -> None:
     """Split images into training, calibration and test sets.
 
-    Writes a table that the other commands accept in place of a folder. All defects are
+    Writes a table that the other commands accept instead of a folder. All defects are
     in the test set. Copies of a file are in the same set.
     """
     from skfcdd.cli import _splitting

@@ -1,4 +1,4 @@
-"""Train a model further with marked images."""
+"""Continue the training of a model with marked images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def update(
     normal: Normal = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of further epochs. Default: as in fit."),
+        typer.Option(min=1, help="Number of additional epochs. Default: as in fit."),
     ] = None,
     note: Annotated[
         str | None, typer.Option(help="Note to store with the model.")
@@ -40,7 +40,7 @@ def update(
     on_error: Broken = OnError.stop,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model further with marked images.
+    """Continue the training of a model with marked images.
 
     Marked defects are used as anomalies in training, and wrong labels of training
     images are corrected. The threshold is not set on images used for training.

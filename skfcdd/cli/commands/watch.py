@@ -33,7 +33,7 @@ def watch(
         float,
         typer.Option(
             min=0.0,
-            help=("Seconds without changes after which a file counts as complete."),
+            help="Seconds without changes after which a file counts as complete.",
         ),
     ] = 1.0,
     patience: Annotated[
@@ -49,10 +49,8 @@ def watch(
         int,
         typer.Option(
             min=0,
-            help=(
-                "Number of first images that serve as the reference for drift; 0 "
-                "disables it."
-            ),
+            help="Number of initial images that serve as the reference for drift; 0 "
+            "disables drift monitoring.",
         ),
     ] = 200,
     false_alarm_probability: Annotated[
@@ -66,7 +64,7 @@ def watch(
     """Score images as they appear in a folder.
 
     Writes exactly one row for each image, also after restarts. On Ctrl-C or a TERM
-    signal, the current images are finished and written before it stops.
+    signal, the rows of the current images are written before the command stops.
     """
     from skfcdd.cli._model import Model
     from skfcdd.cli._watching import Pace, stopping

@@ -1,6 +1,6 @@
-/* Elements, colours, and the pictures of the file. */
+/* Elements, colours, the pictures stored in the page, and axes of charts. */
 
-/* Text is always set as text: a name can hold anything. */
+/* Text is never inserted as HTML: names may contain any characters. */
 function element(name, options = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(options)) {
@@ -21,7 +21,7 @@ function svgElement(name, attributes = {}, text = null) {
 
 /* -- colours of heatmaps ---------------------------------------------------------- */
 
-/* Colour and opacity of each level, as pixels of a canvas: those of all our pictures. */
+/* Colour and opacity of each level as canvas pixels, as in all plots of the package. */
 const levelPixels = new Uint32Array(256);
 {
   const bytes = new Uint8Array(levelPixels.buffer);
@@ -34,7 +34,8 @@ const drawnPixels = levelPixels.slice();
 
 const [scaleLow, scaleHigh] = data.model.scale;
 
-/* Lift faint heat, by a share from 0 to 1, without colouring what has no colour. */
+/* Brighten the low end of the colour scale by a factor from 0 to 1. Values below the
+   scale remain transparent. */
 function liftFaint(share) {
   for (let k = 0; k < 256; k++) {
     const place = (data.levels[k] - scaleLow) / (scaleHigh - scaleLow);
@@ -43,7 +44,7 @@ function liftFaint(share) {
   }
 }
 
-/* The level that is closest to a value of a heatmap. */
+/* The level closest to a heatmap value. */
 function levelOf(value) {
   const above = data.levels.findIndex((level) => level >= value);
   if (above <= 0) return above < 0 ? 255 : 0;
@@ -51,7 +52,7 @@ function levelOf(value) {
   return value < middle ? above - 1 : above;
 }
 
-/* How far a value may be from that of its level: half the way to the next. */
+/* The maximum rounding error of a level: half the distance to its neighbours. */
 function levelError(code) {
   const { levels } = data;
   const below = code > 0 ? levels[code] - levels[code - 1] : 0;
@@ -59,9 +60,9 @@ function levelError(code) {
   return Math.max(below, above) / 2;
 }
 
-/* -- pictures of the file --------------------------------------------------------- */
+/* -- pictures stored in the page ---------------------------------------------------- */
 
-/* A small picture for a card; of small images the picture itself. */
+/* The thumbnail of an image or, if it is small, the picture itself. */
 function thumbOf(i, picture) {
   const block = byId(`t${i}`);
   return block ? block.textContent : picture.image;
@@ -81,7 +82,7 @@ async function decoded(address) {
   return image;
 }
 
-/* One canvas to read pixels from; a browser keeps them where they are read fast. */
+/* A canvas for reading pixels, which the browser optimises for that. */
 const reader = document
   .createElement("canvas")
   .getContext("2d", { willReadFrequently: true });
@@ -97,7 +98,7 @@ function pixelsOf(image) {
   return reader.getImageData(0, 0, w, h);
 }
 
-/* The levels of a heatmap, or of a part of one. */
+/* Decode the levels of a heatmap, or of one of its parts. */
 async function heatOf(address) {
   const { data: pixels, width, height } = pixelsOf(await decoded(address));
   const codes = Uint8Array.from({ length: width * height }, (_, k) => pixels[4 * k]);
@@ -113,7 +114,7 @@ function paintHeat(canvas, { codes, width, height }) {
   canvas.getContext("2d").putImageData(colours, 0, 0);
 }
 
-/* A path in pixels of the heatmap, whose size is given. */
+/* Draw a path in pixels of the heatmap, which has the given size. */
 function drawOutline(svg, path, { width: w, height: h }) {
   svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
   svg.replaceChildren();
@@ -123,7 +124,7 @@ function drawOutline(svg, path, { width: w, height: h }) {
   }
 }
 
-/* The region of interest, if there is one: its edge, and a shade on what is outside. */
+/* Draw the edge of the region of interest, if there is one, and shade the rest. */
 const regionPaths = new Map();
 
 function drawRegion(svg, { width: w, height: h }) {
@@ -141,13 +142,13 @@ function drawRegion(svg, { width: w, height: h }) {
   svg.prepend(svgElement("path", { d: `M0 0h${w}v${h}h${-w}Z${path}`, class: "shade" }));
 }
 
-/* What the model marks: pixels above the threshold of a segmenter, in regions that are
-   large enough, or else above the level that hardly any good image reaches. */
+/* The outline of what the model marks: for a segmenter, regions above its threshold that
+   are large enough; otherwise, pixels above a level that few good images reach. */
 function markedPath({ codes, width: w, height: h }) {
   const level = data.model.pixels ? state.threshold : data.model.level;
   const left = codes.map((code) => (data.levels[code] > level ? 1 : 0));
   const kept = new Uint8Array(w * h);
-  /* Borders that were filled up around an image are not among its pixels. */
+  /* The minimum area is in pixels of the model's input; stored heatmaps may be smaller. */
   const least = data.model.min_area * data.heat_share;
   for (let start = 0; start < left.length; start++) {
     if (!left[start]) continue;
@@ -157,10 +158,10 @@ function markedPath({ codes, width: w, height: h }) {
   return loopsAround(kept, w, h);
 }
 
-/* The edges of the pixels that are set, as closed loops: dashes run on along them. */
+/* The edges of the pixels that are set, as closed loops, so that dashes are continuous. */
 function loopsAround(kept, w, h) {
   const inside = (x, y) => x >= 0 && x < w && y >= 0 && y < h && kept[y * w + x];
-  /* From corner to corner, with what is set on the right. */
+  /* Unit steps from corner to corner, with a set pixel on the right. */
   const steps = new Map();
   const add = (x, y, dx, dy) => {
     const corner = y * (w + 1) + x;
@@ -191,7 +192,7 @@ function loopsAround(kept, w, h) {
   return path;
 }
 
-/* Take away, and return, the pixels that hang together with one, also at corners. */
+/* Remove and return the region that contains a pixel; pixels connect at corners too. */
 function regionAt(left, start, w, h) {
   const region = [start];
   left[start] = 0;
@@ -211,7 +212,7 @@ function regionAt(left, start, w, h) {
 
 /* -- axes of charts --------------------------------------------------------------- */
 
-/* Round numbers within a range, on a linear or a logarithmic axis. */
+/* Round numbers within a range, for a linear or logarithmic axis. */
 function ticks(low, high, log, n = 5) {
   if (log) {
     const found = [];

@@ -1,11 +1,12 @@
-/* The worst errors, and what is to be said of the threshold at first sight. */
+/* The worst errors, the summary of the performance, and commands to run next. */
 
-/* So many images that are wrong are shown beside the rates. */
+/* Number of images with errors shown next to the rates. */
 const WORST = 4;
-/* A threshold that rests on fewer good images is uncertain. */
+/* A threshold set on fewer good images than this is uncertain. */
 const FEW_GOOD = 50;
 
-/* The surest errors of both kinds in turn: defects with low scores, good with high. */
+/* The worst errors of both kinds, in turn: defects with the lowest scores, and good images
+   with the highest. */
 function worstErrors() {
   const missed = allRows.filter((i) => outcomeOf(i) === "missed").sort(ORDERS.low);
   const alarms = allRows.filter((i) => outcomeOf(i) === "false alarm").sort(ORDERS.score);
@@ -21,7 +22,7 @@ function drawErrors() {
   const list = known ? worstErrors() : [];
   const n = allRows.filter(isWrong).length;
   byId("errors-note").textContent = n
-    ? `${many(n, "error")}; the largest first. Click one to enlarge it.`
+    ? `${many(n, "error")}, the worst first. Click an image to enlarge it.`
     : "There are no errors at this threshold.";
   const key = list.join();
   if (key !== errorsShown) {
@@ -55,7 +56,7 @@ function errorCard(i) {
   return item;
 }
 
-/* One sentence that says how the model does. */
+/* Summarise the performance of the model in one sentence. */
 function drawVerdict(counts) {
   const { tp, fp, fn, tn } = counts;
   const own = state.threshold === data.model.threshold;
@@ -79,12 +80,12 @@ function drawVerdict(counts) {
   }
 }
 
-/* -- what comes next ------------------------------------------------------------------ */
+/* -- commands to run next ------------------------------------------------------------- */
 
-/* A word as a shell takes it. */
+/* A word, quoted for the shell if necessary. */
 const shellWord = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
-/* The shortest number that leaves every image on its side. */
+/* The shortest number that is equivalent to the threshold for all images. */
 function shortThreshold() {
   for (let digits = 4; digits < 17; digits++) {
     const text = String(Number(state.threshold.toPrecision(digits)));
@@ -117,7 +118,7 @@ function startNext() {
         await navigator.clipboard.writeText(code.textContent);
         byId("review-said").textContent = "Copied.";
       } catch (error) {
-        /* Then the reader copies what is chosen here. */
+        /* Without access to the clipboard, select the text for the reader to copy. */
         window.getSelection().selectAllChildren(code);
         byId("review-said").textContent = "Selected: press Ctrl+C to copy.";
       }

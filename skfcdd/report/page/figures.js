@@ -2,7 +2,7 @@
 
 /* -- tables ----------------------------------------------------------------------- */
 
-/* A share in per cent; of few images, in numbers. */
+/* A proportion as a percentage or, for few images, as counts. */
 const shareOf = (part, whole) =>
   whole > 0 && whole < LEAST ? `${part} of ${whole}` : percent(ratio(part, whole));
 
@@ -32,7 +32,7 @@ function drawConfusion(counts) {
   const words = [];
   if (known === 0) words.push("There are no labels, so predictions cannot be checked.");
   else if (unknown) words.push(`${many(unknown, "image")} without a label or mark.`);
-  if (overruled) words.push(`${many(overruled, "label")} overruled by marks.`);
+  if (overruled) words.push(`${many(overruled, "label")} replaced by marks.`);
   byId("truth-note").textContent = words.join(" ");
 }
 
@@ -59,14 +59,14 @@ function drawRates(counts) {
   );
 }
 
-/* Rows of each kind; without kinds there is nothing to tell apart. */
+/* Rows of each kind of defect; empty if kinds are unknown. */
 const rowsByKind = new Map();
 (data.kinds || []).forEach((kind, i) => {
   if (!rowsByKind.has(kind)) rowsByKind.set(kind, []);
   rowsByKind.get(kind).push(i);
 });
 const kindNames = [...rowsByKind.keys()].sort();
-/* Good images are no kind of defect. */
+/* A kind that consists of good images is not a kind of defect. */
 const isGoodKind = (kind) => Boolean(data.truth) && rowsByKind.get(kind).every((i) => data.truth[i] === 0);
 const defectKinds = kindNames.filter((kind) => !isGoodKind(kind));
 const kindName = (kind) => kind || "(none)";
@@ -131,7 +131,7 @@ const valueAt = (place) =>
 
 const charts = { histogram: null, roc: null };
 
-/* `top` is the room above, for names of axes and of what is marked. */
+/* `top` is the space above the plot, for labels. */
 function canvasOf(id, label, top = PAD.top) {
   const box = byId(id);
   const width = Math.max(220, Math.round(box.clientWidth));
@@ -154,7 +154,7 @@ function binned(sorted, nBins) {
 function drawHistogram() {
   const chart = canvasOf("histogram", "Distribution of the scores", 40);
   const { svg, w, h, top: above } = chart;
-  /* Few images in many bins are a comb, and no distribution. */
+  /* The fewer images, the fewer bins: otherwise, most of them would be empty. */
   const nBins = Math.round(Math.max(6, Math.min(60, w / 11, 2 * Math.sqrt(nImages))));
   const present = ["good", "bad", "unknown"].filter((name) => groups[name].length);
   const shares = present.length > 1;
@@ -167,7 +167,7 @@ function drawHistogram() {
   const y = (value) => above + h - (value / (top * 1.05)) * h;
   drawAxes(chart, ticks(axis.low, axis.high, axis.log, w / 75).map((v) => [x(along(v)), shown(v, 3)]),
     ticks(0, top, false, 4).filter((v) => shares || Number.isInteger(v)).map((v) => [y(v), shares ? percent(v) : shown(v, 3)]),
-    data.model.pixels ? "highest pixel threshold that still marks a defect" : "anomaly score",
+    data.model.pixels ? "lowest pixel threshold without a marked defect" : "anomaly score",
     shares ? "share of each group" : "images");
   for (const { name, values } of bars) {
     let path = `M${x(0)} ${y(0)}`;
@@ -185,7 +185,7 @@ function drawHistogram() {
   );
   svg.append(chart.line, chart.label);
   charts.histogram = chart;
-  const words = { good: "good", bad: "defects", unknown: data.truth ? "not known" : "images" };
+  const words = { good: "good", bad: "defects", unknown: data.truth ? "unlabelled" : "images" };
   byId("histogram-legend").replaceChildren(
     ...present.flatMap((name) => [
       element("span", { class: `key ${name}` }),
@@ -230,7 +230,7 @@ function drawRoc() {
   if (!roc) {
     charts.roc = null;
     byId("roc-title").textContent = "ROC curve";
-    byId("roc-note").textContent = `It needs at least ${LEAST} good images and ${LEAST} defects; ` +
+    byId("roc-note").textContent = `The curve needs at least ${LEAST} good images and ${LEAST} defects; ` +
       `there are ${groups.good.length} and ${groups.bad.length}.`;
     return;
   }
@@ -253,7 +253,7 @@ function drawRoc() {
   charts.roc = chart;
 }
 
-/* -- what follows the threshold ---------------------------------------------------- */
+/* -- updates with the threshold ---------------------------------------------------- */
 
 function drawThreshold() {
   const counts = countsAt(state.threshold);
@@ -268,7 +268,7 @@ function drawThreshold() {
     const x = PAD.left + place * histogram.w;
     histogram.line.setAttribute("transform", `translate(${x} 0)`);
     histogram.label.textContent = `threshold ${shown(state.threshold)}`;
-    /* It stays within the chart, on a line of its own. */
+    /* Keep the label within the chart. */
     const half = histogram.label.getComputedTextLength() / 2 + 2;
     histogram.label.setAttribute("x", Math.min(histogram.width - half, Math.max(half, x)));
   }
@@ -277,7 +277,7 @@ function drawThreshold() {
     curve.dot.setAttribute("cx", curve.x(falseAlarm));
     curve.dot.setAttribute("cy", curve.y(detection));
     byId("roc-note").textContent =
-      `At this threshold: ${percent(detection)} of the defects at ${percent(falseAlarm)} false alarms.`;
+      `At this threshold: ${percent(detection)} of defects detected, ${percent(falseAlarm)} false alarms.`;
   }
   drawSummary(counts);
   drawVerdict(counts);
@@ -301,7 +301,7 @@ function drawCharts() {
   drawThreshold();
 }
 
-/* Dragging, on either chart, moves the threshold. */
+/* Let the reader move the threshold by dragging in a chart. */
 function makeDraggable(id, threshold) {
   const box = byId(id);
   const move = (event) => {
@@ -326,7 +326,7 @@ function startFigures() {
   makeDraggable("histogram", (x) =>
     valueAt(Math.min(1, Math.max(0, (x - PAD.left) / charts.histogram.w))),
   );
-  /* The nearest corner of the curve: images above it are flagged. */
+  /* Choose the nearest corner of the curve, and a threshold just below its score. */
   makeDraggable("roc", (x, y) => {
     let [best, nearest] = [state.threshold, Infinity];
     for (const point of roc.points) {

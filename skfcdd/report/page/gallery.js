@@ -1,6 +1,6 @@
-/* Which images are shown, in which order, and their cards. */
+/* The gallery: filters, order, and the cards of images. */
 
-/* Cards that are made at a time; more follow when the reader comes near their end. */
+/* Number of cards made at a time; more are made when the reader scrolls near the end. */
 const CHUNK = 120;
 
 const gallery = { list: [], made: 0, cards: new Map(), current: -1, printing: false };
@@ -48,15 +48,15 @@ const ORDERS = {
   given: (a, b) => a - b,
 };
 
-/* Whether the list depends on where the threshold is, or on marks. */
+/* Whether the list depends on the threshold, or on marks. */
 const followsThreshold = () =>
   byId("by-verdict").value || byId("by-outcome").value ||
   ["threshold", "errors"].includes(byId("order").value);
 const followsMarks = () =>
   byId("by-mark").value || byId("by-outcome").value || byId("order").value === "errors";
 
-/* Make the list anew. Where it follows the threshold or a mark, the reader shall neither
-   lose the place in it nor the focus, even if the very image has left the list. */
+/* Update the list. With `stay`, the reader keeps the place in the list and the focus, even
+   if the current image has left the list. */
 function listImages(stay = false) {
   const list = chosen().sort(ORDERS[byId("order").value]);
   const same = list.length === gallery.list.length && list.every((i, k) => i === gallery.list[k]);
@@ -123,7 +123,7 @@ function makeCard(i) {
   };
 }
 
-/* Kind and name of an image, in short; the whole name comes on top of it. */
+/* Kind and short name of an image; a tooltip shows the full name. */
 function nameOf(i) {
   const kind = data.kinds && kindNames.length > 1 ? kindName(data.kinds[i]) : "";
   const name = element("span", { class: "name", title: data.names[i] });
@@ -132,7 +132,7 @@ function nameOf(i) {
   return name;
 }
 
-/* Frames have one aspect, that of most images; others stand in the middle of them. */
+/* All frames have the median aspect ratio; images with another one are centred. */
 function fitInto(fitted, [h, w]) {
   const [ah, aw] = data.aspect;
   const ratio = w / h / (aw / ah);
@@ -140,7 +140,7 @@ function fitInto(fitted, [h, w]) {
   fitted.style.height = `${100 * Math.min(1, 1 / ratio)}%`;
 }
 
-/* How much of a score comes from each part, as a bar with words for those who listen. */
+/* A bar for the share of a score from each part, with a text for screen readers. */
 function shareBar({ percents, text }) {
   const [defect, novelty] = ["defect", "novelty"].map((name, k) => {
     const part = element("span", { class: name, "aria-hidden": "true" });
@@ -171,7 +171,7 @@ function updateCards() {
   for (let k = 0; k < gallery.made; k++) updateCard(gallery.cards.get(gallery.list[k]));
 }
 
-/* -- pictures, only of cards that are near ---------------------------------------------- */
+/* -- pictures, only of cards near the visible ones --------------------------------------- */
 
 const nearness = new IntersectionObserver(
   (entries) => {
@@ -201,7 +201,7 @@ async function loadCard(card) {
   return card.ready;
 }
 
-/* The colours of the chosen part, and what is marked in the whole. */
+/* Draw the chosen part of the heatmap, and the outlines of the whole one. */
 async function drawCard(card, picture, still) {
   const whole = await heatOf(picture.heat);
   if (!still()) return;
@@ -223,14 +223,14 @@ function redrawParts() {
   }
 }
 
-/* What a segmenter marks follows its threshold. */
+/* For a segmenter, outlines depend on the threshold. */
 function redrawMarked() {
   for (const card of loadedCards()) {
     if (card.levels) drawOutline(card.marked, markedPath(card.levels), card.levels);
   }
 }
 
-/* What is far away takes no memory. */
+/* Free the memory of cards far from the visible ones. */
 function dropCard(card) {
   if (!card.loaded || gallery.printing) return;
   card.loaded = 0;
@@ -242,7 +242,7 @@ function dropCard(card) {
   card.marked.replaceChildren();
 }
 
-/* -- moving among the cards by keys: one of them can be reached by Tab -------------------- */
+/* -- keyboard navigation: Tab reaches one card, arrow keys the others --------------------- */
 
 function setCurrent(i, focus = false) {
   const before = gallery.cards.get(gallery.current);
@@ -326,7 +326,7 @@ function startGallery() {
   listImages();
 }
 
-/* Right and wrong can only be asked for where something is known. */
+/* Filters by outcome need labels or marks. */
 function updateOutcomes() {
   const known = groups.good.length + groups.bad.length > 0;
   byId("by-outcome-row").hidden = !known;

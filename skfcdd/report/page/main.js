@@ -1,4 +1,4 @@
-/* The threshold, looks, keys, printing, and the start of all. */
+/* The threshold, display options, printing, keys, and the start of the page. */
 
 /* -- threshold ------------------------------------------------------------------------ */
 
@@ -27,8 +27,8 @@ function startThreshold() {
     setThreshold(data.model.threshold);
     byId("threshold").focus();
   });
-  byId("reset").textContent = `Model’s: ${shown(data.model.threshold)}`;
-  byId("reset").setAttribute("aria-label", `Back to the model’s threshold, ${shown(data.model.threshold)}`);
+  byId("reset").textContent = `Reset to ${shown(data.model.threshold)}`;
+  byId("reset").setAttribute("aria-label", `Reset to ${shown(data.model.threshold)}, the model’s threshold`);
   const share = positionOf(data.model.threshold) / steps.length;
   byId("model-tick").style.setProperty("--at", String(share));
   on("threshold", drawSlider);
@@ -36,7 +36,7 @@ function startThreshold() {
   drawSlider();
 }
 
-/* -- looks ------------------------------------------------------------------------------ */
+/* -- display options -------------------------------------------------------------------- */
 
 let lastOverlay = state.overlay;
 
@@ -69,8 +69,8 @@ function startLooks() {
   follow();
   byId("scale-low").textContent = shown(scaleLow, 3);
   byId("scale-high").textContent = shown(scaleHigh, 3);
-  byId("scale").title = "Colour scale of all heatmaps. Nothing is drawn below the first value; " +
-    "values above the second have the colour of the second.";
+  byId("scale").title = "Colour scale of all heatmaps. Values below the first number are not drawn; " +
+    "values above the second have its colour.";
   const bar = byId("scale-bar").getContext("2d");
   const colours = new ImageData(256, 1);
   const pixels = new Uint32Array(colours.data.buffer);
@@ -88,7 +88,7 @@ function startLooks() {
   draw();
 }
 
-/* The part of the heatmaps that is drawn, if they have parts. */
+/* Choose the part of the heatmaps to draw, if they have parts. */
 function setPart(part) {
   state.part = part;
   for (const id of ["part", "view-part"]) byId(id).value = part;
@@ -133,7 +133,7 @@ function startTheme() {
     try {
       localStorage.setItem("skfcdd-theme", root.dataset.theme);
     } catch (error) {
-      /* Then it holds until the page is left. */
+      /* Without local storage, the theme is lost when the page is closed. */
     }
     draw();
   });
@@ -142,7 +142,7 @@ function startTheme() {
 
 /* -- printing ------------------------------------------------------------------------------ */
 
-/* No more images than this are printed; the filters say which. */
+/* Maximum number of images to print: the first ones that match the filters. */
 const PRINTED = 200;
 
 async function readyToPrint() {
@@ -177,7 +177,7 @@ function openHelp() {
   byId("help-title").focus();
 }
 
-/* -- what the page says of itself ---------------------------------------------------------- */
+/* -- about this report --------------------------------------------------------------------- */
 
 function drawAbout() {
   const { model } = data;
@@ -190,10 +190,10 @@ function drawAbout() {
     ["Model", model.name],
     ...model.facts.map(([name, value]) => [name[0].toUpperCase() + name.slice(1), value]),
     ["Score", scoreText(model)],
-    ["Heatmap", `One scale for all images. Values are rounded to 256 levels: up to ${shown(scaleHigh, 3)} they are off by at most ${shown(levelError(data.levels.indexOf(scaleHigh) - 1), 2)}, above it by ${percent(levelError(250) / data.levels[250])}.`],
-    ["Parts", model.parts && `Heatmaps are a sum: “${model.parts[0]}”, learned by the network, and “${model.parts[1]}”, the distance to features of good images in a memory bank. The bar below an image shows how much of its score comes from each.`],
+    ["Heatmap", `All images have the same colour scale. Values are rounded to 256 levels; the error is at most ${shown(levelError(data.levels.indexOf(scaleHigh) - 1), 2)} up to ${shown(scaleHigh, 3)}, and at most ${percent(levelError(250) / data.levels[250])} above it.`],
+    ["Parts", model.parts && `Each heatmap is the sum of two parts: “${model.parts[0]}”, learned by the network, and “${model.parts[1]}”, the distance to features of good images in a memory bank. The bar below an image shows the share of its score from each part.`],
     ["Pictures", pictureText()],
-    ["File", `${data.n_bytes.toLocaleString("en")} bytes; it holds pictures of ${nPictures} of ${many(nImages, "image")}, and loads nothing from the network`],
+    ["File", `${data.n_bytes.toLocaleString("en")} bytes, with pictures of ${nPictures} of ${many(nImages, "image")}; it loads nothing from the network`],
     ["Created by", `skfcdd ${data.version}`],
   ];
   byId("about").replaceChildren(
@@ -209,20 +209,20 @@ function pictureText() {
   const whole = ph === h && pw === w;
   const text = whole
     ? data.of_files ? "At the resolution of the files" : `${w} x ${h} pixels`
-    : `Reduced, the first from ${w} x ${h} to ${pw} x ${ph} pixels; each pixel is the mean of those it replaces`;
+    : `Reduced, for example from ${w} x ${h} to ${pw} x ${ph} pixels; each pixel is the mean of those it replaces`;
   const lossy = data.quality === null ? "." : "; lossy compression, so pixel values are approximate.";
-  const seen = data.of_files ? ` The model sees ${data.image_size[1]} x ${data.image_size[0]} pixels.` : "";
+  const seen = data.of_files ? ` The model’s input has ${data.image_size[1]} x ${data.image_size[0]} pixels.` : "";
   return text + lossy + seen;
 }
 
 function scoreText({ pixels, min_area: area }) {
-  if (!pixels) return "Anomaly score of the image; an image above the threshold is classified as anomalous.";
+  if (!pixels) return "Anomaly score of the image. Images with a score above the threshold are classified as anomalous.";
   const what = area > 1 ? `with at least ${area} connected pixels above it` : "with any pixel above it";
   return `The threshold applies to pixels of the heatmap. An image ${what} is classified as ` +
-    "anomalous. Its score is the lowest threshold at which it is not.";
+    "anomalous. Its score is the lowest threshold at which it is classified as normal.";
 }
 
-/* On a phone, filters and looks take a screen of their own: they open when asked. */
+/* On a narrow screen, filters and display options would fill it: start with them closed. */
 function startControls() {
   const narrow = window.matchMedia("(max-width: 560px)");
   const follow = () => (byId("controls").open = !narrow.matches);

@@ -1,4 +1,4 @@
-/* Marks of the reader: kept, counted, exported, imported. */
+/* Marks of the reader: counts, export and import. */
 
 function drawReview() {
   const counts = MARKS.map((mark) => state.marks.filter((found) => found === mark).length);
@@ -9,7 +9,7 @@ function drawReview() {
     : "No marks yet. Open an image, or move among the images with the arrow " +
       "keys, and press d (defect), n (not a defect) or u (unsure).";
   byId("clear-marks").disabled = total === 0;
-  /* What was said of marks is not true of none. */
+  /* A message about marks no longer applies. */
   if (total === 0) byId("review-said").textContent = "";
   byId("kept").textContent = kept
     ? "This browser stores your marks until you remove them."
@@ -37,8 +37,8 @@ function reviewJson() {
   );
 }
 
-/* A spreadsheet computes what begins like a formula, unless a quote stands before it;
-   a quote of the name itself gets another, so that one can always be taken away. */
+/* Spreadsheets evaluate text that begins like a formula, unless it is prefixed with a
+   quote. Names that begin with a quote are prefixed too, so that removing one is safe. */
 const risky = /^[=+\-@\t\r\n'＝＋－＠]/;
 const unharmed = (text) => (risky.test(text) ? `'${text}` : text);
 const quoted = (text) => `"${String(text).replaceAll('"', '""')}"`;
@@ -57,11 +57,11 @@ function reviewCsv() {
     state.threshold,
     data.model.threshold,
   ]);
-  /* The mark of Unicode at the beginning tells spreadsheets how to read the names. */
+  /* With a byte order mark, spreadsheets read the names as UTF-8. */
   return `\ufeff${[columns, ...rows].map((row) => row.join(",")).join("\r\n")}\r\n`;
 }
 
-/* Name of the file of marks, without its ending. */
+/* Name of the file with exported marks, without its suffix. */
 function reviewName() {
   const slug = data.title.normalize("NFKD").replace(/[^A-Za-z0-9]+/g, "-").slice(0, 40);
   return `review-${slug.replace(/^-|-$/g, "").toLowerCase() || "report"}`;
@@ -85,7 +85,7 @@ function takeReview(text) {
     found = JSON.parse(text);
     if (found.format !== "skfcdd-review" || !Array.isArray(found.images)) throw new Error();
   } catch (error) {
-    return "This is not a review in JSON. Nothing was changed.";
+    return "This file is not a review exported as JSON. Nothing was changed.";
   }
   const rows = new Map(data.names.map((name, i) => [name, i]));
   let [taken, unknown] = [0, 0];

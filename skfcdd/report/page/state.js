@@ -1,4 +1,4 @@
-/* What is known of the images, what the reader has chosen, and what follows. */
+/* Data of the images, choices of the reader, and values computed from them. */
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const nImages = data.names.length;
@@ -13,7 +13,7 @@ const state = {
   part: "heat",
 };
 
-/* Whoever draws something asks to be told when it changes; at most once a frame. */
+/* Functions that draw something listen for its changes; they run at most once per frame. */
 const listeners = {};
 const waiting = new Set();
 
@@ -32,9 +32,9 @@ function tellAll() {
   for (const event of events) for (const listener of listeners[event] || []) listener();
 }
 
-/* -- truth and verdicts ---------------------------------------------------------- */
+/* -- labels and predictions ------------------------------------------------------- */
 
-/* 1 for a defect, 0 for a good image, -1 where nobody knows. */
+/* 1 for a defect, 0 for a good image, -1 if unknown. */
 function truthOf(i) {
   if (state.marksCount && state.marks[i] === "defect") return 1;
   if (state.marksCount && state.marks[i] === "good") return 0;
@@ -43,7 +43,7 @@ function truthOf(i) {
 
 const isAnomaly = (i) => data.scores[i] > state.threshold;
 
-/* The words of the library's own figures. */
+/* The same words as in the displays of the package. */
 function outcomeOf(i) {
   const truth = truthOf(i);
   if (isAnomaly(i)) return truth === 0 ? "false alarm" : "anomaly";
@@ -52,7 +52,7 @@ function outcomeOf(i) {
 
 const isWrong = (i) => truthOf(i) >= 0 && isAnomaly(i) !== (truthOf(i) === 1);
 
-/* The score beside the threshold: which side it is on can be read off. */
+/* A comparison of the score with the threshold, such as "3.41 > 1.2". */
 function comparedTo(i) {
   const sign = isAnomaly(i) ? ">" : "≤";
   return `${shown(data.scores[i], 3)} ${sign} ${shown(state.threshold, 3)}`;
@@ -61,13 +61,13 @@ function comparedTo(i) {
 /* Height and width of an image, in pixels of its file. */
 const sizeOf = (i) => (data.sizes ? data.sizes[i] : data.size);
 
-/* The name of a file without its folders and its ending. */
+/* The name of a file without its folders and its suffix. */
 function stemOf(i) {
   const last = data.names[i].replace(/^.*\//s, "");
   return last.replace(/(?<=.)\.[A-Za-z0-9]{1,5}$/, "") || data.names[i];
 }
 
-/* How much of a score comes from each part of its heatmap. */
+/* The share of a score that comes from each part of the heatmap. */
 function sharesOf(i) {
   const novelty = data.novelty[i];
   if (novelty === undefined) return null;
@@ -80,7 +80,7 @@ function sharesOf(i) {
 
 const ascending = (values) => Float64Array.from(values).sort();
 
-/* How many of some sorted values are above a threshold. */
+/* The number of sorted values above a threshold. */
 function nAbove(sorted, threshold) {
   let low = 0;
   let high = sorted.length;
@@ -124,7 +124,7 @@ function ratesOf({ tp, fp, fn, tn }) {
   };
 }
 
-/* Wilson's 95 % interval of a share. */
+/* The 95 % Wilson interval of a proportion. */
 function interval(part, whole) {
   if (!whole) return null;
   const z = 1.959963984540054;
@@ -136,10 +136,10 @@ function interval(part, whole) {
   return [Math.max(0, middle - half), Math.min(1, middle + half)];
 }
 
-/* Shares of fewer images say too little to be stated. */
+/* Proportions of fewer images are too uncertain to be shown. */
 const LEAST = 10;
 
-/* False alarms and detections at every threshold, from none to all, and the area. */
+/* False alarm rate and detection rate at every threshold, and the area under the curve. */
 function rocCurve() {
   const { good, bad } = groups;
   if (good.length < LEAST || bad.length < LEAST) return null;
@@ -161,7 +161,7 @@ function rocCurve() {
 
 /* -- the threshold -------------------------------------------------------------- */
 
-/* The slider stands between two neighbouring scores: a step takes one image across. */
+/* Each position of the slider is a threshold between two neighbouring scores. */
 const steps = groups.all.filter((score, i, all) => i === 0 || score > all[i - 1]);
 const positionOf = (threshold) => steps.length - nAbove(steps, threshold);
 
@@ -202,7 +202,7 @@ function readMarks() {
 }
 
 function marksByName() {
-  /* No name can be mistaken for a property that all objects have. */
+  /* Without a prototype, no name can collide with an inherited property. */
   const found = Object.create(null);
   state.marks.forEach((mark, i) => {
     if (mark) found[data.names[i]] = mark;
@@ -221,7 +221,7 @@ function marksChanged() {
   tell("threshold");
 }
 
-/* The same mark again takes it away. */
+/* Setting the same mark again removes it. */
 function toggleMark(i, mark) {
   state.marks[i] = state.marks[i] === mark ? "" : mark;
   marksChanged();
@@ -231,7 +231,7 @@ function toggleMark(i, mark) {
 readMarks();
 sortGroups();
 
-/* -- words and numbers ---------------------------------------------------------- */
+/* -- formatting ----------------------------------------------------------------- */
 
 function shown(value, digits = 4) {
   if (!Number.isFinite(value)) return "–";
@@ -248,7 +248,7 @@ function shown(value, digits = 4) {
 function percent(share) {
   if (!Number.isFinite(share)) return "–";
   const exact = 100 * share;
-  /* What would be rounded to all, or to none, is said to be. */
+  /* "0 %" and "100 %" are shorter than "0.00 %" and "100.00 %". */
   const value = exact > 99.995 ? 100 : exact < 0.005 ? 0 : exact;
   const digits = value === 0 || value === 100 ? 0 : value < 1 || value > 99 ? 2 : 1;
   return `${value.toFixed(digits)}\u00a0%`;

@@ -1,4 +1,4 @@
-/* Light or dark, before anything is drawn. */
+/* Set the light or dark theme before anything is drawn. */
 (() => {
   "use strict";
   const asked = window.matchMedia("(prefers-color-scheme: dark)");
@@ -6,7 +6,7 @@
   try {
     chosen = localStorage.getItem("skfcdd-theme");
   } catch (error) {
-    /* Some browsers keep nothing for files. */
+    /* Some browsers have no local storage for files. */
   }
   const root = document.documentElement;
   root.dataset.theme = chosen || (asked.matches ? "dark" : "light");

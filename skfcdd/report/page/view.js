@@ -1,4 +1,4 @@
-/* One image, large: zoom, pan, values under the pointer, marks. */
+/* The large view of an image: zoom, pan, values at the pointer, marks. */
 
 const view = { row: -1, list: [], zoom: 1, x: 0, y: 0, heat: null, whole: null, image: null };
 const pointers = new Map();
@@ -48,7 +48,7 @@ async function showInView(i) {
   if (still()) view.image = pixelsOf(image);
 }
 
-/* The colours of the chosen part. */
+/* Draw the chosen part of the heatmap. */
 async function drawHeatInView(picture, still) {
   const chosen = state.part;
   const part = chosen === "heat" ? view.whole : await heatOf(picture[chosen]);
@@ -105,7 +105,7 @@ function stepView(by) {
 
 function markInView(mark) {
   const found = toggleMark(view.row, mark);
-  byId("view-said").textContent = found ? `Marked as ${found}.` : "No longer marked.";
+  byId("view-said").textContent = found ? `Marked as ${found}.` : "Mark removed.";
   describeView();
 }
 
@@ -124,7 +124,7 @@ function place() {
   const sheet = byId("sheet");
   const size = view.base.map((side) => side * view.zoom);
   const room = [stage.clientWidth, stage.clientHeight];
-  /* The picture cannot be lost outside of its stage. */
+  /* The picture cannot be moved out of sight. */
   const [x, y] = [view.x, view.y].map((at, k) => {
     const slack = Math.max(0, (size[k] - room[k]) / 2);
     return Math.min(slack, Math.max(-slack, at));
@@ -133,13 +133,13 @@ function place() {
   sheet.style.width = `${size[0]}px`;
   sheet.style.height = `${size[1]}px`;
   sheet.style.transform = `translate(${(room[0] - size[0]) / 2 + x}px, ${(room[1] - size[1]) / 2 + y}px)`;
-  /* Who looks closely wants to see the pixels as they are. */
+  /* At high zoom, pixels are shown without smoothing. */
   sheet.classList.toggle("coarse", view.zoom > 1 && size[0] / (byId("view-image").naturalWidth || size[0]) > 4);
   byId("zoom-out").disabled = view.zoom <= 1;
   byId("zoom-fit").textContent = view.zoom === 1 ? "Fit" : `${view.zoom.toFixed(1)} ×`;
 }
 
-/* The point at (cx, cy), from the middle of the stage, stays where it is. */
+/* Zoom around a point, whose coordinates are relative to the centre of the stage. */
 function zoomBy(factor, cx = 0, cy = 0) {
   const before = view.zoom;
   view.zoom = Math.min(MOST_ZOOM, Math.max(1, before * factor));
@@ -173,7 +173,7 @@ function pointerMoved(event) {
   return readAt(event);
 }
 
-/* -- values under the pointer ------------------------------------------------------------ */
+/* -- values at the pointer --------------------------------------------------------------- */
 
 function readAt(event) {
   const words = { "at-place": "–", "at-heat": "–", "at-image": "–" };
@@ -235,11 +235,13 @@ function closeView() {
 }
 
 function startView() {
-  const level = data.model.pixels ? "at this threshold" : `where the heatmap is above ${shown(data.model.level, 3)}`;
+  const marked = data.model.pixels
+    ? "defects marked by the model at this threshold"
+    : `heatmap above ${shown(data.model.level, 3)}`;
   const lines = [
-    data.outlines && "solid white, the true defect",
-    `dashed, what the model marks ${level}`,
-    Object.keys(data.regions).length && "solid yellow, the region of interest; what is shaded does not count",
+    data.outlines && "solid white, true defects",
+    `dashed, ${marked}`,
+    Object.keys(data.regions).length && "solid yellow, the region of interest (shaded areas are ignored)",
   ];
   byId("outline-legend").textContent = `Outlines: ${lines.filter(Boolean).join("; ")}.`;
   const stage = byId("stage");
@@ -272,7 +274,7 @@ function startView() {
     document.querySelector(`button[data-mark=${mark}]`).addEventListener("click", () => markInView(mark));
   }
   byId("view").addEventListener("close", () => {
-    /* Back to the image that was looked at last, if it is still in the list. */
+    /* Return to the last viewed image, if it is still in the list. */
     if (gallery.list.includes(view.row)) setCurrent(view.row, true);
     view.row = -1;
   });
