@@ -376,7 +376,7 @@ def test_predict_says_that_a_model_has_no_parts(model, tmp_path, capsys):
     assert "no memory" in capsys.readouterr().err
     assert main([*arguments, *maps, "--layout", "wide"]) == 2
     assert main([*arguments, "--layout", "side-by-side"]) == 2
-    assert "needs a folder for the pictures: --heatmaps" in " ".join(
+    assert "needs --heatmaps, a folder for the pictures" in " ".join(
         capsys.readouterr().err.split()
     )
     assert main([*arguments, *maps]) == 0

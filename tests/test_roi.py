@@ -809,7 +809,7 @@ def test_comparison_counts_what_both_regions_agree_on(folder, capsys, monkeypatc
     monkeypatch.setattr("skfcdd.cli._console.is_terminal", lambda: True)
     models = [str(folder / f"{name}.skfcdd") for name in ("none", "roi")]
     assert main(["compare", *models, str(folder)]) == 0
-    assert "of one model, left out." in " ".join(capsys.readouterr().out.split())
+    assert "of one model, excluded." in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
